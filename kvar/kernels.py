@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.polynomial import polynomial
 
-__all__ = ["CompactKernel", "EXPONENTIAL", "GAUSSIAN", "Kernel", "get_kernel", "kernel_names"]
+__all__ = ["EXPONENTIAL", "GAUSSIAN", "CompactKernel", "Kernel", "get_kernel", "kernel_names"]
 
 # Weights below the unit roundoff of the largest one no longer change a double-precision sum.
 _ROUNDOFF = 2.0**-53
