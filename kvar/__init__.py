@@ -1,7 +1,26 @@
 """Kernel estimates of prompt values for reinforcement learning with few rollouts."""
 
+from kvar.audit import AuditReport, audit
+from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.kernels import Kernel, get_kernel, kernel_names
+from kvar.replaying import replay
+from kvar.traces import Trace, TraceWriter, read_trace, write_trace
 
 __version__ = "0.1.0"
 
-__all__ = ["Kernel", "__version__", "get_kernel", "kernel_names"]
+__all__ = [
+    "AuditReport",
+    "Baseline",
+    "Kernel",
+    "Trace",
+    "TraceWriter",
+    "__version__",
+    "audit",
+    "baseline_names",
+    "get_kernel",
+    "kernel_names",
+    "make_baseline",
+    "read_trace",
+    "replay",
+    "write_trace",
+]

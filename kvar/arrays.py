@@ -1,0 +1,134 @@
+"""The one boundary between the caller's arrays and ours.
+
+All state and all sums live on the host in double precision, whatever comes in: rewards are a few numbers a prompt,
+so a batch costs one transfer each way and never one a prompt, the history does not depend on the device a run
+happens to use, and processes that see the same rewards hold the same bits. What goes out has the library, the
+dtype and the device of what came in. Other libraries are reached through the array API standard, and only when one
+of their arrays arrives: ``import kvar`` pulls in none of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["like", "require_one_library", "to_host"]
+
+_HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
+
+
+def _standard(array):
+    """The compatibility layer of the array API, needed only for arrays that are not NumPy's."""
+    try:
+        import array_api_compat
+    except ImportError:
+        raise ImportError(
+            f"{type(array).__module__} arrays need array-api-compat: pip install array-api-compat"
+        ) from None
+    if not array_api_compat.is_array_api_obj(array):
+        raise TypeError(f"expected an array, a tensor or a list of numbers, got {type(array).__name__}")
+    return array_api_compat
+
+
+def _on_host(array) -> np.ndarray:
+    """A foreign array as a NumPy array of its own dtype; float formats that NumPy lacks become double."""
+    standard = _standard(array)
+    array = standard.to_device(array.detach() if hasattr(array, "detach") else array, "cpu")
+    xp = standard.array_namespace(array)
+    if xp.isdtype(array.dtype, "real floating"):
+        array = xp.astype(array, xp.float64)
+    return np.from_dlpack(array)
+
+
+def to_host(array, name: str = "array") -> np.ndarray:
+    """Copy numbers to the host in double precision.
+
+    Parameters
+    ----------
+    array : array of any library, or nested lists
+        Real numbers; ``None`` in a list becomes NaN. Gradients are not followed.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    ndarray of float64
+        A new array, or the input itself if it already is one.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array of numbers.
+    """
+    host = array if isinstance(array, _HOST_TYPES) else _on_host(array)
+    try:
+        return np.asarray(host, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must hold real numbers in a rectangular shape: {error}") from None
+
+
+def like(values: np.ndarray, reference):
+    """Hand values back in the library, dtype and device of a reference.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        What was computed on the host.
+    reference : array of any library, or nested lists
+        Where to go. A reference that is not of a floating dtype yields double precision.
+
+    Returns
+    -------
+    array of the reference's library
+        The same numbers, rounded to the reference's precision.
+    """
+    if isinstance(reference, _HOST_TYPES):
+        dtype = getattr(reference, "dtype", None)
+        floating = dtype is not None and np.issubdtype(dtype, np.floating)
+        return values.astype(dtype if floating else np.float64, copy=False)
+    standard = _standard(reference)
+    xp = standard.array_namespace(reference)
+    dtype = reference.dtype if xp.isdtype(reference.dtype, "real floating") else xp.float64
+    return xp.asarray(values, dtype=dtype, device=standard.device(reference))
+
+
+def to_list(array) -> list:
+    """Hand the entries of any one-dimensional array or sequence out as Python objects.
+
+    Parameters
+    ----------
+    array : array of any library, or sequence
+        One-dimensional.
+
+    Returns
+    -------
+    list
+        Python ints, floats or strings.
+    """
+    if isinstance(array, (list, tuple)):
+        return list(array)
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+        return np.asarray(array).tolist()
+    return _on_host(array).tolist()
+
+
+def require_one_library(**arrays) -> None:
+    """Refuse a call that mixes arrays of several libraries.
+
+    Parameters
+    ----------
+    **arrays : array of any library, or sequence
+        The arguments of the call by name; lists and scalars go with any library.
+
+    Raises
+    ------
+    TypeError
+        If two arrays come from different libraries.
+    """
+    libraries = {
+        name: type(array).__module__.partition(".")[0]
+        for name, array in arrays.items()
+        if array is not None and not isinstance(array, (list, tuple, int, float, np.generic))
+    }
+    if len(set(libraries.values())) > 1:
+        found = ", ".join(f"{name} from {library}" for name, library in libraries.items())
+        raise TypeError(f"arrays of different libraries in one call ({found}); convert them to one")

@@ -1,0 +1,345 @@
+"""Which baseline would have served a recorded run best.
+
+Every baseline is replayed over the run and scored by how well its value predicts a reward that it has not seen. For
+such a reward Z, ``E[(Z - V)^2] = noise + MSE(V)`` and the noise is the same for all baselines, so the error ranks them
+without knowing the truth. A baseline that takes a rollout's own reward in looks better on it than on a fresh one by
+``2 Cov(Z, V)``; that optimism is added back (Efron 2004, JASA 99:619, covariance penalties), with the noise taken from
+the group where it has two rollouts or more, and bounded by the error of the value without the own reward where not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kvar.baselines import Baseline, baseline_class, baseline_names, make_baseline
+from kvar.files import whole_file
+from kvar.replaying import Replayed, batches, replay_baseline
+from kvar.traces import Trace
+
+__all__ = ["AuditReport", "Interval", "audit"]
+
+_TRUTH = "true_value"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over rollouts with its uncertainty over prompts.
+
+    Attributes
+    ----------
+    mean : float
+        The mean over all rollouts that could be scored.
+    standard_error : float
+        Of the mean, prompts taken as independent and rollouts of one prompt as arbitrarily dependent.
+    low, high : float
+        Limits of the 95 % confidence interval, Student's t with one degree of freedom less than there are prompts.
+    n_rollouts : int
+        Rollouts scored.
+    n_prompts : int
+        Prompts that they belong to.
+    """
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n_rollouts: int
+    n_prompts: int
+
+    @classmethod
+    def over_clusters(cls, values: np.ndarray, clusters: np.ndarray) -> Interval:
+        """Mean of values that are dependent within clusters.
+
+        The linearised standard error of a ratio of cluster totals (Cochran 1977, Sampling Techniques, 2.12).
+
+        Parameters
+        ----------
+        values : ndarray, shape (n,)
+            NaN is left out and not counted.
+        clusters : ndarray of int, shape (n,)
+            Which cluster each value belongs to.
+
+        Returns
+        -------
+        Interval
+            All NaN without a value, and without limits for a single cluster.
+        """
+        # The one use of SciPy here; at the top it would double the time that `import kvar` takes.
+        from scipy.special import stdtrit
+
+        kept = ~np.isnan(values)
+        values, clusters = values[kept], clusters[kept]
+        if values.size == 0:
+            return cls(np.nan, np.nan, np.nan, np.nan, 0, 0)
+        mean = float(values.mean())
+        counts = np.bincount(clusters)
+        n_clusters = int((counts > 0).sum())
+        if n_clusters == 1:
+            return cls(mean, np.nan, np.nan, np.nan, values.size, 1)
+        residuals = np.bincount(clusters, weights=values - mean)
+        error = float(np.sqrt((residuals**2).sum() * n_clusters / (n_clusters - 1))) / values.size
+        half = float(stdtrit(n_clusters - 1, 0.975)) * error
+        return cls(mean, error, mean - half, mean + half, values.size, n_clusters)
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """What an audit says of one baseline.
+
+    Attributes
+    ----------
+    baseline : str
+        Its name.
+    parameters : dict
+        Its parameters.
+    one_step_error : Interval
+        Squared error of its value as a prediction of a fresh reward.
+    above_best : Interval
+        The same error less that of the recommended baseline, rollout by rollout.
+    value_mse : Interval or None
+        Squared error against the true value, where the trace holds it.
+    """
+
+    baseline: str
+    parameters: dict
+    one_step_error: Interval
+    above_best: Interval
+    value_mse: Interval | None
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes
+    ----------
+    rows : list of AuditRow
+        A baseline each, best first; `oracle` stands first where it is known.
+    recommendation : str
+        One sentence with numbers.
+    skipped : dict of str to str
+        Baselines that could not be replayed, and why.
+    n_rollouts, n_unscored : int
+        Rollouts in the trace, and those of them without a reward, which are left out.
+    """
+
+    rows: list[AuditRow]
+    recommendation: str
+    skipped: dict[str, str] = field(default_factory=dict)
+    n_rollouts: int = 0
+    n_unscored: int = 0
+
+    @property
+    def table(self):
+        """One row a baseline, best first, as a polars DataFrame."""
+        import polars
+
+        return polars.DataFrame(self._records())
+
+    def _records(self) -> list[dict]:
+        records = []
+        for row in self.rows:
+            record = {"baseline": row.baseline, "parameters": json.dumps(row.parameters)}
+            for name in ("one_step_error", "above_best", "value_mse"):
+                interval = getattr(row, name)
+                if interval is not None:
+                    record |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            record |= {"rollouts": row.one_step_error.n_rollouts, "prompts": row.one_step_error.n_prompts}
+            records.append(record)
+        return records
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the table as CSV and JSON, and the picture as PNG.
+
+        Parameters
+        ----------
+        folder : path
+            Where; made if need be.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        from kvar import plotting
+
+        folder = Path(folder)
+        with whole_file(folder / "audit.csv") as temporary:
+            self.table.write_csv(temporary)
+        content = {
+            "recommendation": self.recommendation,
+            "rollouts": self.n_rollouts,
+            "unscored": self.n_unscored,
+            "skipped": self.skipped,
+            "table": self._records(),
+        }
+        with whole_file(folder / "audit.json") as temporary:
+            # NaN is no JSON; what is undefined is null.
+            temporary.write_text(json.dumps(_without_nan(content), indent=2) + "\n")
+        plotting.save(plotting.audit_picture(self), folder / "audit.png")
+        return folder
+
+
+def _without_nan(content):
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and np.isnan(content) else content
+
+
+def group_noise(trace: Trace) -> np.ndarray:
+    """Estimate the variance of each rollout's reward from its group.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded run.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Unbiased variance of the group's rewards; NaN where fewer than two are scored.
+    """
+    noise = np.empty(len(trace))
+    for rows, batch in batches(trace):
+        count = batch.scored.sum(axis=1, keepdims=True)
+        centred = np.nan_to_num(batch.rewards - _row_means(batch.rewards, count), nan=0.0)
+        squares = (centred**2).sum(axis=1, keepdims=True)
+        variance = np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1)
+        noise[rows] = batch.to_rows(np.broadcast_to(variance, batch.rewards.shape))
+    return noise
+
+
+def _row_means(rewards, count):
+    return np.nansum(rewards, axis=1, keepdims=True) / np.maximum(count, 1)
+
+
+def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:
+    """Squared error of a value as a prediction of a reward that it has not seen.
+
+    Parameters
+    ----------
+    reward : ndarray, shape (n,)
+        Rewards.
+    replayed : Replayed
+        Values, and how much of the own reward is in each.
+    noise : ndarray, shape (n,)
+        Variance of each reward, NaN where it is not known.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Unbiased where the own reward is left out or the noise is known; an upper bound in expectation where it is
+        not; NaN where the value is the own reward and nothing else.
+    """
+    error = reward - replayed.values
+    weight = replayed.own_weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
+    optimism = 2 * weight * np.where(np.isnan(noise), bound, noise)
+    return error**2 + np.where(weight > 0, optimism, 0.0)
+
+
+def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progress: bool = False) -> AuditReport:
+    """Replay baselines over a recorded run and say which one would have served it best.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded run.
+    baselines : iterable of str or Baseline, optional
+        Names, which stand for their default parameters, or fresh baselines. All registered ones by default; those
+        that need a column which the trace lacks are then skipped and reported.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    AuditReport
+        A table, a recommendation and `save`.
+
+    Raises
+    ------
+    ValueError
+        If the trace is empty, no reward in it is scored, or a baseline that was asked for is unknown or needs a
+        column which the trace lacks.
+    """
+    scored = ~np.isnan(trace.reward)
+    if not scored.any():
+        raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
+    candidates, skipped = _candidates(trace, baselines)
+
+    _, prompts = np.unique(trace.prompt_id, return_inverse=True)
+    noise = group_noise(trace)
+    truth = np.asarray(trace.extras[_TRUTH], dtype=np.float64) if _TRUTH in trace.extras else None
+    errors, mses = [], []
+    for baseline in _tracked(candidates, progress):
+        replayed = replay_baseline(trace, baseline)
+        errors.append(fresh_error(trace.reward, replayed, noise))
+        if truth is not None:
+            mses.append(Interval.over_clusters(np.where(scored, (replayed.values - truth) ** 2, np.nan), prompts))
+
+    means = [Interval.over_clusters(error, prompts) for error in errors]
+    # The oracle cannot be chosen, and a baseline that predicts fewer rollouts than another is not comparable with it.
+    most = max(mean.n_rollouts for mean in means)
+    eligible = [k for k, b in enumerate(candidates) if b.name != "oracle" and means[k].n_rollouts == most]
+    best = min(eligible or range(len(candidates)), key=lambda k: means[k].mean)
+    rows = [
+        AuditRow(
+            baseline=baseline.name,
+            parameters=baseline.parameters,
+            one_step_error=means[k],
+            above_best=Interval.over_clusters(errors[k] - errors[best], prompts),
+            value_mse=mses[k] if mses else None,
+        )
+        for k, baseline in enumerate(candidates)
+    ]
+    ranked = sorted(rows, key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
+    return AuditReport(ranked, _recommend(rows, best), skipped, len(trace), int((~scored).sum()))
+
+
+def _candidates(trace, baselines) -> tuple[list[Baseline], dict[str, str]]:
+    if baselines is not None:
+        return [b if isinstance(b, Baseline) else make_baseline(b) for b in baselines], {}
+    available, skipped = [], {}
+    for name in baseline_names():
+        lacking = [column for column in baseline_class(name).needs if column not in trace.extras]
+        if lacking:
+            skipped[name] = f"needs the column {lacking[0]!r}"
+        else:
+            available.append(make_baseline(name))
+    return available, skipped
+
+
+def _tracked(candidates: Sequence[Baseline], progress: bool) -> Iterable[Baseline]:
+    if not progress:
+        return candidates
+    from rich.progress import track
+
+    return track(candidates, description="replaying baselines", transient=True)
+
+
+def _recommend(rows: list[AuditRow], best: int) -> str:
+    chosen = rows[best]
+    settings = ", ".join(f"{key}={value}" for key, value in chosen.parameters.items())
+    name = f"{chosen.baseline} ({settings})" if settings else chosen.baseline
+    sentence = f"Use {name}: its one-step-ahead squared error is {chosen.one_step_error.mean:.4g}"
+    rivals = [row for k, row in enumerate(rows) if k != best and row.baseline != "oracle"]
+    rivals = [row for row in rivals if not np.isnan(row.above_best.mean)]
+    if not rivals:
+        return sentence + "."
+    second = min(rivals, key=lambda row: row.above_best.mean)
+    gap = second.above_best
+    sentence += f", {gap.mean:.2g} below the next best, {second.baseline}"
+    if np.isnan(gap.low):
+        return sentence + "; one prompt alone gives no interval."
+    if gap.low > 0:
+        return sentence + f" (95 % interval {gap.low:.2g} to {gap.high:.2g})."
+    return sentence + f", which is not clearly worse (95 % interval {gap.low:.2g} to {gap.high:.2g})."

@@ -1,0 +1,87 @@
+"""Baselines by name."""
+
+from __future__ import annotations
+
+from kvar.baselines.base import Baseline
+from kvar.baselines.batch_level import BatchMean, NoBaseline, RunningMean
+from kvar.baselines.group import GroupMean, LeaveOneOut
+from kvar.baselines.kernel import KernelBaseline
+from kvar.baselines.oracle import Oracle
+
+__all__ = ["Baseline", "baseline_class", "baseline_names", "make_baseline"]
+
+_REGISTRY: dict[str, type[Baseline]] = {
+    cls.name: cls for cls in (NoBaseline, GroupMean, LeaveOneOut, BatchMean, RunningMean, KernelBaseline, Oracle)
+}
+
+
+def baseline_names() -> list[str]:
+    """Names of all registered baselines.
+
+    Returns
+    -------
+    list of str
+        In the order of registration.
+    """
+    return list(_REGISTRY)
+
+
+def baseline_class(name: str) -> type[Baseline]:
+    """Look a baseline up by name.
+
+    Parameters
+    ----------
+    name : str
+        A registered name.
+
+    Returns
+    -------
+    type
+        The class, a subclass of `Baseline`.
+
+    Raises
+    ------
+    ValueError
+        If the name is not registered.
+    """
+    try:
+        return _REGISTRY[name]
+    except (KeyError, TypeError):
+        raise ValueError(f"unknown baseline {name!r}; choose one of {', '.join(_REGISTRY)}") from None
+
+
+def make_baseline(name: str, **parameters) -> Baseline:
+    """Make a baseline with an empty history.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, see `baseline_names`.
+    **parameters
+        The parameters of that baseline.
+
+    Returns
+    -------
+    Baseline
+        Ready for its first step.
+
+    Raises
+    ------
+    ValueError
+        If the name or a parameter is unknown, or a parameter has an impossible value.
+
+    Examples
+    --------
+    >>> baseline = make_baseline("kernel", bandwidth=10)
+    >>> baseline.advantages(["2+3="], [[1.0, 0.0]], step=1)
+    array([[ 1., -1.]])
+    >>> baseline.estimate(["2+3="], [[1.0, 1.0]], step=2).round(3)
+    array([[0.679, 0.679]])
+    """
+    cls = baseline_class(name)
+    known = cls.parameter_names()
+    unknown = [key for key in parameters if key not in known]
+    if unknown:
+        takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+        raise ValueError(f"baseline {name!r} {takes}; got {unknown[0]!r}")
+    return cls(**parameters)

@@ -1,0 +1,215 @@
+"""What every baseline is: a map from a step's rollouts to values, and what it remembers of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from kvar import arrays
+from kvar.batch import Batch
+
+__all__ = ["Baseline"]
+
+_STATE_VERSION = 1
+
+
+@dataclasses.dataclass
+class Baseline(ABC):
+    """An estimate of the value of each prompt, one number a rollout.
+
+    A subclass is a dataclass whose fields are its parameters. It implements `values`; `remember` and the two state
+    methods if it keeps a history; `own_weight` if a rollout's own reward enters its own value.
+
+    Attributes
+    ----------
+    name : str
+        Key in the registry.
+    needs : tuple of str
+        Columns beside the rewards that `estimate` must be given.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def estimate(self, prompt_ids, rewards, step, **columns):
+        """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
+
+        Parameters
+        ----------
+        prompt_ids : array_like of int or str, shape (B,)
+            The prompt of each row. Rows of one prompt form one group.
+        rewards : array_like, shape (B, G) or (B,)
+            Rewards; NaN marks a completion that could not be scored, which is left out everywhere.
+        step : int or float
+            Time of the batch; never less than the last one remembered.
+        **columns : array_like, shape (B, G) or (B,)
+            What `needs` names; anything more is ignored.
+
+        Returns
+        -------
+        array of the library, dtype, device and shape of `rewards`
+            One value a rollout; NaN where the method leaves it undefined.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a reward is infinite, the step goes back or a needed column is missing.
+        TypeError
+            If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
+        """
+        batch = self._batch(prompt_ids, rewards, step, columns)
+        return arrays.like(batch.to_rows(self.values(batch)), rewards)
+
+    def update(self, prompt_ids, rewards, step) -> None:
+        """Remember a step's rewards.
+
+        Parameters
+        ----------
+        prompt_ids : array_like of int or str, shape (B,)
+            The prompt of each row.
+        rewards : array_like, shape (B, G) or (B,)
+            Rewards; NaN is not remembered.
+        step : int or float
+            Time of the batch; never less than the last one remembered.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a reward is infinite or the step goes back.
+        TypeError
+            If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
+        """
+        self.remember(Batch.from_rows(prompt_ids, rewards, step))
+
+    def advantages(self, prompt_ids, rewards, step, **columns):
+        """Rewards minus values, then remember the rewards.
+
+        Parameters
+        ----------
+        prompt_ids : array_like of int or str, shape (B,)
+            The prompt of each row.
+        rewards : array_like, shape (B, G) or (B,)
+            Rewards; NaN marks a completion that could not be scored.
+        step : int or float
+            Time of the batch.
+        **columns : array_like, shape (B, G) or (B,)
+            What `needs` names.
+
+        Returns
+        -------
+        array of the library, dtype, device and shape of `rewards`
+            Advantages; zero where the reward is NaN, so that such a rollout does not move the policy.
+
+        Raises
+        ------
+        ValueError
+            As in `estimate`.
+        TypeError
+            As in `estimate`.
+        """
+        batch = self._batch(prompt_ids, rewards, step, columns)
+        differences = np.where(batch.scored, batch.rewards - self.values(batch), 0.0)
+        self.remember(batch)
+        return arrays.like(batch.to_rows(differences), rewards)
+
+    def _batch(self, prompt_ids, rewards, step, columns) -> Batch:
+        missing = [name for name in self.needs if columns.get(name) is None]
+        if missing:
+            raise ValueError(f"baseline {self.name!r} needs {', '.join(missing)}: pass it by name, {missing[0]}=...")
+        return Batch.from_rows(prompt_ids, rewards, step, {name: columns[name] for name in self.needs})
+
+    @abstractmethod
+    def values(self, batch: Batch) -> np.ndarray:
+        """Values in the layout of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            One value a rollout.
+        """
+
+    def remember(self, batch: Batch) -> None:  # noqa: B027  (a baseline without history has nothing to do)
+        """Take a batch into the history.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+        """
+
+    def own_weight(self, batch: Batch) -> np.ndarray:
+        """How much of a rollout's own reward enters its own value, the derivative of the one by the other.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Zero for a baseline that leaves the own reward out, which keeps the policy gradient unbiased.
+        """
+        return np.zeros(batch.rewards.shape)
+
+    def state_dict(self) -> dict:
+        """All that `load_state_dict` needs to continue to the last bit.
+
+        Returns
+        -------
+        dict
+            Plain data: numbers, strings, lists and NumPy arrays, with a version.
+        """
+        return {"version": _STATE_VERSION, "name": self.name, "parameters": self.parameters, "state": self._state()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue where another baseline of the same name and parameters stood.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another baseline, other parameters or another version; nothing is changed then.
+        """
+        expected = {"version": _STATE_VERSION, "name": self.name, "parameters": self.parameters}
+        if set(state) != {*expected, "state"}:
+            raise ValueError(f"a baseline's state has the keys {sorted([*expected, 'state'])}, got {sorted(state)}")
+        for key, value in expected.items():
+            if state[key] != value:
+                raise ValueError(f"this state is of {key} {state[key]!r}, but the baseline is of {key} {value!r}")
+        self._load_state(state["state"])
+
+    @property
+    def parameters(self) -> dict:
+        """The parameters by name, as `make_baseline` takes them."""
+        return {name: getattr(self, name) for name in self.parameter_names()}
+
+    @classmethod
+    def parameter_names(cls) -> list[str]:
+        """Names of the parameters that `make_baseline` takes.
+
+        Returns
+        -------
+        list of str
+            In the order of the class.
+        """
+        return [field.name for field in dataclasses.fields(cls) if field.init]
+
+    def _state(self) -> dict:
+        return {}
+
+    def _load_state(self, state: dict) -> None:
+        if state:
+            raise ValueError(f"baseline {self.name!r} keeps no history, got {sorted(state)}")

@@ -1,0 +1,143 @@
+"""Baselines that are one number for all prompts: none at all, the batch mean, the mean of the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.baselines.base import Baseline
+from kvar.batch import Batch, sums_of_others
+
+__all__ = ["BatchMean", "NoBaseline", "RunningMean", "others_in_batch"]
+
+
+def others_in_batch(batch: Batch) -> np.ndarray:
+    """Mean reward of all other rollouts of the batch.
+
+    Parameters
+    ----------
+    batch : Batch
+        A step's rollouts.
+
+    Returns
+    -------
+    ndarray of float64, shape (P, N)
+        One value a rollout; 0 where there is no other.
+    """
+    total = sums_of_others(np.nan_to_num(batch.rewards, nan=0.0).ravel())
+    count = sums_of_others(batch.scored.astype(np.float64).ravel())
+    mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
+    return mean.reshape(batch.rewards.shape)
+
+
+@dataclass
+class NoBaseline(Baseline):
+    """Zero everywhere: REINFORCE (Williams 1992)."""
+
+    name: ClassVar[str] = "none"
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """Zeros.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Zeros.
+        """
+        return np.zeros(batch.rewards.shape)
+
+
+@dataclass
+class BatchMean(Baseline):
+    """Mean reward of the whole batch, own reward included: REINFORCE++ (arXiv 2501.03262) without its whitening.
+
+    A batch without any reward has no mean, and its values are NaN.
+    """
+
+    name: ClassVar[str] = "batch-mean"
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """The batch mean.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            The same value everywhere.
+        """
+        mean = batch.rewards[batch.scored].mean() if batch.scored.any() else np.nan
+        return np.full(batch.rewards.shape, mean)
+
+    def own_weight(self, batch: Batch) -> np.ndarray:
+        """One over the number of rewards in the batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Zero for a rollout without reward.
+        """
+        return batch.scored / max(batch.scored.sum(), 1)
+
+
+@dataclass
+class RunningMean(Baseline):
+    """Mean of all rewards of earlier steps, whatever the prompt (Williams 1992; Sutton and Barto 2018, 2.8).
+
+    Before there is a past the value is 0.
+    """
+
+    name: ClassVar[str] = "running-mean"
+    _count: float = field(default=0.0, init=False, repr=False)
+    _mean: float = field(default=0.0, init=False, repr=False)
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """The mean of the past.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            The same value everywhere.
+        """
+        return np.full(batch.rewards.shape, self._mean)
+
+    def remember(self, batch: Batch) -> None:
+        """Take the batch's rewards into the mean.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+        """
+        rewards = batch.rewards[batch.scored]
+        if rewards.size:
+            self._count += rewards.size
+            self._mean += (rewards.mean() - self._mean) * (rewards.size / self._count)
+
+    def _state(self) -> dict:
+        return {"count": self._count, "mean": float(self._mean)}
+
+    def _load_state(self, state: dict) -> None:
+        if set(state) != {"count", "mean"}:
+            raise ValueError(f"a running mean has the keys ['count', 'mean'], got {sorted(state)}")
+        self._count, self._mean = float(state["count"]), float(state["mean"])

@@ -1,0 +1,84 @@
+"""Baselines made of the step's own group: GRPO and RLOO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.baselines.base import Baseline
+from kvar.batch import Batch, sums_of_others
+
+__all__ = ["GroupMean", "LeaveOneOut"]
+
+
+@dataclass
+class GroupMean(Baseline):
+    """Mean reward of the group, own reward included: GRPO without the division by the standard deviation.
+
+    DeepSeekMath (arXiv 2402.03300) and Dr. GRPO (arXiv 2503.20783). A group of one has itself as its mean and teaches
+    nothing; a group without any reward has no mean, and its values are NaN.
+    """
+
+    name: ClassVar[str] = "group-mean"
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """Group means.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            The same value all along a row.
+        """
+        count = batch.scored.sum(axis=1, keepdims=True)
+        total = np.nansum(batch.rewards, axis=1, keepdims=True)
+        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return np.broadcast_to(mean, batch.rewards.shape)
+
+    def own_weight(self, batch: Batch) -> np.ndarray:
+        """One over the size of the group.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Zero for a rollout without reward.
+        """
+        return batch.scored / np.maximum(batch.scored.sum(axis=1, keepdims=True), 1)
+
+
+@dataclass
+class LeaveOneOut(Baseline):
+    """Mean reward of the others in the group: RLOO (arXiv 2402.14740).
+
+    A rollout without others has value 0, so that its advantage is its reward.
+    """
+
+    name: ClassVar[str] = "leave-one-out"
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """Means of the others.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            One value a rollout.
+        """
+        total = sums_of_others(np.nan_to_num(batch.rewards, nan=0.0))
+        count = sums_of_others(batch.scored.astype(np.float64))
+        return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

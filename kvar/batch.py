@@ -1,0 +1,181 @@
+"""One step's rollouts, a row a prompt: the shape that every baseline works on.
+
+A group is all rollouts of one prompt at one step. Rows that name the same prompt are merged, and what is missing is
+NaN, so a flat list of rollouts, a (B, G) block, uneven groups and prompts that repeat are one case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar import arrays
+
+__all__ = ["Batch", "occurrence", "sums_of_others"]
+
+
+def sums_of_others(values: np.ndarray) -> np.ndarray:
+    """Sum along the last axis without the entry itself.
+
+    Adds what stands before and what stands after instead of subtracting from the whole, so that one large entry
+    does not wipe out the digits of the rest.
+
+    Parameters
+    ----------
+    values : ndarray, shape (..., n)
+        Numbers, none of them NaN.
+
+    Returns
+    -------
+    ndarray, shape (..., n)
+        ``sum_{k != j} values[..., k]`` at position j.
+    """
+    before = np.zeros_like(values)
+    after = np.zeros_like(values)
+    np.cumsum(values[..., :-1], axis=-1, out=before[..., 1:])
+    np.cumsum(values[..., :0:-1], axis=-1, out=after[..., -2::-1])
+    return before + after
+
+
+def occurrence(codes: np.ndarray) -> np.ndarray:
+    """Count, for each entry, the earlier entries that are equal to it.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n,)
+        What to count.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        0 for the first of its kind, 1 for the second, and so on. Cost of one sort.
+    """
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    counts = np.empty(len(codes), dtype=np.int64)
+    counts[order] = np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes)))
+    return counts
+
+
+def _as_ids(prompt_ids) -> list[int | str]:
+    ids = arrays.to_list(prompt_ids)
+    # A set of types is two orders of magnitude cheaper than a check of every id.
+    if not set(map(type, ids)) <= {int, str}:
+        ids = [int(i) if isinstance(i, np.integer) else str(i) if isinstance(i, np.str_) else i for i in ids]
+        for i in ids:
+            if type(i) not in (int, str):
+                raise TypeError(f"prompt ids must be integers or strings, got {i!r} of type {type(i).__name__}")
+    return ids
+
+
+@dataclass
+class Batch:
+    """The rollouts of one step.
+
+    Attributes
+    ----------
+    prompt_ids : list of int or str, length P
+        Distinct prompts.
+    rewards : ndarray of float64, shape (P, N)
+        A group a row, NaN where there is no scored rollout.
+    step : float
+        Time of the batch.
+    columns : dict of str to ndarray, each of shape (P, N)
+        Whatever else is known of the rollouts, laid out like the rewards.
+    """
+
+    prompt_ids: list[int | str]
+    rewards: np.ndarray
+    step: float
+    columns: dict[str, np.ndarray]
+    _row: np.ndarray
+    _block: np.ndarray
+    _shape: tuple[int, ...]
+
+    @classmethod
+    def from_rows(cls, prompt_ids, rewards, step, columns: Mapping[str, object] | None = None) -> Batch:
+        """Lay rows of rollouts out by prompt.
+
+        Parameters
+        ----------
+        prompt_ids : array_like of int or str, shape (B,)
+            The prompt of each row; may repeat.
+        rewards : array_like, shape (B, G) or (B,)
+            Rewards, NaN where a completion could not be scored. One-dimensional means one rollout a row.
+        step : int or float
+            Time of the batch.
+        columns : mapping of str to array_like, optional
+            More numbers, each of the shape of `rewards`, or (B,) if one value serves the whole row.
+
+        Returns
+        -------
+        Batch
+            One row a distinct prompt, in order of first appearance. Cost O(B G).
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a reward is infinite or the step is not a finite number.
+        TypeError
+            If a prompt id is neither an integer nor a string, or arrays of several libraries are mixed.
+        """
+        arrays.require_one_library(prompt_ids=prompt_ids, rewards=rewards, **(columns or {}))
+        ids = _as_ids(prompt_ids)
+        block = arrays.to_host(rewards, "rewards")
+        shape = block.shape
+        if block.ndim not in (1, 2) or shape[0] != len(ids):
+            raise ValueError(f"rewards must have shape ({len(ids)}, G) for {len(ids)} prompt ids, got {shape}")
+        step = float(step)
+        if not np.isfinite(step):
+            raise ValueError(f"step must be a finite number, got {step}")
+        infinite = np.isinf(block)
+        if infinite.any():
+            bad = ids[int(np.argwhere(infinite)[0, 0])]
+            raise ValueError(f"prompt {bad!r} has an infinite reward at step {step:g}; use NaN for what has no score")
+
+        first: dict[int | str, int] = {}
+        row = np.fromiter((first.setdefault(i, len(first)) for i in ids), dtype=np.intp, count=len(ids))
+        batch = cls(list(first), block, step, {}, row, occurrence(row), shape)
+        batch.rewards = batch._by_prompt(block)
+        for name, column in (columns or {}).items():
+            column = arrays.to_host(column, name)
+            if column.shape not in (shape, shape[:1]):
+                raise ValueError(f"column {name!r} must have shape {shape} or {shape[:1]}, got {column.shape}")
+            if column.shape != shape:
+                column = np.broadcast_to(column[:, None], shape)
+            batch.columns[name] = batch._by_prompt(column)
+        return batch
+
+    def _by_prompt(self, block: np.ndarray) -> np.ndarray:
+        block = block.reshape(len(block), -1)
+        n_prompts, width = len(self.prompt_ids), block.shape[1]
+        if n_prompts == len(block):
+            return block
+        merged = np.full((n_prompts, int(self._block.max()) + 1, width), np.nan)
+        merged[self._row, self._block] = block
+        return merged.reshape(n_prompts, -1)
+
+    def to_rows(self, values: np.ndarray) -> np.ndarray:
+        """Lay numbers by prompt out as the rows came in.
+
+        Parameters
+        ----------
+        values : ndarray, shape (P, N)
+            A number a rollout, in the layout of `rewards`.
+
+        Returns
+        -------
+        ndarray
+            The same numbers in the shape that `from_rows` was given.
+        """
+        if len(self.prompt_ids) == len(self._row):
+            return values.reshape(self._shape)
+        width = self._shape[1] if len(self._shape) == 2 else 1
+        return values.reshape(len(self.prompt_ids), -1, width)[self._row, self._block].reshape(self._shape)
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Mask of the rollouts that have a reward, shape (P, N)."""
+        return ~np.isnan(self.rewards)

@@ -1,0 +1,242 @@
+"""What has been seen of each prompt: its visits inside the window, and nothing older.
+
+A visit is one step's rewards of one prompt, kept as (step, sum of rewards, number of rewards). Visits lie in a
+table with one ring a prompt, so that the histories of a whole batch are read by one indexing operation. Prompts whose
+last visit has left the window give their place to new ones: memory follows the prompts in use, not all ever seen.
+No running sums are kept, so no rounding error builds up however long a run lasts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["History", "Visits"]
+
+_EMPTY = -math.inf
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The visits of several prompts, padded to one width.
+
+    Attributes
+    ----------
+    steps : ndarray of float64, shape (P, V)
+        When; ``-inf`` where there is no visit.
+    totals : ndarray of float64, shape (P, V)
+        Sum of the rewards of the visit.
+    counts : ndarray of float64, shape (P, V)
+        Number of rewards of the visit, zero where there is no visit.
+    """
+
+    steps: np.ndarray
+    totals: np.ndarray
+    counts: np.ndarray
+
+
+class History:
+    """Visits of every prompt in use.
+
+    Parameters
+    ----------
+    reach : float
+        Visits older than this many steps are dropped. ``inf`` keeps everything.
+
+    Notes
+    -----
+    Reading and adding a batch of P prompts cost O(P V), V the largest number of visits that one prompt has inside the
+    window. Memory is 24 V bytes a prompt in use, and its entry in a dictionary.
+    """
+
+    def __init__(self, reach: float):
+        self.reach = float(reach)
+        self._clear()
+
+    def _clear(self):
+        self._slot: dict[int | str, int] = {}
+        self._steps = np.full((0, 1), _EMPTY)
+        self._totals = np.zeros((0, 1))
+        self._counts = np.zeros((0, 1))
+        self._newest = np.full(0, _EMPTY)
+        self._next = np.zeros(0, dtype=np.intp)
+        self._free: list[int] = []
+        self.last_step = _EMPTY
+
+    def __len__(self) -> int:
+        """Number of prompts that hold a place."""
+        return len(self._slot)
+
+    def check_step(self, step: float) -> None:
+        """Refuse to go back in time.
+
+        Parameters
+        ----------
+        step : float
+            Time of the next batch; equal to the last one is allowed.
+
+        Raises
+        ------
+        ValueError
+            If the history has already seen a later step.
+        """
+        if step < self.last_step:
+            raise ValueError(
+                f"step {step:g} comes after step {self.last_step:g} was remembered; history only moves forward "
+                "(load an earlier state_dict to go back)"
+            )
+
+    def visits(self, prompt_ids: list[int | str]) -> Visits:
+        """Read the visits of some prompts.
+
+        Parameters
+        ----------
+        prompt_ids : list of int or str, length P
+            Prompts; unknown ones have no visits.
+
+        Returns
+        -------
+        Visits
+            In the order of `prompt_ids`; within a prompt in no particular order.
+        """
+        slots = np.fromiter((self._slot.get(i, -1) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+        known = slots >= 0
+        if known.all():
+            return Visits(self._steps[slots], self._totals[slots], self._counts[slots])
+        shape = (len(slots), self._steps.shape[1])
+        visits = Visits(np.full(shape, _EMPTY), np.zeros(shape), np.zeros(shape))
+        visits.steps[known] = self._steps[slots[known]]
+        visits.totals[known] = self._totals[slots[known]]
+        visits.counts[known] = self._counts[slots[known]]
+        return visits
+
+    def add(self, prompt_ids: list[int | str], totals: np.ndarray, counts: np.ndarray, step: float) -> None:
+        """Remember one visit of some prompts.
+
+        Parameters
+        ----------
+        prompt_ids : list of int or str, length P
+            Distinct prompts.
+        totals : ndarray, shape (P,)
+            Sums of their rewards.
+        counts : ndarray, shape (P,)
+            Numbers of their rewards; a prompt with none is left as it was.
+        step : float
+            When.
+
+        Raises
+        ------
+        ValueError
+            If a later step has already been remembered.
+        """
+        self.check_step(step)
+        self.last_step = step
+        seen = np.flatnonzero(counts > 0)
+        if seen.size == 0:
+            return
+        slots = self._places([prompt_ids[k] for k in seen], step)
+        cell = self._next[slots]
+        # The cell that comes next in a ring holds the oldest visit: if that is still needed, every ring grows.
+        needed = (self._counts[slots, cell] > 0) & (self._steps[slots, cell] >= step - self.reach)
+        if needed.any():
+            self._widen()
+            cell = self._next[slots]
+        self._steps[slots, cell] = step
+        self._totals[slots, cell] = totals[seen]
+        self._counts[slots, cell] = counts[seen]
+        self._next[slots] = (cell + 1) % self._steps.shape[1]
+        self._newest[slots] = step
+
+    def _places(self, prompt_ids, step) -> np.ndarray:
+        missing = [i for i in prompt_ids if i not in self._slot]
+        if len(missing) > len(self._free):
+            self._forget(step - self.reach)
+            missing = [i for i in prompt_ids if i not in self._slot]
+            # Growth by at least half of what is there keeps the cost of growing and forgetting constant per prompt.
+            if len(missing) > len(self._free) or len(self._free) < len(self._slot) // 2:
+                self._lengthen(max(len(missing), len(self._newest)))
+        for i in missing:
+            self._slot[i] = self._free.pop()
+        return np.fromiter((self._slot[i] for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+
+    def _forget(self, horizon: float) -> None:
+        """Free the places of prompts whose newest visit is older than the horizon."""
+        stale = [i for i, slot in self._slot.items() if self._newest[slot] < horizon]
+        slots = [self._slot.pop(i) for i in stale]
+        self._steps[slots] = _EMPTY
+        self._totals[slots] = 0.0
+        self._counts[slots] = 0.0
+        self._newest[slots] = _EMPTY
+        self._next[slots] = 0
+        self._free.extend(slots)
+
+    def _lengthen(self, extra: int) -> None:
+        old = len(self._newest)
+        width = self._steps.shape[1]
+        self._steps = np.concatenate([self._steps, np.full((extra, width), _EMPTY)])
+        self._totals = np.concatenate([self._totals, np.zeros((extra, width))])
+        self._counts = np.concatenate([self._counts, np.zeros((extra, width))])
+        self._newest = np.concatenate([self._newest, np.full(extra, _EMPTY)])
+        self._next = np.concatenate([self._next, np.zeros(extra, dtype=np.intp)])
+        self._free.extend(range(old + extra - 1, old - 1, -1))
+
+    def _widen(self) -> None:
+        """Double the rings, oldest visit first, so that the new half comes next."""
+        width = self._steps.shape[1]
+        unrolled = (self._next[:, None] + np.arange(width)) % width
+        for name, fill in (("_steps", _EMPTY), ("_totals", 0.0), ("_counts", 0.0)):
+            table = np.full((len(self._next), 2 * width), fill)
+            table[:, :width] = np.take_along_axis(getattr(self, name), unrolled, axis=1)
+            setattr(self, name, table)
+        self._next[:] = width
+
+    def state_dict(self) -> dict:
+        """Copy the history out as plain data.
+
+        Returns
+        -------
+        dict
+            Prompt ids as a list, tables as arrays. The rings are kept as they lie, so that a restored history adds up
+            in the same order and continues to the last bit.
+        """
+        slots = np.fromiter(self._slot.values(), dtype=np.intp, count=len(self._slot))
+        return {
+            "prompt_ids": list(self._slot),
+            "steps": self._steps[slots],
+            "totals": self._totals[slots],
+            "counts": self._counts[slots],
+            "newest": self._newest[slots],
+            "next": self._next[slots].astype(np.int64),
+            "last_step": self.last_step,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take a history over from plain data.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned. The reach is not part of it: it belongs to whoever owns the history.
+
+        Raises
+        ------
+        ValueError
+            If keys or shapes are not those of a history.
+        """
+        expected = {"prompt_ids", "steps", "totals", "counts", "newest", "next", "last_step"}
+        if set(state) != expected:
+            raise ValueError(f"a history has the keys {sorted(expected)}, got {sorted(state)}")
+        ids = list(state["prompt_ids"])
+        tables = {name: np.array(state[name], dtype=np.float64) for name in ("steps", "totals", "counts")}
+        shapes = {table.shape for table in tables.values()}
+        newest = np.array(state["newest"], dtype=np.float64)
+        cells = np.array(state["next"], dtype=np.intp)
+        if len(shapes) != 1 or next(iter(shapes))[0] != len(ids) or not newest.shape == cells.shape == (len(ids),):
+            raise ValueError(f"a history of {len(ids)} prompts has tables of one shape, got {sorted(shapes)}")
+        self._clear()
+        self._slot = {i: slot for slot, i in enumerate(ids)}
+        self._steps, self._totals, self._counts = tables["steps"], tables["totals"], tables["counts"]
+        self._newest, self._next = newest, cells
+        self.last_step = float(state["last_step"])

@@ -1,0 +1,131 @@
+"""Pictures of what the toolkit finds. Needs matplotlib, which is imported when a picture is drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kvar.files import whole_file
+
+__all__ = ["audit_picture", "save", "value_error_picture"]
+
+# Okabe and Ito (2008): told apart with every common colour vision.
+_COLOURS = {
+    "kernel": "#0072B2",
+    "group-mean": "#D55E00",
+    "leave-one-out": "#E69F00",
+    "batch-mean": "#009E73",
+    "running-mean": "#CC79A7",
+    "none": "#7F7F7F",
+    "oracle": "#000000",
+}
+_OTHER = "#56B4E9"
+
+
+def _figure(width: float, height: float):
+    # Without pyplot no window system is asked for and no figure stays open.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def save(figure, path: str | os.PathLike) -> Path:
+    """Write a figure as PNG.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    path : path
+        Where; the file appears whole or not at all.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    with whole_file(path) as temporary:
+        # A fixed comment keeps the bytes the same when the picture is.
+        figure.savefig(temporary, format="png", dpi=160, metadata={"Software": "kvar"})
+    return Path(path)
+
+
+def audit_picture(report):
+    """Draw the score of each baseline with its interval.
+
+    Parameters
+    ----------
+    report : AuditReport
+        What an audit found.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Value MSE on a logarithmic axis where the truth is known, else the one-step-ahead error.
+    """
+    from matplotlib import ticker
+
+    known = any(row.value_mse is not None for row in report.rows)
+    rows = [row for row in report.rows if not (known and row.baseline == "oracle")][::-1]
+    scores = [row.value_mse if known else row.one_step_error for row in rows]
+    figure, axes = _figure(6.4, 0.9 + 0.42 * len(rows))
+    for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
+        colour = _COLOURS.get(row.baseline, _OTHER)
+        if not np.isnan(score.low):
+            axes.plot([max(score.low, np.finfo(float).tiny), score.high], [place, place], color=colour, linewidth=2)
+        axes.plot(score.mean, place, "o", color=colour)
+        if not np.isnan(score.mean):
+            axes.annotate(f"{score.mean:.3g}", (score.mean, place), (0, 7), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(rows)), [row.baseline for row in rows])
+    axes.margins(y=0.15)
+    if known:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
+        axes.set_xlabel("mean squared error against the true value (95 % interval over prompts)")
+    else:
+        axes.set_xlabel("one-step-ahead squared error (95 % interval over prompts)")
+    axes.grid(axis="x", alpha=0.25)
+    return figure
+
+
+def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], reward: np.ndarray):
+    """Draw value MSE over training, a line a baseline, above the reward that the run reached.
+
+    Parameters
+    ----------
+    steps : ndarray, shape (S,)
+        Training steps.
+    curves : mapping of str to ndarray of shape (S,)
+        Value MSE of each baseline at each step.
+    reward : ndarray, shape (S,)
+        Mean reward at each step.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels with one time axis; the MSE is logarithmic.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for name, curve in curves.items():
+        upper.plot(steps, curve, color=_COLOURS.get(name, _OTHER), linewidth=2 if name == "kernel" else 1.3, label=name)
+    upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    upper.set_yscale("log")
+    upper.set_ylabel("value MSE")
+    lower.plot(steps, reward, color="#333333", linewidth=1.3)
+    lower.set_ylabel("mean reward")
+    lower.set_xlabel("training step")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure

@@ -1,0 +1,251 @@
+"""Recorded runs: one row a rollout, in memory and as Parquet.
+
+A trace on disk is either one Parquet file or a folder with one file a step. The folder form is what a run writes as
+it goes: each step appears whole, so a killed run loses at most the step it was in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kvar.batch import occurrence
+from kvar.files import whole_file
+
+__all__ = ["Trace", "TraceWriter", "read_trace", "write_trace"]
+
+_REQUIRED = ("step", "prompt_id", "reward")
+_COLUMNS = ("step", "prompt_id", "rollout", "reward")
+_STEP_FILE = re.compile(r"step-(\d{9})\.parquet")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A recorded run, one entry a rollout.
+
+    Attributes
+    ----------
+    step : ndarray of int64 or float64, shape (n,)
+        When the rollout was sampled.
+    prompt_id : ndarray of int64 or str, shape (n,)
+        Which prompt.
+    rollout : ndarray of int64, shape (n,)
+        Number of the rollout within its prompt and step; counted off in row order where it is not given.
+    reward : ndarray of float64, shape (n,)
+        Its reward, NaN where it could not be scored.
+    extras : dict of str to ndarray, each of shape (n,)
+        Whatever came along, such as ``true_value``.
+    """
+
+    step: np.ndarray
+    prompt_id: np.ndarray
+    rollout: np.ndarray
+    reward: np.ndarray
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, object]) -> Trace:
+        """Check columns and take them as a trace.
+
+        Parameters
+        ----------
+        columns : mapping of str to array_like, each of shape (n,)
+            At least ``step``, ``prompt_id`` and ``reward``.
+
+        Returns
+        -------
+        Trace
+            With the columns beyond the four of the schema under `extras`.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, lengths differ, or steps, prompt ids or rewards are not what they must be.
+        """
+        missing = [name for name in _REQUIRED if name not in columns]
+        if missing:
+            raise ValueError(
+                f"a trace needs the columns {', '.join(_REQUIRED)}; missing {', '.join(missing)} among "
+                f"{', '.join(columns) or 'none'}"
+            )
+        values = {name: np.asarray(column) for name, column in columns.items()}
+        lengths = {name: column.shape for name, column in values.items()}
+        if len(set(lengths.values())) > 1 or len(lengths["step"]) != 1:
+            raise ValueError(f"the columns of a trace are one-dimensional and of one length, got {lengths}")
+
+        step = values["step"]
+        if step.dtype.kind not in "iuf" or (step.dtype.kind == "f" and not np.isfinite(step).all()):
+            raise ValueError("column 'step' must hold finite numbers")
+        prompt_id = values["prompt_id"]
+        if prompt_id.dtype.kind not in "iuUTO":
+            raise ValueError(f"column 'prompt_id' must hold integers or strings, got {prompt_id.dtype}")
+        if prompt_id.dtype.kind == "O":
+            bad = next((i for i in prompt_id.tolist() if not isinstance(i, (int, str))), None)
+            if bad is not None or any(i is None for i in prompt_id.tolist()):
+                raise ValueError(f"column 'prompt_id' must hold integers or strings, got {bad!r}")
+        try:
+            reward = values["reward"].astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"column 'reward' must hold numbers, got {values['reward'].dtype}") from None
+        if np.isinf(reward).any():
+            row = int(np.argmax(np.isinf(reward)))
+            raise ValueError(f"row {row} has an infinite reward; use NaN for what has no score")
+        rollout = values.get("rollout")
+        if rollout is None:
+            rollout = _count_off(step, prompt_id)
+        extras = {name: column for name, column in values.items() if name not in _COLUMNS}
+        return cls(step, prompt_id, rollout.astype(np.int64), reward, extras)
+
+    def __len__(self) -> int:
+        """Number of rollouts."""
+        return len(self.reward)
+
+    def __repr__(self) -> str:
+        """One line that says how much there is."""
+        extras = f", extras {', '.join(self.extras)}" if self.extras else ""
+        return (
+            f"Trace({len(self)} rollouts of {len(np.unique(self.prompt_id))} prompts "
+            f"in {len(np.unique(self.step))} steps{extras})"
+        )
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns by name, those of the schema first."""
+        return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
+
+
+def _count_off(step, prompt_id) -> np.ndarray:
+    """Number of earlier rows of the same step and prompt."""
+    _, step_code = np.unique(step, return_inverse=True)
+    _, prompt_code = np.unique(prompt_id, return_inverse=True)
+    return occurrence(step_code * (prompt_code.max(initial=0) + 1) + prompt_code)
+
+
+def _polars():
+    try:
+        import polars
+    except ImportError:
+        raise ImportError("traces on disk need polars: pip install 'kvar[report]'") from None
+    return polars
+
+
+def read_trace(path: str | os.PathLike, format: str = "auto") -> Trace:  # noqa: A002  (the public name)
+    """Read a recorded run.
+
+    Parameters
+    ----------
+    path : path
+        A Parquet file, or the folder that a `TraceWriter` filled.
+    format : {"auto", "parquet"}
+        How to read it; "auto" goes by what is there.
+
+    Returns
+    -------
+    Trace
+        All rollouts in the order of the file, or of the steps.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at the path, or no step in the folder.
+    ValueError
+        If the format is unknown, the file is no Parquet file or its columns are not those of a trace.
+    """
+    if format not in ("auto", "parquet"):
+        raise ValueError(f"unknown trace format {format!r}; choose auto or parquet")
+    polars = _polars()
+    path = Path(path)
+    if path.is_dir():
+        files = [path / name for name in sorted(os.listdir(path)) if _STEP_FILE.fullmatch(name)]
+        if not files:
+            raise FileNotFoundError(f"no step of a trace in {path}: expected files like step-000000001.parquet")
+    elif path.is_file():
+        files = [path]
+    else:
+        raise FileNotFoundError(f"no trace at {path}")
+    frames = []
+    for file in files:
+        try:
+            frames.append(polars.read_parquet(file, hive_partitioning=False))
+        except (polars.exceptions.PolarsError, OSError) as error:
+            raise ValueError(f"{file} is not a readable Parquet file: {error}") from None
+    frame = polars.concat(frames, how="diagonal_relaxed")
+    return Trace.from_columns({name: frame[name].to_numpy() for name in frame.columns})
+
+
+def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
+    """Write a recorded run as one Parquet file.
+
+    Parameters
+    ----------
+    trace : Trace
+        What to write; columns beyond the schema are kept.
+    path : path
+        Where; the file appears whole or not at all.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    columns = {name: _for_parquet(column) for name, column in trace.columns.items()}
+    with whole_file(path) as temporary:
+        _polars().DataFrame(columns).write_parquet(temporary)
+    return Path(path)
+
+
+def _for_parquet(column: np.ndarray):
+    """Strings as a list, which no library mistakes for objects."""
+    return column.tolist() if column.dtype.kind in "UTO" else column
+
+
+class TraceWriter:
+    """Writes a run as it goes, one Parquet file a step.
+
+    Parameters
+    ----------
+    folder : path
+        Where the steps go; made if need be.
+    resume_from : int, optional
+        Go on after this step: later ones, left by a run that was cut off, are removed. By default the folder must
+        hold no step yet.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds steps and `resume_from` is not given.
+    """
+
+    def __init__(self, folder: str | os.PathLike, resume_from: int | None = None):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
+        if steps and resume_from is None:
+            raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")
+        for step, name in steps.items():
+            if step > resume_from:
+                (self.folder / name).unlink()
+
+    def write(self, step: int, columns: Mapping[str, object]) -> None:
+        """Write one step.
+
+        Parameters
+        ----------
+        step : int
+            When; written again, a step replaces the earlier one.
+        columns : mapping of str to array_like, each of shape (n,)
+            The columns of a trace but for ``step``.
+
+        Raises
+        ------
+        ValueError
+            If the columns are not those of a trace.
+        """
+        n_rows = len(columns["reward"])
+        trace = Trace.from_columns({"step": np.full(n_rows, step, dtype=np.int64), **columns})
+        write_trace(trace, self.folder / f"step-{step:09d}.parquet")

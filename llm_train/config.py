@@ -1,0 +1,99 @@
+"""Settings of a training run: TRL's, and which baseline it uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from trl import GRPOConfig
+
+from kvar import make_baseline
+
+__all__ = ["KAEConfig"]
+
+
+class _OneGeneration(int):
+    """The number 1, which passes for enough.
+
+    TRL refuses fewer than two rollouts a prompt because a group of one has no mean. A baseline with a history does
+    not need the group, and nothing after that one check in ``GRPOConfig`` does.
+    """
+
+    def __lt__(self, other):
+        return False
+
+
+@dataclass
+class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
+    """TRL's ``GRPOConfig`` with a baseline in place of the group mean.
+
+    Parameters
+    ----------
+    baseline : str
+        A name out of `kvar.baseline_names`.
+    baseline_kwargs : dict or str, optional
+        Parameters of the baseline; JSON on the command line.
+    prompt_id_column : str, optional
+        Dataset column with an integer or a string that names the prompt. By default a hash of the prompt's text does.
+    block_reuse : int
+        Consecutive generations on the same prompts before the next ones come.
+    trace_dir : str, optional
+        Folder to which every rollout is recorded, for ``kvar audit``. Not recorded by default.
+
+    Raises
+    ------
+    ValueError
+        If a setting is impossible, or would divide by or centre on the group after the baseline was subtracted.
+    """
+
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "baseline_kwargs"]
+
+    baseline: str = field(
+        default="kernel",
+        metadata={"help": "How the value of a prompt is estimated: a name out of kvar.baseline_names()."},
+    )
+    baseline_kwargs: dict | str | None = field(
+        default=None,
+        metadata={"help": "Parameters of the baseline as JSON, such as '{\"bandwidth\": 10}'."},
+    )
+    prompt_id_column: str | None = field(
+        default=None,
+        metadata={"help": "Dataset column that names the prompt. Default: a hash of the prompt's text."},
+    )
+    block_reuse: int = field(
+        default=1,
+        metadata={
+            "help": "Keep each mini-batch of prompts for this many consecutive generations, so that prompts meet their "
+            "own history. The paper uses 10 or 8; 1 is TRL's own order."
+        },
+    )
+    trace_dir: str | None = field(
+        default=None,
+        metadata={"help": "Record every rollout to this folder, one Parquet file a step. Default: no recording."},
+    )
+    scale_rewards: str = field(
+        default="none",
+        metadata={"help": "Must stay 'none': a baseline with history is not divided by the group's deviation."},
+    )
+
+    def __post_init__(self):
+        single = self.num_generations == 1
+        if single:
+            self.num_generations = _OneGeneration(1)
+        super().__post_init__()
+        if single:
+            self.num_generations = 1
+        self.baseline_kwargs = self.baseline_kwargs or {}
+        make_baseline(self.baseline, **self.baseline_kwargs)  # a wrong name or parameter is said now, not at step one
+        if self.block_reuse < 1:
+            raise ValueError(f"block_reuse must be at least 1, got {self.block_reuse}")
+        if self.scale_rewards not in ("none", False):
+            raise ValueError(
+                f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "
+                "which undoes the baseline; leave it at 'none'"
+            )
+        if self.multi_objective_aggregation != "sum_then_normalize":
+            raise ValueError(
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r} centres each reward on its group; "
+                "with a baseline the weighted rewards are summed, leave it at 'sum_then_normalize'"
+            )

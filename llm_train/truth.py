@@ -1,0 +1,84 @@
+"""The exact value of a prompt that has one right answer.
+
+Where the reward is 1 for one string y* and 0 for every other, the value is the probability of that string,
+``V(x) = prod_t pi(y*_t | x, y*_<t)`` with its end token, and one teacher-forced pass gives it. It holds for sampling at
+temperature 1 without top-k, top-p or min-p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["ExactValue", "answer_log_probabilities"]
+
+
+def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
+    """Log-probability of each answer after its prompt.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A causal language model.
+    prompts : sequence of list of int
+        Token ids.
+    answers : sequence of list of int
+        Token ids, the end token included.
+
+    Returns
+    -------
+    torch.Tensor of float64, shape (n,)
+        Differentiable. One forward pass over all of them, padded on the right, where padding is never looked at.
+    """
+    device = next(model.parameters()).device
+    rows = [torch.tensor([*prompt, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+    length = torch.tensor([len(row) for row in rows], device=device)
+    start = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    place = torch.arange(tokens.shape[1], device=device)
+    logits = model(input_ids=tokens, attention_mask=(place < length[:, None]).long()).logits
+    scores = torch.log_softmax(logits[:, :-1].double(), dim=-1)
+    chosen = scores.gather(2, tokens[:, 1:, None]).squeeze(2)
+    in_answer = (place[1:] >= start[:, None]) & (place[1:] < length[:, None])
+    return torch.where(in_answer, chosen, 0.0).sum(dim=1)
+
+
+class ExactValue:
+    """Exact values for a dataset with columns ``prompt`` and ``answer``.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Must end every right completion with its end token.
+    """
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+
+    def __call__(self, model, examples: Sequence[dict]) -> list[float]:
+        """Values of the examples under a model.
+
+        Parameters
+        ----------
+        model : transformers.PreTrainedModel
+            The policy.
+        examples : sequence of dict
+            With ``prompt`` and ``answer``; repeated prompts are computed once.
+
+        Returns
+        -------
+        list of float
+            One value an example.
+        """
+        answers = {example["prompt"]: example["answer"] for example in examples}
+        tokenize = self._tokenizer
+        prompt_ids = [tokenize(prompt)["input_ids"] for prompt in answers]
+        answer_ids = [
+            [*tokenize(answer, add_special_tokens=False)["input_ids"], tokenize.eos_token_id]
+            for answer in answers.values()
+        ]
+        with torch.no_grad():
+            values = answer_log_probabilities(model, prompt_ids, answer_ids).exp().tolist()
+        by_prompt = dict(zip(answers, values, strict=True))
+        return [by_prompt[example["prompt"]] for example in examples]

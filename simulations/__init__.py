@@ -1,0 +1,1 @@
+"""Synthetic bandits with known value and gradient, and studies over them."""
