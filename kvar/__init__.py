@@ -2,6 +2,7 @@
 
 from kvar.audit import AuditReport, audit
 from kvar.baselines import Baseline, baseline_names, make_baseline
+from kvar.batch import Batch
 from kvar.kernels import Kernel, get_kernel, kernel_names
 from kvar.replaying import replay
 from kvar.traces import Trace, TraceWriter, read_trace, write_trace
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AuditReport",
     "Baseline",
+    "Batch",
     "Kernel",
     "Trace",
     "TraceWriter",

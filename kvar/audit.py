@@ -209,16 +209,11 @@ def group_noise(trace: Trace) -> np.ndarray:
     """
     noise = np.empty(len(trace))
     for rows, batch in batches(trace):
-        count = batch.scored.sum(axis=1, keepdims=True)
-        centred = np.nan_to_num(batch.rewards - _row_means(batch.rewards, count), nan=0.0)
-        squares = (centred**2).sum(axis=1, keepdims=True)
-        variance = np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1)
+        mean = batch.filled.sum(axis=1, keepdims=True) / np.maximum(batch.counts, 1)
+        squares = (np.where(batch.scored, batch.rewards - mean, 0.0) ** 2).sum(axis=1, keepdims=True)
+        variance = np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
         noise[rows] = batch.to_rows(np.broadcast_to(variance, batch.rewards.shape))
     return noise
-
-
-def _row_means(rewards, count):
-    return np.nansum(rewards, axis=1, keepdims=True) / np.maximum(count, 1)
 
 
 def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -137,7 +138,8 @@ class Batch:
 
         first: dict[int | str, int] = {}
         row = np.fromiter((first.setdefault(i, len(first)) for i in ids), dtype=np.intp, count=len(ids))
-        batch = cls(list(first), block, step, {}, row, occurrence(row), shape)
+        repeats = len(first) < len(ids)
+        batch = cls(list(first), block, step, {}, row, occurrence(row) if repeats else np.zeros_like(row), shape)
         batch.rewards = batch._by_prompt(block)
         for name, column in (columns or {}).items():
             column = arrays.to_host(column, name)
@@ -175,7 +177,17 @@ class Batch:
         width = self._shape[1] if len(self._shape) == 2 else 1
         return values.reshape(len(self.prompt_ids), -1, width)[self._row, self._block].reshape(self._shape)
 
-    @property
+    @cached_property
     def scored(self) -> np.ndarray:
         """Mask of the rollouts that have a reward, shape (P, N)."""
         return ~np.isnan(self.rewards)
+
+    @cached_property
+    def filled(self) -> np.ndarray:
+        """The rewards with 0 for what is missing, shape (P, N)."""
+        return np.where(self.scored, self.rewards, 0.0)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Number of rewards of each group, shape (P, 1)."""
+        return self.scored.sum(axis=1, keepdims=True)

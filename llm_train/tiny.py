@@ -148,7 +148,7 @@ def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path)
         seed=seed,
         bf16=False,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         max_length=None,
         dataloader_pin_memory=False,
     )

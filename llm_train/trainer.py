@@ -98,7 +98,14 @@ class KAETrainer(GRPOTrainer):
             local = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float64)
             columns["true_value"] = self.accelerator.gather(local.to(self.accelerator.device))
         self._generations += 1
-        advantages = self.baseline.advantages(keys, rewards, self._generations, **columns)
+        # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
+        groups = (-1, self.num_generations)
+        advantages = self.baseline.advantages(
+            keys[:: self.num_generations],
+            rewards.view(groups),
+            self._generations,
+            **{name: column.view(groups) for name, column in columns.items()},
+        ).flatten()
 
         start = self.accelerator.process_index * len(inputs)
         output["advantages"] = advantages[start : start + len(inputs)]

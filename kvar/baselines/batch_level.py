@@ -26,10 +26,9 @@ def others_in_batch(batch: Batch) -> np.ndarray:
     ndarray of float64, shape (P, N)
         One value a rollout; 0 where there is no other.
     """
-    total = sums_of_others(np.nan_to_num(batch.rewards, nan=0.0).ravel())
-    count = sums_of_others(batch.scored.astype(np.float64).ravel())
-    mean = np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
-    return mean.reshape(batch.rewards.shape)
+    total = sums_of_others(batch.filled.ravel()).reshape(batch.rewards.shape)
+    count = batch.counts.sum() - batch.scored
+    return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
 
 
 @dataclass

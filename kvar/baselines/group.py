@@ -36,9 +36,8 @@ class GroupMean(Baseline):
         ndarray of float64, shape (P, N)
             The same value all along a row.
         """
-        count = batch.scored.sum(axis=1, keepdims=True)
-        total = np.nansum(batch.rewards, axis=1, keepdims=True)
-        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        total = batch.filled.sum(axis=1, keepdims=True)
+        mean = np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
         return np.broadcast_to(mean, batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
@@ -54,7 +53,7 @@ class GroupMean(Baseline):
         ndarray of float64, shape (P, N)
             Zero for a rollout without reward.
         """
-        return batch.scored / np.maximum(batch.scored.sum(axis=1, keepdims=True), 1)
+        return batch.scored / np.maximum(batch.counts, 1)
 
 
 @dataclass
@@ -79,6 +78,6 @@ class LeaveOneOut(Baseline):
         ndarray of float64, shape (P, N)
             One value a rollout.
         """
-        total = sums_of_others(np.nan_to_num(batch.rewards, nan=0.0))
-        count = sums_of_others(batch.scored.astype(np.float64))
+        total = sums_of_others(batch.filled)
+        count = batch.counts - batch.scored
         return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

@@ -26,7 +26,8 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         V_i^(g) = [sum_j K((i - I_j) / w) Z_j + sum_{k != g} K(0) Z^(k)] / [the same sum without the rewards]
 
     over the rewards Z_j seen at earlier steps I_j. A rollout with neither history nor others falls back to the mean of
-    the other rollouts of the batch, or to 0 if there are none.
+    the other rollouts of the batch, or to 0 if there are none. A kernel whose tail never ends is cut where its weight
+    falls below the unit roundoff, 37 bandwidths back for the exponential one.
 
     Parameters
     ----------
@@ -67,12 +68,14 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         """
         self._history.check_step(batch.step)
         visits = self._history.visits(batch.prompt_ids)
-        weights = self._kernel((batch.step - visits.steps) / self.bandwidth)
+        lag = batch.step - visits.steps
+        # Tails that never end are cut where the history may have forgotten them, not where it happens to have.
+        weights = np.where(lag <= self._history.reach, self._kernel(lag / self.bandwidth), 0.0)
         at_zero = float(self._kernel(0.0))
         total = np.sum(weights * visits.totals, axis=1, keepdims=True)
         mass = np.sum(weights * visits.counts, axis=1, keepdims=True)
-        total = total + at_zero * sums_of_others(np.nan_to_num(batch.rewards, nan=0.0))
-        mass = mass + at_zero * sums_of_others(batch.scored.astype(np.float64))
+        total = total + at_zero * sums_of_others(batch.filled)
+        mass = mass + at_zero * (batch.counts - batch.scored)
         alone = mass == 0.0
         values = np.divide(total, mass, out=np.zeros(total.shape), where=~alone)
         if alone.any():
@@ -87,7 +90,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         batch : Batch
             A step's rollouts.
         """
-        self._history.add(batch.prompt_ids, np.nansum(batch.rewards, axis=1), batch.scored.sum(axis=1), batch.step)
+        self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
 
     def _state(self) -> dict:
         return self._history.state_dict()

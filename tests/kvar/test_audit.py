@@ -1,0 +1,137 @@
+"""The audit's scores against the truth of simulated runs, its intervals against statsmodels, its words and files."""
+
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+
+import kvar
+from kvar.audit import Interval, fresh_error, group_noise
+from kvar.replaying import replay_baseline
+
+
+def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
+    """Binary rewards whose probability drifts a little, every prompt at every step."""
+    start, slope = rng.uniform(0.1, 0.8, n_prompts), rng.uniform(0.0, 0.1, n_prompts)
+    step, prompt, _ = (a.ravel() for a in np.indices((n_steps, n_prompts, group)))
+    value = start[prompt] + slope[prompt] * step / n_steps
+    reward = (rng.random(value.size) < value).astype(float)
+    reward[rng.random(value.size) < missing] = np.nan
+    columns = {"step": step, "prompt_id": prompt, "reward": reward}
+    return kvar.Trace.from_columns({**columns, "true_value": value} if truth else columns)
+
+
+@pytest.mark.parametrize("name", [n for n in kvar.baseline_names() if n != "oracle"])
+def test_replay_is_what_a_run_would_have_seen(name, rng):
+    trace = simulated(rng, n_prompts=5, n_steps=8, missing=0.1)
+    shuffle = rng.permutation(len(trace))
+    shuffled = kvar.Trace.from_columns({key: column[shuffle] for key, column in trace.columns.items()})
+    values, live = np.empty(len(trace)), kvar.make_baseline(name)
+    for step in range(8):
+        rows = np.flatnonzero(trace.step == step)
+        ids, rewards = trace.prompt_id[rows][::4], trace.reward[rows].reshape(-1, 4)
+        values[rows] = live.estimate(ids, rewards, step).ravel()
+        live.update(ids, rewards, step)
+    np.testing.assert_allclose(kvar.replay(trace, name), values, atol=1e-14)
+    np.testing.assert_allclose(kvar.replay(shuffled, name), values[shuffle], atol=1e-14)
+
+
+@pytest.mark.parametrize("name", kvar.baseline_names())
+def test_the_score_is_noise_plus_value_error(name):
+    # Over independent runs, score minus noise minus value error has mean zero up to its Monte Carlo error.
+    rng = np.random.default_rng(5)
+    gaps = []
+    for _ in range(60):
+        trace = simulated(rng, n_prompts=20, n_steps=20, missing=0.05)
+        truth, scored = trace.extras["true_value"], ~np.isnan(trace.reward)
+        replayed = replay_baseline(trace, kvar.make_baseline(name))
+        score = fresh_error(trace.reward, replayed, group_noise(trace))
+        # A group with one scored rollout has no score for its own mean.
+        gaps.append(np.nanmean((score - truth * (1 - truth) - (replayed.values - truth) ** 2)[scored]))
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps, ddof=1) / math.sqrt(len(gaps))
+
+
+def test_a_group_of_one_has_no_score_for_its_own_mean(rng):
+    trace = simulated(rng, group=1)
+    report = kvar.audit(trace, ["group-mean", "batch-mean", "kernel"])
+    by_name = {row.baseline: row for row in report.rows}
+    assert math.isnan(by_name["group-mean"].one_step_error.mean)
+    assert report.rows[-1].baseline == "group-mean"
+    assert by_name["batch-mean"].one_step_error.mean > by_name["kernel"].one_step_error.mean
+
+
+def test_intervals_agree_with_cluster_robust_least_squares(rng):
+    values, clusters = rng.normal(size=300), rng.integers(0, 25, size=300)
+    values += clusters / 10
+    fit = sm.OLS(values, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": clusters, "df_correction": True})
+    interval = Interval.over_clusters(values, clusters)
+    assert interval.mean == pytest.approx(fit.params[0])
+    assert interval.standard_error == pytest.approx(fit.bse[0], rel=1e-10)
+    assert interval.n_prompts == 25
+    low, high = fit.get_prediction(np.ones(1)).conf_int(alpha=0.05)[0]
+    # statsmodels takes the normal quantile for robust covariances, we take Student's t over the clusters.
+    assert interval.high - interval.low == pytest.approx((high - low) * 2.0639 / 1.95996, rel=1e-4)
+
+
+def test_the_best_is_recommended_and_the_oracle_is_not(rng):
+    report = kvar.audit(simulated(rng))
+    assert report.rows[0].baseline == "oracle"
+    assert report.rows[1].baseline == "kernel"
+    assert report.rows[0].value_mse.mean == 0.0
+    assert report.rows[1].above_best.mean == 0.0
+    assert report.recommendation.startswith("Use kernel (bandwidth=10.0, kernel=triangular)")
+    assert "95 % interval" in report.recommendation
+    errors = [row.one_step_error.mean for row in report.rows]
+    assert errors == sorted(errors)
+
+
+def test_parameters_can_be_compared(rng):
+    candidates = [kvar.make_baseline("kernel", bandwidth=b) for b in (2, 60)]
+    report = kvar.audit(simulated(rng), candidates)
+    assert [row.parameters["bandwidth"] for row in report.rows] == [60.0, 2.0]
+    assert len(report.rows) == 2
+
+
+def test_what_is_left_out_is_counted_and_said(rng):
+    trace = simulated(rng, truth=False, missing=0.1)
+    report = kvar.audit(trace)
+    assert report.skipped == {"oracle": "needs the column 'true_value'"}
+    assert report.n_rollouts == len(trace)
+    assert report.n_unscored == int(np.isnan(trace.reward).sum())
+    scored = {row.baseline: row.one_step_error.n_rollouts for row in report.rows}
+    alone = int(np.isnan(group_noise(trace)[~np.isnan(trace.reward)]).sum())
+    assert alone > 0
+    assert scored.pop("group-mean") == len(trace) - report.n_unscored - alone
+    assert set(scored.values()) == {len(trace) - report.n_unscored}
+    assert all(row.value_mse is None for row in report.rows)
+
+
+def test_one_prompt_gives_no_interval(rng):
+    report = kvar.audit(simulated(rng, n_prompts=1))
+    assert math.isnan(report.rows[1].one_step_error.low)
+    assert "no interval" in report.recommendation
+
+
+def test_table_and_files(rng, tmp_path):
+    report = kvar.audit(simulated(rng))
+    assert report.table["baseline"].to_list() == [row.baseline for row in report.rows]
+    report.save(tmp_path / "audit")
+    assert pl.read_csv(tmp_path / "audit" / "audit.csv").shape == report.table.shape
+    content = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert content["recommendation"] == report.recommendation
+    assert (tmp_path / "audit" / "audit.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_audited_is_named(rng):
+    trace = simulated(rng, truth=False)
+    with pytest.raises(ValueError, match="needs the column 'true_value'"):
+        kvar.audit(trace, ["oracle"])
+    with pytest.raises(ValueError, match="unknown baseline"):
+        kvar.audit(trace, ["kernle"])
+    empty = kvar.Trace.from_columns({"step": [], "prompt_id": np.zeros(0, int), "reward": []})
+    for nothing in (empty, kvar.Trace.from_columns({"step": [0], "prompt_id": [0], "reward": [math.nan]})):
+        with pytest.raises(ValueError, match="nothing to audit"):
+            kvar.audit(nothing)

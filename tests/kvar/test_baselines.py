@@ -1,0 +1,306 @@
+"""Laws of every registered baseline, hand-computed cases, and the kernel estimate against a double loop."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kvar
+from kvar.baselines import baseline_class
+from tests.kvar import reference
+
+NAMES = kvar.baseline_names()
+NAN = math.nan
+KERNELS = kvar.kernel_names()
+
+
+def sample(rng, n_prompts=5, group=3, missing=0.0):
+    """Prompt ids, rewards and columns of one step."""
+    ids = rng.permutation(20)[:n_prompts]
+    rewards = rng.normal(size=(n_prompts, group))
+    rewards[rng.random(rewards.shape) < missing] = np.nan
+    return ids, rewards, {"true_value": rng.normal(size=n_prompts)}
+
+
+def experienced(name, rng, n_steps=6):
+    baseline = kvar.make_baseline(name)
+    for step in range(n_steps):
+        ids, rewards, _ = sample(rng)
+        baseline.update(ids, rewards, step)
+    return baseline
+
+
+# --- laws ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_for_every_rollout(name, rng):
+    ids, rewards, columns = sample(rng)
+    values = experienced(name, rng).estimate(ids, rewards, 6, **columns)
+    assert values.shape == rewards.shape
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimate_remembers_nothing(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng)
+    first = baseline.estimate(ids, rewards, 6, **columns)
+    baseline.estimate(ids, rewards + 1, 6, **columns)
+    np.testing.assert_array_equal(first, baseline.estimate(ids, rewards, 6, **columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_reward_enters_as_much_as_is_said(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng, missing=0.2)
+    batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
+    weight = baseline.own_weight(batch)
+    before = baseline.values(batch)
+    for row, column in np.argwhere(batch.scored):
+        changed = rewards.copy()
+        changed[row, column] += 0.5
+        after = baseline.estimate(ids, changed, 6, **columns)
+        assert after[row, column] - before[row, column] == pytest.approx(0.5 * weight[row, column], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompt_order_and_names_change_nothing(name, rng):
+    ids, rewards, columns = sample(rng)
+    past = [sample(rng)[:2] for _ in range(4)]
+    order = rng.permutation(len(ids))
+    plain, shuffled, renamed = (kvar.make_baseline(name) for _ in range(3))
+    for step, (past_ids, past_rewards) in enumerate(past):
+        plain.update(past_ids, past_rewards, step)
+        shuffled.update(past_ids[::-1], past_rewards[::-1], step)
+        renamed.update([f"prompt {i}" for i in past_ids], past_rewards, step)
+    values = plain.estimate(ids, rewards, 4, **columns)
+    other = shuffled.estimate(ids[order], rewards[order], 4, true_value=columns["true_value"][order])
+    np.testing.assert_allclose(other, values[order], atol=1e-14)
+    names = renamed.estimate([f"prompt {i}" for i in ids], rewards, 4, **columns)
+    np.testing.assert_array_equal(names, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flat_rollouts_equal_groups(name, rng):
+    ids, rewards, columns = sample(rng, group=4, missing=0.2)
+    grouped, flat = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    expected = grouped.advantages(ids, rewards, 6, **columns)
+    repeated = {key: np.repeat(column, 4) for key, column in columns.items()}
+    shuffle = rng.permutation(rewards.size)
+    found = flat.advantages(
+        np.repeat(ids, 4)[shuffle], rewards.ravel()[shuffle], 6, **{k: c[shuffle] for k, c in repeated.items()}
+    )
+    np.testing.assert_allclose(found, expected.ravel()[shuffle], atol=1e-14)
+    np.testing.assert_allclose(
+        flat.estimate(ids, rewards, 7, **columns), grouped.estimate(ids, rewards, 7, **columns), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unscored_rollout_is_as_if_absent(name, rng):
+    ids, rewards, columns = sample(rng)
+    wider = np.concatenate([rewards, np.full((len(ids), 1), np.nan)], axis=1)
+    plain, padded = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    expected = plain.advantages(ids, rewards, 6, **columns)
+    found = padded.advantages(ids, wider, 6, **columns)
+    np.testing.assert_allclose(found[:, :-1], expected, atol=1e-14)
+    np.testing.assert_array_equal(found[:, -1], 0.0)
+    np.testing.assert_allclose(
+        padded.estimate(ids, rewards, 7, **columns), plain.estimate(ids, rewards, 7, **columns), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_without_any_reward_teaches_nothing(name, rng):
+    ids, rewards, columns = sample(rng)
+    baseline, other = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    nothing = baseline.advantages(ids, np.full(rewards.shape, np.nan), 6, **columns)
+    np.testing.assert_array_equal(nothing, 0.0)
+    np.testing.assert_array_equal(
+        baseline.estimate(ids, rewards, 7, **columns), other.estimate(ids, rewards, 7, **columns)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_torch_gets_torch_and_the_same_numbers(name, dtype, rng):
+    ids, rewards, columns = sample(rng)
+    reward_tensor = torch.tensor(rewards, dtype=dtype, requires_grad=True)
+    seen = reward_tensor.detach().double().numpy()
+    found = experienced(name, np.random.default_rng(1)).advantages(
+        torch.tensor(ids), reward_tensor, 6, true_value=torch.tensor(columns["true_value"])
+    )
+    assert found.dtype == dtype
+    assert found.device == reward_tensor.device
+    expected = experienced(name, np.random.default_rng(1)).advantages(ids, seen, 6, **columns)
+    np.testing.assert_array_equal(found.double().numpy(), torch.tensor(expected).to(dtype).double().numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numpy_keeps_its_dtype_and_its_input(name, rng):
+    ids, rewards, columns = sample(rng)
+    rewards = rewards.astype(np.float32)
+    rewards.flags.writeable = False
+    assert experienced(name, rng).advantages(ids, rewards, 6, **columns).dtype == np.float32
+    assert kvar.make_baseline(name).advantages(ids, rewards > 0, 6, **columns).dtype == np.float64
+    assert kvar.make_baseline(name).advantages(ids.tolist(), rewards.tolist(), 6, **columns).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_baseline_continues_to_the_last_bit(name, rng):
+    baseline = experienced(name, rng)
+    restored = kvar.make_baseline(name)
+    restored.load_state_dict(baseline.state_dict())
+    for step in range(6, 30):
+        ids, rewards, columns = sample(rng, missing=0.1)
+        np.testing.assert_array_equal(
+            restored.advantages(ids, rewards, step, **columns), baseline.advantages(ids, rewards, step, **columns)
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_foreign_state_is_refused(name, rng):
+    baseline = experienced(name, rng)
+    state = baseline.state_dict()
+    for wrong in ({**state, "version": 99}, {**state, "name": "other"}, {**state, "state": {"x": 1}}, {}):
+        with pytest.raises(ValueError, match=r"state|history|keys"):
+            baseline.load_state_dict(wrong)
+    np.testing.assert_equal(baseline.state_dict(), state)
+
+
+# --- hand-computed cases ------------------------------------------------------------------------------------------
+
+REWARDS = [[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, NAN, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("none", [[0.0] * 4, [0.0] * 4]),
+        ("group-mean", [[0.5] * 4, [2 / 3] * 4]),
+        ("leave-one-out", [[1 / 3, 2 / 3, 2 / 3, 1 / 3], [1 / 2, 1 / 2, 2 / 3, 1.0]]),
+        ("batch-mean", [[4 / 7] * 4, [4 / 7] * 4]),
+        ("running-mean", [[0.25] * 4, [0.25] * 4]),
+    ],
+)
+def test_by_hand(name, expected):
+    baseline = kvar.make_baseline(name)
+    baseline.update(["c", "d"], [[0.0, 1.0], [0.0, 0.0]], 0)
+    np.testing.assert_allclose(baseline.estimate(["a", "b"], REWARDS, 1), expected, rtol=1e-15)
+
+
+def test_kernel_by_hand():
+    baseline = kvar.make_baseline("kernel", bandwidth=4)
+    baseline.update(["a"], [[1.0, 0.0]], 1)  # weight 1 - 3/4 at step 4
+    baseline.update(["a"], [[1.0, 1.0]], 2)  # weight 1 - 2/4
+    value = baseline.estimate(["a"], [[0.0, 1.0]], 4)
+    total, mass = 0.25 * 1 + 0.5 * 2, 0.25 * 2 + 0.5 * 2
+    np.testing.assert_allclose(value, [[(total + 1) / (mass + 1), total / (mass + 1)]], rtol=1e-15)
+
+
+def test_kernel_falls_back_to_the_other_prompts():
+    baseline = kvar.make_baseline("kernel")
+    np.testing.assert_allclose(baseline.estimate(["a", "b", "c"], [1.0, 0.0, 0.5], 0), [0.25, 0.75, 0.5])
+    np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0), [0.0])
+
+
+def test_kernel_forgets_past_its_window():
+    baseline = kvar.make_baseline("kernel", bandwidth=3)
+    baseline.update(["a"], [1.0], 0)
+    np.testing.assert_array_equal(baseline.estimate(["a"], [0.0], 2), [1.0])
+    np.testing.assert_array_equal(baseline.estimate(["a"], [0.0], 3), [0.0])
+
+
+def test_a_group_of_one():
+    for name, advantage in [("group-mean", 0.0), ("leave-one-out", 0.7), ("batch-mean", 0.0), ("none", 0.7)]:
+        assert kvar.make_baseline(name).advantages(["a"], [0.7], 0)[0] == pytest.approx(advantage)
+
+
+# --- the kernel estimate against a double loop ----------------------------------------------------------------------
+
+
+@st.composite
+def irregular_runs(draw):
+    """Steps that jump, prompts that come and go, uneven groups, missing rewards."""
+    prompts = draw(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5)), min_size=1, unique=True))
+    step, run = 0, []
+    for _ in range(draw(st.integers(1, 12))):
+        step += draw(st.integers(1, 6))
+        present = draw(st.lists(st.sampled_from(prompts), min_size=1, unique=True))
+        size = draw(st.integers(1, 4))
+        reward = st.one_of(st.floats(-3, 3), st.just(NAN), st.sampled_from([0.0, 1.0]))
+        run.append((step, [(p, draw(st.lists(reward, min_size=size, max_size=size))) for p in present]))
+    return run
+
+
+@given(run=irregular_runs(), bandwidth=st.sampled_from([0.1, 0.5, 1, 3.7, 10]), kernel=st.sampled_from(KERNELS))
+@settings(max_examples=150, deadline=None)
+def test_kernel_agrees_with_the_double_loop(run, bandwidth, kernel):
+    expected = reference.kernel_run(run, bandwidth, kernel)
+    libraries = {
+        "numpy": (lambda r: np.array(r), 1e-12),
+        "torch float64": (lambda r: torch.tensor(r, dtype=torch.float64), 1e-12),
+        "torch float32": (lambda r: torch.tensor(r, dtype=torch.float32), None),
+    }
+    for make, tolerance in libraries.values():
+        baseline = kvar.make_baseline("kernel", bandwidth=bandwidth, kernel=kernel)
+        values = expected
+        if tolerance is None:
+            # The loop sees the rewards as float32 holds them; then only the last rounding differs.
+            rounded = [(s, [(p, np.float32(r).tolist()) for p, r in groups]) for s, groups in run]
+            values = reference.kernel_run(rounded, bandwidth, kernel)
+        for (step, groups), row in zip(run, values, strict=True):
+            rewards = make([r for _, r in groups])
+            found = np.asarray(baseline.estimate([p for p, _ in groups], rewards, step), dtype=np.float64)
+            wanted = np.array(row)
+            if tolerance is None:
+                np.testing.assert_allclose(found, wanted.astype(np.float32), rtol=2e-7, atol=1e-12)
+            else:
+                np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
+            baseline.update([p for p, _ in groups], rewards, step)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input_is_named(rng):
+    baseline = kvar.make_baseline("kernel")
+    with pytest.raises(ValueError, match="unknown baseline 'kernle'"):
+        kvar.make_baseline("kernle")
+    with pytest.raises(ValueError, match=r"takes bandwidth, kernel; got 'window'"):
+        kvar.make_baseline("kernel", window=3)
+    with pytest.raises(ValueError, match="takes no parameters"):
+        kvar.make_baseline("none", window=3)
+    for bandwidth in (0, -1, math.inf, NAN, "wide"):
+        with pytest.raises(ValueError, match="bandwidth must be a positive number"):
+            kvar.make_baseline("kernel", bandwidth=bandwidth)
+    with pytest.raises(ValueError, match=r"rewards must have shape \(2, G\)"):
+        baseline.estimate(["a", "b"], [[1.0]], 0)
+    with pytest.raises(ValueError, match=r"prompt 'b' has an infinite reward at step 3"):
+        baseline.estimate(["a", "b"], [[1.0], [math.inf]], 3)
+    with pytest.raises(TypeError, match=r"integers or strings, got 1.5"):
+        baseline.estimate([1.5], [[1.0]], 0)
+    with pytest.raises(TypeError, match="got True"):
+        baseline.estimate([True], [[1.0]], 0)
+    with pytest.raises(TypeError, match="rewards must hold real numbers"):
+        baseline.estimate(["a"], [["good"]], 0)
+    with pytest.raises(TypeError, match="prompt_ids from numpy, rewards from torch"):
+        baseline.estimate(np.arange(2), torch.zeros(2, 1), 0)
+    with pytest.raises(ValueError, match="step must be a finite number"):
+        baseline.estimate(["a"], [[1.0]], NAN)
+    with pytest.raises(ValueError, match="needs true_value"):
+        kvar.make_baseline("oracle").estimate(["a"], [[1.0]], 0)
+    with pytest.raises(ValueError, match="column 'true_value' must have shape"):
+        kvar.make_baseline("oracle").estimate(["a"], [[1.0]], 0, true_value=[1.0, 2.0])
+    baseline.update(["a"], [[1.0]], 5)
+    for call in (baseline.estimate, baseline.update):
+        with pytest.raises(ValueError, match="step 4 comes after step 5"):
+            call(["a"], [[1.0]], 4)
+
+
+def test_every_name_says_itself():
+    assert [baseline_class(name).name for name in NAMES] == NAMES

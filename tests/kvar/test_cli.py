@@ -1,0 +1,49 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import kvar
+from tests.kvar.test_audit import simulated
+
+
+def run(*arguments):
+    # Wide enough that no sentence wraps, and no colours.
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    command = [sys.executable, "-m", "kvar.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_audit(tmp_path, rng):
+    path = kvar.write_trace(simulated(rng, n_steps=20, missing=0.1), tmp_path / "run.parquet")
+    done = run("audit", path)
+    assert done.returncode == 0, done.stderr
+    for words in ("kernel", "group-mean", "value MSE", "Use kernel", "without a reward are left out"):
+        assert words in done.stdout
+    assert json.loads((tmp_path / "run-audit" / "audit.json").read_text())["table"]
+    assert (tmp_path / "run-audit" / "audit.png").exists()
+
+
+def test_audit_of_chosen_baselines(tmp_path, rng):
+    path = kvar.write_trace(simulated(rng, n_steps=10, truth=False), tmp_path / "run.parquet")
+    done = run("audit", path, "--baseline", "kernel", "--baseline", "none", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "group-mean" not in done.stdout
+    assert len(json.loads((tmp_path / "out" / "audit.json").read_text())["table"]) == 2
+
+
+@pytest.mark.parametrize("arguments", [("audit", "nowhere"), ("audit", __file__)])
+def test_errors_are_one_sentence(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("kvar audit: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_teaches():
+    assert "audit" in run("--help").stdout
+    assert "one-step-ahead" in run("audit", "--help").stdout

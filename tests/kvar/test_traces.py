@@ -1,0 +1,101 @@
+"""Traces survive the disk, a run that is cut off loses nothing whole, and what is wrong is named."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import kvar
+from kvar.files import TEMPORARY_SUFFIX, whole_file
+
+
+def columns(n=6, prompts=("a", "b")):
+    return {
+        "step": np.repeat(np.arange(n // 2), 2),
+        "prompt_id": [prompts[k % 2] for k in range(n)],
+        "reward": np.linspace(0, 1, n),
+        "true_value": np.linspace(1, 2, n),
+        "note": [f"n{k}" for k in range(n)],
+    }
+
+
+@pytest.mark.parametrize("prompts", [("a", "ü😀"), (3, -(2**63))])
+def test_there_and_back(tmp_path, prompts):
+    trace = kvar.Trace.from_columns(columns(prompts=prompts))
+    back = kvar.read_trace(kvar.write_trace(trace, tmp_path / "deep" / "trace.parquet"))
+    for name, column in trace.columns.items():
+        assert back.columns[name].tolist() == column.tolist()
+
+
+def test_rollouts_are_counted_off():
+    trace = kvar.Trace.from_columns(
+        {"step": [0, 0, 0, 1, 0], "prompt_id": ["a", "b", "a", "a", "a"], "reward": [0.0] * 5}
+    )
+    assert trace.rollout.tolist() == [0, 0, 1, 0, 2]
+
+
+def test_a_missing_reward_is_nan(tmp_path):
+    pl.DataFrame({"step": [0, 0], "prompt_id": [1, 1], "reward": [None, 1.0]}).write_parquet(tmp_path / "t.parquet")
+    assert np.isnan(kvar.read_trace(tmp_path / "t.parquet").reward).tolist() == [True, False]
+
+
+def test_a_run_is_readable_step_by_step(tmp_path):
+    writer = kvar.TraceWriter(tmp_path)
+    for step in (1, 2, 10):
+        writer.write(step, {"prompt_id": ["a", "a"], "reward": [0.0, float(step)]})
+        assert kvar.read_trace(tmp_path).step.max() == step
+    assert kvar.read_trace(tmp_path).reward.tolist() == [0.0, 1.0, 0.0, 2.0, 0.0, 10.0]
+    assert not [path for path in tmp_path.iterdir() if path.suffix == TEMPORARY_SUFFIX]
+
+
+def test_a_run_goes_on_where_it_was_saved(tmp_path):
+    writer = kvar.TraceWriter(tmp_path)
+    for step in range(1, 6):
+        writer.write(step, {"prompt_id": [0], "reward": [0.0]})
+    with pytest.raises(FileExistsError, match="already holds 5 steps"):
+        kvar.TraceWriter(tmp_path)
+    kvar.TraceWriter(tmp_path, resume_from=3).write(4, {"prompt_id": [0], "reward": [1.0]})
+    trace = kvar.read_trace(tmp_path)
+    assert trace.step.tolist() == [1, 2, 3, 4]
+    assert trace.reward.tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def interrupted():
+        with whole_file(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_text() == "old"
+
+
+def test_what_is_wrong_is_named(tmp_path):
+    good = columns()
+    with pytest.raises(ValueError, match="missing reward among step, prompt_id"):
+        kvar.Trace.from_columns({"step": [0], "prompt_id": [0]})
+    with pytest.raises(ValueError, match="one-dimensional and of one length"):
+        kvar.Trace.from_columns({**good, "reward": [0.0]})
+    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
+        kvar.Trace.from_columns({**good, "step": [np.nan] * 6})
+    with pytest.raises(ValueError, match="'prompt_id' must hold integers or strings"):
+        kvar.Trace.from_columns({**good, "prompt_id": [0.5] * 6})
+    with pytest.raises(ValueError, match="'prompt_id' must hold integers or strings, got None"):
+        kvar.Trace.from_columns({**good, "prompt_id": ["a", None] * 3})
+    with pytest.raises(ValueError, match="'reward' must hold numbers"):
+        kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
+    with pytest.raises(ValueError, match="row 1 has an infinite reward"):
+        kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
+    with pytest.raises(FileNotFoundError, match="no trace at"):
+        kvar.read_trace(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="no step of a trace"):
+        kvar.read_trace(tmp_path)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(ValueError, match="not a readable Parquet file"):
+        kvar.read_trace(tmp_path / "broken.parquet")
+    with pytest.raises(ValueError, match="unknown trace format 'pickle'"):
+        kvar.read_trace(tmp_path, format="pickle")

@@ -1,0 +1,57 @@
+"""A trainer on the tiny policy, small enough for tests."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from llm_train import KAEConfig, KAETrainer
+from llm_train.tiny import make_policy, make_tokenizer, sums
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """Make a trainer whose reward even an untrained policy can earn: a completion that starts with an even digit."""
+
+    def make(folder="run", data=None, reward=None, model=None, extra=None, **settings):
+        tokenizer = make_tokenizer()
+        even = {tokenizer.convert_tokens_to_ids(digit) for digit in "02468"}
+
+        def starts_even(completion_ids, **_):
+            return [float(bool(ids) and ids[0] in even) for ids in completion_ids]
+
+        defaults = {
+            "num_generations": 2,
+            "per_device_train_batch_size": 8,
+            "max_completion_length": 3,
+            "max_steps": 4,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "constant",
+            "temperature": 1.0,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "trace_dir": str(tmp_path / folder / "trace"),
+            "baseline_kwargs": {"bandwidth": 10},
+            "seed": 3,
+        }
+        config = KAEConfig(
+            output_dir=str(tmp_path / folder),
+            use_cpu=True,
+            bf16=False,
+            activation_checkpointing=False,
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            report_to="none",
+            **{**defaults, **settings},
+        )
+        return KAETrainer(
+            model=model or make_policy(tokenizer, seed=0),
+            reward_funcs=reward or starts_even,
+            args=config,
+            train_dataset=data if isinstance(data, Dataset) else sums(8, 9, seed=0),
+            processing_class=tokenizer,
+            **(extra or {}),
+        )
+
+    return make

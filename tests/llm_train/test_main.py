@@ -1,0 +1,41 @@
+"""The commands of `make reproduce`, on a run of a few steps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import kvar
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_train_audit_and_draw(tmp_path):
+    trace = tmp_path / "trace"
+    config = ["--config", "llm_train/configs/tiny.yaml", "--output_dir", tmp_path, "--trace_dir", trace]
+    short = ["--max_steps", 20, "--warm_up_steps", 100, "--largest", 5, "--n_prompts", 36]
+    done = run("llm_train", *config, *short)
+    assert done.returncode == 0, done.stderr
+    assert "Exact success rate over all 36 prompts" in done.stdout
+    assert kvar.read_trace(trace).step.max() == 20
+    assert json.loads((tmp_path / "config.json").read_text())["training"]["block_reuse"] == 10
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])["step"] == 10
+
+    data = tmp_path / "figure.csv"
+    done = run("paper_figures.value_error_data", "--trace", trace, "--config", tmp_path / "config.json", "--out", data)
+    assert done.returncode == 0, done.stderr
+    done = run("paper_figures.value_error_fig", "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert data.with_suffix(".png").exists()
+
+
+def test_help_teaches():
+    done = run("llm_train", "--help")
+    assert done.returncode == 0
+    for words in ("--baseline ", "--block_reuse", "--trace_dir", "--num_generations", "configs/tiny.yaml"):
+        assert words in done.stdout

@@ -1,0 +1,179 @@
+"""The small parts of training: schedule, settings, state on disk, exact values."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from llm_train import KAEConfig
+from llm_train.schedule import BlockSampler
+from llm_train.state_file import load_state, save_state
+from llm_train.tiny import exact_match, make_policy, make_tokenizer, sums
+from llm_train.truth import ExactValue, answer_log_probabilities
+
+# --- schedule -----------------------------------------------------------------------------------------------------
+
+
+def sampler(block_reuse, shuffle=True, n=7):
+    return BlockSampler(
+        list(range(n)),
+        mini_repeat_count=2,
+        batch_size=3,
+        steps_per_batch=1,
+        block_reuse=block_reuse,
+        shuffle=shuffle,
+        seed=4,
+    )
+
+
+def test_each_mini_batch_stays_for_its_block():
+    order = list(sampler(block_reuse=4, shuffle=False))
+    assert len(order) == len(sampler(block_reuse=4))
+    generations = [tuple(order[k : k + 6]) for k in range(0, len(order), 6)]
+    assert generations == [(0, 0, 1, 1, 2, 2)] * 4 + [(3, 3, 4, 4, 5, 5)] * 4
+
+
+def test_the_shuffle_depends_on_seed_and_epoch_alone():
+    first, resumed = sampler(1), sampler(1)
+    epochs = []
+    for epoch in range(3):
+        first.set_epoch(epoch)
+        epochs.append(list(first))
+    resumed.set_epoch(2)
+    assert list(resumed) == epochs[2]
+    assert epochs[0] != epochs[1]
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def config(tmp_path, **settings):
+    return KAEConfig(
+        output_dir=str(tmp_path), bf16=False, use_cpu=True, report_to="none", activation_checkpointing=False, **settings
+    )
+
+
+def test_one_rollout_a_prompt_is_allowed(tmp_path):
+    made = config(tmp_path, num_generations=1, per_device_train_batch_size=1)
+    assert type(made.num_generations) is int
+    assert made.num_generations == 1
+    assert made.generation_batch_size == 1
+    json.dumps(made.to_dict())
+
+
+def test_parameters_of_the_baseline_come_as_json(tmp_path):
+    assert config(tmp_path, baseline_kwargs='{"bandwidth": 5}').baseline_kwargs == {"bandwidth": 5}
+    assert config(tmp_path).baseline_kwargs == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
+        ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
+        ({"block_reuse": 0}, "block_reuse must be at least 1"),
+        ({"scale_rewards": "group"}, "undoes the baseline"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
+    ],
+)
+def test_impossible_settings_are_named(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        config(tmp_path, **settings)
+
+
+# --- state on disk ------------------------------------------------------------------------------------------------
+
+
+def test_state_survives_the_disk(tmp_path):
+    state = {
+        "n": 3,
+        "last": -math.inf,
+        "ids": [1, -(2**63), "ü"],
+        "table": {"a": np.arange(6.0).reshape(2, 3), "empty": np.zeros((0, 4)), "next": np.arange(3)},
+    }
+    back = load_state(save_state(state, tmp_path / "state.safetensors"))
+    np.testing.assert_equal(back, state)
+    assert back["table"]["next"].dtype == np.int64
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    path = save_state({"table": np.arange(100.0)}, tmp_path / "state")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="not a readable state file"):
+        load_state(path)
+    save_file({"x": np.zeros(3)}, tmp_path / "other")
+    with pytest.raises(ValueError, match="holds tensors but no kvar state"):
+        load_state(tmp_path / "other")
+
+
+# --- the tiny policy and its exact value --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def policy():
+    tokenizer = make_tokenizer()
+    return make_policy(tokenizer, seed=0).eval(), tokenizer
+
+
+def test_the_tokenizer_reads_single_characters(policy):
+    _, tokenizer = policy
+    assert tokenizer.convert_ids_to_tokens(tokenizer("12+7=")["input_ids"]) == list("12+7=")
+    assert tokenizer.decode(tokenizer("12+7=")["input_ids"]).replace(" ", "") == "12+7="
+
+
+def test_the_exact_value_is_a_product_of_single_steps(policy):
+    model, tokenizer = policy
+    examples = [{"prompt": "1+2=", "answer": "3"}, {"prompt": "47+59=", "answer": "106"}]
+    found = ExactValue(tokenizer)(model, [*examples, examples[0]])
+    for example, value in zip(examples, found, strict=False):
+        tokens = tokenizer(example["prompt"])["input_ids"]
+        product = 1.0
+        for token in [*tokenizer(example["answer"])["input_ids"], tokenizer.eos_token_id]:
+            with torch.no_grad():
+                logits = model(torch.tensor([tokens])).logits[0, -1].double()
+            product *= float(torch.softmax(logits, 0)[token])
+            tokens = [*tokens, token]
+        assert value == pytest.approx(product, rel=1e-5)  # float32 weights, other shapes of the same sums
+    assert found[2] == found[0]
+
+
+def test_the_exact_value_is_the_rate_of_success(policy):
+    model, tokenizer = policy
+    # An untrained policy is almost uniform: one-token answers succeed often enough to be counted.
+    example = {"prompt": "1+1=", "answer": ""}
+    value = ExactValue(tokenizer)(model, [example])[0]
+    n = 4000
+    tokens = tokenizer([example["prompt"]] * n, return_tensors="pt")
+    torch.manual_seed(0)
+    sampled = model.generate(**tokens, max_new_tokens=1, do_sample=True, temperature=1.0, top_k=0)[:, -1]
+    rate = float((sampled == tokenizer.eos_token_id).double().mean())
+    assert abs(rate - value) < 4 * math.sqrt(value * (1 - value) / n)
+
+
+def test_the_log_probability_has_a_gradient(policy):
+    model, tokenizer = policy
+    tokens = tokenizer("1+2=")["input_ids"]
+    answer_log_probabilities(model, [tokens], [[tokenizer.eos_token_id]]).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    model.zero_grad()
+
+
+def test_only_the_right_tokens_are_rewarded(policy):
+    _, tokenizer = policy
+    reward = exact_match(tokenizer)
+    three, eos, pad = tokenizer("3")["input_ids"][0], tokenizer.eos_token_id, tokenizer.pad_token_id
+    given = [[three, eos], [three], [three, three, eos], [pad, three, eos], [eos]]
+    assert reward(completion_ids=given, answer=["3"] * 5, prompts=None) == [1.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_sums_are_distinct_and_right():
+    data = sums(100, 9, seed=0)
+    assert len(set(data["prompt"])) == 100
+    for prompt, answer in zip(data["prompt"], data["answer"], strict=True):
+        a, b = prompt.removesuffix("=").split("+")
+        assert int(a) + int(b) == int(answer)
+    with pytest.raises(ValueError, match=r"between 1 and 100 .* got 101"):
+        sums(101, 9, seed=0)

@@ -1,0 +1,201 @@
+"""The trainer against what it records, through resumes, single rollouts, missing rewards and evaluation."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import kvar
+from kvar.prompt_keys import prompt_key
+from llm_train import KAETrainer
+from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.truth import ExactValue
+
+
+def trace_of(trainer):
+    return kvar.read_trace(trainer.args.trace_dir)
+
+
+def replayed_advantages(trace, name="kernel", **parameters):
+    return np.nan_to_num(trace.reward - kvar.replay(trace, name, **parameters), nan=0.0)
+
+
+@pytest.mark.parametrize("name", ["kernel", "leave-one-out", "running-mean"])
+def test_advantages_are_those_of_the_baseline(make_trainer, name):
+    trainer = make_trainer(baseline=name, baseline_kwargs={}, block_reuse=2, max_steps=6)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert len(trace) == 6 * 8
+    np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace, name), atol=1e-7)
+    assert trace.extras["optimizer_step"].tolist() == np.repeat(np.arange(6), 8).tolist()
+    # What TRL logs and what enters the loss is what was recorded.
+    last = trace.extras["advantage"][-8:]
+    np.testing.assert_allclose(list(trainer._logs["advantages"]), last, atol=1e-7)
+
+
+def test_the_loss_sees_the_advantages(make_trainer):
+    trainer = make_trainer(max_steps=1)
+    trainer.model.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    output = trainer._generate_and_score_completions(batch)
+    np.testing.assert_allclose(output["advantages"].numpy(), trace_of(trainer).extras["advantage"], atol=1e-7)
+    assert output["advantages"].dtype == torch.float32
+
+
+def test_the_prompt_key_is_a_column_or_a_hash(make_trainer):
+    data = sums(8, 9, seed=0)
+    hashed = make_trainer("hashed", data=data, max_steps=1)
+    hashed.train()
+    assert set(trace_of(hashed).prompt_id.tolist()) <= {prompt_key(prompt) for prompt in data["prompt"]}
+    named = make_trainer(
+        "named", data=data.add_column("task", [f"t{k}" for k in range(8)]), prompt_id_column="task", max_steps=1
+    )
+    named.train()
+    assert set(trace_of(named).prompt_id.tolist()) <= {f"t{k}" for k in range(8)}
+    wrong = make_trainer("wrong", data=data, prompt_id_column="missing", max_steps=1)
+    with pytest.raises(ValueError, match="prompt_id_column='missing' is no column of the dataset: prompt, answer"):
+        wrong.train()
+
+
+def test_mini_batches_are_reused(make_trainer):
+    trainer = make_trainer(block_reuse=3, max_steps=6)
+    trainer.train()
+    trace = trace_of(trainer)
+    visited = [tuple(trace.prompt_id[trace.step == step]) for step in range(1, 7)]
+    assert visited[0] == visited[1] == visited[2]
+    assert visited[3] == visited[4] == visited[5]
+    assert not set(visited[0]) & set(visited[3])
+
+
+def test_a_resumed_run_is_the_same_to_the_last_bit(make_trainer):
+    # Eight prompts, four a step, blocks of two: the resume falls inside the second epoch.
+    settings = {"block_reuse": 2, "max_steps": 12, "save_strategy": "steps", "save_steps": 6}
+    whole = make_trainer("whole", **settings)
+    whole.train()
+
+    first = make_trainer("parts", **{**settings, "max_steps": 9})
+    first.train()
+    second = make_trainer("parts", **settings)
+    second.train(resume_from_checkpoint=str(Path(first.args.output_dir, "checkpoint-6")))
+
+    expected, found = trace_of(whole), trace_of(second)
+    assert found.step.tolist() == expected.step.tolist()
+    assert found.prompt_id.tolist() == expected.prompt_id.tolist()
+    for name in ("advantage", "completion_length"):
+        assert found.extras[name].tobytes() == expected.extras[name].tobytes()
+    assert found.reward.tobytes() == expected.reward.tobytes()
+    np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
+    for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_without_history_is_refused(make_trainer):
+    trainer = make_trainer(max_steps=2, save_strategy="steps", save_steps=2)
+    trainer.train()
+    checkpoint = Path(trainer.args.output_dir, "checkpoint-2")
+    (checkpoint / "baseline.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="not written by KAETrainer"):
+        make_trainer("other", max_steps=4).train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_a_single_rollout_learns(make_trainer):
+    trainer = make_trainer(num_generations=1, block_reuse=50, max_steps=50)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert not trace.rollout.any()
+    # From the second visit on, and until the policy has learned the task and every reward is what was expected.
+    early = (trace.step >= 2) & (trace.step <= 15)
+    assert (np.abs(trace.extras["advantage"][early]).reshape(14, 8).max(axis=1) > 0).all()
+    first, last = trace.reward[trace.step <= 15], trace.reward[trace.step > 35]
+    error = math.sqrt(first.var() / first.size + last.var() / last.size)
+    assert last.mean() - first.mean() > 4 * error
+
+
+def test_an_unscorable_completion_moves_nothing(make_trainer):
+    calls = []
+
+    def sometimes(completion_ids, **_):
+        calls.append(len(completion_ids))
+        return [None if k % 3 == 0 else float(k % 2) for k in range(len(completion_ids))]
+
+    trainer = make_trainer(reward=sometimes, block_reuse=4)
+    trainer.train()
+    trace = trace_of(trainer)
+    missing = np.isnan(trace.reward)
+    assert missing.sum() == 4 * 3
+    assert (trace.extras["advantage"][missing] == 0).all()
+    np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace), atol=1e-7)
+    history = trainer.baseline.state_dict()["state"]
+    assert history["counts"].sum() == (~missing).sum()
+
+
+def test_rewards_are_weighted_and_summed(make_trainer):
+    def one(completion_ids, **_):
+        return [1.0] * len(completion_ids)
+
+    def two(completion_ids, **_):
+        return [None if k == 0 else 10.0 for k in range(len(completion_ids))]
+
+    trainer = make_trainer(reward=[one, two], reward_weights=[0.5, 2.0], max_steps=1)
+    trainer.train()
+    assert trace_of(trainer).reward.tolist() == [0.5] + [20.5] * 7
+
+
+def test_evaluation_leaves_the_history_alone(make_trainer):
+    trainer = make_trainer(max_steps=2)
+    trainer.train()
+    before = trainer.baseline.state_dict()
+    trainer.evaluate(sums(4, 9, seed=1))
+    np.testing.assert_equal(trainer.baseline.state_dict(), before)
+    assert len(trace_of(trainer)) == 2 * 8
+
+
+def test_one_generation_for_several_steps_is_seen_once(make_trainer):
+    trainer = make_trainer(num_iterations=2, steps_per_generation=2, max_steps=8, gradient_accumulation_steps=1)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert trace.step.tolist() == np.repeat([1, 2], 16).tolist()
+    assert trace.extras["optimizer_step"].tolist() == np.repeat([0, 4], 16).tolist()
+    assert trainer.baseline.state_dict()["state"]["counts"].sum() == 32
+
+
+def test_the_truth_is_that_of_the_policy_that_sampled(make_trainer):
+    tokenizer = make_tokenizer()
+    truth = ExactValue(tokenizer)
+    data = sums(4, 9, seed=0)
+    model = make_policy(tokenizer, seed=0)
+    expected = dict(zip(data["prompt"], truth(model, list(data)), strict=True))
+    trainer = make_trainer(
+        data=data, model=model, max_steps=2, block_reuse=2, extra={"true_value_func": truth}, baseline="oracle",
+        baseline_kwargs={},
+    )  # fmt: skip
+    trainer.train()
+    trace = trace_of(trainer)
+    keys = {prompt_key(prompt): value for prompt, value in expected.items()}
+    first = trace.step == 1
+    np.testing.assert_allclose(trace.extras["true_value"][first], [keys[k] for k in trace.prompt_id[first]], rtol=1e-5)
+    assert (trace.extras["true_value"][~first] != trace.extras["true_value"][first]).all()
+    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - trace.extras["true_value"], atol=1e-7)
+
+
+def test_what_cannot_work_is_said_before_training(make_trainer, tmp_path):
+    with pytest.raises(ValueError, match="pass true_value_func"):
+        make_trainer(baseline="oracle", baseline_kwargs={})
+    with pytest.raises(TypeError, match=r"takes args=KAEConfig\(...\), got NoneType"):
+        KAETrainer(model=None)
+    streamed = Dataset.from_dict({"prompt": ["1+1="], "answer": ["2"]}).to_iterable_dataset()
+    trainer = make_trainer()
+    with pytest.raises(ValueError, match="block_reuse needs a dataset with a length"):
+        KAETrainer(
+            model=trainer.model,
+            reward_funcs=trainer.reward_funcs,
+            args=make_trainer("streamed", block_reuse=2).args,
+            train_dataset=streamed,
+            processing_class=make_tokenizer(),
+        )
+    trainer.train()
+    with pytest.raises(FileExistsError, match="already holds 4 steps"):
+        make_trainer().train()
