@@ -45,8 +45,8 @@ def main() -> None:
     parser = TrlParser((TinyArguments, KAEConfig), prog="python -m llm_train", description=_DESCRIPTION)
     task, config = parser.parse_args_and_config()
     torch.set_num_threads(task.threads)
-    # transformers announces on every generation which defaults it filled in.
-    warnings.filterwarnings("ignore", message=".*generation.*", category=UserWarning)
+    # Raised by TRL's own use of transformers, whatever the settings.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     out = Path(config.output_dir)
 
     tokenizer = make_tokenizer()
