@@ -18,7 +18,7 @@ def run(*arguments):
 def test_train_audit_and_draw(tmp_path):
     trace = tmp_path / "trace"
     config = ["--config", "llm_train/configs/tiny.yaml", "--output_dir", tmp_path, "--trace_dir", trace]
-    short = ["--max_steps", 20, "--warm_up_steps", 100, "--largest", 5, "--n_prompts", 36]
+    short = ["--max_steps", 20, "--warm_up_steps", 100, "--largest", 5, "--n_prompts", 36, "--logging_steps", 10]
     done = run("llm_train", *config, *short)
     assert done.returncode == 0, done.stderr
     assert "Exact success rate over all 36 prompts" in done.stdout

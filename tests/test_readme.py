@@ -1,0 +1,56 @@
+"""The numbers in the README are those of the result file beside it, and its code runs."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kvar
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = {row["baseline"]: row for row in json.loads((ROOT / "docs" / "tiny_audit.json").read_text())["table"]}
+
+
+def cell(row, name):
+    return f"{row[name]:.4f} ± {row[f'{name}_high'] - row[name]:.4f}" if row[name] else "0"
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_table_is_that_of_the_result_file(name):
+    row = RESULTS[name]
+    ratio = row["value_mse"] / RESULTS["group-mean"]["value_mse"]
+    expected = f"| `{name}` | {cell(row, 'value_mse')} | {f'{ratio:.2f}' if ratio else '0'} | "
+    assert expected + f"{cell(row, 'one_step_error')} |" in README
+
+
+def test_the_claims_follow_from_the_table():
+    kernel = RESULTS["kernel"]["value_mse"]
+    less = [round(100 * (1 - kernel / RESULTS[name]["value_mse"])) for name in ("group-mean", "batch-mean")]
+    assert "`kernel` removes {} % of the value error of `group-mean` and {} % of `batch-mean`'s".format(*less) in README
+
+
+def test_the_gain_over_the_group_mean_follows_from_the_schedule():
+    # 1 / effective sample size at each visit of a block of 10, window 10, 4 rollouts, no drift; the paper's setting.
+    inverse_sizes = []
+    for visit in range(10):
+        past = np.repeat(1 - np.arange(1, visit + 1) / 10, 4)
+        weights = np.concatenate([np.ones(3), past])
+        inverse_sizes.append((weights**2).sum() / weights.sum() ** 2)
+    assert 4 * np.mean(inverse_sizes) == pytest.approx(0.35, abs=0.005)
+    assert "is 0.35 of what four rollouts give" in README
+
+
+def test_every_baseline_is_in_the_table_of_baselines():
+    listed = re.findall(r"^\| `([a-z-]+)` \| [a-zA-Z]", README, flags=re.MULTILINE)
+    assert listed == kvar.baseline_names()
+
+
+def test_the_loop_runs():
+    block = re.search(r"## With your own loop\n+```python\n(.*?)```", README, flags=re.DOTALL)[1]
+    scope = {"loop": [(["a", "b"], [[1.0, 0.0], [0.0, 0.0]])] * 3}
+    exec(block, scope)
+    assert scope["advantages"].shape == (2, 2)
+    assert scope["state"]["name"] == "kernel"
