@@ -13,7 +13,7 @@ from trl import TrlParser
 
 from kvar.files import whole_file
 from llm_train.config import KAEConfig
-from llm_train.tiny import exact_match, make_policy, make_tokenizer, sums, warm_up
+from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums, warm_up
 from llm_train.trainer import KAETrainer
 from llm_train.truth import ExactValue
 
@@ -58,7 +58,7 @@ def main() -> None:
     before = statistics.fmean(exact_value(policy, list(prompts)))
     trainer = KAETrainer(
         model=policy,
-        reward_funcs=exact_match(tokenizer),
+        reward_funcs=answer_reward(tokenizer),
         args=config,
         train_dataset=prompts,
         processing_class=tokenizer,

@@ -37,6 +37,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         Dataset column with an integer or a string that names the prompt. By default a hash of the prompt's text does.
     block_reuse : int
         Consecutive generations on the same prompts before the next ones come.
+    prompt_order : {"epochs", "independent"}
+        Every prompt once an epoch, as TRL has it, or each batch drawn independently with replacement.
     trace_dir : str, optional
         Folder to which every rollout is recorded, for ``kvar audit``. Not recorded by default.
 
@@ -67,6 +69,13 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
             "own history. The paper uses 10 or 8; 1 is TRL's own order."
         },
     )
+    prompt_order: str = field(
+        default="epochs",
+        metadata={
+            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement.",
+            "choices": ["epochs", "independent"],
+        },
+    )
     trace_dir: str | None = field(
         default=None,
         metadata={"help": "Record every rollout to this folder, one Parquet file a step. Default: no recording."},
@@ -87,6 +96,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         make_baseline(self.baseline, **self.baseline_kwargs)  # a wrong name or parameter is said now, not at step one
         if self.block_reuse < 1:
             raise ValueError(f"block_reuse must be at least 1, got {self.block_reuse}")
+        if self.prompt_order not in ("epochs", "independent"):
+            raise ValueError(f"prompt_order must be 'epochs' or 'independent', got {self.prompt_order!r}")
         if self.scale_rewards not in ("none", False):
             raise ValueError(
                 f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "

@@ -1,10 +1,13 @@
-"""In which order prompts come: each mini-batch kept for several consecutive steps."""
+"""In which order prompts come: each mini-batch kept for several consecutive steps, once an epoch or at random."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from trl.trainer.utils import RepeatSampler
 
-__all__ = ["BlockSampler"]
+__all__ = ["BlockSampler", "IndependentSampler"]
 
 
 class BlockSampler(RepeatSampler):
@@ -51,3 +54,13 @@ class BlockSampler(RepeatSampler):
         """
         if self.shuffle:
             self.generator.manual_seed(self.seed + epoch)
+
+
+class IndependentSampler(BlockSampler):
+    """Prompts drawn independently with replacement: a prompt may come twice in a batch, or not for a long time."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Draw as many prompts as an epoch has, each batch kept for its block."""
+        for _ in range(self.num_samples // self.batch_size):
+            drawn = torch.randint(self.num_samples, (self.batch_size,), generator=self.generator)
+            yield from drawn.repeat_interleave(self.mini_repeat_count).repeat(self.repeat_count).tolist()

@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 from trl import SFTConfig, SFTTrainer
 
-__all__ = ["exact_match", "make_policy", "make_tokenizer", "sums", "warm_up"]
+__all__ = ["answer_reward", "make_policy", "make_tokenizer", "sums", "warm_up"]
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 _CHARACTERS = "0123456789+-*= "
@@ -156,13 +156,16 @@ def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path)
     SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer).train()
 
 
-def exact_match(tokenizer):
-    """Make the reward: 1 for the right answer and its end token, 0 for anything else.
+def answer_reward(tokenizer, partial: bool = False):
+    """Make the reward of an answer.
 
     Parameters
     ----------
     tokenizer : transformers.PreTrainedTokenizerBase
         Compares tokens, not text, so that a special token inside an answer counts as wrong.
+    partial : bool
+        Reward the share of the answer's tokens, its end token included, that are right from the first on, instead of 1
+        for the whole answer and 0 for anything else.
 
     Returns
     -------
@@ -170,8 +173,14 @@ def exact_match(tokenizer):
         A reward function for TRL that reads the dataset column ``answer``.
     """
 
-    def exact_match_reward(completion_ids, answer, **_):
-        right = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answer]
-        return [float(list(given) == wanted) for given, wanted in zip(completion_ids, right, strict=True)]
+    def score(given: list[int], wanted: list[int]) -> float:
+        if not partial:
+            return float(given == wanted)
+        right = [a == b for a, b in zip(given, wanted, strict=False)]
+        return (right.index(False) if False in right else len(right)) / len(wanted)
 
-    return exact_match_reward
+    def answer_reward_function(completion_ids, answer, **_):
+        right = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answer]
+        return [score(list(given), wanted) for given, wanted in zip(completion_ids, right, strict=True)]
+
+    return answer_reward_function

@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 from kvar import TraceWriter, make_baseline
 from kvar.prompt_keys import prompt_key
 from llm_train.config import KAEConfig
-from llm_train.schedule import BlockSampler
+from llm_train.schedule import BlockSampler, IndependentSampler
 from llm_train.state_file import load_state, save_state
 
 __all__ = ["KAETrainer"]
@@ -61,8 +61,11 @@ class KAETrainer(GRPOTrainer):
         if not isinstance(config, KAEConfig):
             raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
         super().__init__(*args, **kwargs)
-        if config.block_reuse > 1 and isinstance(self.train_dataset, IterableDataset):
-            raise ValueError("block_reuse needs a dataset with a length; a streamed one comes in its own order")
+        own_order = config.block_reuse > 1 or config.prompt_order != "epochs"
+        if own_order and isinstance(self.train_dataset, IterableDataset):
+            raise ValueError(
+                "block_reuse and prompt_order need a dataset with a length; a streamed one comes in its own order"
+            )
         self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
         if "true_value" in self.baseline.needs and true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
@@ -72,7 +75,8 @@ class KAETrainer(GRPOTrainer):
         self._gathered_rewards: torch.Tensor | None = None
 
     def _get_train_sampler(self, dataset=None):
-        return BlockSampler(
+        sampler = IndependentSampler if self.args.prompt_order == "independent" else BlockSampler
+        return sampler(
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,

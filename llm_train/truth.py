@@ -15,7 +15,7 @@ __all__ = ["ExactValue", "answer_log_probabilities"]
 
 
 def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
-    """Log-probability of each answer after its prompt.
+    """Log-probability of each token of each answer, after its prompt and the right tokens before it.
 
     Parameters
     ----------
@@ -28,8 +28,9 @@ def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Seque
 
     Returns
     -------
-    torch.Tensor of float64, shape (n,)
-        Differentiable. One forward pass over all of them, padded on the right, where padding is never looked at.
+    torch.Tensor of float64, shape (n, T)
+        Zero past the end of an answer, so that a row adds up to the log-probability of the whole. Differentiable. One
+        forward pass over all of them, padded on the right, where padding is never looked at.
     """
     device = next(model.parameters()).device
     rows = [torch.tensor([*prompt, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
@@ -40,8 +41,9 @@ def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Seque
     logits = model(input_ids=tokens, attention_mask=(place < length[:, None]).long()).logits
     scores = torch.log_softmax(logits[:, :-1].double(), dim=-1)
     chosen = scores.gather(2, tokens[:, 1:, None]).squeeze(2)
-    in_answer = (place[1:] >= start[:, None]) & (place[1:] < length[:, None])
-    return torch.where(in_answer, chosen, 0.0).sum(dim=1)
+    shift = (start[:, None] - 1 + torch.arange(max(map(len, answers)), device=device)).clamp(max=chosen.shape[1] - 1)
+    past_end = torch.arange(shift.shape[1], device=device) >= (length - start)[:, None]
+    return chosen.gather(1, shift).masked_fill(past_end, 0.0)
 
 
 class ExactValue:
@@ -51,10 +53,14 @@ class ExactValue:
     ----------
     tokenizer : transformers.PreTrainedTokenizerBase
         Must end every right completion with its end token.
+    partial : bool
+        Whether the reward is the share of the answer's tokens that are right from the first on, instead of 1 for the
+        whole answer. Its expectation is the mean over t of the probability that the first t tokens are right.
     """
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer, partial: bool = False):
         self._tokenizer = tokenizer
+        self._partial = partial
 
     def __call__(self, model, examples: Sequence[dict]) -> list[float]:
         """Values of the examples under a model.
@@ -79,6 +85,11 @@ class ExactValue:
             for answer in answers.values()
         ]
         with torch.no_grad():
-            values = answer_log_probabilities(model, prompt_ids, answer_ids).exp().tolist()
+            scores = answer_log_probabilities(model, prompt_ids, answer_ids)
+        if self._partial:
+            first_right = scores.cumsum(dim=1).exp()
+            values = [float(row[: len(ids)].mean()) for row, ids in zip(first_right, answer_ids, strict=True)]
+        else:
+            values = scores.sum(dim=1).exp().tolist()
         by_prompt = dict(zip(answers, values, strict=True))
         return [by_prompt[example["prompt"]] for example in examples]

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig, GRPOTrainer
 
 from llm_train import KAEConfig, KAETrainer
-from llm_train.tiny import exact_match, make_policy, make_tokenizer, sums
+from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
 
 SETTINGS = {
     "num_generations": 4,
@@ -59,7 +59,7 @@ def _train(make, config, steps) -> list[float]:
     tokenizer = make_tokenizer()
     trainer = make(
         model=make_policy(tokenizer, 0),
-        reward_funcs=exact_match(tokenizer),
+        reward_funcs=answer_reward(tokenizer),
         args=config,
         train_dataset=sums(480, 99, seed=1),
         processing_class=tokenizer,

@@ -9,16 +9,16 @@ import torch
 from safetensors.numpy import save_file
 
 from llm_train import KAEConfig
-from llm_train.schedule import BlockSampler
+from llm_train.schedule import BlockSampler, IndependentSampler
 from llm_train.state_file import load_state, save_state
-from llm_train.tiny import exact_match, make_policy, make_tokenizer, sums
+from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
 from llm_train.truth import ExactValue, answer_log_probabilities
 
 # --- schedule -----------------------------------------------------------------------------------------------------
 
 
-def sampler(block_reuse, shuffle=True, n=7):
-    return BlockSampler(
+def sampler(block_reuse, shuffle=True, n=7, kind=BlockSampler):
+    return kind(
         list(range(n)),
         mini_repeat_count=2,
         batch_size=3,
@@ -45,6 +45,25 @@ def test_the_shuffle_depends_on_seed_and_epoch_alone():
     resumed.set_epoch(2)
     assert list(resumed) == epochs[2]
     assert epochs[0] != epochs[1]
+
+
+def test_independent_draws_are_uniform_and_kept_for_their_block():
+    draw = sampler(block_reuse=2, n=30, kind=IndependentSampler)
+    seen = []
+    for epoch in range(200):
+        draw.set_epoch(epoch)
+        order = list(draw)
+        assert len(order) == len(draw)
+        batches = [order[k : k + 6] for k in range(0, len(order), 6)]
+        assert batches[::2] == batches[1::2]
+        seen += [index for batch in batches[::2] for index in batch[::2]]
+    counts = np.bincount(seen, minlength=30)
+    # 6,000 draws over 30 prompts: a chi-square statistic with 29 degrees of freedom, mean 29, deviation 7.6.
+    assert ((counts - 200) ** 2 / 200).sum() < 29 + 4 * 7.6
+    draw.set_epoch(3)
+    again = list(draw)
+    draw.set_epoch(3)
+    assert list(draw) == again
 
 
 # --- settings -----------------------------------------------------------------------------------------------------
@@ -74,6 +93,7 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
     [
         ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
         ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
+        ({"prompt_order": "random"}, "must be 'epochs' or 'independent', got 'random'"),
         ({"block_reuse": 0}, "block_reuse must be at least 1"),
         ({"scale_rewards": "group"}, "undoes the baseline"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
@@ -163,10 +183,23 @@ def test_the_log_probability_has_a_gradient(policy):
 
 def test_only_the_right_tokens_are_rewarded(policy):
     _, tokenizer = policy
-    reward = exact_match(tokenizer)
+    reward = answer_reward(tokenizer)
     three, eos, pad = tokenizer("3")["input_ids"][0], tokenizer.eos_token_id, tokenizer.pad_token_id
     given = [[three, eos], [three], [three, three, eos], [pad, three, eos], [eos]]
     assert reward(completion_ids=given, answer=["3"] * 5, prompts=None) == [1.0, 0.0, 0.0, 0.0, 0.0]
+    partial = answer_reward(tokenizer, partial=True)
+    assert partial(completion_ids=given, answer=["3"] * 5, prompts=None) == [1.0, 0.5, 0.5, 0.0, 0.0]
+
+
+def test_the_partial_value_is_the_mean_of_leading_products(policy):
+    model, tokenizer = policy
+    examples = [{"prompt": "1+2=", "answer": "3"}, {"prompt": "47+59=", "answer": "106"}]
+    found = ExactValue(tokenizer, partial=True)(model, examples)
+    for example, value in zip(examples, found, strict=True):
+        answer = [*tokenizer(example["answer"])["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            scores = answer_log_probabilities(model, [tokenizer(example["prompt"])["input_ids"]], [answer])[0]
+        assert value == pytest.approx(np.mean(np.cumprod(np.exp(scores.numpy()))), rel=1e-5)
 
 
 def test_sums_are_distinct_and_right():

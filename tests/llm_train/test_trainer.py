@@ -188,7 +188,7 @@ def test_what_cannot_work_is_said_before_training(make_trainer, tmp_path):
         KAETrainer(model=None)
     streamed = Dataset.from_dict({"prompt": ["1+1="], "answer": ["2"]}).to_iterable_dataset()
     trainer = make_trainer()
-    with pytest.raises(ValueError, match="block_reuse needs a dataset with a length"):
+    with pytest.raises(ValueError, match="need a dataset with a length"):
         KAETrainer(
             model=trainer.model,
             reward_funcs=trainer.reward_funcs,
