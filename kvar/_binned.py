@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
 
 from kvar._design import Design
 from kvar.kernels import GAUSSIAN
@@ -53,6 +52,8 @@ def binned_sums(design: Design, h: float, tolerance: float) -> tuple[np.ndarray,
     safe : ndarray of bool, shape (m,)
         Where the bound guarantees the tolerance. Cost O(m + M log M) for M grid nodes.
     """
+    from scipy.fft import irfft, next_fast_len, rfft  # slow to import
+
     x, w, v = design.x, design.w, design.v
     width = x[-1] - x[0]
     at_zero = float(GAUSSIAN(0.0))

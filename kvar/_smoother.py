@@ -89,7 +89,7 @@ def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: 
     """
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)
     if past:
-        return _combine(sums, np.zeros(design.x.size), np.zeros(design.x.size), degree)
+        return _combine(sums, 0.0, 0.0, degree)
     at_zero = float(kernel(0.0))
     return _combine(sums, at_zero * design.w, at_zero * design.v, degree)
 
@@ -119,8 +119,7 @@ def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degre
     """
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, design.member]
     if past or design.mates_w is None:
-        nobody = np.zeros(design.member.size)
-        return _combine(sums, nobody, nobody, degree)
+        return _combine(sums, 0.0, 0.0, degree)
     at_zero = float(kernel(0.0))
     return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)
 

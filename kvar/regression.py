@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from kvar._design import Design
+from kvar._pilot import noise_from_fit
 from kvar._smoother import fit_points, leave_one_out, nearest, squared_row
 from kvar.kernels import get_kernel
 
@@ -257,7 +258,7 @@ class KernelRegressor:
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must lie between 0 and 1, not {level!r}")
         fit = self.local_fit(x0, noise)
-        half = float(ndtri(0.5 + 0.5 * level)) * fit.standard_error
+        half = NormalDist().inv_cdf(0.5 + 0.5 * level) * fit.standard_error
         return ConfidenceBand(fit.estimate - half, fit.estimate, fit.estimate + half, level)
 
     def degrees_of_freedom(self):
@@ -281,17 +282,12 @@ class KernelRegressor:
             a neighbour; NaN where nothing is left to estimate it from.
         """
         self._check_fitted()
-        design, past = self._design, self.sided == "past"
-        kernel = get_kernel(self.kernel)
-        fits = self._fits(design)
-        use = ~np.isnan(fits.estimate)
-        residuals = self._y - fits.estimate[design.member]
-        seen = use[design.member]
-        squares = np.sum((self._weight * residuals**2)[seen])
-        norms = squared_row(design, kernel, self.bandwidth, fits, past=past, degree=self.degree)
-        trace = 0.0 if past else np.sum(fits.influence[use])
-        freedom = np.sum(self._weight[seen]) - 2.0 * trace + np.sum((design.w * norms)[use])
-        return float(squares / freedom) if freedom > 1e-12 * np.sum(self._weight) else math.nan
+        design = self._design
+        mean = np.divide(design.v, design.w, out=np.zeros_like(design.v), where=design.w > 0.0)
+        squares = np.bincount(design.member, self._weight * (self._y - mean[design.member]) ** 2)
+        return noise_from_fit(
+            design, squares, get_kernel(self.kernel), self.bandwidth, past=self.sided == "past", degree=self.degree
+        )
 
     def score(self, x, y, sample_weight=None):
         """Coefficient of determination of the predictions.

@@ -24,6 +24,7 @@ Estimates that look back only are at a boundary everywhere. With ``mu_r`` and R 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from kvar.kernels import Kernel, get_kernel
 
@@ -32,6 +33,7 @@ __all__ = [
     "asymptotic_bias",
     "asymptotic_mse",
     "asymptotic_variance",
+    "boundary_bias_square",
     "boundary_efficiency",
     "equivalent_kernel",
     "lipschitz_bandwidth",
@@ -222,6 +224,36 @@ def optimal_bandwidth(
     if bias == 0.0:
         return float("inf")
     return (variance / (2 * power * bias**2)) ** (1.0 / (2 * power + 1))
+
+
+@cache
+def boundary_bias_square(kernel: str | Kernel) -> float:
+    """Squared bias of local means over a strip next to a boundary, in units of ``h**3 m'**2 f``.
+
+    At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under what
+    is left of the kernel ([2], theorem 3.3); squared and integrated over c this is of order ``h**3``, more than the
+    interior adds.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        A two-sided kernel.
+
+    Returns
+    -------
+    float
+        ``integral over c >= 0 of (integral_{-c} u K / integral_{-c} K)**2``.
+    """
+    from scipy.integrate import quad  # slow to import
+
+    kernel = get_kernel(kernel)
+
+    def square(c):
+        mass = 0.5 + quad(kernel, 0.0, c)[0]
+        first = kernel.half_moment(1) - quad(lambda u: u * float(kernel(u)), 0.0, c)[0]
+        return (first / mass) ** 2
+
+    return quad(square, 0.0, kernel.reach)[0]
 
 
 def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
