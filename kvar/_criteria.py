@@ -152,7 +152,9 @@ def _lepski(problem, grid):
         bias = 0.0
         for k in range(g):
             if np.isfinite(scores[k]):
-                bias = max(bias, float(np.sum(share * (fits[g] - fits[k]) ** 2)) - variances[k])
+                # Of the noise of the rougher fit the smoother one keeps its own part.
+                noise_part = variances[k] - variances[g]
+                bias = max(bias, float(np.sum(share * (fits[g] - fits[k]) ** 2)) - noise_part)
         scores[g] = bias + variances[g]
     return scores, lonely
 
