@@ -92,18 +92,21 @@ def _penalised(penalty):
         design, n = problem.design, float(np.sum(problem.weight))
         mean, within = design.v / design.w, np.sum(problem.squares())
         for g, h in enumerate(grid):
-            fits = fit_points(
-                design, problem.kernel, h, past=False, degree=problem.degree, tolerance=_TOLERANCE
-            )
+            fits = fit_points(design, problem.kernel, h, past=False, degree=problem.degree, tolerance=_TOLERANCE)
             residual = (np.sum(design.w * (mean - fits.estimate) ** 2) + within) / n
-            own = fits.influence[design.member] * problem.weight / design.w[design.member]
-            alone = (own >= 1.0 - 1e-12) | fits.degenerate[design.member]
-            lonely[g] = np.count_nonzero(alone[problem.scored])
+            lonely[g] = np.count_nonzero(_alone(problem, fits))
             rejected = lonely[g] and problem.empty == "nan"
             scores[g] = math.inf if rejected else penalty(residual, float(np.sum(fits.influence)), n)
         return scores, lonely
 
     return score
+
+
+def _alone(problem, fits):
+    """Scored observations whose fit is their own response, or a line through one point."""
+    member = problem.design.member
+    own = fits.influence[member] * problem.weight / problem.design.w[member]
+    return problem.scored & ((own >= 1.0 - 1e-12) | fits.degenerate[member])
 
 
 def _gcv(residual, trace, n):
@@ -143,9 +146,9 @@ def _lepski(problem, grid):
     for g, h in enumerate(grid):
         fit = fit_points(design, problem.kernel, h, past=past, degree=problem.degree)
         norm = squared_row(design, problem.kernel, h, fit, past=past, degree=problem.degree)
-        alone = (share > 0.0) & (np.isnan(fit.estimate) if past else fit.influence >= 1.0 - 1e-12)
-        lonely[g] = np.count_nonzero(alone[design.member])
-        variances[g] = noise * np.sum((share * np.where(alone, 1.0, norm))[share > 0.0])
+        alone = np.isnan(fit.estimate)[design.member] & problem.scored if past else _alone(problem, fit)
+        lonely[g] = np.count_nonzero(alone)
+        variances[g] = noise * np.sum((share * np.where(np.isnan(norm), 1.0, norm))[share > 0.0])
         fits.append(np.where(share > 0.0, np.where(np.isnan(fit.estimate), instead, fit.estimate), 0.0))
         if lonely[g] and problem.empty == "nan":
             continue
@@ -160,13 +163,16 @@ def _lepski(problem, grid):
 
 
 def _difference_noise(problem):
-    """Half the mean square of differences of responses next to each other (Rice 1984)."""
+    """Noise variance from responses at equal points, and from differences between points next to each other (Rice 1984)."""
     design = problem.design
+    mean = design.v / design.w
     series = np.repeat(np.arange(design.starts.size - 1), np.diff(design.starts))
-    order = np.argsort(design.member, kind="stable")
-    member = design.member[order]
-    together = series[member[1:]] == series[member[:-1]]
-    return 0.5 * float(np.mean(np.diff(problem.y[order])[together] ** 2)) if np.any(together) else 0.0
+    together = series[1:] == series[:-1]
+    # A difference of two means has variance sigma**2 (1 / w + 1 / w').
+    squares = (np.diff(mean) ** 2 / (1.0 / design.w[1:] + 1.0 / design.w[:-1]))[together]
+    freedom = np.sum(design.w) - design.x.size if design.mates_w is not None else 0.0
+    total = float(np.sum(squares) + np.sum(problem.squares()))
+    return total / (squares.size + freedom) if squares.size + freedom > 0.0 else 0.0
 
 
 CRITERIA = {

@@ -83,7 +83,9 @@ def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degr
                 degree == 1, _LIGHT, _TRUST, out,
             )  # fmt: skip
             return out
-        return _compact_sums(design, h, tables, factors, past, degree)
+        # Distances of more than the largest double in bandwidths: what they spoil is summed directly below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _compact_sums(design, h, tables, factors, past, degree)
     if kernel is EXPONENTIAL:
         return exponential_sums(design, h, degree, 2.0 if squared else 1.0)
     return _gaussian_sums(design, kernel, h, past, degree, squared, tolerance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -219,10 +220,7 @@ class KernelRegressor:
         fits = self._fits(design)
         kernel = get_kernel(self.kernel)
         factor = squared_row(design, kernel, self.bandwidth, fits, past=self.sided == "past", degree=self.degree)
-        if noise == "constant":
-            variance = np.full(where.size, self.noise_variance())
-        else:
-            variance = self._local_variance(x0)
+        variance = self.noise_variance() if noise == "constant" else self._local_variance(x0)
         empty = fits.weight <= 0.0
         return LocalFit(
             self._filled(design, fits.estimate)[where],
@@ -370,7 +368,10 @@ class KernelRegressor:
 
     def _check_fitted(self):
         if not hasattr(self, "_design"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet; call fit first")
+            error = NotFittedError
+            if "sklearn.exceptions" in sys.modules:  # whoever uses it may catch its own error
+                error = sys.modules["sklearn.exceptions"].NotFittedError
+            raise error(f"this {type(self).__name__} is not fitted yet; call fit first")
 
     def _at(self, x0):
         self._check_fitted()
@@ -449,7 +450,11 @@ def check_points(x):
     ------
     ValueError
         For other shapes, complex numbers, NaN or infinities.
+    TypeError
+        For a sparse array.
     """
+    if hasattr(x, "toarray"):
+        raise TypeError("sparse x is not supported; pass a dense array")
     x = np.asarray(x)
     if x.ndim == 2 and x.shape[1] == 1:
         x = x[:, 0]
@@ -479,6 +484,8 @@ def check_data(x, y, weight):
         If lengths differ, there are no data, anything is not finite, or the weights are negative or all zero.
     """
     x = check_points(x)
+    if y is None:
+        raise ValueError("this regressor requires y to be passed, but the target y is None")
     y = np.asarray(y)
     y = _finite(y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, "y")
     if x.size != y.size:
@@ -487,8 +494,6 @@ def check_data(x, y, weight):
         raise ValueError("no observations: at least 1 is required")
     if weight is not None:
         weight = _finite(np.asarray(weight), "sample_weight")
-        if weight.size == 1 and x.size != 1:
-            weight = np.full(x.size, weight.item())
         if weight.size != x.size:
             raise ValueError(f"sample_weight must have one entry an observation, {x.size}, not {weight.size}")
         if np.any(weight < 0.0) or not np.any(weight > 0.0):
@@ -500,7 +505,7 @@ def _finite(values, name):
     if values.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
     if np.iscomplexobj(values):
-        raise ValueError(f"{name} must be real: complex data not supported")
+        raise ValueError(f"Complex data not supported: {name} must be real")
     values = values.astype(np.float64)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} contains NaN or infinity")
