@@ -163,7 +163,7 @@ def _lepski(problem, grid):
 
 
 def _difference_noise(problem):
-    """Noise variance from responses at equal points, and from differences between points next to each other (Rice 1984)."""
+    """Noise variance from responses at equal points and differences between neighbouring ones (Rice 1984)."""
     design = problem.design
     mean = design.v / design.w
     series = np.repeat(np.arange(design.starts.size - 1), np.diff(design.starts))
