@@ -10,8 +10,8 @@ import numpy as np
 
 from kvar._criteria import CRITERIA, Problem
 from kvar._design import Design
+from kvar._validation import check_choice, check_data
 from kvar.kernels import CompactKernel, Kernel, get_kernel
-from kvar.regression import check_choice, check_data
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
@@ -143,16 +143,16 @@ def select_bandwidth(
     BandwidthSelection
         The choice, and how it came about. Cost: O(n) per candidate for the compact kernels after one sort.
 
-    Warns
-    -----
-    UserWarning
-        If the choice is the first or the last admissible candidate.
-
     Raises
     ------
     ValueError
         For data or parameters that make no sense, fewer observations than the method needs, or if every candidate is
         rejected.
+
+    Warns
+    -----
+    UserWarning
+        If the choice is the first or the last admissible candidate.
 
     Notes
     -----

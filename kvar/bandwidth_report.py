@@ -178,8 +178,27 @@ def bandwidth_command(
 
     Prints a table and saves a picture of one method's scores (leave-one-out, or one-step-ahead when looking back).
 
-    Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular
-    """
+    Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular \f
+
+    Parameters
+    ----------
+    file : Path
+        CSV, Parquet or JSONL; what follows the form feed above is not shown on the command line.
+    x, y : str
+        Columns of points and responses.
+    group : str, optional
+        Column that names the series.
+    kernel : str
+        Registered name.
+    degree : {0, 1}
+        Local mean or local line.
+    sided : {"two", "past"}
+        As in `kvar.KernelRegressor`.
+    draw_method : str, optional
+        Method in the picture.
+    out : Path, optional
+        Picture; its suffix decides the format.
+    """  # noqa: D301
     try:
         table = read_columns(file, [x, y] + ([group] if group else []))
         points, responses = (table[name].cast(float).to_numpy() for name in (x, y))
