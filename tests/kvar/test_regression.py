@@ -353,7 +353,7 @@ def test_binary_responses_stay_probabilities():
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-7, 1e-10])
 def test_the_binned_gaussian_keeps_its_bound(tolerance):
     rng = np.random.default_rng(12)
-    x = np.concatenate([rng.random(2000), 5.0 + 0.1 * rng.random(20), [40.0]])
+    x = np.concatenate([rng.random(1200), 1.5 + 0.1 * rng.random(20), [4.0]])
     y = 5.0 + rng.standard_normal(x.size)
     for h in (0.02, 0.3):
         design = Design.build(x, y)
@@ -361,7 +361,7 @@ def test_the_binned_gaussian_keeps_its_bound(tolerance):
         exact = neighbour_sums(design, GAUSSIAN, h, past=False, degree=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.abs(sums[1] / sums[0] - exact[1] / exact[0])
-        assert np.count_nonzero(safe) > (1000 if tolerance >= 1e-4 else -1)
+        assert np.count_nonzero(safe) > (1000 if tolerance >= 1e-7 else -1)
         assert np.max(error[safe], initial=0.0) <= tolerance * np.ptp(y)
         near = KernelRegressor("gaussian", h, tolerance=tolerance).fit(x, y)
         full = KernelRegressor("gaussian", h).fit(x, y)
