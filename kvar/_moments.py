@@ -11,7 +11,7 @@ remains, or too little spread for a slope, the window is summed neighbour by nei
 The sums of a point leave out the point itself, whose part is known exactly: ``K(0)`` times its weight. Leave-one-out
 then is an addition that is not made.
 
-With numba installed the same algorithm runs compiled (`kvar._moments_numba`), seven times faster.
+With numba installed the same algorithm runs compiled (`kvar._moments_numba`), about ten times faster.
 
 References
 ----------

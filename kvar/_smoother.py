@@ -28,29 +28,34 @@ class LocalFits:
         Sum of the kernel weights.
     degenerate : ndarray of bool, shape (t,)
         Degree 1 only: all weight is at one point, the slope is not determined and the estimate is the local mean.
-    influence : ndarray of float64, shape (t,)
-        Derivative of the estimate in the mean response observed at the point itself.
-    tilt, offset : ndarray of float64, shape (t,)
+    own : ndarray of float64, shape (t,), or 0.0
+        Part of `weight` that stands at the target itself.
+    tilt, offset : ndarray of float64, shape (t,), or 0.0
         ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
     """
 
     estimate: np.ndarray
     weight: np.ndarray
     degenerate: np.ndarray
-    influence: np.ndarray
-    tilt: np.ndarray
-    offset: np.ndarray
+    own: np.ndarray | float
+    tilt: np.ndarray | float
+    offset: np.ndarray | float
+
+    @property
+    def influence(self) -> np.ndarray:
+        """Derivative of the estimate in the mean response observed at the point itself."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.own / self.weight * (1.0 + self.tilt * self.offset)
 
 
 def _combine(sums, own_w, own_v, degree) -> LocalFits:
     """Fits from the sums over the neighbours and the weight and value that stand at the target itself."""
     weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
-        estimate = value / weight
-        share = own_w / weight
         if degree == 0:
-            zero = np.zeros_like(weight)
-            return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), share, zero, zero)
+            estimate = np.divide(value, weight, out=value)
+            return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0)
+        estimate = value / weight
         # Joining a group at distance zero to one at mean distance sums[2]: the parallel-axis rule, all terms positive.
         offset = sums[2] * sums[0] / weight
         spread = sums[3] + sums[0] * own_w / weight * sums[2] ** 2
@@ -60,8 +65,7 @@ def _combine(sums, own_w, own_v, degree) -> LocalFits:
         tilt = np.where(occupied & ~degenerate, offset / np.where(spread > 0.0, spread, 1.0) * weight, 0.0)
         offset = np.where(occupied, offset, 0.0)
         estimate = estimate - np.where(tilt == 0.0, 0.0, tilt * slope / weight)
-        influence = share * (1.0 + tilt * offset)
-    return LocalFits(estimate, weight, degenerate, influence, tilt, offset)
+    return LocalFits(estimate, weight, degenerate, own_w, tilt, offset)
 
 
 def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:

@@ -101,7 +101,7 @@ def _finite(values, name):
         raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
     if np.iscomplexobj(values):
         raise ValueError(f"Complex data not supported: {name} must be real")
-    values = values.astype(np.float64)
+    values = values.astype(np.float64, copy=False)
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} contains NaN or infinity")
     return values

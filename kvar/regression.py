@@ -161,8 +161,8 @@ class KernelRegressor:
         x, y, weight = check_data(x, y, sample_weight)
         self.n_features_in_ = 1
         self._design = Design.build(x, y, weight)
-        self._y = y
-        self._weight = np.ones(y.size) if weight is None else weight
+        self._x, self._y = x.copy(), y.copy()
+        self._weight = np.ones(y.size) if weight is None else weight.copy()
         return self
 
     def predict(self, x0):
@@ -377,7 +377,7 @@ class KernelRegressor:
     def _at(self, x0):
         self._check_fitted()
         x0 = check_points(x0)
-        if x0.size == self._design.member.size and np.array_equal(x0, self._design.x[self._design.member]):
+        if np.array_equal(x0, self._x):
             return self._design, self._design.member
         return self._design.with_targets(x0)
 

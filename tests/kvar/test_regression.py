@@ -183,7 +183,7 @@ def test_series_do_not_see_each_other(engine):
 
 finite = st.floats(-100.0, 100.0).map(lambda v: round(v, 3))
 samples = st.lists(st.tuples(finite, finite, st.integers(1, 3)), min_size=1, max_size=30)
-fast = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fast
@@ -326,7 +326,7 @@ def test_freedom_and_standard_errors_from_the_smoother_matrix(engine, kernel, de
 @pytest.mark.parametrize("degree", [0, 1])
 def test_bands_cover(degree, noise):
     rng = np.random.default_rng(9)
-    repetitions, targets = 400, np.array([0.1, 0.5, 0.9])
+    repetitions, targets = 250, np.array([0.1, 0.5, 0.9])
     x = np.sort(rng.random(300))
     inside = np.zeros(3)
     for _ in range(repetitions):
