@@ -86,7 +86,36 @@ def _direct(x, w, v, first, last, i, h, scale, base, power, past, local_linear, 
 
 @njit(**_JIT)
 def compact_sums(x, w, v, starts, h, tables, size, base, power, past, local_linear, light, trust, out):
-    """See ``kvar._moments.neighbour_sums``; fills `out` and returns how many targets needed direct sums."""
+    """Fill in the rows of ``kvar._moments.neighbour_sums`` for a compact kernel.
+
+    Parameters
+    ----------
+    x, w, v : ndarray of float64, shape (m,)
+        Points, weights and weighted responses of a design.
+    starts : ndarray of int64, shape (n_series + 1,)
+        Where each series begins.
+    h : float
+        Bandwidth.
+    tables : ndarray of float64, shape (1 or 3, n, n)
+        The kernel as a polynomial in the two parts of the distance; see ``kvar._moments._tables``.
+    size : tuple of int
+        n entries to have the loops over n unrolled, none to leave n open.
+    base, power : int
+        Exponents of the kernel in factored form.
+    past : bool
+        Count the points before only.
+    local_linear : bool
+        Fill the rows of degree 1.
+    light, trust : float
+        Where direct sums take over; see ``kvar._moments``.
+    out : ndarray of float64, shape (2 or 5, m)
+        Written to.
+
+    Returns
+    -------
+    int
+        How many targets needed direct sums.
+    """
     # A tuple's length is known to the compiler, which then unrolls the short loops; an empty one leaves n open.
     n = len(size) or tables.shape[1]
     n0, n1 = (n - 2, n - 1) if local_linear else (n, n)

