@@ -1,9 +1,11 @@
 """Kernel estimates of prompt values for reinforcement learning with few rollouts."""
 
 from kvar.audit import AuditReport, audit
+from kvar.bandwidth import BandwidthSelection, select_bandwidth
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.batch import Batch
 from kvar.kernels import Kernel, get_kernel, kernel_names
+from kvar.regression import KernelRegressor
 from kvar.replaying import replay
 from kvar.traces import Trace, TraceWriter, read_trace, write_trace
 
@@ -11,9 +13,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuditReport",
+    "BandwidthSelection",
     "Baseline",
     "Batch",
     "Kernel",
+    "KernelRegressor",
     "Trace",
     "TraceWriter",
     "__version__",
@@ -24,5 +28,6 @@ __all__ = [
     "make_baseline",
     "read_trace",
     "replay",
+    "select_bandwidth",
     "write_trace",
 ]

@@ -19,16 +19,14 @@ def main() -> None:
 def _app():
     import typer
 
+    from kvar.bandwidth_report import bandwidth_command
+
     app = typer.Typer(
         help="Kernel estimates of prompt values for reinforcement learning with few rollouts.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-
-    @app.callback()
-    def root() -> None:
-        """Keep `kvar` a family of commands however few there are."""
 
     @app.command()
     def audit(
@@ -57,6 +55,7 @@ def _app():
         folder = report.save(out or path.parent / f"{path.stem}-audit")
         typer.echo(f"Table and picture: {folder}/")
 
+    app.command("bandwidth")(bandwidth_command)
     return app
 
 

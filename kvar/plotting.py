@@ -36,14 +36,14 @@ def _figure(width: float, height: float):
 
 
 def save(figure, path: str | os.PathLike) -> Path:
-    """Write a figure as PNG.
+    """Write a figure.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         What to write.
     path : path
-        Where; the file appears whole or not at all.
+        Where; its suffix decides the format, and the file appears whole or not at all.
 
     Returns
     -------
@@ -51,8 +51,7 @@ def save(figure, path: str | os.PathLike) -> Path:
         The file.
     """
     with whole_file(path) as temporary:
-        # A fixed comment keeps the bytes the same when the picture is.
-        figure.savefig(temporary, format="png", dpi=160, metadata={"Software": "kvar"})
+        figure.savefig(temporary, format=Path(path).suffix[1:], dpi=160)
     return Path(path)
 
 

@@ -1,0 +1,186 @@
+"""Scores of candidate bandwidths; one function a criterion, lower is better."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar._design import Design
+from kvar._pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
+from kvar._smoother import fit_points, leave_one_out, nearest, squared_row
+from kvar.kernels import Kernel
+
+__all__ = ["CRITERIA", "Problem"]
+
+# Gaussian sums on a grid may err by this share of the range of the responses; scores then move by about as much.
+_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a criterion scores.
+
+    Attributes
+    ----------
+    design : Design
+        The points, of one or many series.
+    y, weight : ndarray of float64, shape (n,)
+        Responses and positive weights.
+    scored : ndarray of bool, shape (n,)
+        Observations with enough other (earlier) points in their series for some bandwidth to serve them.
+    kernel : Kernel
+        The weight function.
+    degree : int
+        Local mean or local line.
+    past : bool
+        Strictly earlier points only.
+    empty : str
+        ``"nan"`` rejects a bandwidth that leaves a scored observation without neighbour, ``"nearest"`` answers for it.
+    """
+
+    design: Design
+    y: np.ndarray
+    weight: np.ndarray
+    scored: np.ndarray
+    kernel: Kernel
+    degree: int
+    past: bool
+    empty: str
+
+    def squares(self):
+        """Sum of squares of the responses about their mean, at each point of the design.
+
+        Returns
+        -------
+        ndarray of float64, shape (m,)
+            Zero without ties.
+        """
+        residual = self.y - (self.design.v / self.design.w)[self.design.member]
+        return np.bincount(self.design.member, self.weight * residual**2)
+
+
+def _prediction_error(problem, grid):
+    """Mean squared error of predictions that do not use the response: leave-one-out, or from the past."""
+    scores, lonely = np.empty(grid.size), np.zeros(grid.size, dtype=np.int64)
+    use = slice(None) if np.all(problem.scored) else problem.scored
+    share = problem.weight[use] / np.sum(problem.weight[use])
+    y = problem.y[use]
+    stand_in = nearest(problem.design, past=problem.past)[problem.design.member][use]
+    for g, h in enumerate(grid):
+        fits = leave_one_out(
+            problem.design, problem.kernel, h, past=problem.past, degree=problem.degree, tolerance=_TOLERANCE
+        )
+        estimate = fits.estimate[use]
+        # A line whose window holds one x only has no slope.
+        lonely[g] = np.count_nonzero(np.isnan(estimate) | fits.degenerate[use])
+        if lonely[g] and problem.empty == "nan":
+            scores[g] = math.inf
+            continue
+        if lonely[g]:
+            estimate = np.where(np.isnan(estimate), stand_in, estimate)
+        scores[g] = np.dot(share, (y - estimate) ** 2)
+    return scores, lonely
+
+
+def _penalised(penalty):
+    """A criterion that trades the residuals against the trace of the smoother matrix."""
+
+    def score(problem, grid):
+        scores, lonely = np.empty(grid.size), np.zeros(grid.size, dtype=np.int64)
+        design, n = problem.design, float(np.sum(problem.weight))
+        mean, within = design.v / design.w, np.sum(problem.squares())
+        for g, h in enumerate(grid):
+            fits = fit_points(design, problem.kernel, h, past=False, degree=problem.degree, tolerance=_TOLERANCE)
+            residual = (np.sum(design.w * (mean - fits.estimate) ** 2) + within) / n
+            lonely[g] = np.count_nonzero(_alone(problem, fits))
+            rejected = lonely[g] and problem.empty == "nan"
+            scores[g] = math.inf if rejected else penalty(residual, float(np.sum(fits.influence)), n)
+        return scores, lonely
+
+    return score
+
+
+def _alone(problem, fits):
+    """Scored observations whose fit is their own response, or a line through one point."""
+    member = problem.design.member
+    own = fits.influence[member] * problem.weight / problem.design.w[member]
+    return problem.scored & ((own >= 1.0 - 1e-12) | fits.degenerate[member])
+
+
+def _gcv(residual, trace, n):
+    return residual / (1.0 - trace / n) ** 2 if trace < n else math.inf
+
+
+def _aicc(residual, trace, n):
+    if trace + 2.0 >= n:
+        return math.inf
+    return math.log(max(residual, 1e-300)) + 1.0 + 2.0 * (trace + 1.0) / (n - trace - 2.0)
+
+
+def _asymptotic(find_pilot):
+    """A criterion from the first-order theory, its unknowns estimated."""
+
+    def score(problem, grid):
+        pilot = find_pilot(problem.design, problem.squares())
+        scores = mean_squared_error(pilot, problem.kernel, problem.degree, grid, past=problem.past)
+        return scores, np.zeros(grid.size, dtype=np.int64)
+
+    return score
+
+
+def _lepski(problem, grid):
+    """Squared distance to every less smooth fit beyond what its noise explains, plus the variance of the fit itself.
+
+    Goldenshluger and Lepski (2011), with the distance taken over the data. The noise comes from differences of
+    neighbouring responses, which hold no bandwidth.
+    """
+    design, past = problem.design, problem.past
+    share = np.bincount(design.member, problem.weight * problem.scored, minlength=design.x.size)
+    share = share / np.sum(share)
+    noise = _difference_noise(problem)
+    instead = nearest(design, past=past)
+    fits, variances = [], np.empty(grid.size)
+    scores, lonely = np.full(grid.size, math.inf), np.zeros(grid.size, dtype=np.int64)
+    for g, h in enumerate(grid):
+        fit = fit_points(design, problem.kernel, h, past=past, degree=problem.degree)
+        norm = squared_row(design, problem.kernel, h, fit, past=past, degree=problem.degree)
+        alone = np.isnan(fit.estimate)[design.member] & problem.scored if past else _alone(problem, fit)
+        lonely[g] = np.count_nonzero(alone)
+        variances[g] = noise * np.sum((share * np.where(np.isnan(norm), 1.0, norm))[share > 0.0])
+        fits.append(np.where(share > 0.0, np.where(np.isnan(fit.estimate), instead, fit.estimate), 0.0))
+        if lonely[g] and problem.empty == "nan":
+            continue
+        bias = 0.0
+        for k in range(g):
+            if np.isfinite(scores[k]):
+                # Of the noise of the rougher fit the smoother one keeps its own part.
+                noise_part = variances[k] - variances[g]
+                bias = max(bias, float(np.sum(share * (fits[g] - fits[k]) ** 2)) - noise_part)
+        scores[g] = bias + variances[g]
+    return scores, lonely
+
+
+def _difference_noise(problem):
+    """Noise variance from responses at equal points and differences between neighbouring ones (Rice 1984)."""
+    design = problem.design
+    mean = design.v / design.w
+    series = np.repeat(np.arange(design.starts.size - 1), np.diff(design.starts))
+    together = series[1:] == series[:-1]
+    # A difference of two means has variance sigma**2 (1 / w + 1 / w').
+    squares = (np.diff(mean) ** 2 / (1.0 / design.w[1:] + 1.0 / design.w[:-1]))[together]
+    freedom = np.sum(design.w) - design.x.size if design.mates_w is not None else 0.0
+    total = float(np.sum(squares) + np.sum(problem.squares()))
+    return total / (squares.size + freedom) if squares.size + freedom > 0.0 else 0.0
+
+
+CRITERIA = {
+    "rule-of-thumb": _asymptotic(polynomial_pilot),
+    "plug-in": _asymptotic(plug_in_pilot),
+    "loo-cv": _prediction_error,
+    "gcv": _penalised(_gcv),
+    "aicc": _penalised(_aicc),
+    "one-step-ahead": _prediction_error,
+    "lepski": _lepski,
+}

@@ -1,0 +1,294 @@
+"""Kernel sums over the neighbours of every point of a design: exact, and O(n) for the compact kernels.
+
+A compact kernel is a polynomial in the distance, so the sum of ``w_j K((x_j - t) / h)`` over one side of t is a
+polynomial in t whose coefficients are moments of the neighbours (fast sum updating: Langrene and Warin 2019). Moments
+over a window taken as the difference of two long prefix sums lose all digits. Here the points are cut into cells at
+most h wide. The window of a point then holds its own cell whole and ends inside the two cells beside it, so running
+sums within a cell are all that is needed, and nothing long is subtracted. Distances ``a + b`` are split at the edge
+between target and neighbours, where both parts are positive and their powers cancel nothing. Where little weight
+remains, or too little spread for a slope, the window is summed neighbour by neighbour.
+
+The sums of a point leave out the point itself, whose part is known exactly: ``K(0)`` times its weight. Leave-one-out
+then is an addition that is not made.
+
+With numba installed the same algorithm runs compiled (`kvar._moments_numba`), about ten times faster.
+
+References
+----------
+Langrene, N. and Warin, X. (2019). Fast and stable multivariate kernel density estimation by fast sum updating. Journal
+of Computational and Graphical Statistics 28, 596-608.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.polynomial import polynomial
+
+from kvar import _engine
+from kvar._binned import binned_sums
+from kvar._design import Design, running_sums
+from kvar._direct import direct_sums, exponential_sums
+from kvar.kernels import EXPONENTIAL, CompactKernel, Kernel
+
+__all__ = ["neighbour_sums", "window_ends"]
+
+# Direct sums where the kernel weight falls below this share of the weight in the window (times K(0)), ...
+_LIGHT = 1e-3
+# ... and where the rounding of the moments, blown up by dividing by the spread, would exceed about 1e-13.
+_TRUST = 300.0
+# Up to this many moments the compiled loops are unrolled; past it one loop serves all kernels.
+_UNROLLED = 5
+# Points a block of cells holds at least, so that its moments stay in cache, and cells it holds at least, so that the
+# neighbouring cells computed twice are few.
+_BLOCK_POINTS, _BLOCK_CELLS = 1 << 14, 8
+
+
+def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0):
+    """Kernel sums over the other points in the window of every point.
+
+    Parameters
+    ----------
+    design : Design
+        The points.
+    kernel : Kernel
+        The weight function K.
+    h : float
+        Bandwidth; a neighbour at exactly h is in the window.
+    past : bool
+        Count the points before only.
+    degree : {0, 1}
+        1 asks for the rows that a local line needs.
+    squared : bool
+        Weigh with ``K**2``: for variances.
+    tolerance : float
+        Above zero, local means with the Gaussian kernel may err by this share of the range of the responses.
+
+    Returns
+    -------
+    ndarray of float64, shape (2 or 5, m)
+        With k_j the kernel weight and u_j = (x_j - t) / h: ``sum w_j k_j``, ``sum v_j k_j``, and for degree 1 the
+        weighted mean of u, ``sum w_j k_j (u_j - mean)**2`` and ``sum k_j (u_j - mean) v_j``.
+    """
+    m = design.x.size
+    if isinstance(kernel, CompactKernel):
+        tables = _tables(kernel, degree, squared)
+        factors = (float(tables[0, 0, 0]), kernel.base, kernel.power * (2 if squared else 1))
+        if _engine.numba_installed():
+            out = np.zeros((2 if degree == 0 else 5, m))
+            _compiled().compact_sums(
+                design.x, design.w, design.v, design.starts, h, tables, _unroll(tables), *factors[1:], past,
+                degree == 1, _LIGHT, _TRUST, out,
+            )  # fmt: skip
+            return out
+        # Distances of more than the largest double in bandwidths: what they spoil is summed directly below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _compact_sums(design, h, tables, factors, past, degree)
+    if kernel is EXPONENTIAL:
+        return exponential_sums(design, h, degree, 2.0 if squared else 1.0)
+    return _gaussian_sums(design, kernel, h, past, degree, squared, tolerance)
+
+
+def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
+    m = design.x.size
+    here = np.arange(m)
+    out = np.empty((2 if degree == 0 else 5, m))
+    if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
+        out[:], safe = binned_sums(design, h, tolerance)
+        here = np.flatnonzero(~safe)
+    first = np.repeat(design.starts[:-1], np.diff(design.starts))
+    last = np.arange(m) if past else np.repeat(design.starts[1:], np.diff(design.starts))
+    low, high = window_ends(design, 10.0 * h)  # exp(-50): what is left out weighs under 1e-21 of K(0)
+    high = np.minimum(high, last)
+
+    def weigh(u):
+        return kernel(u) ** 2 if squared else kernel(u)
+
+    out[:, here] = direct_sums(design, here, low[here], high[here], h, weigh, degree)
+    # A lonely point still hears the far ones, and only those.
+    lonely = here[out[0, here] < 1e-8 * np.sum(design.w) * weigh(0.0)]
+    out[:, lonely] = direct_sums(design, lonely, first[lonely], last[lonely], h, weigh, degree)
+    return out
+
+
+@cache
+def _compiled():
+    from kvar import _moments_numba
+
+    return _moments_numba
+
+
+def _unroll(tables):
+    n = tables.shape[1]
+    return (0,) * n if n <= _UNROLLED else ()
+
+
+@cache
+def _tables(kernel, degree, squared):
+    """``(a + b)**r K(a + b)`` for r = 0 (1, 2), as polynomials: entry [r, m, l] multiplies ``b**m a**l``."""
+    coefficients = np.array(kernel.coefficients)
+    if squared:
+        coefficients = polynomial.polymul(coefficients, coefficients)
+    orders = range(3 if degree == 1 else 1)
+    n = coefficients.size + orders[-1]
+    tables = np.zeros((len(orders), n, n))
+    for r in orders:
+        for k, c in enumerate(coefficients):
+            for m in range(k + r + 1):
+                tables[r, m, k + r - m] = c * math.comb(k + r, m)
+    return tables
+
+
+def window_ends(design: Design, h: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and one past last point within h of each point, in its own series.
+
+    Parameters
+    ----------
+    design : Design
+        The points.
+    h : float
+        Half-width; the comparison is ``|x_j - x_i| <= h`` in double precision, as everywhere in this project.
+
+    Returns
+    -------
+    low, high : ndarray of int64, shape (m,)
+        The window is ``low[i] <= j < high[i]``.
+    """
+    x, starts = design.x, design.starts
+    sizes = np.diff(starts)
+    last = np.repeat(starts[1:], sizes)
+    if sizes.size == 1:
+        line = x
+    else:
+        # Series end to end on one line, more than a window apart.
+        spans = x[starts[1:] - 1] - x[starts[:-1]]
+        offsets = np.concatenate([[0.0], np.cumsum(spans[:-1] + 3.0 * h)])
+        line = np.repeat(offsets - x[starts[:-1]], sizes) + x
+    high = np.minimum(np.searchsorted(line, line + h, side="right"), last)
+    # The search compares sums that were rounded; the rule is about differences.
+    wrong = np.flatnonzero(x[high - 1] - x > h)
+    while wrong.size:
+        high[wrong] -= 1
+        wrong = wrong[x[high[wrong] - 1] - x[wrong] > h]
+    short = np.flatnonzero((high < last) & (x[np.minimum(high, x.size - 1)] - x <= h))
+    while short.size:
+        high[short] += 1
+        short = short[(high[short] < last[short])]
+        short = short[x[high[short]] - x[short] <= h]
+    low = np.cumsum(np.bincount(high, minlength=x.size + 1))[: x.size]
+    return low, high
+
+
+def _cells(high, m):
+    """Greedy cells, each as wide as the window of its first point reaches: where they begin."""
+    firsts, i = [], 0
+    while i < m:
+        firsts.append(i)
+        i = int(high[i])
+    return np.array(firsts, dtype=np.int64)
+
+
+def _compact_sums(design, h, tables, factors, past, degree):
+    """The algorithm of the module in NumPy, a block of cells at a time."""
+    m = design.x.size
+    low, high = window_ends(design, h)
+    firsts = _cells(high, m)
+    ends = np.append(firsts[1:], m)
+    out = np.zeros((2 if degree == 0 else 5, m))
+    mass = np.zeros(m)
+    begin = 0
+    while begin < firsts.size:
+        enough = int(np.searchsorted(firsts, firsts[begin] + _BLOCK_POINTS))
+        stop = min(max(enough, begin + _BLOCK_CELLS), firsts.size)
+        # One cell more on either side: windows end there.
+        cells = slice(max(begin - 1, 0), min(stop + 1, firsts.size))
+        source = slice(firsts[cells.start], ends[cells.stop - 1])
+        inner = slice(firsts[begin] - source.start, ends[stop - 1] - source.start)
+        target = slice(firsts[begin], ends[stop - 1])
+        block_low = low[target] - source.start
+        block_high = (np.arange(target.start, target.stop) if past else high[target]) - source.start
+        out[:, target], mass[target] = _block_sums(
+            design.x[source], design.w[source], design.v[source], firsts[cells] - source.start,
+            inner, block_low, block_high, h, tables, past, degree,
+        )  # fmt: skip
+        begin = stop
+    scale, base, power = factors
+    weight = out[0]
+    doubtful = ~(weight > _LIGHT * scale * mass)
+    if degree == 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            offset = out[2] / weight
+            variance = out[3] / weight - offset**2
+            spread = np.sqrt(np.maximum(variance, 0.0))
+            doubtful |= ~((np.abs(offset) + variance) * mass * scale < _TRUST * variance * spread * weight)
+            out[2], out[3], out[4] = offset, variance * weight, out[4] - offset * out[1]
+    here = np.flatnonzero(doubtful)
+    if here.size:
+        end = here if past else high[here]
+
+        def weigh(u):
+            return scale * (1.0 - np.abs(u) ** base) ** power
+
+        out[:, here] = direct_sums(design, here, low[here], end, h, weigh, degree)
+    return out
+
+
+def _block_sums(x, w, v, firsts, inner, low, high, h, tables, past, degree):
+    """Sums for the targets ``x[inner]``; all indices count from the start of the block's source points."""
+    n = tables.shape[1]
+    cell = np.repeat(np.arange(firsts.size), np.diff(np.append(firsts, x.size)))
+    lasts = np.append(firsts[1:], x.size) - 1
+    targets, target_cell = x[inner], cell[inner]
+    totals = np.zeros((2 if degree == 0 else 5, targets.size))
+    mass = np.zeros(targets.size)
+
+    def moments(b):
+        powers = np.empty((2 * n, x.size))
+        powers[0], powers[n] = w, v
+        for k in range(1, n):
+            np.multiply(powers[k - 1], b, out=powers[k])
+            np.multiply(powers[n + k - 1], b, out=powers[n + k])
+        return powers
+
+    def collect(found, a, sign):
+        """Add one stretch of neighbours: its moments about the edge, the targets' distance to the edge, its side."""
+        mass[:] += found[0]
+        for r in range(tables.shape[0]):
+            rows = n if degree == 0 else n - 2 + r
+            for k in range(rows):
+                share = np.full_like(a, tables[r, k, rows - 1 - k])
+                for power in range(rows - 2 - k, -1, -1):
+                    share *= a
+                    share += tables[r, k, power]
+                if r == 1:
+                    share *= sign
+                totals[(0, 2, 3)[r]] += share * found[k]
+                if r < 2:
+                    totals[(1, 4)[r]] += share * found[n + k]
+
+    # The end of the previous cell, from the window's first point on.
+    edge = x[lasts]
+    reached = np.flatnonzero(low < firsts[target_cell])
+    sums = running_sums(moments((edge[cell] - x) / h), firsts, backwards=True, inclusive=True)
+    found = np.zeros((2 * n, targets.size))
+    found[:, reached] = sums[:, low[reached]]
+    collect(found, (targets - edge[np.maximum(target_cell - 1, 0)]) / h, -1.0)
+    # Its own cell, from the middle.
+    middle = 0.5 * (x[firsts] + x[lasts])
+    position = (x - middle[cell]) / h
+    own = moments(-position)
+    collect(running_sums(own, firsts)[:, inner], position[inner], -1.0)
+    if not past:
+        own[1:n:2] *= -1.0
+        own[n + 1 :: 2] *= -1.0
+        collect(running_sums(own, firsts, backwards=True)[:, inner], -position[inner], 1.0)
+        # The beginning of the next cell, up to the window's last point.
+        edge = x[firsts]
+        reached = np.flatnonzero(high > lasts[target_cell] + 1)
+        sums = running_sums(moments((x - edge[cell]) / h), firsts, inclusive=True)
+        found = np.zeros((2 * n, targets.size))
+        found[:, reached] = sums[:, high[reached] - 1]
+        collect(found, (edge[np.minimum(target_cell + 1, firsts.size - 1)] - targets) / h, 1.0)
+    return totals, mass

@@ -1,0 +1,361 @@
+"""Bias, variance and the best bandwidth of kernel regression, to first order.
+
+Data: ``y_j = m(x_j) + noise`` of variance sigma2, n points with density f; the bandwidth h shrinks and n h grows. An
+estimate with kernel weights K over the side constants ``k_r = integral of u**r K(u) over u >= 0`` behaves like one with
+an *equivalent kernel* ``K*``, a probability weight:
+
+    interior, both degrees   K*(u) = K(u)                                         over the whole line
+    boundary, degree 0       K*(u) = K(u) / k_0                                   over u >= 0
+    boundary, degree 1       K*(u) = (k_2 - k_1 u) K(u) / (k_2 k_0 - k_1**2)      over u >= 0
+
+Estimates that look back only are at a boundary everywhere. With ``mu_r`` and R the moments and the roughness of K*,
+
+    variance                 sigma2 R / (n h f)
+    bias, degree 1           h**2 mu_2 m'' / 2
+    bias, degree 0           interior h**2 mu_2 (m'' / 2 + m' f' / f),  boundary h mu_1 m'
+
+[1] Wand and Jones (1995), Kernel Smoothing, sections 5.3 to 5.5.
+[2] Fan and Gijbels (1996), Local Polynomial Modelling and Its Applications, theorems 3.1 and 3.3.
+[3] Kernelized Advantage Estimation (2026), arXiv 2604.28005, theorem 1 and corollary 1: a Lipschitz curve.
+[4] Cheng, Fan and Marron (1997), On automatic boundary corrections, Annals of Statistics 25, 1691-1708.
+[5] Donoho (1994), Statistical estimation and optimal recovery, Annals of Statistics 22, 238-270.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from kvar.kernels import Kernel, get_kernel
+
+__all__ = [
+    "EquivalentKernel",
+    "asymptotic_bias",
+    "asymptotic_mse",
+    "asymptotic_variance",
+    "boundary_bias_square",
+    "boundary_efficiency",
+    "equivalent_kernel",
+    "lipschitz_bandwidth",
+    "lipschitz_efficiency",
+    "lipschitz_mse",
+    "optimal_bandwidth",
+]
+
+
+@dataclass(frozen=True)
+class EquivalentKernel:
+    """Constants of the equivalent kernel.
+
+    Attributes
+    ----------
+    first, second : float
+        ``integral of u**r K*(u)`` for r = 1 and 2.
+    roughness : float
+        ``integral of K*(u)**2``.
+    """
+
+    first: float
+    second: float
+    roughness: float
+
+
+def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> EquivalentKernel:
+    """Constants of the equivalent kernel; [2], section 3.2.2.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    boundary : bool
+        At a boundary, or looking back only.
+
+    Returns
+    -------
+    EquivalentKernel
+        The first moment of a local line is zero.
+    """
+    kernel = get_kernel(kernel)
+    if not boundary:
+        return EquivalentKernel(0.0, kernel.moment(2), kernel.roughness)
+    k0, k1, k2, k3 = (kernel.half_moment(r) for r in range(4))
+    r0, r1, r2 = (kernel.half_square_moment(r) for r in range(3))
+    if degree == 0:
+        return EquivalentKernel(k1 / k0, k2 / k0, r0 / k0**2)
+    determinant = k2 * k0 - k1**2
+    roughness = (k2**2 * r0 - 2.0 * k1 * k2 * r1 + k1**2 * r2) / determinant**2
+    return EquivalentKernel(0.0, (k2**2 - k1 * k3) / determinant, roughness)
+
+
+def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_slope=0.0, boundary=False):
+    """Leading bias; [1], equations 5.13 to 5.16, [2], theorem 3.3.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    h : float
+        Bandwidth.
+    slope, curvature : float or ndarray
+        ``m'`` and ``m''`` at the point; at a right boundary, or looking back, the slope counts with a minus sign.
+    log_density_slope : float or ndarray
+        ``f' / f`` at the point; felt by local means only.
+    boundary : bool
+        At a left boundary.
+
+    Returns
+    -------
+    float or ndarray
+        Expected estimate minus curve.
+    """
+    constants = equivalent_kernel(kernel, degree, boundary=boundary)
+    if degree == 1:
+        return 0.5 * h**2 * constants.second * curvature
+    if boundary:
+        return h * constants.first * slope
+    return h**2 * constants.second * (0.5 * curvature + slope * log_density_slope)
+
+
+def asymptotic_variance(kernel, degree, h, *, n, noise, density=1.0, boundary=False):
+    """Leading variance; [2], theorem 3.1.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    h : float
+        Bandwidth.
+    n : float
+        Number of observations.
+    noise : float
+        Their variance sigma2.
+    density : float or ndarray
+        Density f of the points; n f is how many there are per unit of x.
+    boundary : bool
+        At a boundary, or looking back only.
+
+    Returns
+    -------
+    float or ndarray
+        ``sigma2 R / (n h f)``.
+    """
+    return noise * equivalent_kernel(kernel, degree, boundary=boundary).roughness / (n * h * density)
+
+
+def asymptotic_mse(
+    kernel, degree, h, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0, boundary=False
+):
+    """Squared leading bias plus leading variance.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    h : float
+        Bandwidth.
+    n : float
+        Number of observations.
+    noise : float
+        Their variance.
+    slope, curvature : float or ndarray
+        Derivatives of the curve.
+    density : float or ndarray
+        Density of the points.
+    log_density_slope : float or ndarray
+        Its logarithmic derivative.
+    boundary : bool
+        At a boundary, or looking back only.
+
+    Returns
+    -------
+    float or ndarray
+        The mean squared error to first order.
+    """
+    bias = asymptotic_bias(
+        kernel, degree, h, slope=slope, curvature=curvature, log_density_slope=log_density_slope, boundary=boundary
+    )
+    return bias**2 + asymptotic_variance(kernel, degree, h, n=n, noise=noise, density=density, boundary=boundary)
+
+
+def optimal_bandwidth(
+    kernel, degree, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0, boundary=False
+):
+    """Minimiser of `asymptotic_mse`; [2], equation 3.21.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    n : float
+        Number of observations.
+    noise : float
+        Their variance.
+    slope, curvature : float
+        Derivatives of the curve.
+    density : float
+        Density of the points.
+    log_density_slope : float
+        Its logarithmic derivative.
+    boundary : bool
+        At a boundary, or looking back only.
+
+    Returns
+    -------
+    float
+        Of order ``n**(-1/5)``, or ``n**(-1/3)`` for a local mean at a boundary; infinite where the leading bias is
+        zero.
+    """
+    # Bias is b h**p and variance v / h, so h = (v / (2 p b**2))**(1 / (2 p + 1)).
+    power = 1 if degree == 0 and boundary else 2
+    bias = asymptotic_bias(
+        kernel, degree, 1.0, slope=slope, curvature=curvature, log_density_slope=log_density_slope, boundary=boundary
+    )
+    variance = asymptotic_variance(kernel, degree, 1.0, n=n, noise=noise, density=density, boundary=boundary)
+    if bias == 0.0:
+        return float("inf")
+    return (variance / (2 * power * bias**2)) ** (1.0 / (2 * power + 1))
+
+
+@cache
+def boundary_bias_square(kernel: str | Kernel) -> float:
+    """Squared bias of local means over a strip next to a boundary, in units of ``h**3 m'**2 f``.
+
+    At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under what
+    is left of the kernel ([2], theorem 3.3); squared and integrated over c this is of order ``h**3``, more than the
+    interior adds.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        A two-sided kernel.
+
+    Returns
+    -------
+    float
+        ``integral over c >= 0 of (integral_{-c} u K / integral_{-c} K)**2``.
+    """
+    from scipy.integrate import quad  # slow to import
+
+    kernel = get_kernel(kernel)
+
+    def square(c):
+        mass = 0.5 + quad(kernel, 0.0, c)[0]
+        first = kernel.half_moment(1) - quad(lambda u: u * float(kernel(u)), 0.0, c)[0]
+        return (first / mass) ** 2
+
+    return quad(square, 0.0, kernel.reach)[0]
+
+
+def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
+    """Worst mean squared error of a local mean over curves with ``|m(x) - m(t)| <= L |x - t|``; [3], theorem 1.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    h : float
+        Bandwidth.
+    n : float
+        Observations per unit of x.
+    noise : float
+        Their variance.
+    lipschitz : float
+        L.
+    boundary : bool
+        Look back only (as values do), or to both sides.
+
+    Returns
+    -------
+    float
+        ``(L h c)**2 + sigma2 R / (n h)`` with c the mean absolute distance under the equivalent kernel.
+    """
+    kernel = get_kernel(kernel)
+    distance = kernel.half_moment(1) / kernel.half_moment(0)
+    roughness = equivalent_kernel(kernel, 0, boundary=boundary).roughness
+    return (lipschitz * h * distance) ** 2 + noise * roughness / (n * h)
+
+
+def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
+    """Minimiser of `lipschitz_mse`, of order ``n**(-1/3)``; [3], corollary 1.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+    n : float
+        Observations per unit of x.
+    noise : float
+        Their variance.
+    lipschitz : float
+        L.
+    boundary : bool
+        Look back only, or to both sides.
+
+    Returns
+    -------
+    float
+        The bandwidth; the error there is of order ``n**(-2/3)``, the minimax rate.
+    """
+    kernel = get_kernel(kernel)
+    distance = kernel.half_moment(1) / kernel.half_moment(0)
+    roughness = equivalent_kernel(kernel, 0, boundary=boundary).roughness
+    return (noise * roughness / (2.0 * n * (lipschitz * distance) ** 2)) ** (1.0 / 3.0)
+
+
+def lipschitz_efficiency(kernel) -> float:
+    """Best worst-case error of the triangular kernel over that of this one, looking back at a Lipschitz curve.
+
+    Among weights ``l >= 0`` of mass one the variance ``integral of l**2`` given the bias bound ``integral of u l`` is
+    least where ``l = max(a - b u, 0)``, by the Lagrange condition: the linearly decreasing kernel [5]. It needs as few
+    observations as any kernel.
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+
+    Returns
+    -------
+    float
+        At most 1; 1 for the triangular kernel.
+    """
+
+    def best(name):
+        h = lipschitz_bandwidth(name, n=1.0, noise=1.0, lipschitz=1.0)
+        return lipschitz_mse(name, h, n=1.0, noise=1.0, lipschitz=1.0)
+
+    return best("triangular") / best(kernel)
+
+
+def boundary_efficiency(kernel) -> float:
+    """Best error of the triangular kernel over that of this one, for local lines at a boundary.
+
+    The best mean squared error is proportional to ``(R**2 |mu_2|)**(2/5)`` in the constants of the equivalent kernel,
+    and the triangular kernel minimises it [4].
+
+    Parameters
+    ----------
+    kernel : str or Kernel
+        The weight function.
+
+    Returns
+    -------
+    float
+        At most 1; 1 for the triangular kernel.
+    """
+
+    def constant(name):
+        constants = equivalent_kernel(name, 1, boundary=True)
+        return (constants.roughness**2 * abs(constants.second)) ** 0.4
+
+    return constant("triangular") / constant(kernel)

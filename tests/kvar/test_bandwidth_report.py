@@ -1,0 +1,78 @@
+"""The command ``bandwidth`` from file to table and picture."""
+
+import numpy as np
+import polars as pl
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kvar.bandwidth_report import bandwidth_command, read_columns
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    app.command("bandwidth")(bandwidth_command)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    step = np.arange(200.0)
+    reward = (rng.random(200) < 0.2 + 0.6 * step / 200.0).astype(float)
+    return pl.DataFrame({"step": step, "reward": reward, "prompt": [f"p{i % 5}" for i in range(200)]})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_table_and_picture(run, table, tmp_path, suffix):
+    path = tmp_path / f"rewards.{suffix}"
+    {"csv": table.write_csv, "parquet": table.write_parquet, "jsonl": table.write_ndjson}[suffix](path)
+    result = run(path, "--x", "step", "--y", "reward")
+    assert result.exit_code == 0, result.output
+    for method in ("rule-of-thumb", "plug-in", "loo-cv", "gcv", "aicc", "one-step-ahead", "lepski"):
+        assert method in result.output
+    assert (tmp_path / "rewards-bandwidth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_series_looking_back(run, table, tmp_path):
+    path, picture = tmp_path / "rewards.csv", tmp_path / "picture.svg"
+    table.write_csv(path)
+    result = run(path, "--x", "step", "--y", "reward", "--group", "prompt", "--sided", "past", "--kernel", "triangular",
+                 "--out", picture)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_rows_without_a_number_are_left_out_and_counted(run, table, tmp_path):
+    path = tmp_path / "gaps.csv"
+    path.write_text("x,y\n1,2\n,3\n4,\n5,NaN\n6,7\n")
+    complete, n_dropped = read_columns(path, ["x", "y"])
+    assert complete.rows() == [(1, 2.0), (6, 7.0)]
+    assert n_dropped == 3
+    with_gap = table.with_columns(pl.when(pl.col("step") == 7).then(None).otherwise(pl.col("reward")).alias("reward"))
+    with_gap.write_csv(path)
+    assert "1 rows without a finite step or reward are left out" in run(path, "--x", "step", "--y", "reward").output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--x", "time"], "no column time"),
+        (["--x", "step", "--y", "reward", "--kernel", "gauss"], "unknown kernel"),
+        (["--x", "step", "--y", "reward", "--draw", "magic"], "unknown method"),
+    ],
+)
+def test_mistakes_are_named(run, table, tmp_path, words, message):
+    path = tmp_path / "rewards.csv"
+    table.write_csv(path)
+    result = run(path, *words)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_another_kind_of_file_is_named(run, tmp_path):
+    (tmp_path / "rewards.txt").write_text("")
+    result = run(tmp_path / "rewards.txt")
+    assert result.exit_code == 2
+    assert "expected one of .csv" in result.output

@@ -1,0 +1,178 @@
+"""One test a numbered statement: closed forms against quadrature, and against exact finite-sample moments."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from kvar import theory
+from kvar.kernels import EXPONENTIAL, get_kernel, kernel_names
+from tests.kvar.regression_reference import smoother_row
+
+KERNELS = kernel_names()
+TWO_SIDED = [name for name in KERNELS if not get_kernel(name).one_sided]
+
+
+def _integral(f, kernel):
+    return quad(f, 0.0, min(kernel.reach, 60.0), epsabs=1e-13, epsrel=1e-11, limit=200)[0]
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_boundary_kernel_against_quadrature(name, degree):
+    kernel = get_kernel(name)
+    k = [_integral(lambda u, r=r: u**r * float(kernel(u)), kernel) for r in range(3)]
+
+    def equivalent(u):
+        if degree == 0:
+            return float(kernel(u)) / k[0]
+        return (k[2] - k[1] * u) * float(kernel(u)) / (k[2] * k[0] - k[1] ** 2)
+
+    constants = theory.equivalent_kernel(name, degree, boundary=True)
+    assert _integral(equivalent, kernel) == pytest.approx(1.0, rel=1e-9)
+    assert constants.first == pytest.approx(_integral(lambda u: u * equivalent(u), kernel), rel=1e-8, abs=1e-9)
+    assert constants.second == pytest.approx(_integral(lambda u: u**2 * equivalent(u), kernel), rel=1e-8)
+    assert constants.roughness == pytest.approx(_integral(lambda u: equivalent(u) ** 2, kernel), rel=1e-8)
+
+
+@pytest.mark.parametrize("boundary", [False, True])
+@pytest.mark.parametrize("degree", [0, 1])
+@pytest.mark.parametrize("name", TWO_SIDED)
+def test_bias_and_variance_are_the_limit_of_exact_ones(name, degree, boundary):
+    # Even points, a quadratic curve: the exact bias is sum l_j m(x_j) - m(t), the exact variance sum l_j**2.
+    n, h = 20_000, 0.04
+    x = (np.arange(n) + 0.5) / n
+    t = 0.0 if boundary else 0.5
+    near = np.abs(x - t) <= get_kernel(name).reach * h
+    row = smoother_row(x[near], np.ones(near.sum()), t, name, h, degree)
+    slope, curvature = 1.0, 3.0
+    curve = slope * (x - t) + 0.5 * curvature * (x - t) ** 2
+    bias = theory.asymptotic_bias(name, degree, h, slope=slope, curvature=curvature, boundary=boundary)
+    variance = theory.asymptotic_variance(name, degree, h, n=n, noise=1.0, boundary=boundary)
+    # At the boundary a local mean has a bias of order h**2 beside the leading h: the second moment times m''/2.
+    beyond = 0.5 * curvature * h**2 * theory.equivalent_kernel(name, 0, boundary=True).second
+    extra = beyond if boundary and degree == 0 else 0.0
+    assert row @ curve[near] == pytest.approx(bias + extra, rel=3e-3)
+    assert row @ row == pytest.approx(variance, rel=3e-3)
+
+
+def test_a_sloping_density_bends_local_means_only():
+    # Points with density proportional to 1 + x, at quantiles of it.
+    n, h, t = 200_000, 0.05, 0.5
+    x = -1.0 + np.sqrt(1.0 + 3.0 * (np.arange(n) + 0.5) / n)
+    near = np.abs(x - t) <= h
+    row = smoother_row(x[near], np.ones(near.sum()), t, "epanechnikov", h, 0)
+    bias = theory.asymptotic_bias("epanechnikov", 0, h, slope=1.0, log_density_slope=1.0 / 1.5)
+    assert row @ (x[near] - t) == pytest.approx(bias, rel=5e-3)
+    assert theory.asymptotic_bias("epanechnikov", 1, h, slope=1.0, log_density_slope=1.0 / 1.5) == 0.0
+
+
+# A one-sided kernel has no interior: it always stands at a boundary.
+PLACES = [(name, boundary) for name in KERNELS for boundary in (False, True) if boundary or name != EXPONENTIAL.name]
+
+
+@pytest.mark.parametrize(("name", "boundary"), PLACES)
+@pytest.mark.parametrize("degree", [0, 1])
+def test_the_optimal_bandwidth_minimises_the_error(name, degree, boundary):
+    facts = {"n": 400, "noise": 0.3, "slope": 1.5, "curvature": -4.0, "density": 0.7, "boundary": boundary}
+    h = theory.optimal_bandwidth(name, degree, **facts)
+    least = theory.asymptotic_mse(name, degree, h, **facts)
+    assert least < theory.asymptotic_mse(name, degree, 1.02 * h, **facts)
+    assert least < theory.asymptotic_mse(name, degree, 0.98 * h, **facts)
+    rate = 1 / 3 if boundary and degree == 0 else 1 / 5
+    more = theory.optimal_bandwidth(name, degree, **{**facts, "n": 400 * 1000})
+    assert h / more == pytest.approx(1000.0**rate, rel=1e-12)
+
+
+def test_a_straight_line_wants_no_bandwidth():
+    assert theory.optimal_bandwidth("epanechnikov", 1, n=10, noise=1.0, slope=2.0) == math.inf
+
+
+def test_published_constants():
+    # Fan and Gijbels (1996), Table 3.2 and section 3.2.4: the constant C_{0,1} = (R / mu_2**2)**(1/5).
+    for name, constant in (("uniform", 1.351), ("epanechnikov", 1.719), ("gaussian", 0.776)):
+        h = theory.optimal_bandwidth(name, 1, n=1.0, noise=1.0, curvature=1.0)
+        assert h == pytest.approx(constant, abs=6e-4)
+
+
+def test_boundary_bias_square_is_the_error_in_the_strip():
+    for name in ("uniform", "epanechnikov"):
+        h, n = 0.1, 4000
+        x = (np.arange(n) + 0.5) / n
+        total = 0.0
+        for t in np.arange(0.5, 100) / 1000:
+            near = np.abs(x - t) <= h
+            total += (smoother_row(x[near], np.ones(near.sum()), t, name, h, 0) @ (x[near] - t)) ** 2 / 1000
+        assert theory.boundary_bias_square(name) * h**3 == pytest.approx(total, rel=5e-3)
+
+
+@pytest.mark.parametrize("boundary", [False, True])
+@pytest.mark.parametrize("name", TWO_SIDED)
+def test_lipschitz_error_is_attained_and_minimised(name, boundary):
+    n, h, bound = 20_000, 0.04, 2.0
+    x = (np.arange(n) + 0.5) / n
+    t = 0.0 if boundary else 0.5
+    near = np.abs(x - t) <= get_kernel(name).reach * h
+    row = smoother_row(x[near], np.ones(near.sum()), t, name, h, 0)
+    worst = (row @ (bound * np.abs(x[near] - t))) ** 2 + 0.5 * (row @ row)
+    facts = {"n": n, "noise": 0.5, "lipschitz": bound, "boundary": boundary}
+    assert theory.lipschitz_mse(name, h, **facts) == pytest.approx(worst, rel=3e-3)
+    best = theory.lipschitz_bandwidth(name, **facts)
+    assert theory.lipschitz_mse(name, best, **facts) < theory.lipschitz_mse(name, 1.02 * best, **facts)
+    assert theory.lipschitz_mse(name, best, **facts) < theory.lipschitz_mse(name, 0.98 * best, **facts)
+
+
+def test_the_minimax_rate():
+    def least(n):
+        h = theory.lipschitz_bandwidth("triangular", n=n, noise=1.0, lipschitz=1.0)
+        return theory.lipschitz_mse("triangular", h, n=n, noise=1.0, lipschitz=1.0)
+
+    assert least(1e3) / least(1e6) == pytest.approx(100.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("efficiency", [theory.lipschitz_efficiency, theory.boundary_efficiency])
+def test_the_triangular_kernel_is_the_best_registered(efficiency):
+    scores = {name: efficiency(name) for name in KERNELS}
+    assert scores.pop("triangular") == 1.0
+    assert max(scores.values()) < 1.0
+
+
+def test_the_triangular_kernel_is_the_best_of_all_looking_back():
+    # Variance plus squared bias bound, sum l**2 + (sum u l)**2 in continuous form: no perturbed weight of mass one, of
+    # whatever shape, does better than the best triangle, and that is attained inside the range of scales.
+    step = 0.01
+    u = (np.arange(400) + 0.5) * step
+
+    def error(weights):
+        weights = weights / (np.sum(weights) * step)
+        return np.sum(weights**2) * step + (np.sum(u * weights) * step) ** 2
+
+    triangles = [np.maximum(1.0 - u / scale, 0.0) for scale in np.linspace(0.7, 3.5, 2000)]
+    errors = [error(weights) for weights in triangles]
+    best = int(np.argmin(errors))
+    assert 0 < best < 1999
+    rng = np.random.default_rng(0)
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        for _ in range(200):
+            bumps = np.interp(u, np.linspace(0.0, 4.0, 12), rng.standard_normal(12))
+            assert error(np.maximum(triangles[best] + size * bumps, 0.0)) > errors[best] - 1e-7
+
+
+def test_the_triangular_kernel_is_the_best_of_all_for_local_lines_at_a_boundary():
+    u = (np.arange(1000) + 0.5) / 1000.0
+
+    def constant(weights):
+        k = [np.mean(u**r * weights) for r in range(4)]
+        determinant = k[2] * k[0] - k[1] ** 2
+        star = (k[2] - k[1] * u) * weights / determinant
+        return (np.mean(star**2) ** 2 * abs(np.mean(u**2 * star))) ** 0.4
+
+    triangle = constant(1.0 - u)
+    exact = theory.equivalent_kernel("triangular", 1, boundary=True)
+    assert triangle == pytest.approx((exact.roughness**2 * abs(exact.second)) ** 0.4, rel=1e-4)
+    rng = np.random.default_rng(1)
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        for _ in range(200):
+            bumps = np.interp(u, np.linspace(0.0, 1.0, 9), rng.standard_normal(9))
+            assert constant(np.maximum(1.0 - u + size * bumps, 0.0)) > triangle - 1e-7
