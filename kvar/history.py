@@ -69,6 +69,11 @@ class History:
         """Number of prompts that hold a place."""
         return len(self._slot)
 
+    @property
+    def width(self) -> int:
+        """Number of visits that the table has room for per prompt."""
+        return self._steps.shape[1]
+
     def check_step(self, step: float) -> None:
         """Refuse to go back in time.
 

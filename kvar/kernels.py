@@ -162,11 +162,18 @@ class CompactKernel(Kernel):
         return tuple(float(c) for c in expanded / (2.0 * _unit_integral(expanded, 0)))
 
     def _evaluate(self, distance):
-        inside = distance <= 1.0
-        # The factored form keeps its relative accuracy at the edge, where the expanded one cancels; the distance is
-        # clipped first because a power of a far one may overflow.
-        bracket = 1.0 - np.where(inside, distance, 1.0) ** self.base
-        return np.where(inside, self.coefficients[0] * bracket**self.power, 0.0)
+        if self.power == 0:
+            return np.where(distance <= 1.0, self.coefficients[0], 0.0)
+        # The factored form keeps its relative accuracy at the edge, where the expanded one cancels, and a distance cut
+        # at the edge gives the zero that lies beyond it. In place, since histories are large.
+        weights = np.asarray(np.minimum(distance, 1.0))
+        if self.base > 1:
+            weights **= self.base
+        np.subtract(1.0, weights, out=weights)
+        if self.power > 1:
+            weights **= self.power
+        weights *= self.coefficients[0]
+        return weights
 
     def half_moment(self, order: int) -> float:
         """Moment over the half line, exact for a polynomial.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.adaptive import AdaptiveBaseline
+from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_level import BatchMean, NoBaseline, RunningMean
 from kvar.baselines.group import GroupMean, LeaveOneOut
 from kvar.baselines.kernel import KernelBaseline
 from kvar.baselines.oracle import Oracle
 
-__all__ = ["Baseline", "baseline_class", "baseline_names", "make_baseline"]
+__all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline"]
 
 _REGISTRY: dict[str, type[Baseline]] = {
-    cls.name: cls for cls in (NoBaseline, GroupMean, LeaveOneOut, BatchMean, RunningMean, KernelBaseline, Oracle)
+    cls.name: cls
+    for cls in (NoBaseline, GroupMean, LeaveOneOut, BatchMean, RunningMean, KernelBaseline, AdaptiveBaseline, Oracle)
 }
 
 

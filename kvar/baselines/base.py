@@ -11,9 +11,28 @@ import numpy as np
 from kvar import arrays
 from kvar.batch import Batch
 
-__all__ = ["Baseline"]
+__all__ = ["Baseline", "Estimate"]
 
 _STATE_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Values with their uncertainty, each an array of one shape.
+
+    Attributes
+    ----------
+    values : array
+        One value a rollout.
+    standard_error : array
+        Of the value as an estimate of the true one; NaN where the method states none.
+    effective_sample_size : array
+        How many rewards of equal weight the value is worth; NaN where the method states none.
+    """
+
+    values: object
+    standard_error: object
+    effective_sample_size: object
 
 
 @dataclasses.dataclass
@@ -34,7 +53,7 @@ class Baseline(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def estimate(self, prompt_ids, rewards, step, **columns):
+    def estimate(self, prompt_ids, rewards, step, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
 
         Parameters
@@ -44,13 +63,16 @@ class Baseline(ABC):
         rewards : array_like, shape (B, G) or (B,)
             Rewards; NaN marks a completion that could not be scored, which is left out everywhere.
         step : int or float
-            Time of the batch; never less than the last one remembered.
+            Time of the batch; never less than the last one remembered. Any clock that does not go back serves:
+            accumulated learning rate or divergence of the policy as well as the number of the step.
+        return_info : bool
+            Return an `Estimate` with standard errors and effective sample sizes beside the values.
         **columns : array_like, shape (B, G) or (B,)
             What `needs` names; anything more is ignored.
 
         Returns
         -------
-        array of the library, dtype, device and shape of `rewards`
+        array of the library, dtype, device and shape of `rewards`, or Estimate of such arrays
             One value a rollout; NaN where the method leaves it undefined.
 
         Raises
@@ -61,7 +83,11 @@ class Baseline(ABC):
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
-        return arrays.like(batch.to_rows(self.values(batch)), rewards)
+        if not return_info:
+            return arrays.like(batch.to_rows(self.values(batch)), rewards)
+        assessed = self.assess(batch)
+        columns = (getattr(assessed, column.name) for column in dataclasses.fields(Estimate))
+        return Estimate(*(arrays.like(batch.to_rows(column), rewards) for column in columns))
 
     def update(self, prompt_ids, rewards, step) -> None:
         """Remember a step's rewards.
@@ -135,6 +161,22 @@ class Baseline(ABC):
         ndarray of float64, shape (P, N)
             One value a rollout.
         """
+
+    def assess(self, batch: Batch) -> Estimate:
+        """Values with their uncertainty, in the layout of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        Estimate
+            Of arrays of shape (P, N).
+        """
+        unknown = np.full(batch.rewards.shape, np.nan)
+        return Estimate(self.values(batch), unknown, unknown)
 
     def remember(self, batch: Batch) -> None:  # noqa: B027  (a baseline without history has nothing to do)
         """Take a batch into the history.

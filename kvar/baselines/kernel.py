@@ -13,6 +13,7 @@ from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
 from kvar.history import History
 from kvar.kernels import get_kernel
+from kvar.past import kernel_sums
 
 __all__ = ["KernelBaseline"]
 
@@ -67,13 +68,9 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
             One value a rollout.
         """
         self._history.check_step(batch.step)
-        visits = self._history.visits(batch.prompt_ids)
-        lag = batch.step - visits.steps
-        # Tails that never end are cut where the history may have forgotten them, not where it happens to have.
-        weights = np.where(lag <= self._history.reach, self._kernel(lag / self.bandwidth), 0.0)
+        window = (self._kernel, self.bandwidth)
+        total, mass = kernel_sums(self._history, batch.prompt_ids, batch.step, [window], ["total", "mass"])
         at_zero = float(self._kernel(0.0))
-        total = np.sum(weights * visits.totals, axis=1, keepdims=True)
-        mass = np.sum(weights * visits.counts, axis=1, keepdims=True)
         total = total + at_zero * sums_of_others(batch.filled)
         mass = mass + at_zero * (batch.counts - batch.scored)
         alone = mass == 0.0

@@ -1,0 +1,96 @@
+"""Weights of competing predictions, learned from how well each has predicted so far."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["ExpertWeights"]
+
+
+class ExpertWeights:
+    """Exponential weights over discounted squared losses.
+
+    A prediction k that has lost ``L_k`` has weight proportional to ``exp(-sharpness (L_k - min L) / noise)``, the noise
+    being what the best prediction loses per observation: with sharpness 1/2 these are the posterior probabilities of
+    Gaussian predictions (Vovk 1990; Cesa-Bianchi and Lugosi 2006, chapter 2). Scaling the rewards changes nothing.
+
+    Parameters
+    ----------
+    n : int
+        Number of predictions.
+    sharpness : float
+        Below 1/2 because observations of one step are not independent: they share the policy.
+    discount : float
+        Factor on all losses from one step to the next, so that what was best long ago does not rule for ever.
+    """
+
+    def __init__(self, n: int, sharpness: float = 0.25, discount: float = 0.99):
+        self._sharpness = sharpness
+        self._discount = discount
+        self._losses = np.zeros(n)
+        self._best = 0.0
+        self._count = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Discounted mean squared loss per observation of the best prediction at each step; 0 before the first."""
+        return self._best / self._count if self._count > 0 else 0.0
+
+    def weights(self) -> np.ndarray:
+        """The weights now.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Non-negative, with sum one; equal before anything was learned.
+        """
+        behind = self._losses - self._losses.min()
+        # Where the best prediction never erred, only predictions without any error keep a weight.
+        scale = self.noise if self.noise > 0 else np.finfo(float).tiny
+        with np.errstate(over="ignore"):
+            weights = np.exp(-self._sharpness * behind / scale)
+        return weights / weights.sum()
+
+    def learn(self, losses: np.ndarray, count: int) -> None:
+        """Take in one step.
+
+        Parameters
+        ----------
+        losses : ndarray, shape (n,)
+            Sum of squared errors of each prediction over the step's observations.
+        count : int
+            Number of observations; with none the step is passed over.
+        """
+        if count == 0:
+            return
+        self._losses = self._discount * self._losses + losses
+        self._best = self._discount * self._best + float(losses.min())
+        self._count = self._discount * self._count + count
+
+    def state_dict(self) -> dict:
+        """Copy out as plain data.
+
+        Returns
+        -------
+        dict
+            What `load_state_dict` takes.
+        """
+        return {"losses": self._losses.copy(), "best": self._best, "count": self._count}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over from plain data.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of another number of predictions.
+        """
+        losses = np.array(state["losses"], dtype=np.float64)
+        if losses.shape != self._losses.shape:
+            raise ValueError(f"the state is of {losses.size} predictions, not {self._losses.size}")
+        self._losses, self._best, self._count = losses, float(state["best"]), float(state["count"])
