@@ -59,7 +59,9 @@ def to_host(array, name: str = "array") -> np.ndarray:
     TypeError
         If it is not an array of numbers.
     """
-    host = array if isinstance(array, _HOST_TYPES) else _on_host(array)
+    # What converts itself to NumPy without being an array of another library, such as a pandas column, is at home.
+    at_home = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
+    host = array if at_home else _on_host(array)
     try:
         return np.asarray(host, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -79,16 +81,17 @@ def like(values: np.ndarray, reference):
     Returns
     -------
     array of the reference's library
-        The same numbers, rounded to the reference's precision.
+        A copy of the numbers, rounded to the reference's precision.
     """
-    if isinstance(reference, _HOST_TYPES):
+    # A copy, always: values may be a view of the caller's own columns, or one number spread over a row.
+    if isinstance(reference, _HOST_TYPES) or not hasattr(reference, "__dlpack__"):
         dtype = getattr(reference, "dtype", None)
-        floating = dtype is not None and np.issubdtype(dtype, np.floating)
-        return values.astype(dtype if floating else np.float64, copy=False)
+        floating = isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)
+        return np.array(values, dtype=dtype if floating else np.float64)
     standard = _standard(reference)
     xp = standard.array_namespace(reference)
     dtype = reference.dtype if xp.isdtype(reference.dtype, "real floating") else xp.float64
-    return xp.asarray(values, dtype=dtype, device=standard.device(reference))
+    return xp.asarray(np.array(values), dtype=dtype, device=standard.device(reference))
 
 
 def to_list(array) -> list:

@@ -29,14 +29,15 @@ _TRUTH = "true_value"
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over rollouts with its uncertainty over prompts.
+    """A mean over rollouts with its uncertainty over prompts and steps.
 
     Attributes
     ----------
     mean : float
         The mean over all rollouts that could be scored.
     standard_error : float
-        Of the mean, prompts taken as independent and rollouts of one prompt as arbitrarily dependent.
+        Of the mean. Rollouts of one prompt may depend on each other in any way, and so may rollouts of one step, which
+        share the policy and, for some baselines, the value.
     low, high : float
         Limits of the 95 % confidence interval, Student's t with one degree of freedom less than there are prompts.
     n_rollouts : int
@@ -53,39 +54,49 @@ class Interval:
     n_prompts: int
 
     @classmethod
-    def over_clusters(cls, values: np.ndarray, clusters: np.ndarray) -> Interval:
-        """Mean of values that are dependent within clusters.
+    def over_prompts_and_steps(cls, values: np.ndarray, prompts: np.ndarray, steps: np.ndarray) -> Interval:
+        """Mean of values that are dependent within prompts and within steps.
 
-        The linearised standard error of a ratio of cluster totals (Cochran 1977, Sampling Techniques, 2.12).
+        The variance of a mean under two-way clustering (Cameron, Gelbach and Miller 2011, JBES 29:238, equation 2.8):
+        that over prompts plus that over steps minus that over their intersections; where this falls below the first,
+        the first stands.
 
         Parameters
         ----------
         values : ndarray, shape (n,)
             NaN is left out and not counted.
-        clusters : ndarray of int, shape (n,)
-            Which cluster each value belongs to.
+        prompts, steps : ndarray of int, shape (n,)
+            Which prompt and which step each value belongs to, numbered from 0.
 
         Returns
         -------
         Interval
-            All NaN without a value, and without limits for a single cluster.
+            All NaN without a value, and without limits for a single prompt.
         """
         # The one use of SciPy here; at the top it would double the time that `import kvar` takes.
         from scipy.special import stdtrit
 
         kept = ~np.isnan(values)
-        values, clusters = values[kept], clusters[kept]
+        values, prompts, steps = values[kept], prompts[kept], steps[kept]
         if values.size == 0:
             return cls(np.nan, np.nan, np.nan, np.nan, 0, 0)
         mean = float(values.mean())
-        counts = np.bincount(clusters)
-        n_clusters = int((counts > 0).sum())
-        if n_clusters == 1:
+        n_prompts = int((np.bincount(prompts) > 0).sum())
+        if n_prompts == 1:
             return cls(mean, np.nan, np.nan, np.nan, values.size, 1)
-        residuals = np.bincount(clusters, weights=values - mean)
-        error = float(np.sqrt((residuals**2).sum() * n_clusters / (n_clusters - 1))) / values.size
-        half = float(stdtrit(n_clusters - 1, 0.975)) * error
-        return cls(mean, error, mean - half, mean + half, values.size, n_clusters)
+        residuals = values - mean
+        _, groups = np.unique(prompts * (int(steps.max()) + 1) + steps, return_inverse=True)
+        over_prompts, over_steps, over_both = (_cluster_variance(residuals, c) for c in (prompts, steps, groups))
+        error = float(np.sqrt(max(over_prompts + over_steps - over_both, over_prompts)))
+        half = float(stdtrit(n_prompts - 1, 0.975)) * error
+        return cls(mean, error, mean - half, mean + half, values.size, n_prompts)
+
+
+def _cluster_variance(residuals: np.ndarray, clusters: np.ndarray) -> float:
+    """Variance of a mean whose residuals are dependent within clusters (Cochran 1977, Sampling Techniques, 2.12)."""
+    n_clusters = int((np.bincount(clusters) > 0).sum())
+    correction = n_clusters / (n_clusters - 1) if n_clusters > 1 else 1.0
+    return float((np.bincount(clusters, weights=residuals) ** 2).sum()) * correction / residuals.size**2
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,8 @@ class AuditRow:
     one_step_error : Interval
         Squared error of its value as a prediction of a fresh reward.
     above_best : Interval
-        The same error less that of the recommended baseline, rollout by rollout.
+        The same error less that of the recommended baseline, rollout by rollout. The interval takes the recommended one
+        as given, although the same data chose it.
     value_mse : Interval or None
         Squared error against the true value, where the trace holds it.
     """
@@ -112,6 +124,13 @@ class AuditRow:
     above_best: Interval
     value_mse: Interval | None
 
+    @property
+    def label(self) -> str:
+        """The name, with the parameters that differ from the defaults."""
+        defaults = baseline_class(self.baseline)().parameters
+        changed = [f"{key}={value}" for key, value in self.parameters.items() if value != defaults[key]]
+        return f"{self.baseline} ({', '.join(changed)})" if changed else self.baseline
+
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -120,7 +139,7 @@ class AuditReport:
     Attributes
     ----------
     rows : list of AuditRow
-        A baseline each, best first; `oracle` stands first where it is known.
+        A baseline each, in the order of their errors over the rollouts that can be compared.
     recommendation : str
         One sentence with numbers.
     skipped : dict of str to str
@@ -250,8 +269,8 @@ def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progr
     trace : Trace
         A recorded run.
     baselines : iterable of str or Baseline, optional
-        Names, which stand for their default parameters, or fresh baselines. All registered ones by default; those
-        that need a column which the trace lacks are then skipped and reported.
+        Names, which stand for their default parameters, or baselines, which stand for theirs. All registered ones by
+        default; those that need a column which the trace lacks are then skipped and reported.
     progress : bool
         Show a progress bar.
 
@@ -272,6 +291,11 @@ def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progr
     candidates, skipped = _candidates(trace, baselines)
 
     _, prompts = np.unique(trace.prompt_id, return_inverse=True)
+    _, steps = np.unique(trace.step, return_inverse=True)
+
+    def interval(values):
+        return Interval.over_prompts_and_steps(values, prompts, steps)
+
     noise = group_noise(trace)
     truth = np.asarray(trace.extras[_TRUTH], dtype=np.float64) if _TRUTH in trace.extras else None
     errors, mses = [], []
@@ -279,19 +303,22 @@ def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progr
         replayed = replay_baseline(trace, baseline)
         errors.append(fresh_error(trace.reward, replayed, noise))
         if truth is not None:
-            mses.append(Interval.over_clusters(np.where(scored, (replayed.values - truth) ** 2, np.nan), prompts))
+            mses.append(interval(np.where(scored, (replayed.values - truth) ** 2, np.nan)))
 
-    means = [Interval.over_clusters(error, prompts) for error in errors]
-    # The oracle cannot be chosen, and a baseline that predicts fewer rollouts than another is not comparable with it.
-    most = max(mean.n_rollouts for mean in means)
-    eligible = [k for k, b in enumerate(candidates) if b.name != "oracle" and means[k].n_rollouts == most]
-    best = min(eligible or range(len(candidates)), key=lambda k: means[k].mean)
+    # Means are compared over the same rollouts: those that every baseline has a score for, but for baselines that have
+    # none for half of them or more, which stand in the table and cannot be recommended. Nor can the oracle.
+    judged = [k for k, error in enumerate(errors) if np.isnan(error).sum() <= (~scored).sum() + scored.sum() / 2]
+    common = ~np.isnan(np.sum([errors[k] for k in judged], axis=0))
+    errors = [np.where(common, error, np.nan) if k in judged else error for k, error in enumerate(errors)]
+    means = [interval(error) for error in errors]
+    eligible = [k for k in judged if candidates[k].name != "oracle"]
+    best = min(eligible or judged, key=lambda k: means[k].mean)
     rows = [
         AuditRow(
             baseline=baseline.name,
             parameters=baseline.parameters,
             one_step_error=means[k],
-            above_best=Interval.over_clusters(errors[k] - errors[best], prompts),
+            above_best=interval(errors[k] - errors[best]),
             value_mse=mses[k] if mses else None,
         )
         for k, baseline in enumerate(candidates)
@@ -302,7 +329,9 @@ def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progr
 
 def _candidates(trace, baselines) -> tuple[list[Baseline], dict[str, str]]:
     if baselines is not None:
-        return [b if isinstance(b, Baseline) else make_baseline(b) for b in baselines], {}
+        # Fresh ones, so that a baseline with a past can be asked about as well as its name.
+        asked = [(b.name, b.parameters) if isinstance(b, Baseline) else (b, {}) for b in baselines]
+        return [make_baseline(name, **parameters) for name, parameters in asked], {}
     available, skipped = [], {}
     for name in baseline_names():
         lacking = [column for column in baseline_class(name).needs if column not in trace.extras]
@@ -323,16 +352,14 @@ def _tracked(candidates: Sequence[Baseline], progress: bool) -> Iterable[Baselin
 
 def _recommend(rows: list[AuditRow], best: int) -> str:
     chosen = rows[best]
-    settings = ", ".join(f"{key}={value}" for key, value in chosen.parameters.items())
-    name = f"{chosen.baseline} ({settings})" if settings else chosen.baseline
-    sentence = f"Use {name}: its one-step-ahead squared error is {chosen.one_step_error.mean:.4g}"
+    sentence = f"Use {chosen.label}: its one-step-ahead squared error is {chosen.one_step_error.mean:.4g}"
     rivals = [row for k, row in enumerate(rows) if k != best and row.baseline != "oracle"]
     rivals = [row for row in rivals if not np.isnan(row.above_best.mean)]
     if not rivals:
         return sentence + "."
     second = min(rivals, key=lambda row: row.above_best.mean)
     gap = second.above_best
-    sentence += f", {gap.mean:.2g} below the next best, {second.baseline}"
+    sentence += f", {gap.mean:.2g} below the next best, {second.label}"
     if np.isnan(gap.low):
         return sentence + "; one prompt alone gives no interval."
     if gap.low > 0:

@@ -151,13 +151,15 @@ class Batch:
         return batch
 
     def _by_prompt(self, block: np.ndarray) -> np.ndarray:
-        block = block.reshape(len(block), -1)
-        n_prompts, width = len(self.prompt_ids), block.shape[1]
+        width = block.shape[1] if block.ndim == 2 else 1
+        block = block.reshape(len(block), width)
+        n_prompts = len(self.prompt_ids)
         if n_prompts == len(block):
             return block
-        merged = np.full((n_prompts, int(self._block.max()) + 1, width), np.nan)
+        n_blocks = int(self._block.max()) + 1
+        merged = np.full((n_prompts, n_blocks, width), np.nan)
         merged[self._row, self._block] = block
-        return merged.reshape(n_prompts, -1)
+        return merged.reshape(n_prompts, n_blocks * width)
 
     def to_rows(self, values: np.ndarray) -> np.ndarray:
         """Lay numbers by prompt out as the rows came in.
@@ -175,7 +177,8 @@ class Batch:
         if len(self.prompt_ids) == len(self._row):
             return values.reshape(self._shape)
         width = self._shape[1] if len(self._shape) == 2 else 1
-        return values.reshape(len(self.prompt_ids), -1, width)[self._row, self._block].reshape(self._shape)
+        blocks = values.reshape(len(self.prompt_ids), int(self._block.max()) + 1, width)
+        return blocks[self._row, self._block].reshape(self._shape)
 
     @cached_property
     def scored(self) -> np.ndarray:

@@ -52,7 +52,7 @@ def _app():
             typer.echo(f"kvar audit: {error}", err=True)
             raise typer.Exit(2) from None
         _print_audit(trace, report)
-        folder = report.save(out or path.parent / f"{path.stem}-audit")
+        folder = report.save(out or path.resolve().parent / f"{path.resolve().stem}-audit")
         typer.echo(f"Table and picture: {folder}/")
 
     app.command("bandwidth")(bandwidth_command)
@@ -74,7 +74,7 @@ def _print_audit(trace, report) -> None:
         table.add_column(title, justify="right")
     for row in report.rows:
         scores = [row.one_step_error, row.above_best, *([row.value_mse] if known else [])]
-        table.add_row(row.baseline, *map(_cell, scores))
+        table.add_row(row.label, *map(_cell, scores))
     console.print(table)
     for name, why in report.skipped.items():
         console.print(f"{name} is left out: {why}.")

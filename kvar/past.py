@@ -49,7 +49,8 @@ def kernel_sums(
     for start in range(0, len(prompt_ids), rows):
         visits = history.visits(prompt_ids[start : start + rows])
         lag = now - visits.steps
-        within = lag <= history.reach
+        # Strictly earlier: what was seen at this very step may be the reward that is to be predicted.
+        within = (lag > 0) & (lag <= history.reach)
         # An empty cell has an infinite lag, which a product with its count of zero would turn into NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)

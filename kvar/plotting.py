@@ -14,6 +14,7 @@ __all__ = ["audit_picture", "save", "value_error_picture"]
 
 # Okabe and Ito (2008): told apart with every common colour vision.
 _COLOURS = {
+    "adaptive": "#D81B60",
     "kernel": "#0072B2",
     "group-mean": "#D55E00",
     "leave-one-out": "#E69F00",
@@ -73,15 +74,17 @@ def audit_picture(report):
     known = any(row.value_mse is not None for row in report.rows)
     rows = [row for row in report.rows if not (known and row.baseline == "oracle")][::-1]
     scores = [row.value_mse if known else row.one_step_error for row in rows]
+    # A logarithmic axis has no place for a limit at or below zero: such an interval runs to the edge.
+    floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if known else -np.inf
     figure, axes = _figure(6.4, 0.9 + 0.42 * len(rows))
     for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
         colour = _COLOURS.get(row.baseline, _OTHER)
         if not np.isnan(score.low):
-            axes.plot([max(score.low, np.finfo(float).tiny), score.high], [place, place], color=colour, linewidth=2)
+            axes.plot([max(score.low, floor), score.high], [place, place], color=colour, linewidth=2)
         axes.plot(score.mean, place, "o", color=colour)
         if not np.isnan(score.mean):
             axes.annotate(f"{score.mean:.3g}", (score.mean, place), (0, 7), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(rows)), [row.baseline for row in rows])
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.margins(y=0.15)
     if known:
         axes.set_xscale("log")

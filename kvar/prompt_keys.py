@@ -22,11 +22,21 @@ def prompt_key(prompt) -> int:
         The same for the same prompt on every machine and in every run (BLAKE2b), unlike Python's own hash. Two
         different prompts of a million collide with probability 3e-8.
 
+    Raises
+    ------
+    TypeError
+        If the prompt holds something that has no JSON form, such as a picture.
+
     Examples
     --------
     >>> prompt_key("12+7=")
-    5143803107785471213
+    -7035351165308369353
     """
-    text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, ensure_ascii=False, default=str)
+    try:
+        text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, ensure_ascii=False)
+    except TypeError as error:
+        raise TypeError(
+            f"this prompt is not plain text and messages ({error}); name prompts by a column of ids"
+        ) from None
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

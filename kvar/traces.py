@@ -85,9 +85,13 @@ class Trace:
         if prompt_id.dtype.kind not in "iuUTO":
             raise ValueError(f"column 'prompt_id' must hold integers or strings, got {prompt_id.dtype}")
         if prompt_id.dtype.kind == "O":
-            bad = next((i for i in prompt_id.tolist() if not isinstance(i, (int, str))), None)
-            if bad is not None or any(i is None for i in prompt_id.tolist()):
-                raise ValueError(f"column 'prompt_id' must hold integers or strings, got {bad!r}")
+            wrong = [i for i in prompt_id.tolist() if type(i) not in (int, str)]
+            if wrong:
+                raise ValueError(f"column 'prompt_id' must hold integers or strings, got {wrong[0]!r}")
+        # NumPy turns a mixture into strings without a word, which would make one prompt of 1 and "1".
+        kinds = set(map(type, columns["prompt_id"])) if isinstance(columns["prompt_id"], list) else {type(prompt_id)}
+        if len(kinds & {int, str}) > 1 or (prompt_id.dtype.kind == "O" and len(set(map(type, prompt_id))) > 1):
+            raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")
         try:
             reward = values["reward"].astype(np.float64)
         except (TypeError, ValueError):
@@ -98,6 +102,10 @@ class Trace:
         rollout = values.get("rollout")
         if rollout is None:
             rollout = _count_off(step, prompt_id)
+        elif rollout.dtype.kind not in "iu":
+            raise ValueError(
+                f"column 'rollout' must hold integers and no gaps, got {rollout.dtype}; leave it out instead"
+            )
         extras = {name: column for name, column in values.items() if name not in _COLUMNS}
         return cls(step, prompt_id, rollout.astype(np.int64), reward, extras)
 
@@ -219,6 +227,8 @@ class TraceWriter:
     ------
     FileExistsError
         If the folder holds steps and `resume_from` is not given.
+    FileNotFoundError
+        If the folder holds steps, but not the one to resume from.
     """
 
     def __init__(self, folder: str | os.PathLike, resume_from: int | None = None):
@@ -227,6 +237,10 @@ class TraceWriter:
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
         if steps and resume_from is None:
             raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")
+        if steps and resume_from not in steps:
+            raise FileNotFoundError(
+                f"{self.folder} holds no step {resume_from} to go on after: it is of another run; choose another folder"
+            )
         for step, name in steps.items():
             if step > resume_from:
                 (self.folder / name).unlink()
@@ -244,8 +258,10 @@ class TraceWriter:
         Raises
         ------
         ValueError
-            If the columns are not those of a trace.
+            If the columns are not those of a trace, or the step is negative or has more than nine digits.
         """
+        if not 0 <= step < 10**9:
+            raise ValueError(f"a recorded step lies between 0 and 999,999,999, got {step}")
         n_rows = len(columns["reward"])
         trace = Trace.from_columns({"step": np.full(n_rows, step, dtype=np.int64), **columns})
         write_trace(trace, self.folder / f"step-{step:09d}.parquet")

@@ -44,6 +44,13 @@ def main() -> None:
     """Warm the policy up, train it, and say where everything lies."""
     parser = TrlParser((TinyArguments, KAEConfig), prog="python -m llm_train", description=_DESCRIPTION)
     task, config = parser.parse_args_and_config()
+    plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+    for name, needed in plain.items():
+        if getattr(config, name) != needed:
+            parser.error(f"the exact value holds for plain sampling only: {name} must be {needed}")
+    longest = len(str(2 * task.largest)) + 1
+    if config.max_completion_length < longest:
+        parser.error(f"max_completion_length must be at least {longest} for sums of numbers up to {task.largest}")
     torch.set_num_threads(task.threads)
     # Raised by TRL's own use of transformers, whatever the settings.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)

@@ -98,6 +98,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
             raise ValueError(f"block_reuse must be at least 1, got {self.block_reuse}")
         if self.prompt_order not in ("epochs", "independent"):
             raise ValueError(f"prompt_order must be 'epochs' or 'independent', got {self.prompt_order!r}")
+        if self.prompt_order == "independent" and not self.shuffle_dataset:
+            raise ValueError("prompt_order='independent' draws at random and needs shuffle_dataset=True")
         if self.scale_rewards not in ("none", False):
             raise ValueError(
                 f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "

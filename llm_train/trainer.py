@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from datasets import IterableDataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
 from trl import GRPOTrainer
 
 from kvar import TraceWriter, make_baseline
@@ -23,6 +24,8 @@ from llm_train.schedule import BlockSampler, IndependentSampler
 from llm_train.state_file import load_state, save_state
 
 __all__ = ["KAETrainer"]
+
+logger = logging.get_logger(__name__)
 
 _STATE_FILE = "baseline.safetensors"
 
@@ -67,6 +70,12 @@ class KAETrainer(GRPOTrainer):
                 "block_reuse and prompt_order need a dataset with a length; a streamed one comes in its own order"
             )
         self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
+        pictures = {"image", "images"} & set(self.train_dataset.column_names or ())
+        if config.prompt_id_column is None and (pictures or self.environments is not None):
+            raise ValueError(
+                "prompts with pictures or from an environment are not told apart by their text: name a column of ids "
+                "by prompt_id_column"
+            )
         if "true_value" in self.baseline.needs and true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
         self._true_value_func = true_value_func
@@ -89,6 +98,8 @@ class KAETrainer(GRPOTrainer):
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._gathered_rewards = rewards
+        # From the tokens: masks may leave truncated completions out.
+        self._completion_lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
         return rewards
 
     def _generate_and_score_completions(self, inputs):
@@ -99,8 +110,7 @@ class KAETrainer(GRPOTrainer):
         keys = gather_object([self._prompt_key(example) for example in inputs])
         columns = {}
         if self._true_value_func is not None:
-            local = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float64)
-            columns["true_value"] = self.accelerator.gather(local.to(self.accelerator.device))
+            columns["true_value"] = self.accelerator.gather(self._true_values(inputs))
         self._generations += 1
         # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
         groups = (-1, self.num_generations)
@@ -118,9 +128,21 @@ class KAETrainer(GRPOTrainer):
             logged.pop()
         logged.extend(advantages.tolist())
         if self.args.trace_dir is not None:
-            lengths = self.accelerator.gather(output["completion_mask"].sum(dim=1))
+            lengths = self.accelerator.gather(self._completion_lengths)
             self._record(keys, rewards, {**columns, "advantage": advantages, "completion_length": lengths})
         return output
+
+    def _true_values(self, inputs) -> torch.Tensor:
+        """True values of the local batch, of the policy as it samples: without dropout."""
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
+        finally:
+            self.model.train()
+        if values.shape != (len(inputs),):
+            raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
+        return values.detach().to(self.accelerator.device)
 
     def _total_rewards(self) -> torch.Tensor:
         """Weighted sum over reward functions for all processes; NaN where none could score the completion."""
@@ -147,12 +169,39 @@ class KAETrainer(GRPOTrainer):
         numbers["optimizer_step"] = [self.state.global_step] * len(keys)
         self._trace_writer.write(self._generations, {"prompt_id": keys, **numbers})
 
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As in TRL; refuses at once to record over another run.
+
+        Parameters
+        ----------
+        resume_from_checkpoint : str or bool, optional
+            As in TRL.
+        **kwargs
+            As in TRL.
+
+        Returns
+        -------
+        transformers.trainer_utils.TrainOutput
+            As in TRL.
+        """
+        if self.args.trace_dir is not None and not resume_from_checkpoint and self._generations == 0:
+            TraceWriter(self.args.trace_dir)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
+        per_generation = self.args.steps_per_generation * self.num_iterations
+        if self._step % per_generation:
+            logger.warning(
+                "This checkpoint falls inside a generation, which a resumed run will sample anew and remember twice. "
+                "Choose save_steps so that save_steps * gradient_accumulation_steps is a multiple of %d.",
+                per_generation,
+            )
+        # Before the rest, which uploads the folder and removes older ones: a checkpoint never stands without history.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
             state = {"generations": self._generations, "baseline": self.baseline.state_dict()}
             save_state(state, folder / _STATE_FILE)
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -70,19 +70,19 @@ class ExactValue:
         model : transformers.PreTrainedModel
             The policy.
         examples : sequence of dict
-            With ``prompt`` and ``answer``; repeated prompts are computed once.
+            With ``prompt`` and ``answer``, both plain text; repeated pairs are computed once.
 
         Returns
         -------
         list of float
             One value an example.
         """
-        answers = {example["prompt"]: example["answer"] for example in examples}
+        keys = [(example["prompt"], example["answer"]) for example in examples]
+        distinct = list(dict.fromkeys(keys))
         tokenize = self._tokenizer
-        prompt_ids = [tokenize(prompt)["input_ids"] for prompt in answers]
+        prompt_ids = [tokenize(prompt)["input_ids"] for prompt, _ in distinct]
         answer_ids = [
-            [*tokenize(answer, add_special_tokens=False)["input_ids"], tokenize.eos_token_id]
-            for answer in answers.values()
+            [*tokenize(answer, add_special_tokens=False)["input_ids"], tokenize.eos_token_id] for _, answer in distinct
         ]
         with torch.no_grad():
             scores = answer_log_probabilities(model, prompt_ids, answer_ids)
@@ -91,5 +91,5 @@ class ExactValue:
             values = [float(row[: len(ids)].mean()) for row, ids in zip(first_right, answer_ids, strict=True)]
         else:
             values = scores.sum(dim=1).exp().tolist()
-        by_prompt = dict(zip(answers, values, strict=True))
-        return [by_prompt[example["prompt"]] for example in examples]
+        by_key = dict(zip(distinct, values, strict=True))
+        return [by_key[key] for key in keys]

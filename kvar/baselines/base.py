@@ -78,7 +78,8 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            If shapes disagree, a reward is infinite, the step goes back or a needed column is missing.
+            If shapes disagree, a reward is infinite, a needed column is missing, or the step goes back and the baseline
+            keeps a history of steps.
         TypeError
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """
@@ -104,7 +105,7 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            If shapes disagree, a reward is infinite or the step goes back.
+            If shapes disagree, a reward is infinite, or the step goes back and the baseline keeps a history of steps.
         TypeError
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """

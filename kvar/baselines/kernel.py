@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -48,10 +49,15 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if isinstance(self.bandwidth, str) or not 0 < self.bandwidth < math.inf:
+        if (
+            not isinstance(self.bandwidth, Real)
+            or isinstance(self.bandwidth, bool)
+            or not 0 < self.bandwidth < math.inf
+        ):
             raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r}")
         self.bandwidth = float(self.bandwidth)
         self._kernel = get_kernel(self.kernel)
+        self.kernel = self._kernel.name
         self._history = History(self.bandwidth * self._kernel.reach)
 
     def values(self, batch: Batch) -> np.ndarray:

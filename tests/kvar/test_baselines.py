@@ -141,6 +141,34 @@ def test_torch_gets_torch_and_the_same_numbers(name, dtype, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_handed_out_is_the_callers_own(name, rng):
+    ids, rewards, columns = sample(rng)
+    columns = {key: np.repeat(column[:, None], 3, axis=1) for key, column in columns.items()}
+    before = {key: column.copy() for key, column in columns.items()}
+    values = experienced(name, rng).estimate(ids, rewards, 6, **columns)
+    values += 1.0
+    np.testing.assert_equal(columns, before)
+    tensors = {key: torch.tensor(column) for key, column in columns.items()}
+    experienced(name, rng).estimate(torch.tensor(ids), torch.tensor(rewards), 6, **tensors).add_(1.0)
+
+
+def test_what_was_seen_at_this_very_step_is_not_the_past():
+    baseline = kvar.make_baseline("kernel")
+    baseline.update(["a"], [[1.0, 0.0]], 3)
+    np.testing.assert_array_equal(baseline.estimate(["a"], [[1.0, 0.0]], 3), [[0.0, 1.0]])
+
+
+def test_a_kernel_object_is_kept_by_its_name():
+    assert kvar.make_baseline("kernel", kernel=kvar.get_kernel("uniform")).parameters["kernel"] == "uniform"
+
+
+def test_an_empty_batch_passes():
+    baseline = kvar.make_baseline("kernel")
+    assert baseline.advantages([], np.zeros((0, 4)), 0).shape == (0, 4)
+    assert baseline.advantages(["a", "a"], np.zeros((2, 0)), 0).shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_numpy_keeps_its_dtype_and_its_input(name, rng):
     ids, rewards, columns = sample(rng)
     rewards = rewards.astype(np.float32)
@@ -275,7 +303,7 @@ def test_bad_input_is_named(rng):
         kvar.make_baseline("kernel", window=3)
     with pytest.raises(ValueError, match="takes no parameters"):
         kvar.make_baseline("none", window=3)
-    for bandwidth in (0, -1, math.inf, NAN, "wide"):
+    for bandwidth in (0, -1, math.inf, NAN, "wide", None, [3], True):
         with pytest.raises(ValueError, match="bandwidth must be a positive number"):
             kvar.make_baseline("kernel", bandwidth=bandwidth)
     with pytest.raises(ValueError, match=r"rewards must have shape \(2, G\)"):

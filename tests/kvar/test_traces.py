@@ -53,6 +53,8 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
         writer.write(step, {"prompt_id": [0], "reward": [0.0]})
     with pytest.raises(FileExistsError, match="already holds 5 steps"):
         kvar.TraceWriter(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no step 8 to go on after"):
+        kvar.TraceWriter(tmp_path, resume_from=8)
     kvar.TraceWriter(tmp_path, resume_from=3).write(4, {"prompt_id": [0], "reward": [1.0]})
     trace = kvar.read_trace(tmp_path)
     assert trace.step.tolist() == [1, 2, 3, 4]
@@ -90,6 +92,14 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
     with pytest.raises(ValueError, match="row 1 has an infinite reward"):
         kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
+    with pytest.raises(ValueError, match="integers or strings, not both"):
+        kvar.Trace.from_columns({**good, "prompt_id": [1, "1"] * 3})
+    with pytest.raises(ValueError, match="integers or strings, not both"):
+        kvar.Trace.from_columns({**good, "prompt_id": np.array([1, "1"] * 3, dtype=object)})
+    with pytest.raises(ValueError, match="'rollout' must hold integers"):
+        kvar.Trace.from_columns({**good, "rollout": [0.5] * 6})
+    with pytest.raises(ValueError, match="between 0 and 999,999,999, got -1"):
+        kvar.TraceWriter(tmp_path / "run").write(-1, {"prompt_id": [0], "reward": [0.0]})
     with pytest.raises(FileNotFoundError, match="no trace at"):
         kvar.read_trace(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="no step of a trace"):

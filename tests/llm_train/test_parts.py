@@ -94,6 +94,7 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
         ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
         ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
         ({"prompt_order": "random"}, "must be 'epochs' or 'independent', got 'random'"),
+        ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be at least 1"),
         ({"scale_rewards": "group"}, "undoes the baseline"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
@@ -158,6 +159,9 @@ def test_the_exact_value_is_a_product_of_single_steps(policy):
             tokens = [*tokens, token]
         assert value == pytest.approx(product, rel=1e-5)  # float32 weights, other shapes of the same sums
     assert found[2] == found[0]
+    two_answers = [{"prompt": "1+1=", "answer": answer} for answer in "23"]
+    alone = [ExactValue(tokenizer)(model, [example])[0] for example in two_answers]
+    assert ExactValue(tokenizer)(model, two_answers) == pytest.approx(alone, rel=1e-5)
 
 
 def test_the_exact_value_is_the_rate_of_success(policy):
