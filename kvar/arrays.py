@@ -120,7 +120,7 @@ def require_one_library(**arrays) -> None:
     Parameters
     ----------
     **arrays : array of any library, or sequence
-        The arguments of the call by name; lists and scalars go with any library.
+        The arguments of the call by name; lists, ranges and scalars go with any library.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def require_one_library(**arrays) -> None:
     libraries = {
         name: type(array).__module__.partition(".")[0]
         for name, array in arrays.items()
-        if array is not None and not isinstance(array, (list, tuple, int, float, np.generic))
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.generic)
     }
     if len(set(libraries.values())) > 1:
         found = ", ".join(f"{name} from {library}" for name, library in libraries.items())

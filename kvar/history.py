@@ -30,11 +30,20 @@ class Visits:
         Sum of the rewards of the visit.
     counts : ndarray of float64, shape (P, V)
         Number of rewards of the visit, zero where there is no visit.
+    newest : ndarray of int, shape (P,)
+        Column of the newest visit; older ones stand to its left, going round at the edge.
     """
 
     steps: np.ndarray
     totals: np.ndarray
     counts: np.ndarray
+    newest: np.ndarray
+
+    @property
+    def ages(self) -> np.ndarray:
+        """How many visits ago each visit was, 1 for the newest; shape (P, V)."""
+        width = self.steps.shape[1]
+        return (self.newest[:, None] - np.arange(width)) % width + 1.0
 
 
 class History:
@@ -44,6 +53,8 @@ class History:
     ----------
     reach : float
         Visits older than this many steps are dropped. ``inf`` keeps everything.
+    max_visits : int, optional
+        Keep no more than this many visits of a prompt, the newest. By default as many as are within reach.
 
     Notes
     -----
@@ -51,8 +62,9 @@ class History:
     window. Memory is 24 V bytes a prompt in use, and its entry in a dictionary.
     """
 
-    def __init__(self, reach: float):
+    def __init__(self, reach: float, max_visits: int | None = None):
         self.reach = float(reach)
+        self._max_visits = max_visits
         self._clear()
 
     def _clear(self):
@@ -109,12 +121,14 @@ class History:
         slots = np.fromiter((self._slot.get(i, -1) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
         known = slots >= 0
         if known.all():
-            return Visits(self._steps[slots], self._totals[slots], self._counts[slots])
+            return Visits(self._steps[slots], self._totals[slots], self._counts[slots], self._next[slots] - 1)
         shape = (len(slots), self._steps.shape[1])
-        visits = Visits(np.full(shape, _EMPTY), np.zeros(shape), np.zeros(shape))
+        newest = np.zeros(len(slots), dtype=np.intp)
+        visits = Visits(np.full(shape, _EMPTY), np.zeros(shape), np.zeros(shape), newest)
         visits.steps[known] = self._steps[slots[known]]
         visits.totals[known] = self._totals[slots[known]]
         visits.counts[known] = self._counts[slots[known]]
+        newest[known] = self._next[slots[known]] - 1
         return visits
 
     def add(self, prompt_ids: list[int | str], totals: np.ndarray, counts: np.ndarray, step: float) -> None:
@@ -144,8 +158,9 @@ class History:
         slots = self._places([prompt_ids[k] for k in seen], step)
         cell = self._next[slots]
         # The cell that comes next in a ring holds the oldest visit: if that is still needed, every ring grows.
+        may_grow = self._max_visits is None or self.width < self._max_visits
         needed = (self._counts[slots, cell] > 0) & (self._steps[slots, cell] >= step - self.reach)
-        if needed.any():
+        if may_grow and needed.any():
             self._widen()
             cell = self._next[slots]
         self._steps[slots, cell] = step
@@ -189,10 +204,11 @@ class History:
 
     def _widen(self) -> None:
         """Double the rings, oldest visit first, so that the new half comes next."""
-        width = self._steps.shape[1]
+        width = self.width
+        wider = 2 * width if self._max_visits is None else min(2 * width, self._max_visits)
         unrolled = (self._next[:, None] + np.arange(width)) % width
         for name, fill in (("_steps", _EMPTY), ("_totals", 0.0), ("_counts", 0.0)):
-            table = np.full((len(self._next), 2 * width), fill)
+            table = np.full((len(self._next), wider), fill)
             table[:, :width] = np.take_along_axis(getattr(self, name), unrolled, axis=1)
             setattr(self, name, table)
         self._next[:] = width

@@ -21,6 +21,7 @@ def kernel_sums(
     now: float,
     windows: Sequence[tuple[Kernel, float]],
     sums: Sequence[str],
+    clock: str = "steps",
 ) -> list[np.ndarray]:
     """Sum over each prompt's visits with the weights of several kernels.
 
@@ -36,8 +37,11 @@ def kernel_sums(
         Kernels with their bandwidths.
     sums : sequence of str
         Which sums, over the visits j with weight w_j, reward total Z_j, count n_j and lag t_j: ``total`` is
-        ``sum w Z``, ``mass`` is ``sum w n``, ``square_mass`` is ``sum w**2 n``, ``lag_mass`` is ``sum w n t``,
-        ``lag_square_mass`` is ``sum w n t**2``, ``lag_total`` is ``sum w Z t``.
+        ``sum w Z``, ``mass`` is ``sum w n``, ``lag_mass`` is ``sum w n t``, ``lag_square_mass`` is ``sum w n t**2``,
+        ``lag_total`` is ``sum w Z t``; with the squares of the weights, ``squared_mass`` is ``sum w**2 n``,
+        ``squared_lag_mass`` is ``sum w**2 n t`` and ``squared_lag_square_mass`` is ``sum w**2 n t**2``.
+    clock : {"steps", "visits"}
+        What lags and bandwidths are counted in: steps, or visits of the prompt.
 
     Returns
     -------
@@ -50,22 +54,20 @@ def kernel_sums(
         visits = history.visits(prompt_ids[start : start + rows])
         lag = now - visits.steps
         # Strictly earlier: what was seen at this very step may be the reward that is to be predicted.
-        within = (lag > 0) & (lag <= history.reach)
+        within = (lag > 0) & (lag <= history.reach) & (visits.counts > 0)
+        if clock == "visits":
+            lag = visits.ages
         # An empty cell has an infinite lag, which a product with its count of zero would turn into NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)
-        factors = {
-            "total": totals,
-            "mass": counts,
-            "lag_mass": counts * lag,
-            "lag_square_mass": counts * lag**2 if "lag_square_mass" in sums else None,
-            "lag_total": totals * lag if "lag_total" in sums else None,
-        }
+        factors = {name: totals if name.endswith("total") else counts for name in sums}
+        for name in sums:
+            if "lag" in name:
+                factors[name] = factors[name] * (lag**2 if "lag_square" in name else lag)
         for k, (kernel, bandwidth) in enumerate(windows):
             weights = kernel(lag / bandwidth)
             for name, result in zip(sums, results, strict=True):
-                if name == "square_mass":
-                    result[start : start + rows, k] = np.einsum("pv,pv,pv->p", weights, weights, counts)
-                else:
-                    result[start : start + rows, k] = np.einsum("pv,pv->p", weights, factors[name])
+                operands = (weights, weights) if name.startswith("squared") else (weights,)
+                subscripts = ",".join(["pv"] * (len(operands) + 1)) + "->p"
+                result[start : start + rows, k] = np.einsum(subscripts, *operands, factors[name])
     return results

@@ -9,14 +9,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
+from kvar.drift import SharedDrift
+from kvar.experts import ExpertWeights
 from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
+from kvar.reward_scale import RewardScale
 
 __all__ = ["KernelBaseline"]
+
+_AUTO_GRID = tuple(2.0**k for k in range(1, 9))
+# What an estimate needs by degree, a drift beside it, and what its variance needs by degree.
+_SUMS = (("total", "mass"), ("total", "mass", "lag_mass", "lag_square_mass", "lag_total"))
+_DRIFT_SUMS = ("total", "mass", "lag_mass")
+_VARIANCE_SUMS = (("squared_mass",), ("squared_mass", "squared_lag_mass", "squared_lag_square_mass"))
 
 
 @dataclass
@@ -33,32 +42,54 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
 
     Parameters
     ----------
-    bandwidth : float
-        Half-width w of the kernel in steps, ``i h`` in the paper's notation, which holds it fixed at about 10.
+    bandwidth : float or "auto"
+        Half-width w of the kernel in steps, ``i h`` in the paper's notation, which holds it fixed at about 10. "auto"
+        is the average over windows of 2, 4, ... 256 under weights learned from how well each has predicted.
     kernel : str
         A registered kernel; the paper uses the triangular one, and the exponential one to test sensitivity.
+    degree : {0, 1}
+        1 fits a line to each prompt's rewards and takes its end: no bias from a steady drift, at several times the
+        variance. The values of rewards in [0, 1] may leave it. Rewards that all lie at one time give their mean.
+    clock : {"steps", "visits"}
+        Count the window in steps, or in visits of the prompt however far apart.
+    drift : bool
+        Move past means by a trend that all prompts share, see `kvar.drift.SharedDrift`.
 
     Notes
     -----
-    Cost per step O(P V + P N) for P prompts of N rollouts with V visits in the window.
+    Cost per step O(P V + P N) for P prompts of N rollouts with V visits in the window, times 8 for "auto". The standard
+    error is that of a weighted mean of rewards with the variance ``(v - lo)(hi - v)``, exact for rewards of two values
+    and an upper bound for others; it knows nothing of the bias.
     """
 
     name: ClassVar[str] = "kernel"
-    bandwidth: float = 10.0
+    bandwidth: float | str = 10.0
     kernel: str = "triangular"
+    degree: int = 0
+    clock: str = "steps"
+    drift: bool = False
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if (
-            not isinstance(self.bandwidth, Real)
-            or isinstance(self.bandwidth, bool)
-            or not 0 < self.bandwidth < math.inf
-        ):
-            raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r}")
-        self.bandwidth = float(self.bandwidth)
-        self._kernel = get_kernel(self.kernel)
-        self.kernel = self._kernel.name
-        self._history = History(self.bandwidth * self._kernel.reach)
+        number = isinstance(self.bandwidth, Real) and not isinstance(self.bandwidth, bool)
+        if self.bandwidth != "auto" and not (number and 0 < self.bandwidth < math.inf):
+            raise ValueError(f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r}")
+        if self.degree not in (0, 1):
+            raise ValueError(f"degree must be 0 or 1, got {self.degree!r}")
+        if self.clock not in ("steps", "visits"):
+            raise ValueError(f"clock must be 'steps' or 'visits', got {self.clock!r}")
+        if self.drift and self.degree == 1:
+            raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
+        kernel = get_kernel(self.kernel)
+        self.kernel = kernel.name
+        if number:
+            self.bandwidth = float(self.bandwidth)
+        self._windows = [(kernel, w) for w in (_AUTO_GRID if self.bandwidth == "auto" else (self.bandwidth,))]
+        reach = max(w for _, w in self._windows) * kernel.reach
+        self._history = History(reach) if self.clock == "steps" else History(math.inf, max_visits=math.ceil(reach))
+        self._experts = ExpertWeights(len(self._windows))
+        self._drift = SharedDrift(len(self._windows))
+        self._scale = RewardScale()
 
     def values(self, batch: Batch) -> np.ndarray:
         """Kernel estimates.
@@ -73,17 +104,30 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         ndarray of float64, shape (P, N)
             One value a rollout.
         """
-        self._history.check_step(batch.step)
-        window = (self._kernel, self.bandwidth)
-        total, mass = kernel_sums(self._history, batch.prompt_ids, batch.step, [window], ["total", "mass"])
-        at_zero = float(self._kernel(0.0))
-        total = total + at_zero * sums_of_others(batch.filled)
-        mass = mass + at_zero * (batch.counts - batch.scored)
-        alone = mass == 0.0
-        values = np.divide(total, mass, out=np.zeros(total.shape), where=~alone)
-        if alone.any():
-            values[alone] = others_in_batch(batch)[alone]
-        return values
+        return self._mixed(self._window_values(batch, self._past(batch)))
+
+    def assess(self, batch: Batch) -> Estimate:
+        """Kernel estimates with their uncertainty.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        Estimate
+            Values, standard errors, and effective sample sizes, one over the sum of squares of the weights that the
+            value gives to single rewards. Standard errors are NaN until two different rewards have been seen, and both
+            are where the value is a fallback.
+        """
+        past = self._past(batch, _VARIANCE_SUMS[self.degree])
+        values = self._mixed(self._window_values(batch, past))
+        size = self._mixed(self._sizes(batch, past))
+        # Two rewards at either end keep the noise of a prompt away from zero (Agresti and Coull 1998).
+        noise = self._scale.spread((values * size + 4 * self._scale.middle) / (size + 4))
+        error = np.sqrt(noise / size) if self._scale.known else np.full(values.shape, np.nan)
+        return Estimate(values, error, size)
 
     def remember(self, batch: Batch) -> None:
         """Take the batch's rewards into the history.
@@ -93,10 +137,84 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         batch : Batch
             A step's rollouts.
         """
+        if self.drift or len(self._windows) > 1:
+            past = self._past(batch)
+            errors = np.where(batch.scored[..., None], self._window_values(batch, past) - batch.filled[..., None], 0.0)
+            self._experts.learn((errors**2).sum(axis=(0, 1)), int(batch.counts.sum()))
+            if self.drift:
+                self._drift.learn(batch, past["mass"], past["total"], self._regressor(past))
+        self._scale.learn(batch)
         self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
 
+    @property
+    def _at_zero(self) -> float:
+        return float(self._windows[0][0](0.0))
+
+    def _past(self, batch: Batch, more: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+        """Kernel sums of the prompts' past, each of shape (P, K) for K windows."""
+        self._history.check_step(batch.step)
+        names = (_DRIFT_SUMS if self.drift else _SUMS[self.degree]) + more
+        sums = kernel_sums(self._history, batch.prompt_ids, batch.step, self._windows, names, self.clock)
+        return dict(zip(names, sums, strict=True))
+
+    def _regressor(self, past):
+        return self._drift.regressor(past["mass"], past["total"], past["lag_mass"], self._scale)
+
+    def _window_values(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
+        """Values of every window, shape (P, N, K)."""
+        past_total = past["total"]
+        if self.drift:
+            past_total = past_total + past["mass"] * self._drift.moved(self._regressor(past))
+        total = past_total[:, None, :] + self._at_zero * sums_of_others(batch.filled)[..., None]
+        mass = past["mass"][:, None, :] + self._at_zero * (batch.counts - batch.scored)[..., None]
+        alone = mass == 0.0
+        values = np.divide(total, mass, out=np.zeros(total.shape), where=~alone)
+        if self.degree == 1:
+            first, second, product = (past[n][:, None, :] for n in ("lag_mass", "lag_square_mass", "lag_total"))
+            determinant, fits = _determinant(mass, first, second)
+            np.divide(second * total - first * product, determinant, out=values, where=fits)
+        if alone.any():
+            values[alone] = np.broadcast_to(others_in_batch(batch)[..., None], values.shape)[alone]
+        return values
+
+    def _sizes(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
+        """Effective sample sizes of every window, shape (P, N, K); NaN where the value is a fallback."""
+        others = (batch.counts - batch.scored)[..., None]
+        mass = past["mass"][:, None, :] + self._at_zero * others
+        squares = past["squared_mass"][:, None, :] + self._at_zero**2 * others
+        sizes = np.divide(mass**2, squares, out=np.full(mass.shape, np.nan), where=squares > 0)
+        if self.degree == 1:
+            # The weights of a local line at lag 0 are w_j (second - first t_j) / determinant.
+            first, second = past["lag_mass"][:, None, :], past["lag_square_mass"][:, None, :]
+            lag, lag_square = past["squared_lag_mass"][:, None, :], past["squared_lag_square_mass"][:, None, :]
+            determinant, fits = _determinant(mass, first, second)
+            inverse = second**2 * squares - 2 * first * second * lag + first**2 * lag_square
+            np.divide(determinant**2, inverse, out=sizes, where=fits)
+        return sizes
+
+    def _mixed(self, window_values: np.ndarray) -> np.ndarray:
+        return window_values[..., 0] if len(self._windows) == 1 else window_values @ self._experts.weights()
+
     def _state(self) -> dict:
-        return self._history.state_dict()
+        return {
+            "history": self._history.state_dict(),
+            "scale": self._scale.state_dict(),
+            "drift": self._drift.state_dict(),
+            "experts": self._experts.state_dict(),
+        }
 
     def _load_state(self, state: dict) -> None:
-        self._history.load_state_dict(state)
+        if set(state) != {"history", "scale", "drift", "experts"}:
+            raise ValueError(
+                f"the state of a kernel baseline has a history, scale, drift and experts, got {sorted(state)}"
+            )
+        self._history.load_state_dict(state["history"])
+        self._scale.load_state_dict(state["scale"])
+        self._drift.load_state_dict(state["drift"])
+        self._experts.load_state_dict(state["experts"])
+
+
+def _determinant(mass, first, second) -> tuple[np.ndarray, np.ndarray]:
+    """Determinant of the local line's equations, and where it is more than the rounding of all weight at one lag."""
+    determinant = mass * second - first**2
+    return determinant, determinant > 1e-12 * mass * second

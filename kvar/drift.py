@@ -1,0 +1,114 @@
+"""The drift that all prompts share, seen in how far rewards come out above what the past says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvar.batch import Batch
+from kvar.reward_scale import RewardScale
+
+__all__ = ["SharedDrift"]
+
+_DISCOUNT = 0.97
+
+
+class SharedDrift:
+    """One slope a window for all prompts, on the logistic scale of the rewards.
+
+    Past rewards are stale in one direction, since the policy improves: a mean of lag t lies behind by what its value
+    has moved in t. If all prompts move alike on the logistic scale, a value v moves by ``slope * t * (v - lo)(hi - v) /
+    (hi - lo)``, and the slope is the discounted regression of the rewards' surprise on that product. Pooled over
+    prompts it is well determined where no single prompt's own trend would be.
+
+    Parameters
+    ----------
+    n_windows : int
+        Number of windows, each with a slope of its own: a long window averages over a longer stretch of the drift.
+    """
+
+    def __init__(self, n_windows: int):
+        self._products = np.zeros(n_windows)
+        self._squares = np.zeros(n_windows)
+
+    @staticmethod
+    def regressor(mass: np.ndarray, total: np.ndarray, lag_mass: np.ndarray, scale: RewardScale) -> np.ndarray:
+        """What a unit of slope moves each prompt's past mean by.
+
+        Parameters
+        ----------
+        mass, total, lag_mass : ndarray, each of shape (P, K)
+            Kernel sums of the past, see `kvar.past.kernel_sums`.
+        scale : RewardScale
+            Range and recent mean of the rewards.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, K)
+            Mean lag times the logistic slope at the past mean, which two rewards of the run's mean keep off the ends.
+        """
+        mean_lag = np.divide(lag_mass, mass, out=np.zeros(mass.shape), where=mass > 0)
+        return mean_lag * scale.logistic_slope((total + 2 * scale.mean) / (mass + 2))
+
+    def moved(self, regressor: np.ndarray) -> np.ndarray:
+        """How far past means are behind.
+
+        Parameters
+        ----------
+        regressor : ndarray, shape (P, K)
+            From `regressor`.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, K)
+            To be added to the past means; zero before anything was learned.
+        """
+        slope = np.divide(self._products, self._squares, out=np.zeros(self._squares.shape), where=self._squares > 0)
+        return slope * regressor
+
+    def learn(self, batch: Batch, mass: np.ndarray, total: np.ndarray, regressor: np.ndarray) -> None:
+        """Take in how far a step's rewards came out above the past means.
+
+        Parameters
+        ----------
+        batch : Batch
+            The step's rollouts.
+        mass, total : ndarray, each of shape (P, K)
+            Kernel sums of the past as they stood before the step.
+        regressor : ndarray, shape (P, K)
+            From the same sums.
+        """
+        if not batch.counts.any():
+            return
+        seen = mass > 0
+        mean = np.divide(total, mass, out=np.zeros(mass.shape), where=seen)
+        surprise = np.where(seen, batch.filled.sum(axis=1, keepdims=True) - batch.counts * mean, 0.0)
+        self._products = _DISCOUNT * self._products + (surprise * regressor).sum(axis=0)
+        self._squares = _DISCOUNT * self._squares + (batch.counts * regressor**2).sum(axis=0)
+
+    def state_dict(self) -> dict:
+        """Copy out as plain data.
+
+        Returns
+        -------
+        dict
+            What `load_state_dict` takes.
+        """
+        return {"products": self._products.copy(), "squares": self._squares.copy()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over from plain data.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is of another number of windows.
+        """
+        products, squares = (np.array(state[key], dtype=np.float64) for key in ("products", "squares"))
+        if not products.shape == squares.shape == self._products.shape:
+            raise ValueError(f"the state is of {products.size} windows, not {self._products.size}")
+        self._products, self._squares = products, squares

@@ -1,0 +1,112 @@
+"""What the run as a whole has shown of its rewards: their range and their recent mean."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kvar.batch import Batch
+
+__all__ = ["RewardScale"]
+
+_DISCOUNT = 0.95
+# What the recent mean of the run is worth beside the other rewards of a batch, in rewards.
+_MASS = 64.0
+
+
+class RewardScale:
+    """Range and recent mean of all rewards of earlier steps."""
+
+    def __init__(self):
+        self._total = self._count = 0.0
+        self._lowest, self._highest = math.inf, -math.inf
+
+    @property
+    def mean(self) -> float:
+        """Discounted mean of the rewards of earlier steps; 0 before the first."""
+        return self._total / self._count if self._count > 0 else 0.0
+
+    @property
+    def mass(self) -> float:
+        """How many rewards that mean is worth: as many as went into it, 64 at most."""
+        return min(_MASS, self._count)
+
+    @property
+    def known(self) -> bool:
+        """Whether two different rewards have been seen."""
+        return self._lowest < self._highest
+
+    @property
+    def middle(self) -> float:
+        """Middle of the range; 0 before a reward was seen."""
+        return (self._lowest + self._highest) / 2 if self._count > 0 else 0.0
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Largest variance that a reward with this mean can have within the range (Bhatia and Davis 2000).
+
+        Parameters
+        ----------
+        values : ndarray
+            Means.
+
+        Returns
+        -------
+        ndarray of the same shape
+            ``(v - lo)(hi - v)``, the variance itself for rewards of two values; zero outside the range and where the
+            range is not known.
+        """
+        if not self.known:
+            return np.zeros(values.shape)
+        return np.maximum((values - self._lowest) * (self._highest - values), 0.0)
+
+    def logistic_slope(self, values: np.ndarray) -> np.ndarray:
+        """How far values move when all move alike on the logistic scale of the range.
+
+        Parameters
+        ----------
+        values : ndarray
+            Values.
+
+        Returns
+        -------
+        ndarray of the same shape
+            ``(v - lo)(hi - v) / (hi - lo)``; zero where the range is not known.
+        """
+        return self.spread(values) / (self._highest - self._lowest) if self.known else np.zeros(values.shape)
+
+    def learn(self, batch: Batch) -> None:
+        """Take in the rewards of a step.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+        """
+        rewards = batch.rewards[batch.scored]
+        if rewards.size:
+            self._total = _DISCOUNT * self._total + float(rewards.sum())
+            self._count = _DISCOUNT * self._count + rewards.size
+            self._lowest = min(self._lowest, float(rewards.min()))
+            self._highest = max(self._highest, float(rewards.max()))
+
+    def state_dict(self) -> dict:
+        """Copy out as plain data.
+
+        Returns
+        -------
+        dict
+            What `load_state_dict` takes.
+        """
+        return {"total": self._total, "count": self._count, "lowest": self._lowest, "highest": self._highest}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over from plain data.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+        """
+        self._total, self._count = float(state["total"]), float(state["count"])
+        self._lowest, self._highest = float(state["lowest"]), float(state["highest"])
