@@ -128,7 +128,7 @@ def test_an_unscorable_completion_moves_nothing(make_trainer):
     assert missing.sum() == 4 * 3
     assert (trace.extras["advantage"][missing] == 0).all()
     np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace), atol=1e-7)
-    history = trainer.baseline.state_dict()["state"]
+    history = trainer.baseline.state_dict()["state"]["history"]
     assert history["counts"].sum() == (~missing).sum()
 
 
@@ -159,7 +159,7 @@ def test_one_generation_for_several_steps_is_seen_once(make_trainer):
     trace = trace_of(trainer)
     assert trace.step.tolist() == np.repeat([1, 2], 16).tolist()
     assert trace.extras["optimizer_step"].tolist() == np.repeat([0, 4], 16).tolist()
-    assert trainer.baseline.state_dict()["state"]["counts"].sum() == 32
+    assert trainer.baseline.state_dict()["state"]["history"]["counts"].sum() == 32
 
 
 def test_the_truth_is_that_of_the_policy_that_sampled(make_trainer):
