@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
 
 __all__ = ["SharedDrift"]
@@ -82,8 +83,9 @@ class SharedDrift:
         seen = mass > 0
         mean = np.divide(total, mass, out=np.zeros(mass.shape), where=seen)
         surprise = np.where(seen, batch.filled.sum(axis=1, keepdims=True) - batch.counts * mean, 0.0)
-        self._products = _DISCOUNT * self._products + (surprise * regressor).sum(axis=0)
-        self._squares = _DISCOUNT * self._squares + (batch.counts * regressor**2).sum(axis=0)
+        discount = forgetting(_DISCOUNT, batch.counts.sum())
+        self._products = discount * self._products + (surprise * regressor).sum(axis=0)
+        self._squares = discount * self._squares + (batch.counts * regressor**2).sum(axis=0)
 
     def state_dict(self) -> dict:
         """Copy out as plain data.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvar.forgetting import forgetting
+
 __all__ = ["ExpertWeights"]
 
 
@@ -21,7 +23,8 @@ class ExpertWeights:
     sharpness : float
         Below 1/2 because observations of one step are not independent: they share the policy.
     discount : float
-        Factor on all losses from one step to the next, so that what was best long ago does not rule for ever.
+        Factor on all losses from one step to the next, so that what was best long ago does not rule for ever; see
+        `kvar.forgetting` for small steps.
     """
 
     def __init__(self, n: int, sharpness: float = 0.25, discount: float = 0.99):
@@ -63,9 +66,10 @@ class ExpertWeights:
         """
         if count == 0:
             return
-        self._losses = self._discount * self._losses + losses
-        self._best = self._discount * self._best + float(losses.min())
-        self._count = self._discount * self._count + count
+        discount = forgetting(self._discount, count)
+        self._losses = discount * self._losses + losses
+        self._best = discount * self._best + float(losses.min())
+        self._count = discount * self._count + count
 
     def state_dict(self) -> dict:
         """Copy out as plain data.

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.forgetting import forgetting
 
 __all__ = ["RewardScale"]
 
@@ -85,8 +86,9 @@ class RewardScale:
         """
         rewards = batch.rewards[batch.scored]
         if rewards.size:
-            self._total = _DISCOUNT * self._total + float(rewards.sum())
-            self._count = _DISCOUNT * self._count + rewards.size
+            discount = forgetting(_DISCOUNT, rewards.size)
+            self._total = discount * self._total + float(rewards.sum())
+            self._count = discount * self._count + rewards.size
             self._lowest = min(self._lowest, float(rewards.min()))
             self._highest = max(self._highest, float(rewards.max()))
 

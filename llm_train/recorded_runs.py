@@ -8,6 +8,7 @@ reward is.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import random
 import shutil
 import tempfile
@@ -153,7 +154,9 @@ def record(name: str, folder: Path, seed: int) -> Path:
         true_value_func=ExactValue(tokenizer, partial),
     )
     trainer.train()
-    path = write_trace(read_trace(config.trace_dir), folder / f"{name}.parquet")
+    trace = read_trace(config.trace_dir)
+    kept = {column: trace.extras[column] for column in ("true_value", "completion_length")}
+    path = write_trace(dataclasses.replace(trace, extras=kept), folder / f"{name}.parquet")
     shutil.rmtree(scratch)
     return path
 
@@ -162,7 +165,7 @@ def main() -> None:
     """Make the runs that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(RUNS)}; all by default")
-    parser.add_argument("--out", type=Path, default=Path("results/recorded_runs"))
+    parser.add_argument("--out", type=Path, default=Path("recorded_runs"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in RUNS]

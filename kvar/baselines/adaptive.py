@@ -12,6 +12,7 @@ from kvar.baselines.base import Baseline, Estimate
 from kvar.batch import Batch, sums_of_others
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
+from kvar.forgetting import forgetting
 from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
@@ -54,7 +55,7 @@ class _Look:
 
 
 @dataclass
-class AdaptiveBaseline(Baseline):
+class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     """Mixture of kernel estimates, each shrunk to a prior and with or without drift, weighted by their record.
 
     A candidate has a window w, a prior worth kappa rewards, and a share d in {0, 1} of the drift::
@@ -66,6 +67,12 @@ class AdaptiveBaseline(Baseline):
     (`kvar.drift.SharedDrift`). No estimate sees the reward that it predicts, so ``E[(Z - V)^2] = noise + MSE(V)`` ranks
     the candidates without the truth, and the baseline is their average under exponential weights
     (`kvar.experts.ExpertWeights`).
+
+    Parameters
+    ----------
+    history, shrinkage, drift : bool
+        Leave an ingredient out, to see what it is worth: without history only the group and the prior remain, without
+        shrinkage no candidate has a prior, without drift none has a share of it.
 
     Notes
     -----
@@ -79,13 +86,18 @@ class AdaptiveBaseline(Baseline):
     """
 
     name: ClassVar[str] = "adaptive"
+    history: bool = True
+    shrinkage: bool = True
+    drift: bool = True
     _last: _Look | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        self._history = History(_REACH)
+        self._windows = _WINDOWS if self.history else _WINDOWS[:1]
+        self._priors = _PRIORS if self.shrinkage else _PRIORS[:1]
+        self._history = History(_REACH if self.history else 0.0)
         self._scale = RewardScale()
-        self._drift = SharedDrift(len(_WINDOWS))
-        self._experts = ExpertWeights(2 * len(_WINDOWS) * len(_PRIORS) + 1)
+        self._drift = SharedDrift(len(self._windows))
+        self._experts = ExpertWeights(len(self._windows) * len(self._priors) * (1 + self.drift) + self.shrinkage)
         self._error_total = self._spread_total = 0.0
 
     def values(self, batch: Batch) -> np.ndarray:
@@ -142,8 +154,9 @@ class AdaptiveBaseline(Baseline):
         if self._scale.known and batch.counts.any():
             errors = np.where(batch.scored, batch.rewards - look.values, 0.0)
             spread = self._scale.spread(look.values)[batch.scored].sum()
-            self._error_total = _NOISE_DISCOUNT * self._error_total + float(np.vdot(errors, errors))
-            self._spread_total = _NOISE_DISCOUNT * self._spread_total + float(spread)
+            discount = forgetting(_NOISE_DISCOUNT, batch.counts.sum())
+            self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
+            self._spread_total = discount * self._spread_total + float(spread)
         self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
         self._last = None
 
@@ -152,7 +165,7 @@ class AdaptiveBaseline(Baseline):
             return self._last
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
-            self._history, batch.prompt_ids, batch.step, _WINDOWS, ["total", "mass", "lag_mass"]
+            self._history, batch.prompt_ids, batch.step, self._windows, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
         moved = mass * self._drift.moved(regressor)
@@ -171,20 +184,20 @@ class AdaptiveBaseline(Baseline):
         batch, prior = look.batch, look.prior
         others, n_others = sums_of_others(batch.filled), (batch.counts - batch.scored).astype(np.float64)
         weights = iter(self._experts.weights())
-        for k in range(len(_WINDOWS)):
+        for k in range(len(self._windows)):
             total, mass = look.total[:, k, None] + others, look.mass[:, k, None] + n_others
             moved = look.moved[:, k, None]
-            for kappa in _PRIORS:
+            for kappa in self._priors:
                 worth = mass + kappa
-                if kappa:
-                    still = (total + kappa * prior) / worth
-                    drifted = still + moved / worth
-                else:
-                    still = np.divide(total, worth, out=prior.copy(), where=worth > 0)
-                    drifted = still + np.divide(moved, worth, out=np.zeros(worth.shape), where=worth > 0)
+                inverse = np.divide(1.0, worth, out=np.zeros(worth.shape), where=worth > 0)
+                still = (total + kappa * prior) * inverse
+                if not kappa:
+                    still = np.where(worth > 0, still, prior)
                 yield next(weights), still, worth
-                yield next(weights), drifted, worth
-        yield next(weights), prior, np.full(prior.shape, _PRIORS[-1])
+                if self.drift:
+                    yield next(weights), still + moved * inverse, worth
+        if self.shrinkage:
+            yield next(weights), prior, np.full(prior.shape, _PRIORS[-1])
 
     def _prior(self, batch: Batch) -> np.ndarray:
         """Mean of the other rewards of the batch and of the run's recent past; 0 before there is either."""

@@ -1,0 +1,127 @@
+"""Every baseline on every recorded run with exact truth, the data: value MSE, one-step-ahead error, coverage.
+
+One row a run and baseline. Standard errors are over prompts and steps of the one run; `ablation` marks the adaptive
+baseline with an ingredient left out, and `rival` what is compared with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.progress import track
+
+from kvar import audit, baseline_names, make_baseline, read_trace
+from kvar.baselines import baseline_class
+from kvar.files import whole_file
+from kvar.replaying import batches
+
+# Rivals whose one parameter matters, beside their defaults.
+_VARIANTS = [
+    *[("kernel", {"bandwidth": w}) for w in (3.0, 30.0, 100.0, 300.0)],
+    ("kernel", {"bandwidth": "auto"}),
+]
+_ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift")]
+
+
+def comparisons(trace) -> list:
+    """Baselines that a run is replayed with.
+
+    Parameters
+    ----------
+    trace : kvar.Trace
+        The run; baselines that need a column which it lacks are left out.
+
+    Returns
+    -------
+    list of kvar.Baseline
+        All registered ones but for the oracle, then variants and ablations.
+    """
+    plain = [(name, {}) for name in baseline_names() if name != "oracle"]
+    usable = [(name, p) for name, p in plain if set(baseline_class(name).needs) <= set(trace.extras)]
+    return [make_baseline(name, **p) for name, p in [*usable, *_VARIANTS, *_ABLATIONS]]
+
+
+def coverage(trace, baseline) -> tuple[float, int]:
+    """Share of true values inside a baseline's 95 % intervals.
+
+    Parameters
+    ----------
+    trace : kvar.Trace
+        With true values.
+    baseline : kvar.Baseline
+        Fresh.
+
+    Returns
+    -------
+    float
+        The share; NaN for a baseline that states no standard error.
+    int
+        Number of rollouts with an interval.
+    """
+    inside = total = 0
+    for rows, batch in batches(trace):
+        found = baseline.assess(batch)
+        error = batch.to_rows(found.standard_error)
+        stated = np.isfinite(error) & ~np.isnan(trace.reward[rows])
+        away = np.abs(batch.to_rows(found.values) - trace.extras["true_value"][rows])
+        inside += int((away <= 1.96 * error)[stated].sum())
+        total += int(stated.sum())
+        baseline.remember(batch)
+    return (inside / total if total else float("nan")), total
+
+
+def compare(path: Path) -> list[dict]:
+    """All baselines on one run.
+
+    Parameters
+    ----------
+    path : Path
+        The trace.
+
+    Returns
+    -------
+    list of dict
+        One row a baseline.
+    """
+    trace = read_trace(path)
+    report = audit(trace, comparisons(trace))
+    rows = []
+    for row in report.rows:
+        ablation = row.baseline == "adaptive" and row.label != "adaptive"
+        covered, stated = coverage(trace, make_baseline(row.baseline, **row.parameters))
+        rows.append(
+            {
+                "run": path.stem,
+                "baseline": row.label,
+                "rival": row.baseline != "adaptive",
+                "ablation": ablation,
+                "value_mse": row.value_mse.mean,
+                "value_mse_standard_error": row.value_mse.standard_error,
+                "one_step_error": row.one_step_error.mean,
+                "coverage": covered,
+                "intervals": stated,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Write the table's data."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("recorded_runs"), help="folder of Parquet traces")
+    parser.add_argument("--out", type=Path, default=Path("docs/recorded_runs.csv"))
+    options = parser.parse_args()
+    paths = sorted(options.runs.glob("*.parquet"))
+    if not paths:
+        parser.error(f"no Parquet trace in {options.runs}")
+    rows = [row for path in track(paths, description="replaying runs", transient=True) for row in compare(path)]
+    with whole_file(options.out) as temporary:
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
+    print(f"Data of the table: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
