@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from kvar.baselines import Baseline, baseline_class, baseline_names, make_baseline
+from kvar.baselines.group import group_variances
 from kvar.files import whole_file
 from kvar.replaying import Replayed, batches, replay_baseline
 from kvar.traces import Trace
@@ -228,10 +229,7 @@ def group_noise(trace: Trace) -> np.ndarray:
     """
     noise = np.empty(len(trace))
     for rows, batch in batches(trace):
-        mean = batch.filled.sum(axis=1, keepdims=True) / np.maximum(batch.counts, 1)
-        squares = (np.where(batch.scored, batch.rewards - mean, 0.0) ** 2).sum(axis=1, keepdims=True)
-        variance = np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
-        noise[rows] = batch.to_rows(np.broadcast_to(variance, batch.rewards.shape))
+        noise[rows] = batch.to_rows(np.broadcast_to(group_variances(batch), batch.rewards.shape))
     return noise
 
 
@@ -251,14 +249,15 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
     -------
     ndarray of float64, shape (n,)
         Unbiased where the own reward is left out or the noise is known; an upper bound in expectation where it is
-        not; NaN where the value is the own reward and nothing else.
+        not (for a value that is linear in the own reward); NaN where the value is the own reward and nothing else.
     """
     error = reward - replayed.values
     weight = replayed.own_weight
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
-    optimism = 2 * weight * np.where(np.isnan(noise), bound, noise)
-    return error**2 + np.where(weight > 0, optimism, 0.0)
+    # A value that falls with the own reward looks worse than it is, at least by nothing.
+    unknown = np.where(weight >= 0, bound, 0.0)
+    return error**2 + 2 * weight * np.where(np.isnan(noise), unknown, noise)
 
 
 def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progress: bool = False) -> AuditReport:
@@ -270,7 +269,8 @@ def audit(trace: Trace, baselines: Iterable[str | Baseline] | None = None, progr
         A recorded run.
     baselines : iterable of str or Baseline, optional
         Names, which stand for their default parameters, or baselines, which stand for theirs. All registered ones by
-        default; those that need a column which the trace lacks are then skipped and reported.
+        default; those that need a column which the trace lacks, or rewards in another range, are then skipped and
+        reported.
     progress : bool
         Show a progress bar.
 
@@ -333,12 +333,11 @@ def _candidates(trace, baselines) -> tuple[list[Baseline], dict[str, str]]:
         asked = [(b.name, b.parameters) if isinstance(b, Baseline) else (b, {}) for b in baselines]
         return [make_baseline(name, **parameters) for name, parameters in asked], {}
     available, skipped = [], {}
-    for name in baseline_names():
-        lacking = [column for column in baseline_class(name).needs if column not in trace.extras]
-        if lacking:
-            skipped[name] = f"needs the column {lacking[0]!r}"
+    for baseline in map(make_baseline, baseline_names()):
+        if obstacle := baseline.obstacle(trace.reward, trace.extras):
+            skipped[baseline.name] = obstacle
         else:
-            available.append(make_baseline(name))
+            available.append(baseline)
     return available, skipped
 
 

@@ -76,11 +76,10 @@ def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
     Raises
     ------
     ValueError
-        If the trace lacks a column that the baseline needs.
+        If the trace lacks a column that the baseline needs, or has rewards outside of its range.
     """
-    missing = [name for name in baseline.needs if name not in trace.extras]
-    if missing:
-        raise ValueError(f"baseline {baseline.name!r} needs the column {missing[0]!r}, which this trace does not have")
+    if obstacle := baseline.obstacle(trace.reward, trace.extras):
+        raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
     values, own_weight = np.empty(len(trace)), np.empty(len(trace))
     for rows, batch in batches(trace, baseline.needs):
         values[rows] = batch.to_rows(baseline.values(batch))

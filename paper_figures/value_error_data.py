@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kvar import baseline_names, read_trace, replay
+from kvar import baseline_names, make_baseline, read_trace
 from kvar.files import whole_file
+from kvar.replaying import replay_baseline
 
 
 def value_errors(trace) -> pl.DataFrame:
@@ -28,7 +29,7 @@ def value_errors(trace) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        Columns ``step``, ``reward`` and one a baseline but for the oracle, whose error is zero.
+        Columns ``step``, ``reward`` and one a baseline that the trace serves, but for the oracle, whose error is 0.
 
     Raises
     ------
@@ -45,9 +46,10 @@ def value_errors(trace) -> pl.DataFrame:
         return np.bincount(code, weights=values[scored]) / counts
 
     columns = {"step": steps, "reward": per_step(trace.reward)}
-    for name in baseline_names():
-        if name != "oracle":
-            columns[name] = per_step((replay(trace, name) - trace.extras["true_value"]) ** 2)
+    for baseline in map(make_baseline, baseline_names()):
+        if baseline.name != "oracle" and not baseline.obstacle(trace.reward, trace.extras):
+            values = replay_baseline(trace, baseline).values
+            columns[baseline.name] = per_step((values - trace.extras["true_value"]) ** 2)
     return pl.DataFrame(columns)
 
 

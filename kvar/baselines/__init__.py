@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from kvar.baselines.adaptive import AdaptiveBaseline
 from kvar.baselines.base import Baseline, Estimate
+from kvar.baselines.basis import BASIS
 from kvar.baselines.batch_level import BatchMean, NoBaseline, RunningMean
+from kvar.baselines.buffer import BufferBaseline
+from kvar.baselines.discounted_beta import DiscountedBeta
+from kvar.baselines.empirical_bayes import EmpiricalBayes
 from kvar.baselines.group import GroupMean, LeaveOneOut
+from kvar.baselines.james_stein import JamesStein
+from kvar.baselines.kalman import KalmanBaseline
 from kvar.baselines.kernel import KernelBaseline
 from kvar.baselines.oracle import Oracle
+from kvar.baselines.within_group import KRPO, OPO
 
 __all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline"]
 
 _REGISTRY: dict[str, type[Baseline]] = {
     cls.name: cls
-    for cls in (NoBaseline, GroupMean, LeaveOneOut, BatchMean, RunningMean, KernelBaseline, AdaptiveBaseline, Oracle)
+    for cls in (
+        NoBaseline,
+        GroupMean,
+        LeaveOneOut,
+        OPO,
+        KRPO,
+        BatchMean,
+        JamesStein,
+        BASIS,
+        RunningMean,
+        EmpiricalBayes,
+        BufferBaseline,
+        DiscountedBeta,
+        KalmanBaseline,
+        KernelBaseline,
+        AdaptiveBaseline,
+        Oracle,
+    )
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Container
 from typing import ClassVar
 
 import numpy as np
@@ -48,10 +50,13 @@ class Baseline(ABC):
         Key in the registry.
     needs : tuple of str
         Columns beside the rewards that `estimate` must be given.
+    reward_range : tuple of float
+        Least and largest reward that the method is made for.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     def estimate(self, prompt_ids, rewards, step, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
@@ -78,8 +83,8 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            If shapes disagree, a reward is infinite, a needed column is missing, or the step goes back and the baseline
-            keeps a history of steps.
+            If shapes disagree, a reward is infinite or outside `reward_range`, a needed column is missing, or the step
+            goes back and the baseline keeps a history of steps.
         TypeError
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """
@@ -90,7 +95,7 @@ class Baseline(ABC):
         columns = (getattr(assessed, column.name) for column in dataclasses.fields(Estimate))
         return Estimate(*(arrays.like(batch.to_rows(column), rewards) for column in columns))
 
-    def update(self, prompt_ids, rewards, step) -> None:
+    def update(self, prompt_ids, rewards, step, **columns) -> None:
         """Remember a step's rewards.
 
         Parameters
@@ -101,15 +106,18 @@ class Baseline(ABC):
             Rewards; NaN is not remembered.
         step : int or float
             Time of the batch; never less than the last one remembered.
+        **columns : array_like, shape (B, G) or (B,)
+            What `needs` names, if what is remembered depends on it.
 
         Raises
         ------
         ValueError
-            If shapes disagree, a reward is infinite, or the step goes back and the baseline keeps a history of steps.
+            If shapes disagree, a reward is infinite or outside `reward_range`, or the step goes back and the baseline
+            keeps a history of steps.
         TypeError
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """
-        self.remember(Batch.from_rows(prompt_ids, rewards, step))
+        self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
     def advantages(self, prompt_ids, rewards, step, **columns):
         """Rewards minus values, then remember the rewards.
@@ -146,7 +154,36 @@ class Baseline(ABC):
         missing = [name for name in self.needs if columns.get(name) is None]
         if missing:
             raise ValueError(f"baseline {self.name!r} needs {', '.join(missing)}: pass it by name, {missing[0]}=...")
-        return Batch.from_rows(prompt_ids, rewards, step, {name: columns[name] for name in self.needs})
+        return self._laid_out(prompt_ids, rewards, step, columns)
+
+    def _laid_out(self, prompt_ids, rewards, step, columns) -> Batch:
+        used = {name: columns[name] for name in self.needs if name in columns}
+        batch = Batch.from_rows(prompt_ids, rewards, step, used)
+        if obstacle := self.obstacle(batch.rewards, self.needs):
+            raise ValueError(f"baseline {self.name!r} {obstacle}")
+        return batch
+
+    def obstacle(self, rewards: np.ndarray, columns: Container[str]) -> str | None:
+        """What stands against using this baseline on some rollouts.
+
+        Parameters
+        ----------
+        rewards : ndarray
+            Their rewards; NaN is no obstacle.
+        columns : container of str
+            Names of the columns that come with them.
+
+        Returns
+        -------
+        str or None
+            What to say after the baseline's name, or nothing.
+        """
+        for name in self.needs:
+            if name not in columns:
+                return f"needs the column {name!r}"
+        low, high = self.reward_range
+        outside = rewards[(rewards < low) | (rewards > high)]
+        return f"takes rewards from {low:g} to {high:g}, got {outside[0]:g}" if outside.size else None
 
     @abstractmethod
     def values(self, batch: Batch) -> np.ndarray:

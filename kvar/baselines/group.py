@@ -10,7 +10,45 @@ import numpy as np
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
 
-__all__ = ["GroupMean", "LeaveOneOut"]
+__all__ = ["GroupMean", "LeaveOneOut", "group_means", "group_variances"]
+
+
+def group_means(batch: Batch) -> np.ndarray:
+    """Mean reward of each group.
+
+    Parameters
+    ----------
+    batch : Batch
+        A step's rollouts.
+
+    Returns
+    -------
+    ndarray of float64, shape (P, 1)
+        NaN for a group without any reward.
+    """
+    total = batch.filled.sum(axis=1, keepdims=True)
+    return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
+
+
+def group_variances(batch: Batch) -> np.ndarray:
+    """Unbiased variance of each group's rewards.
+
+    Parameters
+    ----------
+    batch : Batch
+        A step's rollouts.
+
+    Returns
+    -------
+    ndarray of float64, shape (P, 1)
+        NaN for a group of fewer than two rewards; exactly 0 where all are equal.
+    """
+    # From the largest of the group, so that equal rewards leave no rounding behind.
+    top = np.fmax.reduce(batch.rewards, axis=1, keepdims=True, initial=-np.inf)
+    below = np.where(batch.scored, batch.rewards - top, 0.0)
+    mean = below.sum(axis=1, keepdims=True) / np.maximum(batch.counts, 1)
+    squares = (np.where(batch.scored, below - mean, 0.0) ** 2).sum(axis=1, keepdims=True)
+    return np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
 
 
 @dataclass
@@ -36,9 +74,7 @@ class GroupMean(Baseline):
         ndarray of float64, shape (P, N)
             The same value all along a row.
         """
-        total = batch.filled.sum(axis=1, keepdims=True)
-        mean = np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
-        return np.broadcast_to(mean, batch.rewards.shape)
+        return np.broadcast_to(group_means(batch), batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the size of the group.

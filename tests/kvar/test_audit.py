@@ -10,7 +10,7 @@ import statsmodels.api as sm
 
 import kvar
 from kvar.audit import Interval, fresh_error, group_noise
-from kvar.replaying import replay_baseline
+from kvar.replaying import Replayed, replay_baseline
 
 
 def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
@@ -21,7 +21,11 @@ def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
     reward = (rng.random(value.size) < value).astype(float)
     reward[rng.random(value.size) < missing] = np.nan
     columns = {"step": step, "prompt_id": prompt, "reward": reward}
-    return kvar.Trace.from_columns({**columns, "true_value": value} if truth else columns)
+    if truth:
+        lengths = rng.integers(0, 50, value.size)
+        offline = rng.binomial(8, start) / 8
+        columns |= {"true_value": value, "offline_value": offline[prompt], "completion_length": lengths}
+    return kvar.Trace.from_columns(columns)
 
 
 @pytest.mark.parametrize("name", [n for n in kvar.baseline_names() if n != "oracle"])
@@ -33,7 +37,8 @@ def test_replay_is_what_a_run_would_have_seen(name, rng):
     for step in range(8):
         rows = np.flatnonzero(trace.step == step)
         ids, rewards = trace.prompt_id[rows][::4], trace.reward[rows].reshape(-1, 4)
-        values[rows] = live.estimate(ids, rewards, step).ravel()
+        columns = {key: trace.extras[key][rows].reshape(-1, 4) for key in live.needs}
+        values[rows] = live.estimate(ids, rewards, step, **columns).ravel()
         live.update(ids, rewards, step)
     np.testing.assert_allclose(kvar.replay(trace, name), values, atol=1e-14)
     np.testing.assert_allclose(kvar.replay(shuffled, name), values[shuffle], atol=1e-14)
@@ -105,7 +110,11 @@ def test_parameters_can_be_compared(rng):
 def test_what_is_left_out_is_counted_and_said(rng):
     trace = simulated(rng, truth=False, missing=0.1)
     report = kvar.audit(trace)
-    assert report.skipped == {"oracle": "needs the column 'true_value'"}
+    assert report.skipped == {
+        "opo": "needs the column 'completion_length'",
+        "basis": "needs the column 'offline_value'",
+        "oracle": "needs the column 'true_value'",
+    }
     assert report.n_rollouts == len(trace)
     assert report.n_unscored == int(np.isnan(trace.reward).sum())
     scored = {row.baseline: row.one_step_error.n_rollouts for row in report.rows}
@@ -115,6 +124,21 @@ def test_what_is_left_out_is_counted_and_said(rng):
     # All are compared over the same rollouts.
     assert set(scored.values()) == {len(trace) - report.n_unscored - alone}
     assert all(row.value_mse is None for row in report.rows)
+
+
+def test_rewards_out_of_range_skip_a_baseline_and_stop_a_demand(rng):
+    trace = simulated(rng, n_prompts=5, n_steps=5)
+    trace.reward[7] = 1.5
+    report = kvar.audit(trace)
+    assert report.skipped == {"kalman": "takes rewards from 0 to 1, got 1.5"}
+    with pytest.raises(ValueError, match=r"baseline 'kalman' takes rewards from 0 to 1, got 1.5"):
+        kvar.audit(trace, ["kalman"])
+
+
+def test_a_value_that_falls_with_its_own_reward_is_penalised_the_other_way():
+    replayed = Replayed(np.array([0.5, 0.5]), np.array([-0.1, -0.1]))
+    scores = fresh_error(np.ones(2), replayed, np.array([0.2, math.nan]))
+    np.testing.assert_allclose(scores, [0.25 - 0.2 * 0.2, 0.25])
 
 
 def test_a_few_missing_rewards_do_not_decide_the_recommendation(rng):

@@ -1,0 +1,108 @@
+"""A window of each prompt's last rewards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.baselines.base import Baseline
+from kvar.baselines.batch_level import BatchMean
+from kvar.batch import Batch
+from kvar.prompt_table import PromptTable
+
+__all__ = ["BufferBaseline"]
+
+
+@dataclass
+class BufferBaseline(Baseline):  # numpydoc ignore=PR02
+    """Mean of the prompt's last rewards, those of the batch included: the per-prompt statistics of DDPO's code.
+
+    ``PerPromptStatTracker`` of kvablack/ddpo-pytorch (DDPO, arXiv 2305.13301), without its division by the deviation.
+    The batch's rewards enter first, in the order of the rollouts, and push out the oldest; of a group that is larger
+    than the window only the last rewards stay. A prompt with fewer than `min_count` rewards in its window falls back to
+    the mean of the batch, which is NaN if the batch has no reward. One window a prompt, for every prompt ever seen.
+
+    Parameters
+    ----------
+    size : int
+        Rewards in the window.
+    min_count : int
+        From 1 to `size`; both are 16 in the published configuration.
+    """
+
+    name: ClassVar[str] = "buffer"
+    size: int = 16
+    min_count: int = 16
+    _table: PromptTable = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        for name in ("size", "min_count"):
+            if not isinstance(getattr(self, name), int) or isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be an integer, got {getattr(self, name)!r}")
+        if not 1 <= self.min_count <= self.size:
+            raise ValueError(f"min_count must be from 1 to size, got {self.min_count} and {self.size}")
+        # Missing rewards are NaN, and the newest stands last.
+        self._table = PromptTable(rewards=np.full(self.size, np.nan))
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """Means of the windows with the batch in them.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            The same value all along a row.
+        """
+        window = self._window_with(batch)["rewards"]
+        count = (~np.isnan(window)).sum(axis=1, keepdims=True)
+        mean = np.nansum(window, axis=1, keepdims=True) / np.maximum(count, 1)
+        return np.where(count >= self.min_count, mean, BatchMean().values(batch))
+
+    def own_weight(self, batch: Batch) -> np.ndarray:
+        """One over the number of rewards in the window, or in the batch where that is what is averaged.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Zero for a rollout without reward, and for one that the rest of its group has pushed out.
+        """
+        count = (~np.isnan(self._window_with(batch)["rewards"])).sum(axis=1, keepdims=True)
+        from_end = np.cumsum(batch.scored[:, ::-1], axis=1)[:, ::-1]
+        kept = batch.scored & (from_end <= self.size)
+        return np.where(count >= self.min_count, kept / np.maximum(count, 1), BatchMean().own_weight(batch))
+
+    def remember(self, batch: Batch) -> None:
+        """Push the batch's rewards into the windows.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+        """
+        visited = np.flatnonzero(batch.counts[:, 0] > 0)
+        self._table.write([batch.prompt_ids[k] for k in visited], self._window_with(batch)[visited], batch.step)
+
+    def _window_with(self, batch: Batch) -> np.ndarray:
+        records = self._table.read(batch.prompt_ids)
+        joined = np.concatenate([records["rewards"], batch.rewards], axis=1)
+        # A stable sort moves what is missing to the front and keeps the order of the rest.
+        order = np.argsort(~np.isnan(joined), axis=1, kind="stable")
+        records["rewards"] = np.take_along_axis(joined, order, axis=1)[:, -self.size :]
+        return records
+
+    def _state(self) -> dict:
+        return self._table.state_dict()
+
+    def _load_state(self, state: dict) -> None:
+        self._table.load_state_dict(state)

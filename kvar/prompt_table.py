@@ -1,0 +1,145 @@
+"""A few numbers for every prompt ever seen, for methods whose memory of a prompt never expires."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+__all__ = ["PromptTable"]
+
+
+class PromptTable:
+    """One record a prompt, read and written for a whole batch at once.
+
+    Parameters
+    ----------
+    **blank : float or array_like of float
+        The fields of a record by name, with what they hold for a prompt that was never written. A field ``step`` is
+        added, the time of the last writing, ``-inf`` for a prompt that was never written.
+
+    Notes
+    -----
+    Reading and writing P prompts cost O(P). Memory is 8 bytes a number and prompt, at most doubled, and the prompt's
+    entry in a dictionary; nothing is ever dropped.
+    """
+
+    def __init__(self, **blank):
+        blank["step"] = -math.inf
+        fields = [(name, np.float64, np.shape(value)) for name, value in blank.items()]
+        self._blank = np.array(tuple(blank.values()), dtype=fields)
+        self._slot: dict[int | str, int] = {}
+        self._records = np.full(0, self._blank)
+
+    def __len__(self) -> int:
+        """Number of prompts that have a record."""
+        return len(self._slot)
+
+    def read(self, prompt_ids: list[int | str]) -> np.ndarray:
+        """Look the records of some prompts up.
+
+        Parameters
+        ----------
+        prompt_ids : list of int or str, length P
+            Prompts.
+
+        Returns
+        -------
+        structured ndarray, shape (P,)
+            A copy; blank records for prompts that were never written.
+        """
+        slots = np.fromiter((self._slot.get(i, -1) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+        records = np.full(len(slots), self._blank)
+        known = slots >= 0
+        records[known] = self._records[slots[known]]
+        return records
+
+    def elapsed(self, prompt_ids: list[int | str], records: np.ndarray, step: float) -> np.ndarray:
+        """Time since the prompts were last written.
+
+        Parameters
+        ----------
+        prompt_ids : list of int or str, length P
+            Prompts.
+        records : structured ndarray, shape (P,)
+            Their records.
+        step : float
+            Now.
+
+        Returns
+        -------
+        ndarray of float64, shape (P,)
+            Zero for a prompt that was never written.
+
+        Raises
+        ------
+        ValueError
+            If a prompt was written at a later step.
+        """
+        late = records["step"] > step
+        if late.any():
+            k = int(np.argmax(late))
+            raise ValueError(
+                f"step {step:g} comes after step {records['step'][k]:g} of prompt {prompt_ids[k]!r} was remembered; "
+                "history only moves forward (load an earlier state_dict to go back)"
+            )
+        return np.where(np.isfinite(records["step"]), step - records["step"], 0.0)
+
+    def write(self, prompt_ids: list[int | str], records: np.ndarray, step: float) -> None:
+        """Put the records of some prompts in place.
+
+        Parameters
+        ----------
+        prompt_ids : list of int or str, length P
+            Distinct prompts.
+        records : structured ndarray, shape (P,)
+            What `read` returned, with new numbers in it.
+        step : float
+            Now.
+        """
+        slots = np.fromiter(
+            (self._slot.setdefault(i, len(self._slot)) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids)
+        )
+        if len(self._slot) > len(self._records):
+            # Doubling keeps the cost of growing constant per prompt.
+            extra = max(len(self._slot), 2 * len(self._records)) - len(self._records)
+            self._records = np.concatenate([self._records, np.full(extra, self._blank)])
+        self._records[slots] = records
+        self._records["step"][slots] = step
+
+    def state_dict(self) -> dict:
+        """Copy the table out as plain data.
+
+        Returns
+        -------
+        dict
+            Prompt ids as a list, each field as an array.
+        """
+        written = self._records[: len(self._slot)]
+        return {"prompt_ids": list(self._slot), **{name: written[name].copy() for name in written.dtype.names}}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take a table over from plain data.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If keys or shapes are not those of this table; nothing is changed then.
+        """
+        fields = self._blank.dtype.names
+        if set(state) != {"prompt_ids", *fields}:
+            raise ValueError(f"this history has the keys {sorted(['prompt_ids', *fields])}, got {sorted(state)}")
+        ids = list(state["prompt_ids"])
+        records = np.full(len(ids), self._blank)
+        for name in fields:
+            column = np.asarray(state[name], dtype=np.float64)
+            if column.shape != records[name].shape:
+                raise ValueError(f"{name} of this history has shape {records[name].shape}, got {column.shape}")
+            records[name] = column
+        self._slot = {i: slot for slot, i in enumerate(ids)}
+        self._records = records
