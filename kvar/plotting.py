@@ -26,6 +26,13 @@ _COLOURS = {
 _OTHER = "#56B4E9"
 
 
+def _line(name: str, rank: int) -> dict:
+    """How a baseline's line is drawn: those in common use by a colour of their own, the rest by colour and dashes."""
+    if name in _COLOURS:
+        return {"color": _COLOURS[name], "linewidth": 2 if name in ("kernel", "adaptive") else 1.3}
+    return {"color": f"C{rank % 10}", "linewidth": 1.1, "linestyle": ("--", ":", "-.")[rank % 3]}
+
+
 def _figure(width: float, height: float):
     # Without pyplot no window system is asked for and no figure stays open.
     from matplotlib.figure import Figure
@@ -119,8 +126,8 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
 
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for name, curve in curves.items():
-        upper.plot(steps, curve, color=_COLOURS.get(name, _OTHER), linewidth=2 if name == "kernel" else 1.3, label=name)
+    for rank, (name, curve) in enumerate(curves.items()):
+        upper.plot(steps, curve, label=name, **_line(name, rank))
     upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     upper.set_yscale("log")
     upper.set_ylabel("value MSE")

@@ -14,7 +14,7 @@ import polars as pl
 from rich.progress import track
 
 from kvar import audit, baseline_names, make_baseline, read_trace
-from kvar.baselines import baseline_class
+from kvar.baselines import Baseline
 from kvar.files import whole_file
 from kvar.replaying import batches
 
@@ -22,6 +22,9 @@ from kvar.replaying import batches
 _VARIANTS = [
     *[("kernel", {"bandwidth": w}) for w in (3.0, 30.0, 100.0, 300.0)],
     ("kernel", {"bandwidth": "auto"}),
+    ("discounted-beta", {"discount": 0.75}),
+    ("discounted-beta", {"discount": 0.9, "include_own": False}),
+    ("discounted-beta", {"forgetting": "step", "discount": 0.99, "include_own": False}),
 ]
 _ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift")]
 
@@ -40,8 +43,8 @@ def comparisons(trace) -> list:
         All registered ones but for the oracle, then variants and ablations.
     """
     plain = [(name, {}) for name in baseline_names() if name != "oracle"]
-    usable = [(name, p) for name, p in plain if set(baseline_class(name).needs) <= set(trace.extras)]
-    return [make_baseline(name, **p) for name, p in [*usable, *_VARIANTS, *_ABLATIONS]]
+    made = [make_baseline(name, **p) for name, p in [*plain, *_VARIANTS, *_ABLATIONS]]
+    return [baseline for baseline in made if not baseline.obstacle(trace.reward, trace.extras)]
 
 
 def coverage(trace, baseline) -> tuple[float, int]:
@@ -61,8 +64,10 @@ def coverage(trace, baseline) -> tuple[float, int]:
     int
         Number of rollouts with an interval.
     """
+    if type(baseline).assess is Baseline.assess:
+        return float("nan"), 0
     inside = total = 0
-    for rows, batch in batches(trace):
+    for rows, batch in batches(trace, baseline.needs):
         found = baseline.assess(batch)
         error = batch.to_rows(found.standard_error)
         stated = np.isfinite(error) & ~np.isnan(trace.reward[rows])
