@@ -27,7 +27,7 @@ class ExpertWeights:
         `kvar.forgetting` for small steps.
     """
 
-    def __init__(self, n: int, sharpness: float = 0.25, discount: float = 0.99):
+    def __init__(self, n: int, sharpness: float = 0.125, discount: float = 0.97):
         self._sharpness = sharpness
         self._discount = discount
         self._losses = np.zeros(n)

@@ -29,6 +29,8 @@ _WINDOWS = (
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 15.0)
 _REACH = 1000.0
 _NOISE_DISCOUNT = 0.95
+# The value of the very first rollout, if it comes alone: the middle of the range of most rewards.
+_START = 0.5
 
 
 @dataclass
@@ -200,11 +202,11 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             yield next(weights), prior, np.full(prior.shape, _PRIORS[-1])
 
     def _prior(self, batch: Batch) -> np.ndarray:
-        """Mean of the other rewards of the batch and of the run's recent past; 0 before there is either."""
+        """Mean of the other rewards of the batch and of the run's recent past; 1/2 before there is either."""
         others = sums_of_others(batch.filled.ravel()).reshape(batch.filled.shape)
         total = others + self._scale.mass * self._scale.mean
         mass = batch.counts.sum() - batch.scored + self._scale.mass
-        return np.divide(total, mass, out=np.zeros(total.shape), where=mass > 0)
+        return np.divide(total, mass, out=np.full(total.shape, _START), where=mass > 0)
 
     def _state(self) -> dict:
         return {

@@ -32,7 +32,7 @@ class AdaptiveLoop:
         if noise == 0.0:
             raw = [1.0 if loss == least else 0.0 for loss in self.losses]
         else:
-            raw = [math.exp(-0.25 * (loss - least) / noise) for loss in self.losses]
+            raw = [math.exp(-0.125 * (loss - least) / noise) for loss in self.losses]
         return [r / sum(raw) for r in raw]
 
     def spread(self, value):
@@ -65,7 +65,7 @@ class AdaptiveLoop:
             others = [r for k, r in enumerate(groups[p]) if k != g and not math.isnan(r)]
             in_batch = [groups[q][k] for q, k in flat if (q, k) != (p, g) and not math.isnan(groups[q][k])]
             n_prior = len(in_batch) + run_mass
-            prior = (sum(in_batch) + run_mass * run_mean) / n_prior if n_prior else 0.0
+            prior = (sum(in_batch) + run_mass * run_mean) / n_prior if n_prior else 0.5
             candidates = []
             for k in range(len(WINDOWS)):
                 total, mass, moved = sums[p, k]
@@ -80,9 +80,9 @@ class AdaptiveLoop:
         scored = [(p, r) for p, rewards in groups.items() for r in rewards if not math.isnan(r)]
         if scored:
             small = min(1.0, len(scored) / 64)
-            self.losses = [0.99**small * old + new for old, new in zip(self.losses, losses, strict=True)]
-            self.best = 0.99**small * self.best + min(losses)
-            self.count = 0.99**small * self.count + len(scored)
+            self.losses = [0.97**small * old + new for old, new in zip(self.losses, losses, strict=True)]
+            self.best = 0.97**small * self.best + min(losses)
+            self.count = 0.97**small * self.count + len(scored)
             self.products = [0.97**small * old + new for old, new in zip(self.products, products, strict=True)]
             self.squares = [0.97**small * old + new for old, new in zip(self.squares, squares, strict=True)]
             self.total = 0.95**small * self.total + sum(r for _, r in scored)
