@@ -45,6 +45,9 @@ class KalmanBaseline(Baseline):
     where e = mean(nu^2 - S) / mean(D). A new prompt starts from pi/4 with variance pi^2/48, and once 100 prompts have
     been seen, from the mean of their first observations and their variance less its mean noise R, but not less than Q.
 
+    At the two ends z is not the angle on average, which drift and noise take for movement where groups are small: on
+    rates between 0.18 and 0.8 that all drift by v = 0.005, the learned v is 0.020 at G = 4, 0.007 at 8, 0.005 at 32.
+
     Rewards must lie in [0, 1]. Between 0 and 1 they count as parts of a success, which overstates their noise.
     Unverified, since no paper with an identifier was found: the empirical prior in this form, and the start of v at 0
     and Q at 1e-5, which are ours. There is one state a prompt, for every prompt ever seen.
