@@ -98,7 +98,7 @@ def filtered(mu, P, rewards):
     return min(max(mu + gain * (z - mu), 0.0), math.pi / 2), (1 - gain) * P
 
 
-def kalman(run):
+def kalman(run, drift_rate=0.1):
     v, Q, states, first, values = 0.0, 1e-5, {}, [], []
     for now, groups in run:
         if len(first) >= 100:
@@ -132,7 +132,7 @@ def kalman(run):
         states.update(after)
         first += new
         if nus:
-            v += 0.1 * sum(nus) / sum(gap * eta for gap, eta in zip(gaps, etas, strict=True))
+            v += drift_rate * sum(nus) / sum(gap * eta for gap, eta in zip(gaps, etas, strict=True))
             e = fmean(excess) / fmean(gaps)
             Q = max(1e-5, 0.9 * Q + 0.1 * max(Q + e, 0.0))
         values.append(step)
