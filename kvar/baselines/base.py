@@ -228,6 +228,8 @@ class Baseline(ABC):
     def own_weight(self, batch: Batch) -> np.ndarray:
         """How much of a rollout's own reward enters its own value, the derivative of the one by the other.
 
+        Where a value is not linear in the own reward, this holds for small changes only.
+
         Parameters
         ----------
         batch : Batch
