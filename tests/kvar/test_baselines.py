@@ -347,8 +347,8 @@ def test_the_automatic_window_follows_the_drift():
                 values = baseline.estimate(range(16), rewards, step)
                 baseline.update(range(16), rewards, step)
                 losses[name] += ((values - truth[:, None]) ** 2).mean() if step >= 100 else 0.0
-        # Where all long windows are good to a thousandth of the noise, there is little to tell them apart by.
-        assert losses["auto"] < 1.25 * losses[best]
+        # One tenth above the best window, or a thousandth of the reward's noise of 0.15 a step, which cannot be seen.
+        assert losses["auto"] < 1.1 * losses[best] + 200 * 0.00015
         assert min(losses["auto"], losses[best]) == min(losses.values())
 
 
