@@ -78,6 +78,10 @@ class KAETrainer(GRPOTrainer):
             )
         if "true_value" in self.baseline.needs and true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
+        known = {"true_value", "completion_length", *(self.train_dataset.column_names or ())}
+        missing = [name for name in self.baseline.needs if name not in known]
+        if missing:
+            raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
         self._true_value_func = true_value_func
         self._generations = 0
         self._trace_writer: TraceWriter | None = None
@@ -108,9 +112,7 @@ class KAETrainer(GRPOTrainer):
             return output
         rewards = self._total_rewards()
         keys = gather_object([self._prompt_key(example) for example in inputs])
-        columns = {}
-        if self._true_value_func is not None:
-            columns["true_value"] = self.accelerator.gather(self._true_values(inputs))
+        columns = self._columns(inputs)
         self._generations += 1
         # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
         groups = (-1, self.num_generations)
@@ -128,9 +130,19 @@ class KAETrainer(GRPOTrainer):
             logged.pop()
         logged.extend(advantages.tolist())
         if self.args.trace_dir is not None:
-            lengths = self.accelerator.gather(self._completion_lengths)
-            self._record(keys, rewards, {**columns, "advantage": advantages, "completion_length": lengths})
+            self._record(keys, rewards, {**columns, "advantage": advantages})
         return output
+
+    def _columns(self, inputs) -> dict[str, torch.Tensor]:
+        """What is known of the rollouts beside their rewards, over all processes; baselines may need some of it."""
+        columns = {"completion_length": self._completion_lengths}
+        if self._true_value_func is not None:
+            columns["true_value"] = self._true_values(inputs)
+        for name in self.baseline.needs:
+            if name not in columns:
+                numbers = [example[name] for example in inputs]
+                columns[name] = torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
+        return {name: self.accelerator.gather(column) for name, column in columns.items()}
 
     def _true_values(self, inputs) -> torch.Tensor:
         """True values of the local batch, of the policy as it samples: without dropout."""

@@ -20,9 +20,12 @@ from kvar.replaying import batches
 
 # Rivals whose one parameter matters, beside their defaults.
 _VARIANTS = [
+    ("buffer", {"size": 32, "min_count": 1}),
+    ("kalman", {"drift_rate": 0.0}),
     *[("kernel", {"bandwidth": w}) for w in (3.0, 30.0, 100.0, 300.0)],
     ("kernel", {"bandwidth": "auto"}),
     ("discounted-beta", {"discount": 0.75}),
+    ("discounted-beta", {"discount": 0.9}),
     ("discounted-beta", {"discount": 0.9, "include_own": False}),
     ("discounted-beta", {"forgetting": "step", "discount": 0.99, "include_own": False}),
 ]

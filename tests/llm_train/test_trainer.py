@@ -23,7 +23,7 @@ def replayed_advantages(trace, name="kernel", **parameters):
     return np.nan_to_num(trace.reward - kvar.replay(trace, name, **parameters), nan=0.0)
 
 
-@pytest.mark.parametrize("name", ["kernel", "leave-one-out", "running-mean"])
+@pytest.mark.parametrize("name", ["kernel", "adaptive", "leave-one-out", "opo", "discounted-beta"])
 def test_advantages_are_those_of_the_baseline(make_trainer, name):
     trainer = make_trainer(baseline=name, baseline_kwargs={}, block_reuse=2, max_steps=6)
     trainer.train()
@@ -34,6 +34,17 @@ def test_advantages_are_those_of_the_baseline(make_trainer, name):
     # What TRL logs and what enters the loss is what was recorded.
     last = trace.extras["advantage"][-8:]
     np.testing.assert_allclose(list(trainer._logs["advantages"]), last, atol=1e-7)
+
+
+def test_a_baseline_is_given_the_columns_it_needs(make_trainer):
+    data = sums(8, 9, seed=0)
+    with pytest.raises(ValueError, match="needs 'offline_value': add it as a column"):
+        make_trainer("without", data=data, baseline="basis", baseline_kwargs={})
+    rated = data.add_column("offline_value", [0.1 + 0.1 * k for k in range(8)])
+    trainer = make_trainer("with", data=rated, baseline="basis", baseline_kwargs={}, max_steps=2)
+    trainer.train()
+    trace = trace_of(trainer)
+    np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace, "basis"), atol=1e-6)
 
 
 def test_the_loss_sees_the_advantages(make_trainer):
