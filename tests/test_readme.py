@@ -61,8 +61,10 @@ def test_the_figures_of_adaptive_are_those_of_the_recorded_runs():
         f"and {found['to_best_fixed_rival']:.2f} of the best rival's with one setting",
         f"of the best of {n_rivals} rivals on {found['runs_within_2_percent']} of the {found['runs']} runs",
         f"in {100 * covered.min():.0f} to {100 * covered.max():.0f} % of cases",
-        f"history {costs['history']:.1f} times the value MSE, shrinkage {100 * costs['shrinkage'] - 100:.0f} %, "
-        f"drift {100 * costs['drift'] - 100:.0f} %",
+        (
+            f"history {costs['history']:.1f} times the value MSE, shrinkage {100 * costs['shrinkage'] - 100:.0f} %, "
+            f"drift {100 * costs['drift'] - 100:.0f} %"
+        ),
     ):
         assert sentence in text
     best = wide.drop("run").select(pl.min_horizontal(pl.exclude("^adaptive.*$"))).to_series()
