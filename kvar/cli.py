@@ -38,7 +38,8 @@ def _app():
 
         The one-step-ahead error needs no truth: it is the squared error of each value as a prediction of a reward that
         it has not seen, which is the reward's noise plus the error of the value. Value MSE is shown where the trace
-        has a column true_value. All intervals are 95 % over prompts.
+        has a column true_value. All intervals are 95 % over prompts and
+        steps.
 
         Example: kvar audit runs/tiny/trace
         """
@@ -68,7 +69,7 @@ def _print_audit(trace, report) -> None:
     if report.n_unscored:
         console.print(f"{report.n_unscored} rollouts without a reward are left out.")
     known = report.rows[0].value_mse is not None
-    table = Table(caption="mean ± half of the 95 % interval over prompts", caption_justify="left")
+    table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")
     table.add_column("baseline")
     for title in ("one-step error", "above the best", *(["value MSE"] if known else [])):
         table.add_column(title, justify="right")

@@ -11,6 +11,7 @@ its window, and every estimator and every reference loop in this project makes i
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +25,7 @@ _ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True)
-class Kernel:
+class Kernel(ABC):
     """A weight function of the scaled distance, with the constants that theory needs.
 
     Attributes
@@ -65,9 +66,11 @@ class Kernel:
         weights = self._evaluate(np.abs(u))
         return np.where(u >= 0, weights, 0.0) if self.one_sided else weights
 
+    @abstractmethod
     def _evaluate(self, distance):
-        raise NotImplementedError
+        """Weights at distances that are not negative."""
 
+    @abstractmethod
     def half_moment(self, order: int) -> float:
         """Moment over the half line.
 
@@ -81,8 +84,8 @@ class Kernel:
         float
             ``integral of u**order K(u) over u >= 0``: what a fit at a boundary, or one that looks only back, sees.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def half_square_moment(self, order: int) -> float:
         """Moment of the squared kernel over the half line.
 
@@ -96,7 +99,6 @@ class Kernel:
         float
             ``integral of u**order K(u)**2 over u >= 0``.
         """
-        raise NotImplementedError
 
     def moment(self, order: int) -> float:
         """Moment over the whole line.

@@ -33,14 +33,16 @@ def _line(name: str, rank: int) -> dict:
     return {"color": f"C{rank % 10}", "linewidth": 1.1, "linestyle": ("--", ":", "-.")[rank % 3]}
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float, heights: tuple[int, ...] = (1,)):
+    """A figure and its panels, one below the other on one horizontal axis."""
     # Without pyplot no window system is asked for and no figure stays open.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
 
 
 def save(figure, path: str | os.PathLike) -> Path:
@@ -83,7 +85,7 @@ def audit_picture(report):
     scores = [row.value_mse if known else row.one_step_error for row in rows]
     # A logarithmic axis has no place for a limit at or below zero: such an interval runs to the edge.
     floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if known else -np.inf
-    figure, axes = _figure(6.4, 0.9 + 0.42 * len(rows))
+    figure, (axes,) = _figure(6.4, 0.9 + 0.42 * len(rows))
     for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
         colour = _COLOURS.get(row.baseline, _OTHER)
         if not np.isnan(score.low):
@@ -98,9 +100,9 @@ def audit_picture(report):
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-        axes.set_xlabel("mean squared error against the true value (95 % interval over prompts)")
+        axes.set_xlabel("mean squared error against the true value (95 % interval over prompts and steps)")
     else:
-        axes.set_xlabel("one-step-ahead squared error (95 % interval over prompts)")
+        axes.set_xlabel("one-step-ahead squared error (95 % interval over prompts and steps)")
     axes.grid(axis="x", alpha=0.25)
     return figure
 
@@ -122,10 +124,7 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
     matplotlib.figure.Figure
         Two panels with one time axis; the MSE is logarithmic.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure, (upper, lower) = _figure(7.2, 5.4, heights=(3, 1))
     for rank, (name, curve) in enumerate(curves.items()):
         upper.plot(steps, curve, label=name, **_line(name, rank))
     upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -135,6 +134,5 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
     lower.set_ylabel("mean reward")
     lower.set_xlabel("training step")
     for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     return figure

@@ -134,15 +134,20 @@ class KAETrainer(GRPOTrainer):
         return output
 
     def _columns(self, inputs) -> dict[str, torch.Tensor]:
-        """What is known of the rollouts beside their rewards, over all processes; baselines may need some of it."""
-        columns = {"completion_length": self._completion_lengths}
-        if self._true_value_func is not None:
-            columns["true_value"] = self._true_values(inputs)
-        for name in self.baseline.needs:
-            if name not in columns:
-                numbers = [example[name] for example in inputs]
-                columns[name] = torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
-        return {name: self.accelerator.gather(column) for name, column in columns.items()}
+        """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
+        wanted = set(self.baseline.needs)
+        if self.args.trace_dir is not None:
+            wanted |= {"completion_length"} if self._true_value_func is None else {"completion_length", "true_value"}
+        # In one order on all processes, since each column is gathered from all of them.
+        return {name: self.accelerator.gather(self._column(name, inputs)) for name in sorted(wanted)}
+
+    def _column(self, name, inputs) -> torch.Tensor:
+        if name == "completion_length":
+            return self._completion_lengths
+        if name == "true_value":
+            return self._true_values(inputs)
+        numbers = [example[name] for example in inputs]
+        return torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
 
     def _true_values(self, inputs) -> torch.Tensor:
         """True values of the local batch, of the policy as it samples: without dropout."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
+from kvar.running_moments import RunningMoments
 
 __all__ = ["BatchMean", "NoBaseline", "RunningMean", "others_in_batch"]
 
@@ -102,8 +103,7 @@ class RunningMean(Baseline):
     """
 
     name: ClassVar[str] = "running-mean"
-    _count: float = field(default=0.0, init=False, repr=False)
-    _mean: float = field(default=0.0, init=False, repr=False)
+    _past: RunningMoments = field(default=RunningMoments(), init=False, repr=False)
 
     def values(self, batch: Batch) -> np.ndarray:
         """The mean of the past.
@@ -118,7 +118,7 @@ class RunningMean(Baseline):
         ndarray of float64, shape (P, N)
             The same value everywhere.
         """
-        return np.full(batch.rewards.shape, self._mean)
+        return np.full(batch.rewards.shape, self._past.mean)
 
     def remember(self, batch: Batch) -> None:
         """Take the batch's rewards into the mean.
@@ -128,15 +128,10 @@ class RunningMean(Baseline):
         batch : Batch
             A step's rollouts.
         """
-        rewards = batch.rewards[batch.scored]
-        if rewards.size:
-            self._count += rewards.size
-            self._mean += (rewards.mean() - self._mean) * (rewards.size / self._count)
+        self._past = self._past.including(batch.rewards[batch.scored])
 
     def _state(self) -> dict:
-        return {"count": self._count, "mean": float(self._mean)}
+        return self._past.state_dict()
 
     def _load_state(self, state: dict) -> None:
-        if set(state) != {"count", "mean"}:
-            raise ValueError(f"a running mean has the keys ['count', 'mean'], got {sorted(state)}")
-        self._count, self._mean = float(state["count"]), float(state["mean"])
+        self._past = RunningMoments.from_state_dict(state)
