@@ -16,7 +16,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fast,report,llm,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fast,report,cluster,llm,dev]'
 	touch $@
 
 reproduce: .venv/installed
