@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +30,14 @@ class Replayed:
     own_weight: np.ndarray
 
 
-def batches(trace: Trace, columns: tuple[str, ...] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
+def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
     """Cut a trace into its steps.
 
     Parameters
     ----------
     trace : Trace
         A recorded run; its rows may be in any order.
-    columns : tuple of str
+    columns : sequence of str
         Extra columns that the batches shall carry.
 
     Yields
@@ -81,7 +81,7 @@ def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
     if obstacle := baseline.obstacle(trace.reward, trace.extras):
         raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
     values, own_weight = np.empty(len(trace)), np.empty(len(trace))
-    for rows, batch in batches(trace, baseline.needs):
+    for rows, batch in batches(trace, baseline.columns_used(trace.extras)):
         values[rows] = batch.to_rows(baseline.values(batch))
         own_weight[rows] = batch.to_rows(baseline.own_weight(batch))
         baseline.remember(batch)

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from trl import GRPOTrainer
 
 from kvar import TraceWriter, make_baseline
+from kvar.features import feature_columns
 from kvar.prompt_keys import prompt_key
 from llm_train.config import KAEConfig
 from llm_train.schedule import BlockSampler, IndependentSampler
@@ -79,6 +80,7 @@ class KAETrainer(GRPOTrainer):
         if "true_value" in self.baseline.needs and true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
         known = {"true_value", "completion_length", *(self.train_dataset.column_names or ())}
+        self._feature_columns = feature_columns(known)
         missing = [name for name in self.baseline.needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
@@ -135,9 +137,10 @@ class KAETrainer(GRPOTrainer):
 
     def _columns(self, inputs) -> dict[str, torch.Tensor]:
         """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
-        wanted = set(self.baseline.needs)
+        wanted = {*self.baseline.needs, *self.baseline.columns_used(self._feature_columns)}
         if self.args.trace_dir is not None:
-            wanted |= {"completion_length"} if self._true_value_func is None else {"completion_length", "true_value"}
+            wanted |= {"completion_length", *self._feature_columns}
+            wanted |= set() if self._true_value_func is None else {"true_value"}
         # In one order on all processes, since each column is gathered from all of them.
         return {name: self.accelerator.gather(self._column(name, inputs)) for name in sorted(wanted)}
 

@@ -29,7 +29,7 @@ _VARIANTS = [
     ("discounted-beta", {"discount": 0.9, "include_own": False}),
     ("discounted-beta", {"forgetting": "step", "discount": 0.99, "include_own": False}),
 ]
-_ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift")]
+_ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift", "features")]
 
 
 def comparisons(trace) -> list:
@@ -70,7 +70,7 @@ def coverage(trace, baseline) -> tuple[float, int]:
     if type(baseline).assess is Baseline.assess:
         return float("nan"), 0
     inside = total = 0
-    for rows, batch in batches(trace, baseline.needs):
+    for rows, batch in batches(trace, baseline.columns_used(trace.extras)):
         found = baseline.assess(batch)
         error = batch.to_rows(found.standard_error)
         stated = np.isfinite(error) & ~np.isnan(trace.reward[rows])
