@@ -58,6 +58,8 @@ RUNS: dict[str, dict] = {
     "partial-block": {"num_generations": 2, "block_reuse": 10, "partial": True},
     "partial-epoch": {"num_generations": 4, "partial": True},
     "missing": {"num_generations": 4, "missing": 0.2},
+    "many-prompts-g1": {"num_generations": 1, "n_prompts": 6400},
+    "many-prompts-g4": {"num_generations": 4, "n_prompts": 6400},
 }
 
 _SETTINGS = {
