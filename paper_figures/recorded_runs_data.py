@@ -2,7 +2,7 @@
 
 One row a run and baseline. Standard errors are over prompts and steps of the one run. The column `role` says what a
 row is: ours, an ablation of it, a rival as published (the defaults, and other settings of its authors), or a rival with
-a setting chosen in hindsight on such runs.
+a setting chosen in hindsight on such runs; `own_reward` says whether a rollout's own reward enters its value.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def compare(path: Path) -> list[dict]:
     compared = comparisons(trace)
     report = audit(trace, [baseline for _, baseline in compared])
     roles = {(baseline.name, repr(baseline.parameters)): role for role, baseline in compared}
-    rows = []
+    rows, (_, first) = [], next(batches(trace, list(trace.extras)))
     for row in report.rows:
         covered, stated = coverage(trace, make_baseline(row.baseline, **row.parameters))
         rows.append(
@@ -118,6 +118,7 @@ def compare(path: Path) -> list[dict]:
                 "run": path.stem,
                 "baseline": row.label,
                 "role": roles[row.baseline, repr(row.parameters)],
+                "own_reward": bool(make_baseline(row.baseline, **row.parameters).own_weight(first).any()),
                 "value_mse": row.value_mse.mean,
                 "value_mse_standard_error": row.value_mse.standard_error,
                 "one_step_error": row.one_step_error.mean,

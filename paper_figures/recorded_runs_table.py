@@ -47,8 +47,13 @@ def summary(frame: pl.DataFrame) -> dict[str, float | str]:
         "to kernel 10": geometric_mean(ours / wide["kernel"].to_numpy()),
         "to group-mean": geometric_mean(ours / wide["group-mean"].to_numpy()),
     }
-    for among, roles in (("published rival", ["published"]), ("rival", ["published", "tuned"])):
-        names = frame.filter(pl.col("role").is_in(roles))["baseline"].unique(maintain_order=True).to_list()
+    rivals_of = {
+        "published rival": pl.col("role") == "published",
+        "rival": pl.col("role").is_in(["published", "tuned"]),
+        "rival without the own reward": pl.col("role").is_in(["published", "tuned"]) & ~pl.col("own_reward"),
+    }
+    for among, chosen in rivals_of.items():
+        names = frame.filter(chosen)["baseline"].unique(maintain_order=True).to_list()
         rivals = {name: wide[name].to_numpy().astype(float) for name in names}
         # Only rivals that are defined on every run can be the best over all.
         everywhere = {name: mse for name, mse in rivals.items() if np.isfinite(mse).all()}
@@ -112,19 +117,54 @@ def markdown(frame: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def comparison(frames: dict[str, pl.DataFrame]) -> str:
+    """The table of the README: the adaptive baseline against its rivals on several sets of runs.
+
+    Parameters
+    ----------
+    frames : dict of str to polars.DataFrame
+        What ``recorded_runs_data`` wrote, by the title of its column.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    found = [summary(frame) for frame in frames.values()]
+    rows = {"`kernel`, the paper's window of 10": [f"{f['to kernel 10']:.2f}" for f in found]}
+    rows["`group-mean`"] = [f"{f['to group-mean']:.2f}" for f in found]
+    for title, among in (
+        ("the best rival as published", "published rival"),
+        ("the best rival with one setting chosen in hindsight", "rival"),
+    ):
+        rows[title] = [f"{f[f'to best {among}']:.2f} ({f[f'best {among}']})" for f in found]
+    for title, among in (
+        ("the best rival of each run, settings chosen in hindsight", "rival"),
+        ("the same, of rivals that leave the own reward out", "rival without the own reward"),
+    ):
+        rows[title] = [
+            f"{f[f'to best {among} of each run']:.2f}; within 2 % on {f[f'runs within 2 percent of best {among}']} of "
+            f"{f['runs']}"
+            for f in found
+        ]
+    lines = [f"| value MSE of `adaptive` as a ratio to | {' | '.join(frames)} |", "|---" * (len(frames) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows.items())])
+
+
 def main() -> None:
     """Print the summary and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("docs/recorded_runs.csv"))
+    parser.add_argument("--data", type=Path, nargs="+", default=[Path("docs/recorded_runs.csv")])
     options = parser.parse_args()
-    frame = pl.read_csv(options.data)
-    found = summary(frame)
-    lines = [f"- {name}: {v:.3f}" if isinstance(v, float) else f"- {name}: {v}" for name, v in found.items()]
-    heading = "# Value MSE on the recorded runs, in thousandths ± standard error\n\n"
-    text = f"{heading}{markdown(frame)}\n\nThe adaptive baseline, geometric means over runs:\n\n" + "\n".join(lines)
-    with whole_file(options.data.with_suffix(".md")) as temporary:
-        temporary.write_text(text + "\n")
-    print("\n".join(lines), f"Table: {options.data.with_suffix('.md')}", sep="\n")
+    frames = {path.stem: pl.read_csv(path) for path in options.data}
+    for path, frame in zip(options.data, frames.values(), strict=True):
+        lines = [f"- {k}: {v:.3f}" if isinstance(v, float) else f"- {k}: {v}" for k, v in summary(frame).items()]
+        heading = "# Value MSE on the recorded runs, in thousandths ± standard error\n\n"
+        tail = "\n\nThe adaptive baseline, geometric means over runs:\n\n" + "\n".join(lines)
+        with whole_file(path.with_suffix(".md")) as temporary:
+            temporary.write_text(heading + markdown(frame) + tail + "\n")
+        print(*lines, f"Table: {path.with_suffix('.md')}", sep="\n")
+    print(comparison(frames))
 
 
 if __name__ == "__main__":
