@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar._candidates import default_grid, given_grid, positions
 from kvar._criteria import CRITERIA, Problem, average_weights
 from kvar._design import Design
 from kvar._validation import check_choice, check_data
-from kvar.kernels import CompactKernel, Kernel, get_kernel
+from kvar.kernels import Kernel, get_kernel
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
-_GRID_SIZE = 50
 _ASYMPTOTIC = ("rule-of-thumb", "plug-in")
 
 
@@ -36,7 +36,7 @@ class BandwidthSelection:
     without_neighbour : ndarray of int64, shape (g,)
         Scored observations that a candidate leaves without a neighbour, or, for local lines, without a second x.
     at_edge : bool
-        The candidate nearest to the choice is the least or the largest admissible one, so a better one may lie outside.
+        The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
     n_scored : int
         Observations that the criterion looked at.
     method, kernel, sided : str
@@ -80,7 +80,13 @@ class BandwidthSelection:
         if np.max(self.weights) < 1.0:
             height = self.weights / np.max(self.weights)
             ax.fill_between(
-                self.grid, height, transform=ax.get_xaxis_transform(), color="C3", alpha=0.15, linewidth=0.0, label="weight"
+                self.grid,
+                height,
+                transform=ax.get_xaxis_transform(),
+                color="C3",
+                alpha=0.15,
+                linewidth=0.0,
+                label="weight",
             )
         ax.set_xscale("log")
         # Windows of a few points score so badly that beside them the rest would look flat.
@@ -165,7 +171,7 @@ def select_bandwidth(
     Warns
     -----
     UserWarning
-        If the choice is the first or the last admissible candidate.
+        If the least score is that of the first or the last admissible candidate.
 
     Notes
     -----
@@ -214,25 +220,25 @@ def select_bandwidth(
     problem = _problem(x, y, sample_weight, groups, kernel, degree, past, empty)
     if method in _ASYMPTOTIC and (problem.y.size <= 5 or problem.design.x.size < 5):
         raise ValueError(f"{method} needs more than 5 observations at 5 or more points")
-    grid = _default_grid(problem) if grid is None else _given_grid(grid)
+    grid = default_grid(problem) if grid is None else given_grid(grid)
     scores, lonely = CRITERIA[method](problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
         raise ValueError("every bandwidth leaves some observation without a neighbour; widen the grid")
+    best = int(np.argmin(scores))
     if method == "averaged":
         weights = average_weights(problem, scores)
         bandwidth = float(np.exp(np.sum(weights * np.log(grid))))
     else:
-        best = np.argmin(scores)
         weights = (np.arange(grid.size) == best).astype(float)
         bandwidth = float(grid[best])
-    nearest = admissible[np.argmin(np.abs(np.log(grid[admissible] / bandwidth)))]
-    at_edge = bool(nearest in (admissible[0], admissible[-1]))
+    at_edge = best in (admissible[0], admissible[-1])
     if at_edge:
-        end = "lower" if nearest == admissible[0] else "upper"
+        end = "lower" if best == admissible[0] else "upper"
         warnings.warn(
-            f"the bandwidth {bandwidth:.4g} lies at the {end} end of the admissible grid; a better one may be outside",
+            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better one"
+            " may be outside",
             UserWarning,
             stacklevel=2,
         )
@@ -257,65 +263,10 @@ def _problem(x, y, weight, groups, kernel, degree, past, empty):
     x, y, weight = x[order], y[order], weight[order]
     groups = None if groups is None else groups[order]
     design = Design.build(x, y, weight, groups)
-    before, total = _positions(design)
+    before, total = positions(design)
     mates = 0 if design.mates_w is None or past else design.mates_w > 0.0
     others = (before if past else total - 1)[design.member] + mates
     scored = others >= degree + 1
     if not np.any(scored):
         raise ValueError("no observation has a neighbour to be predicted from")
     return Problem(design, y, weight, scored, kernel, degree, past, empty)
-
-
-def _positions(design):
-    """How many points of the series come before each point, and how many there are."""
-    sizes = np.diff(design.starts)
-    return np.arange(design.x.size) - np.repeat(design.starts[:-1], sizes), np.repeat(sizes, sizes)
-
-
-def _given_grid(grid):
-    grid = np.unique(np.asarray(grid, dtype=np.float64))
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)) or grid[0] <= 0.0:
-        raise ValueError("grid must hold positive finite bandwidths")
-    return grid
-
-
-def _default_grid(problem):
-    design = problem.design
-    need = _needed(problem)
-    least = float(np.max(need) if problem.empty == "nan" else np.median(need))
-    gaps = np.diff(design.x)
-    gaps = gaps[gaps > 0.0]
-    spans = design.x[design.starts[1:] - 1] - design.x[design.starts[:-1]]
-    high = float(np.max(spans))
-    if not high > 0.0:
-        high = 1.0  # all observations at one x: any window is the same
-    if not least > 0.0:
-        least = float(np.min(gaps)) if gaps.size else high
-    if not isinstance(problem.kernel, CompactKernel):
-        # Bandwidths of kernels with tails, comparable to the half-widths of the compact ones.
-        least, high = 0.3 * least, 0.5 * high
-    # A neighbour at exactly the least distance has weight zero under most kernels.
-    low = least * 1.001
-    return np.geomspace(low, max(high, 1.5 * low), _GRID_SIZE)
-
-
-def _needed(problem):
-    """Distance within which a scored observation finds ``degree + 1`` other points."""
-    design, n_others = problem.design, problem.degree + 1
-    before, total = _positions(design)
-    after = total - 1 - before
-    index = np.arange(design.x.size)
-
-    def gap(count, available, sign):
-        far = np.clip(index + sign * count, 0, design.x.size - 1)
-        return np.where(available >= count, np.abs(design.x[far] - design.x), math.inf)
-
-    distances = [gap(count, before, -1) for count in range(1, n_others + 1)]
-    if not problem.past:
-        distances += [gap(count, after, 1) for count in range(1, n_others + 1)]
-    distances = np.sort(np.stack(distances), axis=0)[:, design.member]
-    if not problem.past and design.mates_w is not None:
-        # Somebody else at the same x is a neighbour at distance zero.
-        nearer = np.vstack([np.zeros(design.member.size), distances[:-1]])
-        distances = np.where(design.mates_w > 0.0, nearer, distances)
-    return distances[n_others - 1][problem.scored]
