@@ -237,8 +237,8 @@ def select_bandwidth(
     if at_edge:
         end = "lower" if best == admissible[0] else "upper"
         warnings.warn(
-            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better one"
-            " may be outside",
+            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
+            " one may be outside",
             UserWarning,
             stacklevel=2,
         )
