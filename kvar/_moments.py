@@ -42,7 +42,7 @@ _TRUST = 300.0
 # Up to this many moments the compiled loops are unrolled; past it one loop serves all kernels.
 _UNROLLED = 5
 # Points a block of cells holds at least: few enough for its arrays to stay in cache, many enough to hide the overhead.
-_BLOCK_POINTS = 1 << 13
+_BLOCK_POINTS = 1 << 14
 
 
 def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0):

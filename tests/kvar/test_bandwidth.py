@@ -86,11 +86,11 @@ def test_scores_are_those_of_statsmodels(degree):
     regression = pytest.importorskip("statsmodels.nonparametric.kernel_regression")
     x, y = _sample(60)
     theirs = regression.KernelReg(y, x, "c", reg_type=("lc", "ll")[degree], bw=[0.1])
-    scores = [theirs.cv_loo([h], theirs.est[theirs.reg_type])[0] for h in GRID]
+    scores = [theirs.cv_loo(np.array([h]), theirs.est[theirs.reg_type]).item() for h in GRID]
     ours = select_bandwidth(x, y, "loo-cv", "gaussian", degree, grid=GRID).scores
     np.testing.assert_allclose(ours, scores, rtol=1e-5)
     if degree == 0:  # their trace is that of local means for lines too
-        scores = [theirs.aic_hurvich([h])[0] for h in GRID]
+        scores = [theirs.aic_hurvich(np.array([h])).item() for h in GRID]
         np.testing.assert_allclose(select_bandwidth(x, y, "aicc", "gaussian", grid=GRID).scores, scores, rtol=1e-5)
 
 
