@@ -161,8 +161,8 @@ def average_weights(problem: Problem, scores):
     Returns
     -------
     ndarray of float64, shape (g,)
-        They sum to one. Half the exponent of a posterior is the largest for which the oracle inequality of Leung and
-        Barron (2006) holds.
+        They sum to one. Half the exponent of a posterior: the largest at which mixtures of least-squares fits obey the
+        oracle inequality of Leung and Barron (2006).
     """
     weights = np.exp(-0.25 * _n_scored(problem) * (scores - np.min(scores)))
     return weights / np.sum(weights)

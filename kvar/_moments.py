@@ -233,10 +233,10 @@ def _add_block(design, bounds, begin, stop, low, high, h, tables, past, totals, 
     first, last = bounds[cell], bounds[cell + 1] - 1
 
     def add(cells, origins, origin, side, backwards, end, reached):
-        """Neighbours on one side, from the start (or end) of their cells up to the points `end`.
+        """Add the neighbours on one side, from the start (or end) of their cells up to the points `end`.
 
-        `cells` are bounds of the cells they are in, `origins` and `origin` what distances are split at: one a cell, and
-        the one of each target.
+        `cells` are the bounds of these cells; `origins`, one a cell, and `origin`, that of each target, are where the
+        distance between them is split.
         """
         if cells.size < 2:
             return

@@ -79,15 +79,8 @@ class BandwidthSelection:
         ax.axvline(self.bandwidth, color="C3", linestyle="--", label=f"chosen: {self.bandwidth:.3g}")
         if np.max(self.weights) < 1.0:
             height = self.weights / np.max(self.weights)
-            ax.fill_between(
-                self.grid,
-                height,
-                transform=ax.get_xaxis_transform(),
-                color="C3",
-                alpha=0.15,
-                linewidth=0.0,
-                label="weight",
-            )
+            foot = ax.get_xaxis_transform()
+            ax.fill_between(self.grid, height, transform=foot, color="C3", alpha=0.15, linewidth=0.0, label="weight")
         ax.set_xscale("log")
         # Windows of a few points score so badly that beside them the rest would look flat.
         least, middle = np.min(self.scores[finite]), np.median(self.scores[finite])
