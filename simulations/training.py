@@ -1,0 +1,155 @@
+"""A policy bandit that is trained, with baselines that train it or look on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar import make_baseline
+from simulations.bandits import Policy, PolicyBandit, Rollouts
+from simulations.schedules import prompts_by_step
+
+__all__ = ["BaselineEach", "Step", "TrainingConfig", "train"]
+
+
+class BaselineEach:
+    """A baseline for every repetition, each with a history of its own.
+
+    Parameters
+    ----------
+    name : str
+        A registered baseline.
+    repetitions : int
+        R.
+    **parameters
+        Of the baseline.
+    """
+
+    def __init__(self, name: str, repetitions: int, **parameters):
+        self._each = [make_baseline(name, **parameters) for _ in range(repetitions)]
+
+    def advantages(self, rollouts: Rollouts, step: float) -> np.ndarray:
+        """Advantages of a step, whose rewards are then remembered.
+
+        Parameters
+        ----------
+        rollouts : Rollouts
+            A step's rollouts.
+        step : float
+            Its time.
+
+        Returns
+        -------
+        ndarray, shape (R, B, G)
+            Rewards less values.
+        """
+        return np.stack(
+            [
+                baseline.advantages(prompts, rewards, step, true_value=values)
+                for baseline, prompts, rewards, values in zip(
+                    self._each, rollouts.prompts, rollouts.rewards, rollouts.values, strict=True
+                )
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a policy is trained.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps.
+    batch_size : int
+        B, prompts a step.
+    group_size : int
+        G, rollouts a prompt.
+    learning_rate : float
+        Step size, or beta where the step size falls.
+    delay : float
+        The step size at step i is ``learning_rate / (i + delay)``; 0 keeps it at `learning_rate`.
+    schedule : str
+        See `simulations.schedules`.
+    """
+
+    steps: int
+    batch_size: int
+    group_size: int
+    learning_rate: float
+    delay: float = 0.0
+    schedule: str = "epochs"
+
+    def step_size(self, step: int) -> float:
+        """Step size at a step.
+
+        Parameters
+        ----------
+        step : int
+            From 1.
+
+        Returns
+        -------
+        float
+            What the gradient is multiplied with.
+        """
+        return self.learning_rate / (step + self.delay) if self.delay else self.learning_rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of training, before its update.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    policy : Policy
+        Who acted.
+    rollouts : Rollouts
+        What came of it.
+    advantages : ndarray, shape (R, B, G)
+        Of the baseline that trains.
+    """
+
+    number: int
+    policy: Policy
+    rollouts: Rollouts
+    advantages: np.ndarray
+
+
+def train(
+    bandit: PolicyBandit, config: TrainingConfig, rng: np.random.Generator, baseline: BaselineEach
+) -> Iterator[Step]:
+    """Train by stochastic gradient ascent with a baseline.
+
+    Parameters
+    ----------
+    bandit : PolicyBandit
+        What is learned.
+    config : TrainingConfig
+        How.
+    rng : numpy.random.Generator
+        Source of randomness. Two baselines with generators in one state meet the same prompts, and the same random
+        numbers decide what their policies say: their difference is then far better determined than either.
+    baseline : BaselineEach
+        Whose advantages weigh the scores.
+
+    Yields
+    ------
+    Step
+        Each step before its update.
+    """
+    policy = bandit.initial_policy()
+    # Streams apart, so that nothing that a policy does can change which prompts come.
+    order, sampling = rng.spawn(2)
+    schedule = prompts_by_step(
+        config.schedule, bandit.config.n_prompts, config.batch_size, bandit.repetitions, order
+    )
+    for number, prompts in zip(range(1, config.steps + 1), schedule, strict=False):
+        rollouts = bandit.sample(policy, prompts, config.group_size, sampling)
+        advantages = baseline.advantages(rollouts, number)
+        yield Step(number, policy, rollouts, advantages)
+        policy = policy.moved(bandit.estimate(policy, rollouts, advantages), config.step_size(number))
