@@ -244,13 +244,36 @@ class PolicyBandit:
         Policy
             Its parts.
         """
-        features, probabilities = self._probabilities(policy, *self._all())
-        weights = probabilities * self.quality
-        centre = np.einsum("rma,rmaf->rmf", probabilities, features)
-        by_prompt = np.einsum("rma,rmaf->rmf", weights, features) - weights.sum(axis=2)[..., None] * centre
+        by_prompt = self._value_gradients(policy)
         own = self.config.individual * by_prompt / self.config.n_prompts
         ridge = self.config.ridge
         return Policy(own - ridge * policy.own, by_prompt.mean(axis=1) - ridge * policy.shared)
+
+    def _value_gradients(self, policy: Policy) -> np.ndarray:
+        """``E[Z psi | x]`` of all prompts, (R, M, F)."""
+        features, probabilities = self._probabilities(policy, *self._all())
+        weights = probabilities * self.quality
+        centre = np.einsum("rma,rmaf->rmf", probabilities, features)
+        return np.einsum("rma,rmaf->rmf", weights, features) - weights.sum(axis=2)[..., None] * centre
+
+    def prompt_variance(self, policy: Policy) -> np.ndarray:
+        """How far the gradients of single prompts lie from their mean: the prompt part P.
+
+        Parameters
+        ----------
+        policy : Policy
+            Where.
+
+        Returns
+        -------
+        ndarray, shape (R,)
+            ``E|g(X) - g|^2`` over all prompts, without the penalty, which is the same for all.
+        """
+        by_prompt = self._value_gradients(policy)
+        own, shared = (by_prompt**2).sum(axis=2), (by_prompt.mean(axis=1) ** 2).sum(axis=1)
+        scale = self.config.individual**2
+        # In the block of a prompt its own gradient stands against 1/M of it, elsewhere nothing against 1/M.
+        return (1.0 + scale - scale / self.config.n_prompts) * own.mean(axis=1) - shared
 
     def sample(self, policy: Policy, prompts: np.ndarray, group_size: int, rng: np.random.Generator) -> Rollouts:
         """Draw a step's rollouts.

@@ -87,9 +87,7 @@ def tasks(study: Study) -> list[Task]:
         In the order of its cells.
     """
     n, size = study.config.repetitions, study.config.block
-    return [
-        Task(cell, block, min(size, n - block * size)) for cell in study.cells() for block in range(-(-n // size))
-    ]
+    return [Task(cell, block, size) for cell in study.cells() for block in range(n // size)]
 
 
 def source_digest() -> str:

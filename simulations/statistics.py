@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-__all__ = ["Claim", "Estimate", "log_slope", "mean_of", "ratio_of"]
+__all__ = ["Claim", "Crossing", "Estimate", "crossing", "log_slope", "mean_of", "ratio_of"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,70 @@ def log_slope(x, samples) -> Estimate:
     slope = sum(w * math.log(m.value) for w, m in zip(weights, means, strict=True))
     error = math.sqrt(sum((w * m.standard_error / m.value) ** 2 for w, m in zip(weights, means, strict=True)))
     return Estimate(float(slope), error, means[0].repetitions)
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """When a mean curve reaches a level.
+
+    Attributes
+    ----------
+    time : float
+        NaN where it does not.
+    influence : ndarray, shape (R,)
+        How far each repetition moves that time, to first order; their mean is zero.
+    """
+
+    time: float
+    influence: np.ndarray
+
+    def over(self, other: Crossing) -> Estimate:
+        """Ratio of two times over the same repetitions.
+
+        Parameters
+        ----------
+        other : Crossing
+            What to divide by.
+
+        Returns
+        -------
+        Estimate
+            What both have in common cancels in its error.
+        """
+        ratio = self.time / other.time
+        return mean_of(ratio * (self.influence / self.time - other.influence / other.time)).shifted(ratio)
+
+
+def crossing(times, curves, level: float) -> Crossing:
+    """First time that the mean of some rising curves reaches a level, by linear interpolation.
+
+    Parameters
+    ----------
+    times : array_like, shape (K,)
+        Increasing.
+    curves : array_like, shape (R, K)
+        A curve a repetition.
+    level : float
+        What is to be reached.
+
+    Returns
+    -------
+    Crossing
+        The error follows from that of the mean there, divided by the slope over the last quarter of the way.
+    """
+    times, curves = np.asarray(times, dtype=np.float64), np.asarray(curves, dtype=np.float64)
+    mean = curves.mean(axis=0)
+    above = np.flatnonzero(mean >= level)
+    if above.size == 0 or above[0] == 0:
+        return Crossing(math.nan, np.full(len(curves), math.nan))
+    k = int(above[0])
+    share = (level - mean[k - 1]) / (mean[k] - mean[k - 1])
+    time = times[k - 1] + share * (times[k] - times[k - 1])
+    start = int(np.searchsorted(times, 0.75 * time))
+    start = min(start, k - 1)
+    slope = (mean[k] - mean[start]) / (times[k] - times[start])
+    there = curves[:, k - 1] + share * (curves[:, k] - curves[:, k - 1])
+    return Crossing(float(time), -(there - there.mean()) / slope)
 
 
 @dataclass(frozen=True)

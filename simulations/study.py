@@ -21,7 +21,7 @@ class StudyConfig:
     Attributes
     ----------
     repetitions : int
-        Independent repetitions of each cell.
+        Independent repetitions of each cell, a multiple of `block`.
     block : int
         Repetitions that are simulated at once, with a random stream of their own; the unit of parallel work and of
         what is kept when a run is cut off.
@@ -29,6 +29,12 @@ class StudyConfig:
 
     repetitions: int
     block: int
+
+    def __post_init__(self):
+        if self.repetitions < 1 or self.block < 1 or self.repetitions % self.block:
+            raise ValueError(
+                f"repetitions must be whole blocks, got {self.repetitions} repetitions in blocks of {self.block}"
+            )
 
 
 class Study(ABC):

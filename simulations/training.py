@@ -11,7 +11,7 @@ from kvar import make_baseline
 from simulations.bandits import Policy, PolicyBandit, Rollouts
 from simulations.schedules import prompts_by_step
 
-__all__ = ["BaselineEach", "Step", "TrainingConfig", "train"]
+__all__ = ["BaselineEach", "Step", "TrainingConfig", "optimum", "train"]
 
 
 class BaselineEach:
@@ -153,3 +153,39 @@ def train(
         advantages = baseline.advantages(rollouts, number)
         yield Step(number, policy, rollouts, advantages)
         policy = policy.moved(bandit.estimate(policy, rollouts, advantages), config.step_size(number))
+
+
+def optimum(bandit: PolicyBandit, tolerance: float = 1e-9, most_steps: int = 20_000) -> Policy:
+    """Climb the exact gradient to the top of a bandit with a penalty.
+
+    Parameters
+    ----------
+    bandit : PolicyBandit
+        Its config has ``ridge > 0``; without a penalty the best policy lies at infinity.
+    tolerance : float
+        Largest norm of the gradient that counts as zero.
+    most_steps : int
+        When to give up.
+
+    Returns
+    -------
+    Policy
+        The best policy of every repetition.
+
+    Raises
+    ------
+    ValueError
+        If there is no penalty.
+    RuntimeError
+        If the gradient is still larger after `most_steps`.
+    """
+    ridge = bandit.config.ridge
+    if ridge <= 0:
+        raise ValueError(f"only a bandit with a penalty has a best policy; ridge is {ridge:g}")
+    policy = start = bandit.initial_policy()
+    for _ in range(most_steps):
+        gradient = bandit.gradient(policy)
+        if gradient.squared_distance(start).max() <= tolerance**2:
+            return policy
+        policy = policy.moved(gradient, 1.0)
+    raise RuntimeError(f"no optimum after {most_steps} steps of exact ascent; a larger ridge makes it easier")

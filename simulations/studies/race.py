@@ -1,0 +1,177 @@
+"""An equal-rollout race: how many rollouts each baseline needs to reach a target return."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.statistics import Claim, Crossing, Estimate, crossing
+from simulations.study import Study, StudyConfig
+from simulations.tables import row_of
+from simulations.training import BaselineEach, TrainingConfig, optimum, train
+
+__all__ = ["Race", "RaceConfig"]
+
+# Label to the baseline that is run.
+_ENTRIES = {"oracle": "oracle", "adaptive": "adaptive", "kernel": "kernel", "group-mean": "leave-one-out"}
+
+
+@dataclass(frozen=True)
+class RaceConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    groups : tuple of int
+        Rollouts a prompt.
+    kernel_groups : tuple of int
+        Those that baselines with a history run with, besides the oracle.
+    learning_rates : tuple of float
+        Step sizes; each baseline runs at all of them and is judged at its best, group by group.
+    pass_rates : tuple of float
+        Mean values under the initial policy; claims are about the first.
+    rollouts : int
+        Longest run, in rollouts.
+    """
+
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16)
+    kernel_groups: tuple[int, ...] = (1, 2, 4)
+    learning_rates: tuple[float, ...] = (0.07, 0.1, 0.14, 0.2)
+    pass_rates: tuple[float, ...] = (0.4, 0.15)
+    rollouts: int = 16_000
+
+
+class Race(Study):
+    """Rollouts until the mean return over seeds has risen by 90 % of what the best policy could add.
+
+    The bandit has 32 prompts, 32 rollouts a step and a quadratic penalty with weight 0.15; the return is its objective, so
+    that noise in the gradient costs return at every step size. All entries start from the same bandits with the same random
+    numbers. Each runs at every learning rate and is judged at its best one. `group-mean` enters as the mean of the others in
+    the group, which is what it becomes when learning rate and penalty are tuned to it: with the own reward in it, it
+    would shrink the gradient of the value beside that of the penalty and head for another policy.
+    """
+
+    name: ClassVar[str] = "race"
+    title: ClassVar[str] = "How many rollouts does it take to reach a target return?"
+    full: ClassVar[RaceConfig] = RaceConfig(repetitions=100, block=10)
+    quick: ClassVar[RaceConfig] = RaceConfig(
+        repetitions=8, block=4, groups=(1, 4, 8), kernel_groups=(1,), learning_rates=(0.14, 0.2), pass_rates=(0.4,), rollouts=8000,
+    )  # fmt: skip
+    share: ClassVar[float] = 0.9
+    per_step: ClassVar[int] = 32
+
+    def cells(self):
+        return [{"pass_rate": p} for p in self.config.pass_rates]
+
+    def _entries(self):
+        """Each baseline with the groups that it runs with."""
+        config = self.config
+        for label, name in _ENTRIES.items():
+            groups = config.kernel_groups if label in ("adaptive", "kernel") else config.groups
+            for group in groups:
+                if group > 1 or label != "group-mean":
+                    yield label, name, group
+
+    def simulate(self, cell, repetitions, rng):
+        config = self.config
+        bandit = PolicyBandit(
+            BanditConfig(32, pass_rate=cell["pass_rate"], individual=math.sqrt(32), ridge=0.15), repetitions, rng
+        )
+        start = bandit.objective(bandit.initial_policy())
+        gain = bandit.objective(optimum(bandit)) - start
+        seed = int(rng.integers(2**63))
+        steps = config.rollouts // self.per_step
+        records = []
+        for label, name, group in self._entries():
+            for rate in config.learning_rates:
+                training = TrainingConfig(steps, self.per_step // group, group, rate)
+                baseline = BaselineEach(name, repetitions)
+                for step in train(bandit, training, np.random.default_rng(seed), baseline):
+                    if step.number % 5 == 1:
+                        seen = (step.number - 1) * self.per_step
+                        records.append((label, group, rate, seen, (bandit.objective(step.policy) - start) / gain))
+        columns = dict(zip(("baseline", "group_size", "learning_rate", "rollouts"), zip(*records, strict=True), strict=False))
+        return {
+            "repetition": np.tile(np.arange(repetitions), len(records)),
+            **{name: np.repeat(list(column), repetitions) for name, column in columns.items()},
+            "share": np.concatenate([record[-1] for record in records]),
+        }
+
+    def tables(self, rows):
+        by = ["pass_rate", "baseline", "group_size"]
+        found: dict[tuple, tuple[Crossing, float]] = {}
+        for (*labels, rate), group in rows.group_by([*by, "learning_rate"], maintain_order=True):
+            curves = group.pivot("rollouts", index="repetition", values="share").sort("repetition").drop("repetition")
+            reached = crossing([float(name) for name in curves.columns], curves.to_numpy(), self.share)
+            key = tuple(labels)
+            if key not in found or reached.time < found[key][0].time or math.isnan(found[key][0].time):
+                found[key] = (reached, rate)
+        needed = [
+            dict(zip(by, key, strict=True))
+            | {"learning_rate": rate, "rollouts": reached.time, "rollouts_se": _error(reached), "repetitions": len(reached.influence)}
+            for key, (reached, rate) in found.items()
+        ]
+        best = {}
+        for (pass_rate, name, group), (reached, _) in found.items():
+            if not math.isnan(reached.time):
+                current = best.get((pass_rate, name))
+                if current is None or reached.time < found[pass_rate, name, current][0].time:
+                    best[pass_rate, name] = group
+        ratios = []
+        for (pass_rate, name, group), (reached, _) in found.items():
+            for against in ("oracle", "group-mean"):
+                rival = (pass_rate, against, best.get((pass_rate, against)))
+                if rival in found and not math.isnan(reached.time):
+                    labels = {"pass_rate": pass_rate, "baseline": name, "group_size": group, "against": f"{against} at G = {rival[2]}"}
+                    ratios.append(row_of(reached.over(found[rival][0]), **labels))
+        return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios)}
+
+    def _best(self, tables, name: str, against: str, pass_rate: float) -> dict:
+        """The ratio of a baseline at its best group."""
+        rows = tables["ratios"].filter(pl.col("against").str.starts_with(against), baseline=name, pass_rate=pass_rate)
+        return rows.sort("value").row(0, named=True)
+
+    def claims(self, tables):
+        claims = []
+        for pass_rate in self.config.pass_rates:
+            row = self._best(tables, "adaptive", "oracle", pass_rate)
+            excess = Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"])
+            text = f"rollouts to the target over the oracle's, less 1: adaptive, initial pass rate {pass_rate:g}"
+            claims.append(Claim.at_most(text, excess, 0.02))
+        return claims
+
+    def remarks(self, tables):
+        sentences = []
+        for pass_rate in self.config.pass_rates:
+            told = []
+            for name in ("oracle", "adaptive", "kernel"):
+                row = self._best(tables, name, "group-mean", pass_rate)
+                told.append(f"{name} {row['value']:.2f} ± {1.96 * row['standard_error']:.2f} (G = {row['group_size']})")
+            against = self._best(tables, "adaptive", "group-mean", pass_rate)["against"]
+            sentences.append(f"Rollouts as a share of {against}, initial pass rate {pass_rate:g}: {', '.join(told)}.")
+        return sentences
+
+    def pictures(self, tables):
+        figure, axes = pictures.panels(len(self.config.pass_rates))
+        for panel, pass_rate in zip(axes, self.config.pass_rates, strict=True):
+            for (name,), group in tables["needed"].filter(pass_rate=pass_rate).group_by(["baseline"], maintain_order=True):
+                panel.errorbar(
+                    group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"], marker="o", markersize=4,
+                    **pictures.line(name), label=name,
+                )  # fmt: skip
+            panel.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", title=f"initial pass rate {pass_rate:g}")
+            panel.set_xticks(self.config.groups, [str(g) for g in self.config.groups])
+            panel.minorticks_off()
+        axes[0].set_ylabel("rollouts to the target")
+        axes[0].legend(frameon=False, fontsize="small")
+        return {"rollouts": figure}
+
+
+def _error(reached: Crossing) -> float:
+    return float(reached.influence.std(ddof=1) / math.sqrt(len(reached.influence)))
