@@ -1,7 +1,7 @@
 """Where the variance of a policy gradient comes from, and what a baseline can remove of it.
 
-A step takes B prompts with G completions each and estimates the gradient g by ``sum A s / (B G)``, with the score
-``s = grad log pi(Y | X)`` and the advantage ``A = Z - b`` of a baseline b that has not seen the own reward Z. With V the
+A step takes B prompts with G completions each and estimates the gradient g by ``sum A s / (B G)``, with the score ``s
+= grad log pi(Y | X)`` and the advantage ``A = Z - b`` of a baseline b that has not seen the own reward Z. With V the
 value of the prompt and g(x) its own gradient, the squared error is ([1], theorem 2; [2], theorem 1)::
 
     E|estimate - g|^2 = P / B + (R + D) / (B G)         up to terms of order 1 / (B G^2) of the group's own making
@@ -10,9 +10,9 @@ value of the prompt and g(x) its own gradient, the squared error is ([1], theore
     reward part     R = E[|s|^2 (Z - V)^2] - E|g(X)|^2      what an oracle that knows V leaves
     baseline part   D = E[|s|^2 (b - V)^2] - 2 E[(b - V) |s|^2 (Z - V)]
 
-D is the *oracle gap*. Where the reward is uncorrelated with the squared norm of the score given the prompt, its second
-term is zero and it is ``E|s|^2`` times the value MSE. Otherwise it can be negative, and is least at the variance-optimal
-baseline ``E[|s|^2 Z | x] / E[|s|^2 | x]`` ([3], theorem 8).
+D is the *oracle gap*. Where the reward is uncorrelated with the squared norm of the score given the prompt, its
+second term is zero and it is ``E|s|^2`` times the value MSE. Otherwise it can be negative, and is least at the
+variance-optimal baseline ``E[|s|^2 Z | x] / E[|s|^2 | x]`` ([3], theorem 8).
 
 [1] Kernelized Advantage Estimation (2026), arXiv 2604.28005.
 [2] A U-statistic view of group-relative policy gradients (2026), arXiv 2603.01162.

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.variance import ScoreMoments
+from simulations.policies import Policy
 from simulations.rewards import BinaryRewards, RewardLaw
 
-__all__ = ["BanditConfig", "Policy", "PolicyBandit", "Rollouts"]
+__all__ = ["BanditConfig", "PolicyBandit", "Rollouts"]
 
 
 @dataclass(frozen=True)
@@ -60,54 +61,6 @@ class BanditConfig:
     individual: float = 1.0
     nuisance: int = 0
     ridge: float = 0.0
-
-
-@dataclass
-class Policy:
-    """Parameters of the policy.
-
-    Attributes
-    ----------
-    own : ndarray, shape (R, M, F)
-        theta_x of each prompt.
-    shared : ndarray, shape (R, F)
-        w.
-    """
-
-    own: np.ndarray
-    shared: np.ndarray
-
-    def moved(self, direction: Policy, step: float) -> Policy:
-        """Go along a direction.
-
-        Parameters
-        ----------
-        direction : Policy
-            A gradient.
-        step : float
-            How far, in units of it.
-
-        Returns
-        -------
-        Policy
-            New parameters.
-        """
-        return Policy(self.own + step * direction.own, self.shared + step * direction.shared)
-
-    def squared_distance(self, other: Policy) -> np.ndarray:
-        """Squared Euclidean distance.
-
-        Parameters
-        ----------
-        other : Policy
-            Parameters or a gradient of the same shapes.
-
-        Returns
-        -------
-        ndarray, shape (R,)
-            One number a repetition.
-        """
-        return ((self.own - other.own) ** 2).sum(axis=(1, 2)) + ((self.shared - other.shared) ** 2).sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -326,8 +279,8 @@ class PolicyBandit:
             signal=scale * (gradients**2).sum(axis=2),
         )
 
-    def squared_norms(self, rollouts: Rollouts) -> np.ndarray:
-        """Squared norm of each rollout's score, its nuisance part in expectation.
+    def columns(self, rollouts: Rollouts) -> dict[str, np.ndarray]:
+        """What baselines may need beside the rewards.
 
         Parameters
         ----------
@@ -336,10 +289,12 @@ class PolicyBandit:
 
         Returns
         -------
-        ndarray, shape (R, B, G)
-            ``(1 + individual**2) |psi|**2 + nuisance``.
+        dict of str to ndarray
+            ``true_value``, shape (R, B), and ``score_norm``, shape (R, B, G), the root of the squared norm of each
+            completion's score with its nuisance part in expectation.
         """
-        return (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3) + self.config.nuisance
+        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3) + self.config.nuisance
+        return {"true_value": rollouts.values, "score_norm": np.sqrt(squares)}
 
     def estimate(self, policy: Policy, rollouts: Rollouts, advantages: np.ndarray) -> Policy:
         """Policy gradient of a step, the part that the reward depends on.

@@ -19,15 +19,17 @@ class Onlookers:
 
     Parameters
     ----------
-    baselines : mapping of str to (str, dict)
-        Label to name and parameters.
-    repetitions : int
-        R.
+    bandit : PolicyBandit
+        What is trained.
+    baselines : mapping of str to (str or type, dict)
+        Label to name or class and parameters.
     """
 
-    def __init__(self, baselines: Mapping[str, tuple[str, dict]], repetitions: int):
+    def __init__(self, bandit: PolicyBandit, baselines: Mapping[str, tuple[str | type, dict]]):
+        self._bandit = bandit
         self._each = {
-            label: BaselineEach(name, repetitions, **parameters) for label, (name, parameters) in baselines.items()
+            label: BaselineEach(kind, bandit.repetitions, **parameters)
+            for label, (kind, parameters) in baselines.items()
         }
 
     def advantages(self, step: Step) -> dict[str, np.ndarray]:
@@ -43,7 +45,12 @@ class Onlookers:
         dict of str to ndarray, each of shape (R, B, G)
             By label. The batch mean is divided by ``1 - 1 / (B G)``, which makes it the mean of the others.
         """
-        found = {label: each.advantages(step.rollouts, step.number) for label, each in self._each.items()}
+        rollouts = step.rollouts
+        columns = self._bandit.columns(rollouts)
+        found = {
+            label: each.advantages(rollouts.prompts, rollouts.rewards, step.number, **columns)
+            for label, each in self._each.items()
+        }
         if "batch-mean" in found:
             size = step.rollouts.rewards[0].size
             found["batch-mean"] = found["batch-mean"] * (size / (size - 1))
@@ -65,9 +72,9 @@ def gradient_errors(bandit: PolicyBandit, step: Step, advantages: np.ndarray) ->
     Returns
     -------
     dict of str to ndarray, each of shape (R,)
-        ``total`` is the squared distance between estimate and exact gradient. ``prompt_part`` is that of the gradient of the
-        step's prompts, ``reward_part`` and ``baseline_part`` are R / (B G) and D / (B G) from exact moments and the baseline's
-        true error, and ``value_mse`` is the square of that.
+        ``total`` is the squared distance between estimate and exact gradient. ``prompt_part`` is that of the gradient
+        of the step's prompts, ``reward_part`` and ``baseline_part`` are R / (B G) and D / (B G) from exact moments
+        and the baseline's true error, and ``value_mse`` is the square of that.
     """
     rollouts, moments = step.rollouts, step.rollouts.moments
     exact = bandit.gradient(step.policy)

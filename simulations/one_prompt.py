@@ -112,7 +112,9 @@ def course(
     """
     pooling = [name for name, _ in baselines.values() if name not in SEPARABLE]
     if pooling:
-        raise ValueError(f"{pooling[0]} pools over prompts; repetitions can stand for prompts of {', '.join(SEPARABLE)}")
+        raise ValueError(
+            f"{pooling[0]} pools over prompts; repetitions can stand for prompts of {', '.join(SEPARABLE)}"
+        )
     if group_size < 2:
         raise ValueError("repetitions can stand for prompts where a group has two rollouts or more")
     made = {label: make_baseline(name, **parameters) for label, (name, parameters) in baselines.items()}

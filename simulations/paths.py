@@ -5,6 +5,7 @@ share h of the run, and the curve is the same however many steps it is seen in. 
 noisiest and its noise does not change to first order.
 """
 
+# ruff: noqa: D102  (the methods are documented in ValuePath)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

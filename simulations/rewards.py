@@ -1,5 +1,6 @@
 """Laws of the reward given its mean: of two values, continuous on [0, 1], and with heavy tails."""
 
+# ruff: noqa: D102  (the methods are documented in RewardLaw)
 from __future__ import annotations
 
 import math

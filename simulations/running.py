@@ -134,7 +134,8 @@ def study_key(study: Study, seed: int) -> dict:
 def _simulate(study: Study, task: Task, seed: int) -> dict[str, np.ndarray] | str:
     try:
         columns = study.simulate(task.cell, task.repetitions, task.generator(study.name, seed))
-    except Exception as error:  # noqa: BLE001  (a failure is a result: it is kept as a row and reported)
+    except Exception as error:
+        # A failure is a result: it becomes a row and is reported.
         return f"{type(error).__name__}: {error}"
     return columns
 
@@ -182,7 +183,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
     polars.DataFrame
         A row a repetition and whatever else the study tells apart, in the order of the tasks; the settings of the cell
         and the number of the repetition stand in front. A block that failed is one row with the reason under
-        ``error``; it is not kept, so that the next run tries again.
+        ``failure``; it is not kept, so that the next run tries again.
     """
     import polars
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -209,7 +210,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
     frames = []
     for task in everything:
         if task.file_name in failures:
-            frame = polars.DataFrame({**task.cell, "block": task.block, "error": failures[task.file_name]})
+            frame = polars.DataFrame({**task.cell, "block": task.block, "failure": failures[task.file_name]})
         else:
             frame = polars.read_parquet(folder / task.file_name)
         frames.append(frame)

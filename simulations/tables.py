@@ -106,7 +106,9 @@ def markdown(frame: pl.DataFrame, columns: Iterable[str] | None = None) -> str:
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * len(shown) + "|"]
     for row in frame.iter_rows(named=True):
         texts = [
-            f"{_cell(row[name])} ± {row[paired[name]]:.2g}" if row.get(paired.get(name)) is not None else _cell(row[name])
+            f"{_cell(row[name])} ± {row[paired[name]]:.2g}"
+            if row.get(paired.get(name)) is not None
+            else _cell(row[name])
             for name in shown
         ]
         lines.append(f"| {' | '.join(texts)} |")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from kvar import make_baseline
-from simulations.bandits import Policy, PolicyBandit, Rollouts
+from simulations.bandits import PolicyBandit, Rollouts
+from simulations.policies import Policy
 from simulations.schedules import prompts_by_step
 
 __all__ = ["BaselineEach", "Step", "TrainingConfig", "optimum", "train"]
@@ -19,26 +21,31 @@ class BaselineEach:
 
     Parameters
     ----------
-    name : str
-        A registered baseline.
+    kind : str or type
+        A registered name, or a subclass of `kvar.Baseline`.
     repetitions : int
         R.
     **parameters
         Of the baseline.
     """
 
-    def __init__(self, name: str, repetitions: int, **parameters):
-        self._each = [make_baseline(name, **parameters) for _ in range(repetitions)]
+    def __init__(self, kind: str | type, repetitions: int, **parameters):
+        make = kind if isinstance(kind, type) else partial(make_baseline, kind)
+        self._each = [make(**parameters) for _ in range(repetitions)]
 
-    def advantages(self, rollouts: Rollouts, step: float) -> np.ndarray:
+    def advantages(self, prompts: np.ndarray, rewards: np.ndarray, step: float, **columns) -> np.ndarray:
         """Advantages of a step, whose rewards are then remembered.
 
         Parameters
         ----------
-        rollouts : Rollouts
-            A step's rollouts.
+        prompts : ndarray of int, shape (R, B)
+            Which prompts.
+        rewards : ndarray, shape (R, B, G)
+            Their rewards.
         step : float
-            Its time.
+            Time of the step.
+        **columns : ndarray, shape (R, B) or (R, B, G)
+            Whatever else baselines may need.
 
         Returns
         -------
@@ -47,10 +54,8 @@ class BaselineEach:
         """
         return np.stack(
             [
-                baseline.advantages(prompts, rewards, step, true_value=values)
-                for baseline, prompts, rewards, values in zip(
-                    self._each, rollouts.prompts, rollouts.rewards, rollouts.values, strict=True
-                )
+                baseline.advantages(prompts[r], rewards[r], step, **{name: c[r] for name, c in columns.items()})
+                for r, baseline in enumerate(self._each)
             ]
         )
 
@@ -145,12 +150,10 @@ def train(
     policy = bandit.initial_policy()
     # Streams apart, so that nothing that a policy does can change which prompts come.
     order, sampling = rng.spawn(2)
-    schedule = prompts_by_step(
-        config.schedule, bandit.config.n_prompts, config.batch_size, bandit.repetitions, order
-    )
+    schedule = prompts_by_step(config.schedule, bandit.config.n_prompts, config.batch_size, bandit.repetitions, order)
     for number, prompts in zip(range(1, config.steps + 1), schedule, strict=False):
         rollouts = bandit.sample(policy, prompts, config.group_size, sampling)
-        advantages = baseline.advantages(rollouts, number)
+        advantages = baseline.advantages(prompts, rollouts.rewards, number, **bandit.columns(rollouts))
         yield Step(number, policy, rollouts, advantages)
         policy = policy.moved(bandit.estimate(policy, rollouts, advantages), config.step_size(number))
 

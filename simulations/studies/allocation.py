@@ -1,5 +1,6 @@
 """At a fixed number of rollouts a step, how many for each prompt, and what a better baseline saves."""
 
+# ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -63,11 +64,12 @@ class AllocationConfig(StudyConfig):
 class Allocation(Study):
     """Gradient MSE at a fixed number of rollouts a step, over the number of rollouts a prompt.
 
-    With P, R and D the parts of prompt, reward and baseline, N rollouts with G a prompt have the gradient MSE
-    ``(G P + R + D) / N`` where prompts are drawn from endlessly many. It falls as 1 / N, so the ratio of two baselines'
-    ``G P + R + D`` is the share of rollouts that one needs for the other's gradient. For the mean of the others in a group,
-    which is `group-mean` scaled to be unbiased, D is about ``R / (G - 1)``: its best group is ``1 + sqrt(R / P)``, and a
-    baseline without error then needs ``(P + R) / (sqrt(P) + sqrt(R))**2`` of its rollouts, never less than half.
+    With P, R and D the parts of prompt, reward and baseline, N rollouts with G a prompt have the gradient MSE ``(G P
+    + R + D) / N`` where prompts are drawn from endlessly many. It falls as 1 / N, so the ratio of two baselines' ``G
+    P + R + D`` is the share of rollouts that one needs for the other's gradient. For the mean of the others in a
+    group, which is `group-mean` scaled to be unbiased, D is about ``R / (G - 1)``: its best group is ``1 + sqrt(R /
+    P)``, and a baseline without error then needs ``(P + R) / (sqrt(P) + sqrt(R))**2`` of its rollouts, never less
+    than half.
 
     A bandit of 64 prompts is trained with the oracle's advantages while baselines look on. Scores of language models
     have far more dimensions than the reward depends on; `nuisance` adds such, from which R / P follows.
@@ -102,12 +104,12 @@ class Allocation(Study):
         return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
     def _parts(self, bandit, training, rng) -> list[dict]:
-        """P, R and D of each baseline in the mean over the steps that count, for every number of nuisance dimensions."""
+        """P, R and D of each baseline, means over the steps that count, for every number of nuisance dimensions."""
         n, group, nuisances = bandit.repetitions, training.group_size, np.array(self.config.nuisances)
         names = [name for name in _NAMES if group > 1 or name != "group-mean"]
         prompt, reward = np.zeros(n), np.zeros((n, len(nuisances)))
         of_baseline = {name: np.zeros((n, len(nuisances))) for name in names}
-        onlookers = Onlookers({name: (name, {}) for name in _SEEN}, n)
+        onlookers = Onlookers(bandit, {name: (name, {}) for name in _SEEN})
         skipped = training.steps // 3
         for step in train(bandit, training, rng, BaselineEach("oracle", n)):
             advantages = onlookers.advantages(step)
@@ -124,8 +126,8 @@ class Allocation(Study):
                 of_baseline[name] += part.mean(axis=(1, 2))[:, None] + nuisances * (error**2).mean(axis=(1, 2))[:, None]
             if group > 1:
                 part = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
-                of_baseline["group-mean"] += (
-                    part.mean(axis=1)[:, None] + nuisances * variance.mean(axis=1)[:, None] / (group - 1)
+                of_baseline["group-mean"] += part.mean(axis=1)[:, None] + nuisances * variance.mean(axis=1)[:, None] / (
+                    group - 1
                 )
         counted = training.steps - skipped
         shape = (n, len(nuisances))
@@ -146,10 +148,16 @@ class Allocation(Study):
         rows = rows.with_columns(
             cost=pl.col("group_size") * pl.col("prompt_part") + pl.col("reward_part") + pl.col("baseline_part")
         )
-        costs = summary(rows, [*_LABELS, "baseline", "group_size"], ["cost", "prompt_part", "reward_part", "baseline_part"])
+        costs = summary(
+            rows, [*_LABELS, "baseline", "group_size"], ["cost", "prompt_part", "reward_part", "baseline_part"]
+        )
         best = costs.sort("cost").unique([*_LABELS, "baseline"], keep="first", maintain_order=True)
-        best = best.sort([*_LABELS, "baseline"]).select([*_LABELS, "baseline", "group_size", "cost", "cost_se", "repetitions"])
-        group_at = {tuple(row[k] for k in (*_LABELS, "baseline")): row["group_size"] for row in best.iter_rows(named=True)}
+        best = best.sort([*_LABELS, "baseline"]).select(
+            [*_LABELS, "baseline", "group_size", "cost", "cost_se", "repetitions"]
+        )
+        group_at = {
+            tuple(row[k] for k in (*_LABELS, "baseline")): row["group_size"] for row in best.iter_rows(named=True)
+        }
         savings = []
         for labels, cell in rows.group_by(_LABELS, maintain_order=True):
             mine = sample(cell, "cost", baseline="adaptive", group_size=group_at[*labels, "adaptive"])
@@ -186,10 +194,11 @@ class Allocation(Study):
             sentences.append(f"With R / P = {balance:.0f} the best number of rollouts a prompt is: {told}.")
         for against in tables["savings"]["against"].unique(maintain_order=True):
             shares = tables["savings"].filter(against=against)["value"]
+            quarter, half, nothing = (100 * share.mean() for share in (shares <= 0.25, shares <= 0.5, shares > 0.95))
             sentences.append(
-                f"Share of rollouts that adaptive needs, against {against}: {shares.min():.2f} to {shares.max():.2f} over "
-                f"{len(shares)} settings; a quarter or less in {100 * (shares <= 0.25).mean():.0f} % of them, a half or less "
-                f"in {100 * (shares <= 0.5).mean():.0f} %, nothing gained (above 0.95) in {100 * (shares > 0.95).mean():.0f} %."
+                f"Share of rollouts that adaptive needs, against {against}: {shares.min():.2f} to {shares.max():.2f} "
+                f"over {len(shares)} settings; a quarter or less in {quarter:.0f} % of them, a half or less in "
+                f"{half:.0f} %, nothing gained (above 0.95) in {nothing:.0f} %."
             )
         return sentences
 
@@ -198,7 +207,9 @@ class Allocation(Study):
         nuisance = self.config.nuisances[-2]
         chosen = tables["costs"].filter(nuisance=nuisance, **self.config.shown)
         for (name,), group in chosen.group_by(["baseline"], maintain_order=True):
-            axes[0].plot(group["group_size"], group["cost"], marker="o", markersize=3, **pictures.line(name), label=name)
+            axes[0].plot(
+                group["group_size"], group["cost"], marker="o", markersize=3, **pictures.line(name), label=name
+            )
         axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
         axes[0].set_xticks(self.config.groups, [str(g) for g in self.config.groups])
         axes[0].minorticks_off()
@@ -207,8 +218,12 @@ class Allocation(Study):
         balance = np.geomspace(at_best["reward_to_prompt"].min(), at_best["reward_to_prompt"].max(), 200)
         for rank, rate in enumerate(self.config.learning_rates):
             group = at_best.filter(learning_rate=rate)
-            axes[1].scatter(group["reward_to_prompt"], group["value"], s=10, color=f"C{rank}", label=f"learning rate {rate:g}")
-        axes[1].plot(balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error")
+            axes[1].scatter(
+                group["reward_to_prompt"], group["value"], s=10, color=f"C{rank}", label=f"learning rate {rate:g}"
+            )
+        axes[1].plot(
+            balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error"
+        )
         axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts that adaptive needs", ylim=(0.3, 1.15))
         axes[1].legend(frameon=False, fontsize="small")
         drawn = {"groups": figure}

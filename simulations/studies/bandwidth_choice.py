@@ -1,5 +1,6 @@
 """How much the bandwidth and the kernel matter, and how close the automatic choice comes to the best in hindsight."""
 
+# ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -47,8 +48,8 @@ class BandwidthChoiceConfig(StudyConfig):
 class BandwidthChoice(Study):
     """Value MSE of the kernel estimate over windows and kernels, of ``bandwidth="auto"`` and of `adaptive`.
 
-    A bandit of 32 prompts is trained with the oracle's advantages, 16 prompts a step with two rollouts each, in blocks of
-    10 steps, in epochs, or with prompts drawn anew at each step. All estimates look on.
+    A bandit of 32 prompts is trained with the oracle's advantages, 16 prompts a step with two rollouts each, in
+    blocks of 10 steps, in epochs, or with prompts drawn anew at each step. All estimates look on.
     """
 
     name: ClassVar[str] = "bandwidth"
@@ -68,7 +69,7 @@ class BandwidthChoice(Study):
         training = TrainingConfig(config.steps, 16, 2, cell["learning_rate"], schedule=cell["schedule"])
         windows = [(kernel, window) for kernel in config.kernels for window in (*config.bandwidths, "auto")]
         made = {f"{kernel} {w}": ("kernel", {"kernel": kernel, "bandwidth": w}) for kernel, w in windows}
-        onlookers = Onlookers({**made, "adaptive": ("adaptive", {})}, repetitions)
+        onlookers = Onlookers(bandit, {**made, "adaptive": ("adaptive", {})})
         errors = dict.fromkeys([*made, "adaptive"], 0.0)
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
             advantages = onlookers.advantages(step)
@@ -91,7 +92,9 @@ class BandwidthChoice(Study):
         hindsight = []
         for labels, cell in rows.group_by(by, maintain_order=True):
             at = dict(zip(by, labels, strict=True))
-            fixed = errors.filter((pl.col("window") != "auto") & (pl.col("kernel") != "adaptive"), **at).sort("value_mse")
+            fixed = errors.filter((pl.col("window") != "auto") & (pl.col("kernel") != "adaptive"), **at).sort(
+                "value_mse"
+            )
             best = fixed.row(0, named=True)
             reference = sample(cell, "value_mse", kernel=best["kernel"], window=best["window"])
             choices = [(k, w) for k, w in cell.select("kernel", "window").unique(maintain_order=True).iter_rows()]
@@ -120,7 +123,7 @@ class BandwidthChoice(Study):
         )
         if best["kernel"].n_unique() > 1:
             sentences.append(
-                f"At one and the same window the kernels differ by a factor of {spread['ratio'].median():.2f} in the median."
+                f"At one window the kernels differ by a factor of {spread['ratio'].median():.2f} in the median."
             )
         return sentences
 
@@ -132,7 +135,9 @@ class BandwidthChoice(Study):
             for rank, rate in enumerate(rates):
                 cell = tables["errors"].filter(schedule=schedule, learning_rate=rate)
                 colour = f"C{rank}"
-                for (kernel,), group in cell.filter(pl.col("window") != "auto").group_by(["kernel"], maintain_order=True):
+                for (kernel,), group in cell.filter(pl.col("window") != "auto").group_by(
+                    ["kernel"], maintain_order=True
+                ):
                     first = kernel == "triangular"
                     panel.plot(
                         group["window"].cast(float), group["value_mse"], color=colour, linewidth=1.8 if first else 0.7,
@@ -143,5 +148,6 @@ class BandwidthChoice(Study):
                     panel.axhline(automatic["value_mse"][0], color=colour, linestyle=style, linewidth=1)
             panel.set(xscale="log", yscale="log", xlabel="window in steps", title=schedule)
         axes[0].set_ylabel("value MSE")
-        axes[0].legend(frameon=False, fontsize="small", title="dashed auto, dotted adaptive,\nthin lines other kernels", title_fontsize="x-small")  # fmt: skip
+        title = "dashed auto, dotted adaptive,\nthin lines other kernels"
+        axes[0].legend(frameon=False, fontsize="small", title=title, title_fontsize="x-small")
         return {"windows": figure}

@@ -1,5 +1,6 @@
 """Theorem 2 and corollary 2: the gradient's error against the oracle's, in its parts (arXiv 2604.28005, 2603.01162)."""
 
+# ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -52,10 +53,10 @@ class GradientError(Study):
     """Squared error of the policy gradient, its parts, and what baselines add to the oracle's.
 
     A softmax bandit of 32 prompts whose success rates spread around 0.4 is trained with the oracle's advantages, 16
-    prompts a step, and all baselines look on. In 150 visits of each prompt the mean value goes from 0.40 to 0.80 at the
-    middle learning rate, to 0.58 at the slow one and to 0.94 at the fast one. Counted are the visits after the first 50.
-    The part called pair is what two rollouts of a group that are in each other's value add, ``|g(x)|^2 / (G (G - 1))``
-    for the mean of the others; it is of order 1 / (B G^2), and too small to be seen elsewhere.
+    prompts a step, and all baselines look on. In 150 visits of each prompt the mean value goes from 0.40 to 0.80 at
+    the middle learning rate, to 0.58 at the slow one and to 0.94 at the fast one. Counted are the visits after the
+    first 50. The part called pair is what two rollouts of a group that are in each other's value add, ``|g(x)|^2 / (G
+    (G - 1))`` for the mean of the others; it is of order 1 / (B G^2), and too small to be seen elsewhere.
     """
 
     name: ClassVar[str] = "gradient-error"
@@ -85,7 +86,7 @@ class GradientError(Study):
         per_visit = self.bandit.n_prompts // self.batch_size
         group = cell["group_size"]
         training = TrainingConfig(self.config.visits * per_visit, self.batch_size, group, cell["learning_rate"])
-        onlookers = Onlookers({name: (name, {}) for name in _NAMES}, repetitions)
+        onlookers = Onlookers(bandit, {name: (name, {}) for name in _NAMES})
         sums = {name: dict.fromkeys(_MEASURED, 0.0) for name in ("oracle", *_NAMES)}
         counted = training.steps - self.config.warm_up * per_visit
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):

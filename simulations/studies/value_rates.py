@@ -1,5 +1,6 @@
 """Theorem 1 and corollary 1: bias, variance and rate of the kernel estimate of a value (arXiv 2604.28005)."""
 
+# ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,9 +79,9 @@ def best_share(path: str, n: int) -> float:
 class ValueRates(Study):
     """Value MSE against the number of rewards, and bias and variance against the window.
 
-    A run of N steps has the value ``m(j / N)`` at step j, on a Lipschitz path with slope 1/2 or a smooth one, and ends at
-    1/2; the estimate is that of its last step, from two binary rewards a step. Group mean and batch mean see the last
-    step only, the latter 15 prompts of spread difficulty beside this one.
+    A run of N steps has the value ``m(j / N)`` at step j, on a Lipschitz path with slope 1/2 or a smooth one, and
+    ends at 1/2; the estimate is that of its last step, from two binary rewards a step. Group mean and batch mean see
+    the last step only, the latter 15 prompts of spread difficulty beside this one.
     """
 
     name: ClassVar[str] = "value-rates"
@@ -137,7 +138,10 @@ class ValueRates(Study):
             lengths = sorted(group["steps"].unique())
             fit = log_slope(lengths, [sample(group, "square", steps=n) for n in lengths])
             slopes.append(row_of(fit, path=path, baseline=baseline))
-        windows = [_window_row(group) for _, group in rows.filter(kind="window").group_by(["steps", "share"], maintain_order=True)]
+        windows = [
+            _window_row(group)
+            for _, group in rows.filter(kind="window").group_by(["steps", "share"], maintain_order=True)
+        ]
         by_step = rows.filter(kind="course").group_by(["baseline", "step"], maintain_order=True)
         followed = by_step.agg(
             pl.col("error").mean().alias("value_mse"),
@@ -150,8 +154,18 @@ class ValueRates(Study):
         slopes = {(row["path"], row["baseline"]): _estimate(row) for row in tables["slopes"].iter_rows(named=True)}
         rate = "log-log slope of the value MSE"
         claims = [
-            Claim.covers(f"{rate} of kernel, Lipschitz path, window of order N^(-1/3)", slopes["Lipschitz", "kernel"], -2 / 3, 0.03),
-            Claim.covers(f"{rate} of kernel with local lines, smooth path, window of order N^(-1/5)", slopes["smooth", "kernel"], -4 / 5, 0.03),
+            Claim.covers(
+                f"{rate} of kernel, Lipschitz path, window of order N^(-1/3)",
+                slopes["Lipschitz", "kernel"],
+                -2 / 3,
+                0.03,
+            ),
+            Claim.covers(
+                f"{rate} of kernel with local lines, smooth path, window of order N^(-1/5)",
+                slopes["smooth", "kernel"],
+                -4 / 5,
+                0.03,
+            ),
         ]
         claims += [
             Claim.covers(f"{rate} of {name}: flat", slopes["Lipschitz", name], 0.0, 0.03)
@@ -167,10 +181,15 @@ class ValueRates(Study):
     def remarks(self, tables):
         mse = tables["mse"].filter(path="Lipschitz")
         last = mse.filter(steps=mse["steps"].max())
-        kernel, group, batch = (float(last.filter(baseline=b)["value_mse"][0]) for b in ("kernel", "group-mean", "batch-mean"))
+        kernel, group, batch = (
+            float(last.filter(baseline=b)["value_mse"][0]) for b in ("kernel", "group-mean", "batch-mean")
+        )
+        seen = last["rewards"][0]
         return [
-            f"After {last['rewards'][0]:,} rewards the value MSE of the kernel estimate is {kernel:.2g}, that of the mean "
-            f"of a group of two {group:.2g} and that of the batch mean {batch:.2g}, where they have been all along."
+            (
+                f"After {seen:,} rewards the value MSE of kernel is {kernel:.2g}, of group-mean {group:.2g}, of batch-mean "
+                f"{batch:.2g}; the last two stand where they have stood all along."
+            )
         ]
 
 
@@ -185,7 +204,8 @@ def _last_step_only(law, repetitions, rng) -> dict[str, np.ndarray]:
     means = {name: make_baseline(name) for name in ("group-mean", "batch-mean")}
     ids = np.arange(16)
     return {
-        name: np.array([baseline.estimate(ids, batch, 1)[0, 0] for batch in rewards]) for name, baseline in means.items()
+        name: np.array([baseline.estimate(ids, batch, 1)[0, 0] for batch in rewards])
+        for name, baseline in means.items()
     }
 
 
@@ -244,7 +264,15 @@ def _rates_picture(tables):
     for rank, (_, group) in enumerate(tables["windows"].group_by("steps", maintain_order=True)):
         colour = f"C{rank}"
         steps = group["steps"][0]
-        right.errorbar(group["window"], group["variance"], 2 * group["variance_se"], fmt="o", color=colour, markersize=3, label=f"variance, i = {steps:,}")
+        right.errorbar(
+            group["window"],
+            group["variance"],
+            2 * group["variance_se"],
+            fmt="o",
+            color=colour,
+            markersize=3,
+            label=f"variance, i = {steps:,}",
+        )
         right.plot(group["window"], group["variance_theory"], ":", color=colour)
     bias = tables["windows"].filter(steps=tables["windows"]["steps"].max())
     right.plot(bias["window"], bias["bias"] ** 2, "s", color="black", markersize=4, label="squared bias")
