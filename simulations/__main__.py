@@ -1,7 +1,5 @@
 """The command line of the studies: ``python -m simulations``."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

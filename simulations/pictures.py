@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["line", "panels"]
+__all__ = ["line", "panels", "ticks"]
 
 # Okabe and Ito (2008), as in the pictures of the toolkit: told apart with every common colour vision.
 _COLOURS = {
@@ -13,6 +13,9 @@ _COLOURS = {
     "batch-mean": "#009E73",
     "discounted-beta": "#56B4E9",
     "score-weighted": "#CC79A7",
+    "optimal": "#009E73",
+    "james-stein": "#CC79A7",
+    "kernel, rewards clipped": "#56B4E9",
     "none": "#7F7F7F",
     "oracle": "#000000",
 }
@@ -60,3 +63,19 @@ def panels(n: int, *, height: float = 3.4, width: float = 4.2):
         one.spines[["top", "right"]].set_visible(False)
         one.grid(alpha=0.25)
     return figure, axes
+
+
+def ticks(axes, values) -> None:
+    """Mark the settings that were simulated, and nothing between them, on a horizontal axis.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Whose axis.
+    values : sequence of float
+        The settings.
+    """
+    from matplotlib import ticker
+
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.xaxis.set_minor_locator(ticker.NullLocator())

@@ -211,8 +211,7 @@ class Allocation(Study):
                 group["group_size"], group["cost"], marker="o", markersize=3, **pictures.line(name), label=name
             )
         axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
-        axes[0].set_xticks(self.config.groups, [str(g) for g in self.config.groups])
-        axes[0].minorticks_off()
+        pictures.ticks(axes[0], self.config.groups)
         axes[0].legend(frameon=False, fontsize="small")
         at_best = tables["savings"].filter(against="group-mean at its best")
         balance = np.geomspace(at_best["reward_to_prompt"].min(), at_best["reward_to_prompt"].max(), 200)

@@ -54,7 +54,7 @@ class BrokenAssumptionsConfig(StudyConfig):
 
 
 class BrokenAssumptions(Study):
-    """Values that jump or move fast, rewards that depend on the score's norm or have heavy tails, prompts that come once.
+    """Values that jump or run, rewards that depend on the score's norm or have heavy tails, prompts that come once.
 
     Jumps, drift and tails are shown on 16 prompts that come at every step and move on given paths, with eight rollouts
     each, two in the case of tails.
@@ -204,9 +204,9 @@ class BrokenAssumptions(Study):
         after = {name: np.array([e for x, e in curve.items() if x > 0]) for name, curve in curves.items()}
         kernel, adaptive = (int((after[name] > after["leave-one-out"]).sum()) for name in ("kernel", "adaptive"))
         return (
-            f"Jump: after a jump of 0.5 the kernel estimate is worse than the mean of the others in a group of eight for "
-            f"{kernel} steps, adaptive for {adaptive}. Advice: do nothing where jumps are rare; after a change of task or "
-            "reward start with a new history."
+            f"Jump: after a jump of 0.5 the kernel estimate is worse than the mean of the others in a group of eight "
+            f"for {kernel} steps, adaptive for {adaptive}. Advice: do nothing where jumps are rare; after a change of "
+            "task or reward start with a new history."
         )
 
     def _of_drift(self, tables) -> str:
@@ -214,9 +214,9 @@ class BrokenAssumptions(Study):
         fastest = max(kernel)
         lost = [f"{x:g}" for x in kernel if kernel[x] > group[x]]
         return (
-            f"Fast drift: where values move by {fastest:g} a visit, the value MSE of the kernel with its window of 10 is "
-            f"{kernel[fastest] / group[fastest]:.2f} times that of the mean of the others, that of adaptive "
-            f"{adaptive[fastest] / group[fastest]:.2f}; the fixed window loses at a drift of {', '.join(lost) or 'none'}. "
+            f"Fast drift: where values move by {fastest:g} a visit, the value MSE of the kernel with its window of 10 "
+            f"is {kernel[fastest] / group[fastest]:.2f} times that of the mean of the others, that of adaptive "
+            f"{adaptive[fastest] / group[fastest]:.2f} times; it loses at a drift of {', '.join(lost) or 'none'}. "
             'Advice: let the window be chosen, by adaptive or bandwidth="auto".'
         )
 
@@ -224,19 +224,19 @@ class BrokenAssumptions(Study):
         best, weighted, kernel = (self._curve(tables, _NORM, n) for n in ("optimal", "score-weighted", "kernel"))
         few, many = min(best), max(best)
         return (
-            f"Score norm: with {few:g} completions a prompt the variance-optimal baseline changes the gradient MSE by "
-            f"{100 * best[few]:+.0f} % against the true value, its kernel estimate by {100 * weighted[few]:+.0f} %, the "
-            f"kernel estimate of the value by {100 * kernel[few]:+.0f} %; with {many:g} completions by "
-            f"{100 * best[many]:+.1f}, {100 * weighted[many]:+.1f} and {100 * kernel[many]:+.1f} %. Advice: weigh rewards "
-            "with squared score norms where answers are few; where they are many the value is enough."
+            f"Score norm: with {few:g} completions a prompt the variance-optimal baseline changes the gradient MSE "
+            f"by {100 * best[few]:+.0f} % against the true value, its kernel estimate by {100 * weighted[few]:+.0f} %, "
+            f"the kernel estimate of the value by {100 * kernel[few]:+.0f} %; with {many:g} completions by "
+            f"{100 * best[many]:+.1f}, {100 * weighted[many]:+.1f} and {100 * kernel[many]:+.1f} %. Advice: weigh "
+            "rewards with squared score norms where answers are few; where they are many the value is enough."
         )
 
     def _of_single_visits(self, tables) -> str:
         adaptive, others, batch = (self._curve(tables, _ONCE, n) for n in ("adaptive", "leave-one-out", "batch-mean"))
         one, most = min(adaptive), max(adaptive)
         return (
-            f"Never again: for prompts that come once adaptive adds {100 * adaptive[one]:.0f} % to the oracle's gradient "
-            f"MSE at G = {one:g} and the batch mean {100 * batch[one]:.0f} %; at G = {most:g} adaptive "
+            f"Never again: for prompts that come once adaptive adds {100 * adaptive[one]:.0f} % to the oracle's "
+            f"gradient MSE at G = {one:g} and the batch mean {100 * batch[one]:.0f} %; at G = {most:g} adaptive "
             f"{100 * adaptive[most]:.0f} %, the mean of the others {100 * others[most]:.0f} %. Advice: history cannot "
             "help; keep mini-batches for several steps, or rely on shrinkage across prompts."
         )
@@ -258,7 +258,7 @@ class BrokenAssumptions(Study):
         axes_of = {
             _JUMP: ("steps after the jump", "value MSE", {}),
             _DRIFT: ("change of the value between visits", "value MSE", {"xscale": "log"}),
-            _NORM: ("completions a prompt", "gradient MSE above that of the true value, %", {"xscale": "log"}),
+            _NORM: ("completions a prompt", "gradient MSE, % above the true value's", {"xscale": "log"}),
             _ONCE: ("rollouts a prompt, G", "gradient MSE above the oracle's, %", {"xscale": "log", "yscale": "log"}),
             _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
         }
@@ -273,6 +273,8 @@ class BrokenAssumptions(Study):
                     **pictures.line(name), label=name,
                 )  # fmt: skip
             axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
+            if kind != _JUMP:
+                pictures.ticks(axes, sorted(tables["errors"].filter(broken=kind)["x"].unique()))
             axes.legend(frameon=False, fontsize="small")
             drawn[kind.replace(" ", "-")] = figure
         return drawn

@@ -159,9 +159,7 @@ class GradientError(Study):
         left.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="gradient MSE above the oracle's, %")
         left.axhline(2, color="#999999", linestyle=":", linewidth=1)
         left.legend(frameon=False, fontsize="small")
-        ticks = at_main["group_size"].unique(maintain_order=True).to_list()
-        left.set_xticks(ticks, ticks, minor=False)
-        left.minorticks_off()
+        pictures.ticks(left, at_main["group_size"].unique(maintain_order=True).to_list())
         chosen = tables["parts"].filter(learning_rate=self.main_rate, group_size=2)
         bottom = np.zeros(len(chosen))
         for part, colour in zip(_PARTS, ("#BBBBBB", "#56B4E9", "#D55E00", "#F0E442"), strict=True):

@@ -22,6 +22,16 @@ __all__ = ["Race", "RaceConfig"]
 # Label to the baseline that is run.
 _ENTRIES = {"oracle": "oracle", "adaptive": "adaptive", "kernel": "kernel", "group-mean": "leave-one-out"}
 
+_RATIOS = {
+    "pass_rate": pl.Float64,
+    "baseline": pl.String,
+    "group_size": pl.Int64,
+    "against": pl.String,
+    "value": pl.Float64,
+    "standard_error": pl.Float64,
+    "repetitions": pl.Int64,
+}
+
 
 @dataclass(frozen=True)
 class RaceConfig(StudyConfig):
@@ -151,18 +161,20 @@ class Race(Study):
                         "against": f"{against} at G = {rival[2]}",
                     }
                     ratios.append(row_of(reached.over(found[rival][0]), **labels))
-        return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios)}
+        return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
 
-    def _best(self, tables, name: str, against: str, pass_rate: float) -> dict:
-        """The ratio of a baseline at its best group."""
+    def _best(self, tables, name: str, against: str, pass_rate: float) -> dict | None:
+        """The ratio of a baseline at its best group, or None if one of the two never reached the target."""
         rows = tables["ratios"].filter(pl.col("against").str.starts_with(against), baseline=name, pass_rate=pass_rate)
-        return rows.sort("value").row(0, named=True)
+        return rows.sort("value").row(0, named=True) if len(rows) else None
 
     def claims(self, tables):
         claims = []
         for pass_rate in self.config.pass_rates:
             row = self._best(tables, "adaptive", "oracle", pass_rate)
-            excess = Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"])
+            excess = Estimate(math.nan, math.nan, self.config.repetitions)
+            if row:
+                excess = Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"])
             text = f"rollouts to the target over the oracle's, less 1: adaptive, initial pass rate {pass_rate:g}"
             claims.append(Claim.at_most(text, excess, 0.02))
         return claims
@@ -170,31 +182,33 @@ class Race(Study):
     def remarks(self, tables):
         sentences = []
         for pass_rate in self.config.pass_rates:
-            told = []
-            for name in ("oracle", "adaptive", "kernel"):
-                row = self._best(tables, name, "group-mean", pass_rate)
-                told.append(f"{name} {row['value']:.2f} ± {1.96 * row['standard_error']:.2f} (G = {row['group_size']})")
-            against = self._best(tables, "adaptive", "group-mean", pass_rate)["against"]
-            sentences.append(f"Rollouts as a share of {against}, initial pass rate {pass_rate:g}: {', '.join(told)}.")
+            best = {name: self._best(tables, name, "group-mean", pass_rate) for name in _ENTRIES}
+            told = [
+                f"{name} {row['value']:.2f} ± {row['standard_error']:.2f} (G = {row['group_size']})"
+                for name, row in best.items()
+                if row and name != "group-mean"
+            ]
+            if told:
+                against = best["group-mean"]["against"]
+                sentences.append(
+                    f"Rollouts as a share of {against}, initial pass rate {pass_rate:g}: {', '.join(told)}."
+                )
         return sentences
 
     def pictures(self, tables):
         figure, axes = pictures.panels(len(self.config.pass_rates))
+        reached = tables["needed"].filter(pl.col("rollouts").is_not_nan())
         for panel, pass_rate in zip(axes, self.config.pass_rates, strict=True):
-            for (name,), group in (
-                tables["needed"].filter(pass_rate=pass_rate).group_by(["baseline"], maintain_order=True)
-            ):
+            for (name,), group in reached.filter(pass_rate=pass_rate).group_by(["baseline"], maintain_order=True):
                 panel.errorbar(
                     group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"], marker="o", markersize=4,
                     **pictures.line(name), label=name,
                 )  # fmt: skip
-            panel.set(
-                xscale="log", yscale="log", xlabel="rollouts a prompt, G", title=f"initial pass rate {pass_rate:g}"
-            )
-            panel.set_xticks(self.config.groups, [str(g) for g in self.config.groups])
-            panel.minorticks_off()
+            panel.set(xscale="log", xlabel="rollouts a prompt, G", title=f"initial pass rate {pass_rate:g}")
+            pictures.ticks(panel, self.config.groups)
         axes[0].set_ylabel("rollouts to the target")
-        axes[0].legend(frameon=False, fontsize="small")
+        if len(reached):
+            axes[0].legend(frameon=False, fontsize="small")
         return {"rollouts": figure}
 
 

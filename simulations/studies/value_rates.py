@@ -187,8 +187,8 @@ class ValueRates(Study):
         seen = last["rewards"][0]
         return [
             (
-                f"After {seen:,} rewards the value MSE of kernel is {kernel:.2g}, of group-mean {group:.2g}, of batch-mean "
-                f"{batch:.2g}; the last two stand where they have stood all along."
+                f"After {seen:,} rewards the value MSE of kernel is {kernel:.2g}, of group-mean {group:.2g}, of "
+                f"batch-mean {batch:.2g}; the last two stand where they have stood all along."
             )
         ]
 
@@ -278,6 +278,7 @@ def _rates_picture(tables):
     right.plot(bias["window"], bias["bias"] ** 2, "s", color="black", markersize=4, label="squared bias")
     right.plot(bias["window"], bias["bias_theory"] ** 2, ":", color="black")
     right.set(xscale="log", yscale="log", xlabel="window h, share of the run")
+    pictures.ticks(right, tables["windows"]["window"].unique(maintain_order=True).to_list())
     right.legend(frameon=False, fontsize="small")
     return figure
 
