@@ -41,7 +41,7 @@ class RaceConfig(StudyConfig):
     ----------
     groups : tuple of int
         Rollouts a prompt.
-    kernel_groups : tuple of int
+    history_groups : tuple of int
         Those of the baselines with a history.
     learning_rates : tuple of float
         Step sizes; each baseline is judged at its best, group by group. Those with a history, which are slow to
@@ -53,7 +53,7 @@ class RaceConfig(StudyConfig):
     """
 
     groups: tuple[int, ...] = (1, 2, 4, 8, 16)
-    kernel_groups: tuple[int, ...] = (1, 2)
+    history_groups: tuple[int, ...] = (1, 2)
     learning_rates: tuple[float, ...] = (0.07, 0.1, 0.14, 0.2)
     pass_rates: tuple[float, ...] = (0.4, 0.15)
     rollouts: int = 16_000
@@ -77,10 +77,10 @@ class Race(Study):
         repetitions=8,
         block=4,
         groups=(1, 4, 8),
-        kernel_groups=(1,),
+        history_groups=(1,),
         learning_rates=(0.1, 0.14),
         pass_rates=(0.4,),
-        rollouts=8000,
+        rollouts=12_000,
     )
     share: ClassVar[float] = 0.9
     per_step: ClassVar[int] = 32
@@ -94,7 +94,7 @@ class Race(Study):
         for label, name in _ENTRIES.items():
             slow = label in ("adaptive", "kernel")
             rollouts = config.rollouts // 2 if slow else config.rollouts
-            for group in config.kernel_groups if slow else config.groups:
+            for group in config.history_groups if slow else config.groups:
                 for rate in config.learning_rates[1:] if slow else config.learning_rates:
                     if group > 1 or label != "group-mean":
                         steps = rollouts // self.per_step
