@@ -80,7 +80,7 @@ class Rollouts:
     gradients : ndarray, shape (R, B, F)
         ``E[Z psi | x]``, exact.
     moments : ScoreMoments
-        Of each prompt, arrays of shape (R, B).
+        Of each prompt, arrays of shape (R, B, 1), which go with whatever there is for each rollout.
     """
 
     prompts: np.ndarray
@@ -272,11 +272,15 @@ class PolicyBandit:
         scale = 1.0 + self.config.individual**2
         norms = scale * (scores**2).sum(axis=3) + self.config.nuisance
         above = quality - values[..., None]
+
+        def mean(of_completion):
+            return (probabilities * of_completion).sum(axis=2, keepdims=True)
+
         return ScoreMoments(
-            square=np.einsum("rba,rba->rb", probabilities, norms),
-            cross=np.einsum("rba,rba,rba->rb", probabilities, norms, above),
-            noise=np.einsum("rba,rba,rba->rb", probabilities, norms, above**2 + self.law.variance(quality)),
-            signal=scale * (gradients**2).sum(axis=2),
+            square=mean(norms),
+            cross=mean(norms * above),
+            noise=mean(norms * (above**2 + self.law.variance(quality))),
+            signal=scale * (gradients**2).sum(axis=2, keepdims=True),
         )
 
     def columns(self, rollouts: Rollouts) -> dict[str, np.ndarray]:

@@ -80,12 +80,11 @@ def gradient_errors(bandit: PolicyBandit, step: Step, advantages: np.ndarray) ->
     exact = bandit.gradient(step.policy)
     n_prompts, group_size = advantages.shape[1:]
     error = rollouts.rewards - advantages - rollouts.values[..., None]
-    part = moments.square[..., None] * error**2 - 2.0 * moments.cross[..., None] * error
     estimate = bandit.estimate(step.policy, rollouts, advantages)
     return {
         "total": estimate.squared_distance(exact) + bandit.nuisance_error(advantages),
         "prompt_part": bandit.batch_gradient(step.policy, rollouts).squared_distance(exact),
-        "reward_part": moments.reward_part.mean(axis=1) / (n_prompts * group_size),
-        "baseline_part": part.mean(axis=(1, 2)) / (n_prompts * group_size),
+        "reward_part": moments.reward_part.mean(axis=(1, 2)) / (n_prompts * group_size),
+        "baseline_part": moments.baseline_part(error).mean(axis=(1, 2)) / (n_prompts * group_size),
         "value_mse": (error**2).mean(axis=(1, 2)),
     }

@@ -116,19 +116,18 @@ class Allocation(Study):
             if step.number <= skipped:
                 continue
             rollouts, moments = step.rollouts, step.rollouts.moments
-            variance = rollouts.values * (1.0 - rollouts.values)
-            prompt += bandit.prompt_variance(step.policy)
-            reward += moments.reward_part.mean(axis=1)[:, None] + nuisances * variance.mean(axis=1)[:, None]
+            variance = (rollouts.values * (1.0 - rollouts.values))[..., None]
             errors = {name: rollouts.rewards - a - rollouts.values[..., None] for name, a in advantages.items()}
             errors["none"] = -rollouts.values[..., None]
-            for name, error in errors.items():
-                part = moments.square[..., None] * error**2 - 2.0 * moments.cross[..., None] * error
-                of_baseline[name] += part.mean(axis=(1, 2))[:, None] + nuisances * (error**2).mean(axis=(1, 2))[:, None]
+            parts = {name: (moments.baseline_part(error), error**2) for name, error in errors.items()}
             if group > 1:
-                part = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
-                of_baseline["group-mean"] += part.mean(axis=1)[:, None] + nuisances * variance.mean(axis=1)[:, None] / (
-                    group - 1
-                )
+                others = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
+                parts["group-mean"] = (others, variance / (group - 1))
+            # A dimension of nuisance adds the squared error of the value to D, and the noise of the reward to R.
+            prompt += bandit.prompt_variance(step.policy)
+            reward += _with_nuisance(moments.reward_part, variance, nuisances)
+            for name, part in parts.items():
+                of_baseline[name] += _with_nuisance(*part, nuisances)
         counted = training.steps - skipped
         shape = (n, len(nuisances))
         return [
@@ -247,3 +246,8 @@ class Allocation(Study):
             panel.set(xlabel="initial pass rate", title=f"{against},\nN = {budget}")
         axes[0].set_ylabel("learning rate (drift)")
         return figure
+
+
+def _with_nuisance(part, of_each_dimension, nuisances) -> np.ndarray:
+    """Mean of a part over a step's rollouts for each number of nuisance dimensions, shape (R, number of them)."""
+    return part.mean(axis=(1, 2))[:, None] + nuisances * of_each_dimension.mean(axis=(1, 2))[:, None]

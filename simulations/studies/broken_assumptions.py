@@ -138,45 +138,36 @@ class BrokenAssumptions(Study):
         return [(label, 0.0, error[:, steps // 3 :].mean(axis=1)) for label, error in errors.items()]
 
     def _score_norm(self, completions, repetitions, rng):
-        """What baselines add to the gradient MSE with the true value, as a share of it, from exact moments."""
-        config = BanditConfig(self.n_prompts, completions, pass_rate=0.7, spread=0.1)
-        bandit = PolicyBandit(config, repetitions, rng)
+        """Many visits of a policy that hardly moves."""
+        bandit = PolicyBandit(BanditConfig(self.n_prompts, completions, pass_rate=0.7, spread=0.1), repetitions, rng)
         training = TrainingConfig(self.config.steps, self.n_prompts, 2, 0.01)
-        seen = Onlookers(
-            bandit, {"kernel": ("kernel", {"bandwidth": 50}), "score-weighted": (ScoreWeighted, {"bandwidth": 50})}
+        window = {"bandwidth": 50}
+        return self._excess(
+            bandit, training, rng, {"kernel": ("kernel", window), "score-weighted": (ScoreWeighted, window)}
         )
-        excess = dict.fromkeys(("kernel", "score-weighted", "optimal", "none"), 0.0)
-        counted = 0
-        for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
-            advantages, moments = seen.advantages(step), step.rollouts.moments
-            if step.number <= training.steps // 3:
-                continue
-            counted += 1
-            best = step.rollouts.values + moments.optimal_shift
-            advantages["optimal"] = step.rollouts.rewards - best[..., None]
-            advantages["none"] = step.rollouts.rewards
-            for name, a in advantages.items():
-                errors = gradient_errors(bandit, step, a)
-                excess[name] = excess[name] + errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
-        return [(name, 0.0, e / counted) for name, e in excess.items()]
 
     def _never_again(self, group, repetitions, rng):
-        """What baselines add to the oracle's gradient MSE, as a share of it, where every prompt comes once."""
+        """Every prompt a single time."""
         steps = self.config.steps // 2
-        config = BanditConfig(16 * steps, n_completions=8, n_features=4)
-        bandit = PolicyBandit(config, repetitions, rng)
-        seen = Onlookers(bandit, _TRACKERS | {"batch-mean": ("batch-mean", {}), "james-stein": ("james-stein", {})})
-        excess, counted = dict.fromkeys((*_TRACKERS, "batch-mean", "james-stein"), 0.0), 0
-        training = TrainingConfig(steps, 16, group, 0.1, schedule="once")
-        for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
-            advantages = seen.advantages(step)
-            if step.number <= steps // 3:
+        bandit = PolicyBandit(BanditConfig(16 * steps, n_completions=8, n_features=4), repetitions, rng)
+        more = {"batch-mean": ("batch-mean", {}), "james-stein": ("james-stein", {})}
+        found = self._excess(bandit, TrainingConfig(steps, 16, group, 0.1, schedule="once"), rng, _TRACKERS | more)
+        return [each for each in found if each[0] != "optimal"]
+
+    def _excess(self, bandit, training, rng, baselines) -> list[tuple[str, float, np.ndarray]]:
+        """What baselines add to the gradient MSE with the true value, as a share of it, from exact moments."""
+        seen = Onlookers(bandit, baselines)
+        excess, skipped = dict.fromkeys([*baselines, "optimal"], 0.0), training.steps // 3
+        for step in train(bandit, training, rng, BaselineEach("oracle", bandit.repetitions)):
+            advantages, moments = seen.advantages(step), step.rollouts.moments
+            if step.number <= skipped:
                 continue
-            counted += 1
-            for name, a in advantages.items():
-                errors = gradient_errors(bandit, step, a)
-                excess[name] = excess[name] + errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
-        return [(name, 0.0, e / counted) for name, e in excess.items()]
+            advantages["optimal"] = step.rollouts.rewards - step.rollouts.values[..., None] - moments.optimal_shift
+            for name, of_baseline in advantages.items():
+                errors = gradient_errors(bandit, step, of_baseline)
+                share = errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
+                excess[name] = excess[name] + share / (training.steps - skipped)
+        return [(name, 0.0, share) for name, share in excess.items()]
 
     def tables(self, rows):
         # Around a jump the place on the axis is the step, elsewhere the setting.
@@ -266,8 +257,6 @@ class BrokenAssumptions(Study):
             figure, (axes,) = pictures.panels(1)
             factor = 100.0 if "%" in ylabel else 1.0
             for (name,), group in tables["errors"].filter(broken=kind).group_by(["baseline"], maintain_order=True):
-                if kind == _NORM and name == "none":
-                    continue
                 axes.errorbar(
                     group["x"], factor * group["error"], 2 * factor * group["error_se"], marker="o", markersize=3,
                     **pictures.line(name), label=name,

@@ -93,7 +93,7 @@ class GradientError(Study):
             advantages = {"oracle": step.advantages, **onlookers.advantages(step)}
             if step.number <= self.config.warm_up * per_visit:
                 continue
-            pair = step.rollouts.moments.signal.mean(axis=1) / (self.batch_size * max(group * (group - 1), 1))
+            pair = step.rollouts.moments.signal.mean(axis=(1, 2)) / (self.batch_size * max(group * (group - 1), 1))
             for name, of_baseline in advantages.items():
                 errors = gradient_errors(bandit, step, of_baseline)
                 errors["pair_part"] = pair if name == "leave-one-out" and group > 1 else np.zeros(repetitions)

@@ -45,9 +45,9 @@ def test_parts_of_a_bandit_are_the_exact_ones(group, rng):
     found = gradient_variance(trace, "none")
     close(found.prompt, prompt_part)
     close(found.reward, every.moments.reward_part.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values).mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
     others = gradient_variance(trace, "leave-one-out")
-    variance = every.values * (1 - every.values)
+    variance = (every.values * (1 - every.values))[..., None]
     close(others.baseline, every.moments.leave_one_out_part(variance, group).mean())
     assert gradient_variance(trace, "oracle").baseline.mean == pytest.approx(0.0, abs=1e-12)
 
@@ -57,7 +57,7 @@ def test_groups_of_three_tell_the_parts_without_the_truth(rng):
     extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
     found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
     close(found.reward, every.moments.reward_part.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values).mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
 
 
 def test_norms_alone_leave_the_signal_in_the_reward_part(rng):
@@ -67,7 +67,7 @@ def test_norms_alone_leave_the_signal_in_the_reward_part(rng):
     found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
     assert found.prompt is None
     close(found.reward, every.moments.noise.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values).mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
 
 
 def test_the_group_mean_scaled_is_the_mean_of_the_others(rng):

@@ -46,14 +46,14 @@ def test_sampling_agrees_with_exact_values_gradients_and_moments(rng):
     moments = rollouts.moments
     for draws, exact in (
         (rollouts.rewards, rollouts.values),
-        (norms, moments.square),
-        (norms * above, moments.cross),
-        (norms * above**2, moments.noise),
+        (norms, moments.square[..., 0]),
+        (norms * above, moments.cross[..., 0]),
+        (norms * above**2, moments.noise[..., 0]),
         (np.moveaxis(rollouts.rewards[..., None] * rollouts.scores, 3, 2), rollouts.gradients),
     ):
         error = draws.std(axis=-1) / np.sqrt(n)
         assert (np.abs(draws.mean(axis=-1) - exact) < 4.5 * error).all()
-    np.testing.assert_allclose(moments.signal, (1 + 1.5**2) * (rollouts.gradients**2).sum(axis=2))
+    np.testing.assert_allclose(moments.signal[..., 0], (1 + 1.5**2) * (rollouts.gradients**2).sum(axis=2))
 
 
 def test_an_estimate_from_all_prompts_and_endless_rollouts_is_the_gradient(rng):
