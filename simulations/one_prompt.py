@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kvar import make_baseline
+from kvar import Batch, make_baseline
 from simulations.paths import ValuePath
 from simulations.rewards import RewardLaw
 
@@ -123,9 +123,11 @@ def course(
     for step in range(1, steps + 1):
         value = float(path(step / steps))
         rewards = law.sample(np.full((repetitions, group_size), value), rng)
+        # Laid out once for all baselines.
+        batch = Batch.from_rows(ids, rewards, step, {"true_value": np.full(repetitions, value)})
         for label, baseline in made.items():
-            values = rewards - baseline.advantages(ids, rewards, step, true_value=np.full(repetitions, value))
-            of_each = ((values - value) ** 2).mean(axis=1)
+            of_each = ((baseline.values(batch) - value) ** 2).mean(axis=1)
+            baseline.remember(batch)
             errors[label][0][step - 1] = of_each.mean()
             errors[label][1][step - 1] = of_each.std(ddof=1) / math.sqrt(repetitions)
     return errors
