@@ -133,11 +133,10 @@ def study_key(study: Study, seed: int) -> dict:
 
 def _simulate(study: Study, task: Task, seed: int) -> dict[str, np.ndarray] | str:
     try:
-        columns = study.simulate(task.cell, task.repetitions, task.generator(study.name, seed))
+        return study.simulate(task.cell, task.repetitions, task.generator(study.name, seed))
     except Exception as error:
         # A failure is a result: it becomes a row and is reported.
         return f"{type(error).__name__}: {error}"
-    return columns
 
 
 def _outcomes(study: Study, todo: list[Task], seed: int, jobs: int | None) -> Iterator[tuple[int, object]]:

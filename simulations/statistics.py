@@ -127,6 +127,11 @@ class Crossing:
     time: float
     influence: np.ndarray
 
+    @property
+    def standard_error(self) -> float:
+        """Monte Carlo standard error of the time."""
+        return mean_of(self.influence).standard_error
+
     def over(self, other: Crossing) -> Estimate:
         """Ratio of two times over the same repetitions.
 

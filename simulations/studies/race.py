@@ -131,36 +131,25 @@ class Race(Study):
             curves = group.pivot("rollouts", index="repetition", values="share").sort("repetition").drop("repetition")
             reached = crossing([float(name) for name in curves.columns], curves.to_numpy(), self.share)
             key = tuple(labels)
-            if key not in found or reached.time < found[key][0].time or math.isnan(found[key][0].time):
+            current = found[key][0].time if key in found else math.nan
+            if math.isnan(current) or reached.time < current:
                 found[key] = (reached, rate)
         needed = [
             dict(zip(by, key, strict=True))
-            | {
-                "learning_rate": rate,
-                "rollouts": reached.time,
-                "rollouts_se": _error(reached),
-                "repetitions": len(reached.influence),
-            }
+            | {"learning_rate": rate, "rollouts": reached.time, "rollouts_se": reached.standard_error}
+            | {"repetitions": len(reached.influence)}
             for key, (reached, rate) in found.items()
         ]
-        best = {}
-        for (pass_rate, name, group), (reached, _) in found.items():
-            if not math.isnan(reached.time):
-                current = best.get((pass_rate, name))
-                if current is None or reached.time < found[pass_rate, name, current][0].time:
-                    best[pass_rate, name] = group
+        times = {key: reached for key, (reached, _) in found.items() if not math.isnan(reached.time)}
         ratios = []
-        for (pass_rate, name, group), (reached, _) in found.items():
+        for (pass_rate, name, group), reached in times.items():
             for against in ("oracle", "group-mean"):
-                rival = (pass_rate, against, best.get((pass_rate, against)))
-                if rival in found and not math.isnan(reached.time):
-                    labels = {
-                        "pass_rate": pass_rate,
-                        "baseline": name,
-                        "group_size": group,
-                        "against": f"{against} at G = {rival[2]}",
-                    }
-                    ratios.append(row_of(reached.over(found[rival][0]), **labels))
+                rivals = [key for key in times if key[:2] == (pass_rate, against)]
+                if rivals:
+                    best = min(rivals, key=lambda key: times[key].time)
+                    labels = {"pass_rate": pass_rate, "baseline": name, "group_size": group}
+                    labels["against"] = f"{against} at G = {best[2]}"
+                    ratios.append(row_of(reached.over(times[best]), **labels))
         return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
 
     def _best(self, tables, name: str, against: str, pass_rate: float) -> dict | None:
@@ -210,7 +199,3 @@ class Race(Study):
         if len(reached):
             axes[0].legend(frameon=False, fontsize="small")
         return {"rollouts": figure}
-
-
-def _error(reached: Crossing) -> float:
-    return float(reached.influence.std(ddof=1) / math.sqrt(len(reached.influence)))
