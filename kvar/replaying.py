@@ -11,7 +11,7 @@ from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch
 from kvar.traces import Trace
 
-__all__ = ["Replayed", "Stretch", "batches", "distinct_prompts", "replay", "replay_baseline", "stretches"]
+__all__ = ["Replayed", "StepOrder", "Stretch", "batches", "replay", "replay_baseline"]
 
 # Rows held in memory at a time, but for a step that is longer.
 _STRETCH = 500_000
@@ -81,76 +81,80 @@ class Stretch:
             yield places, Batch.from_rows(codes, self.reward[places], self.step[groups[start]], columns)
 
 
-def distinct_prompts(trace: Trace) -> np.ndarray:
-    """Name every prompt of a trace once.
+@dataclass(frozen=True)
+class StepOrder:
+    """The rows of a trace in the order of steps, without a copy of its columns.
 
-    Parameters
+    Attributes
     ----------
     trace : Trace
-        A recorded run.
-
-    Returns
-    -------
-    ndarray, shape (P,)
-        Sorted. Memory grows with the number of prompts, not with that of rollouts.
+        A recorded run; its rows may be in any order.
+    prompts : ndarray, shape (P,)
+        Every prompt once, sorted; its place is its number.
+    starts : ndarray of int, shape (S,)
+        Where each step begins, in the order of steps.
     """
-    parts = [np.unique(trace.prompt_id[k : k + _STRETCH]) for k in range(0, len(trace), _STRETCH)]
-    return np.unique(np.concatenate(parts)) if parts else trace.prompt_id
 
+    trace: Trace
+    prompts: np.ndarray
+    starts: np.ndarray
+    _order: np.ndarray | None
 
-def stretches(
-    trace: Trace, columns: Sequence[str] = (), prompts: np.ndarray | None = None, whole_steps: int = 1
-) -> Iterator[Stretch]:
-    """Cut a trace into stretches that fit in memory.
+    @classmethod
+    def of(cls, trace: Trace) -> StepOrder:
+        """Find the order.
 
-    Parameters
-    ----------
-    trace : Trace
-        A recorded run; its rows may be in any order. Where they are in the order of steps nothing is sorted as a
-        whole.
-    columns : sequence of str
-        Extra columns that shall come along.
-    prompts : ndarray, optional
-        `distinct_prompts` of the trace, if known; a prompt's number is its place in there.
-    whole_steps : int
-        Cut only after a multiple of this many steps.
+        Parameters
+        ----------
+        trace : Trace
+            A recorded run.
 
-    Yields
-    ------
-    Stretch
-        Half a million rollouts, or as few more as whole steps need.
-    """
-    if len(trace) == 0:
-        return
-    prompts = distinct_prompts(trace) if prompts is None else prompts
-    order = None if _is_sorted(trace.step) else np.argsort(trace.step, kind="stable")
-    ends = np.append(_step_starts(trace.step, order)[whole_steps::whole_steps], len(trace))
-    start = 0
-    while start < len(trace):
-        stop = int(ends[min(np.searchsorted(ends, start + _STRETCH), len(ends) - 1)])
-        rows = np.arange(start, stop) if order is None else order[start:stop]
-        distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
-        code = np.searchsorted(prompts, distinct)[code]
-        step = trace.step[rows]
-        within = np.lexsort((trace.rollout[rows], code, step))
-        rows = rows[within]
-        extras = {name: np.asarray(trace.extras[name][rows], dtype=np.float64) for name in columns}
-        yield Stretch(rows, step[within], code[within], trace.reward[rows], extras)
-        start = stop
+        Returns
+        -------
+        StepOrder
+            Memory grows with the numbers of prompts and steps; where rows are not in the order of steps already, with 8
+            bytes a rollout as well.
+        """
+        step, cuts = trace.step, range(0, len(trace), _STRETCH)
+        pieces = [np.unique(trace.prompt_id[k : k + _STRETCH]) for k in cuts]
+        prompts = np.unique(np.concatenate(pieces)) if pieces else trace.prompt_id
+        # One row more than a piece, so that no boundary is missed.
+        ordered = all((np.diff(step[k : k + _STRETCH + 1]) >= 0).all() for k in cuts)
+        order = None if ordered else np.argsort(step, kind="stable")
+        starts = [np.zeros(min(len(trace), 1), dtype=np.intp)]
+        for k in cuts:
+            rows = slice(k, k + _STRETCH + 1) if order is None else order[k : k + _STRETCH + 1]
+            starts.append(np.flatnonzero(np.diff(step[rows])) + k + 1)
+        return cls(trace, prompts, np.concatenate(starts), order)
 
+    def stretches(self, columns: Sequence[str] = (), whole_steps: int = 1) -> Iterator[Stretch]:
+        """Cut into stretches that fit in memory.
 
-def _is_sorted(step: np.ndarray) -> bool:
-    pieces = (step[k : k + _STRETCH + 1] for k in range(0, len(step), _STRETCH))
-    return all((piece[1:] >= piece[:-1]).all() for piece in pieces)
+        Parameters
+        ----------
+        columns : sequence of str
+            Extra columns that shall come along.
+        whole_steps : int
+            Cut only after a multiple of this many steps.
 
-
-def _step_starts(step: np.ndarray, order: np.ndarray | None) -> np.ndarray:
-    """Where steps begin, in the order of steps."""
-    starts = [np.zeros(1, dtype=np.intp)]
-    for k in range(0, len(step), _STRETCH):
-        rows = slice(k, k + _STRETCH + 1) if order is None else order[k : k + _STRETCH + 1]
-        starts.append(np.flatnonzero(np.diff(step[rows])) + k + 1)
-    return np.concatenate(starts)
+        Yields
+        ------
+        Stretch
+            Half a million rollouts, or as few more as whole steps need.
+        """
+        trace, start = self.trace, 0
+        ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
+        while start < len(trace):
+            stop = int(ends[min(np.searchsorted(ends, start + _STRETCH), len(ends) - 1)])
+            rows = np.arange(start, stop) if self._order is None else self._order[start:stop]
+            distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
+            code = np.searchsorted(self.prompts, distinct)[code]
+            step = trace.step[rows]
+            within = np.lexsort((trace.rollout[rows], code, step))
+            rows = rows[within]
+            extras = {name: np.asarray(trace.extras[name][rows], dtype=np.float64) for name in columns}
+            yield Stretch(rows, step[within], code[within], trace.reward[rows], extras)
+            start = stop
 
 
 def batches(trace: Trace, columns: tuple[str, ...] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -170,7 +174,7 @@ def batches(trace: Trace, columns: tuple[str, ...] = ()) -> Iterator[tuple[np.nd
     batch : Batch
         Their rollouts, the prompts numbered instead of named.
     """
-    for stretch in stretches(trace, columns):
+    for stretch in StepOrder.of(trace).stretches(columns):
         for places, batch in stretch.batches():
             yield stretch.rows[places], batch
 
