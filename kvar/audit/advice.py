@@ -143,7 +143,7 @@ def _size_findings(sizes: GroupSizeStudy | None) -> Iterator[str]:
     yield (
         f"Your run used groups of {sizes.full}. With {sizes.baseline}, groups of {advised.size} give values at least "
         f"as good (estimated mean squared error {low:.2g}, the mean of {sizes.full} has {sizes.reference.mean:.2g}): "
-        f"{100 * (1 - advised.size / sizes.full):.0f} % fewer rollouts{sample}."
+        f"{100 * (1 - advised.size / sizes.full):.0f} % fewer rollouts{sample}, which could go to more prompts."
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from kvar.audit.windows import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.traces import Trace
 
+if TYPE_CHECKING:
+    from kvar.readers import RolloutLog
+
 __all__ = ["audit"]
 
 _PARTS = 12
@@ -28,7 +32,7 @@ _STUDIED_ROLLOUTS = 400_000
 
 
 def audit(
-    trace: Trace | str | os.PathLike,
+    trace: Trace | RolloutLog | str | os.PathLike,
     baselines: Iterable[str | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
@@ -37,8 +41,8 @@ def audit(
 
     Parameters
     ----------
-    trace : Trace or path
-        A recorded run, or where one is to be read, see `kvar.read_trace`.
+    trace : Trace, kvar.readers.RolloutLog or path
+        A recorded run, with or without notes on how it was read, or where one is to be read, see `kvar.read_trace`.
     baselines : iterable of str or Baseline, optional
         Names, which stand for their default parameters, or baselines, which stand for theirs. All registered ones by
         default; those that need a column which the trace lacks, or rewards in another range, are then skipped and
@@ -69,10 +73,11 @@ def audit(
     """
     reading, source = [], ""
     if not isinstance(trace, Trace):
-        from kvar.readers import read_log
+        # Reading needs more than the core.
+        from kvar.readers import RolloutLog, read_log
 
-        log = read_log(trace)
-        trace, reading, source = log.trace, log.notes.sentences(), str(log.path)
+        log = trace if isinstance(trace, RolloutLog) else read_log(trace)
+        trace, reading, source = log.trace, log.notes.sentences(), log.path
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
     candidates, skipped = _candidates(trace, baselines)

@@ -31,6 +31,8 @@ class ReadingNotes:
         What was made of the log, and what its reader should know.
     n_rows : int
         Rows that were used.
+    n_joined : int
+        Lines that belong to the row of a line before, by quotes.
     """
 
     used: list[Path] = field(default_factory=list)
@@ -40,6 +42,7 @@ class ReadingNotes:
     examples: dict[str, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     n_rows: int = 0
+    n_joined: int = 0
 
     def reject(self, reason: str, path: Path, rows: Iterable[int]) -> None:
         """Count rows that cannot be used.
@@ -99,4 +102,5 @@ class ReadingNotes:
             Remarks, then `omissions`.
         """
         files = f"{len(self.used)} files" if len(self.used) != 1 else self.used[0].name
-        return [f"Read {self.n_rows:,} rollouts from {files}.", *self.remarks, *self.omissions()]
+        joined = [f"{self.n_joined:,} lines are the rest of a quoted field."] if self.n_joined else []
+        return [f"Read {self.n_rows:,} rollouts from {files}.", *joined, *self.remarks, *self.omissions()]

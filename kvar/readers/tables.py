@@ -301,6 +301,7 @@ class CsvFile(TableFile):
             else:
                 reason = f"{len(row)} fields instead of {len(self.columns)}"
             if row is not None and len(row) == len(self.columns):
+                notes.n_joined += source.number - begin
                 yield begin, row
             elif row != []:
                 # A stray quote swallows what follows: only its own line is given up.
