@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,7 +138,8 @@ class ParquetFile(TableFile):
         except ImportError:
             raise ImportError("logs on disk need polars: pip install 'kvar[report]'") from None
         try:
-            return call(polars)
+            with _silent():
+                return call(polars)
         except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UnreadableError(f"it is not a readable Parquet file: {first}") from None
@@ -165,6 +168,19 @@ class ParquetFile(TableFile):
             columns = {name: self._guarded(lambda pl: _values(piece[name], pl)) for name in present}  # noqa: B023
             yield Table(columns, np.arange(start + 1, start + len(piece) + 1))
             start += len(piece)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what a panic of the reader writes past Python; its message comes back as an exception."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _values(series, polars) -> np.ndarray | list:
