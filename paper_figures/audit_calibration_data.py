@@ -83,7 +83,8 @@ def main() -> None:
         with whole_file(path) as temporary:
             table.write_csv(temporary)
     print(
-        f"{frame['inside'].sum()} of {len(frame)} estimates ({100 * frame['inside'].mean():.1f} %) within their interval"
+        f"true value MSE inside the 95 % interval: {frame['inside'].sum()} of {len(frame)} pairs of run and baseline, "
+        f"{100 * frame['inside'].mean():.1f} %"
     )
     width = ((frame["high"] - frame["low"]) / 2 / frame["truth"]).median()
     print(f"half width of the interval as a share of the true value, median: {width:.2f}")

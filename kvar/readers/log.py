@@ -113,19 +113,25 @@ def read_log(
     notes = ReadingNotes()
     layout, files = _files(path, format, chosen, notes)
     mapped = _mapped(layout, files, chosen, notes)
-    spool, batches = Spool(), {}
     sizes = [table.path.stat().st_size for table, _ in mapped]
-    for (table, column_map), done in zip(mapped, np.cumsum(sizes), strict=True):
-        _read_file(table, column_map, spool, batches, notes, keep_text)
-        advance(float(done) / max(sum(sizes), 1))
-    notes.n_rows = len(spool)
-    if notes.n_bad > max_bad * (notes.n_bad + notes.n_rows) or not len(spool):
+    batches: dict[str, int] = {}
+    with Spool() as spool:
+        for (table, column_map), done in zip(mapped, np.cumsum(sizes), strict=True):
+            _read_file(table, column_map, spool, batches, notes, keep_text)
+            advance(float(done) / max(sum(sizes), 1))
+        notes.n_rows = len(spool)
+        _check_share(notes, max_bad)
+        if batches.get("repeated"):
+            notes.remarks.append(f"{batches['repeated']} batches that were logged again at the next step count once.")
+        return RolloutLog(_trace(spool, mapped[0][1], notes), notes, layout, os.fspath(path))
+
+
+def _check_share(notes: ReadingNotes, max_bad: float) -> None:
+    total = notes.n_bad + notes.n_rows
+    if notes.n_bad > max_bad * total or not notes.n_rows:
         reasons = " ".join(notes.omissions()) or "The files hold no rows."
-        limit = f", more than {max_bad:g} (max_bad, --max-bad)" if len(spool) else ""
-        raise ValueError(f"{notes.n_bad:,} of {notes.n_bad + notes.n_rows:,} rows cannot be used{limit}. {reasons}")
-    if batches.get("repeated"):
-        notes.remarks.append(f"{batches['repeated']} batches that were logged again at the next step count once.")
-    return RolloutLog(_trace(spool, mapped[0][1], notes), notes, layout, os.fspath(path))
+        limit = f", more than a share of {max_bad:g} (max_bad, --max-bad)" if notes.n_rows else ""
+        raise ValueError(f"{notes.n_bad:,} of {total:,} rows cannot be used{limit}. {reasons}")
 
 
 def _candidates(path: str | os.PathLike) -> list[Path]:

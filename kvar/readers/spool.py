@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 
 import numpy as np
 
@@ -12,7 +11,7 @@ __all__ = ["Spool"]
 
 
 class Spool:
-    """Numbers in temporary files without names, text in lists.
+    """Numbers in temporary files without names, text in lists; to be used in a ``with`` statement.
 
     Columns may appear late or be absent for a while; what is absent is NaN, or None in text.
     """
@@ -25,6 +24,13 @@ class Spool:
     def __len__(self) -> int:
         """Number of rows."""
         return self._n
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for file, _ in self._files.values():
+            file.close()
 
     def append(self, columns: Mapping[str, np.ndarray | list]) -> None:
         """Add rows.
@@ -62,7 +68,7 @@ class Spool:
         file.write(np.ascontiguousarray(column, dtype=kind).tobytes())
 
     def columns(self) -> dict[str, np.ndarray | list]:
-        """Hand the columns out; nothing can be added after it.
+        """Hand the columns out, to be used after the spool is closed as well.
 
         Returns
         -------
@@ -73,8 +79,6 @@ class Spool:
         for name, (file, kind) in self._files.items():
             file.flush()
             arrays[name] = np.asarray(np.memmap(file, dtype=kind, mode="r+")) if self._n else np.zeros(0, dtype=kind)
-            with suppress(OSError):
-                file.close()
         return {**arrays, **self._texts}
 
 

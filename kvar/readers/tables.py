@@ -24,6 +24,7 @@ _PIECE = 100_000
 _PEEK = 50
 _LONGEST_FIELD = 2**22
 _PARQUET = b"PAR1"
+_CONTROL = bytes(k for k in range(32) if k not in b"\t\n\r\f\v")
 
 
 class UnreadableError(Exception):
@@ -114,7 +115,8 @@ def open_table(path: Path) -> TableFile:
         )
     if head.startswith(_PARQUET):
         return ParquetFile(path)
-    if head.count(b"\0") > len(head) // 100:
+    # Text has few control characters; what is damaged may have some.
+    if len(head.translate(None, _CONTROL)) < 0.95 * len(head):
         raise UnreadableError("it is binary and not Parquet")
     if any(isinstance(_parsed(line), dict) for line in head.splitlines()[:_PEEK]):
         return JsonLinesFile(path)
