@@ -128,7 +128,7 @@ def audit_picture(report, width: float = 6.4):
         axes.plot(mean, place, "o", color=colour)
         axes.annotate(f"{score.mean:.3g}", (mean, place), (0, 7), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    axes.margins(y=0.15)
+    axes.set_ylim(-0.6, len(rows) - 0.3)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if width > 6 else (1,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -211,8 +212,8 @@ def _repeat_findings(facts: LogFacts, reuse: int) -> Iterator[str]:
 def _window_findings(windows: WindowStudy | None) -> Iterator[str]:
     if windows is None or len(windows.windows) < 2:
         return
-    path = [f"{w:g}" for w in windows.path]
-    changes = f", going through {' '.join(path)} over the run" if len(set(path)) > 1 else ""
+    path = [f"{w:g}" for w, _ in groupby(windows.path)]
+    changes = f" (in the course of the run {', '.join(path)})" if len(path) > 1 else ""
     edge = " or longer" if windows.best == windows.windows[-1] else ""
     yield f"The best fixed window of the kernel baseline is {windows.best:g} steps{edge}{changes}."
 

@@ -173,12 +173,6 @@ def test_an_audit_leaves_the_baselines_it_is_given_alone(rng):
     assert first == second
 
 
-def test_one_prompt_gives_no_interval(rng):
-    report = kvar.audit(simulated(rng, n_prompts=1))
-    assert math.isnan(report.rows[1].one_step_error.low)
-    assert "no interval" in report.recommendation
-
-
 def test_table_and_files(rng, tmp_path):
     report = kvar.audit(simulated(rng))
     assert report.table["baseline"].to_list() == [row.baseline for row in report.rows]
