@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -70,6 +71,7 @@ def _svg(figure) -> str:
     figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub("<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     for stand_in, meaning in ((_INK, "currentColor"), (_FAINT, "var(--faint)"), ("#000000", "currentColor")):
         drawing = drawing.replace(stand_in, meaning)
     return drawing
