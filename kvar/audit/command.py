@@ -119,10 +119,10 @@ def _print(report: AuditReport) -> None:
     known = any(row.value_mse is not None for row in report.rows)
     table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")
     table.add_column("baseline")
-    for title in ("one-step error", "above the best", "est. value MSE", *(["value MSE"] if known else [])):
+    for title in ("est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best"):
         table.add_column(title, justify="right")
     for row in report.rows:
-        scores = [row.one_step_error, row.above_best, row.estimated_value_mse, *([row.value_mse] if known else [])]
+        scores = [row.estimated_value_mse, *([row.value_mse] if known else []), row.one_step_error, row.above_best]
         style = "bold" if row.above_best.mean == 0 else None
         table.add_row(escape(row.label), *map(cell, scores), style=style)
     console.print(table)

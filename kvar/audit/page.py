@@ -44,7 +44,7 @@ def fragment(report: AuditReport) -> str:
     from kvar.audit.pictures import pictures
 
     known = any(row.value_mse is not None for row in report.rows)
-    heads = ["one-step error", "above the best", "p", "est. value MSE", *(["value MSE"] if known else [])]
+    heads = ["est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best", "p"]
     return _template("fragment.html.j2").render(
         report=report,
         source=report.source,
@@ -117,14 +117,8 @@ def _cards(report: AuditReport) -> list[tuple[str, str]]:
 
 def _row(row, known: bool) -> dict:
     p_value = row.above_best.p_value
-    cells = [
-        cell(row.one_step_error),
-        cell(row.above_best),
-        "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001",
-        cell(row.estimated_value_mse),
-    ]
-    if known:
-        cells.append(cell(row.value_mse))
+    scores = [row.estimated_value_mse, *([row.value_mse] if known else []), row.one_step_error, row.above_best]
+    cells = [*map(cell, scores), "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"]
     return {"label": row.label, "best": row.above_best.mean == 0, "cells": cells}
 
 
