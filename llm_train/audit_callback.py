@@ -95,8 +95,12 @@ class AuditCallback(TrainerCallback):
 
         Parameters
         ----------
-        args, state, control
-            As in transformers.
+        args : transformers.TrainingArguments
+            Settings of the run.
+        state : transformers.TrainerState
+            Where it stands.
+        control : transformers.TrainerControl
+            Left alone.
         **kwargs
             Ignored.
 
@@ -134,8 +138,12 @@ class AuditCallback(TrainerCallback):
 
         Parameters
         ----------
-        args, state, control
-            As in transformers.
+        args : transformers.TrainingArguments
+            Settings of the run.
+        state : transformers.TrainerState
+            Where it stands.
+        control : transformers.TrainerControl
+            Left alone.
         **kwargs
             Ignored.
         """

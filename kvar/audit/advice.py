@@ -205,8 +205,9 @@ def _repeat_findings(facts: LogFacts, reuse: int) -> Iterator[str]:
         yield sentence + ". What was seen at the last visit is still worth more than that, so the schedule may stay."
     else:
         yield sentence + f". Too far: keep each batch of prompts for {reuse} consecutive steps (block reuse)."
-    if abs(facts.trend) > 0.01:
-        yield f"Values {'rise' if facts.trend > 0 else 'fall'} by {abs(facts.trend):.2g} in 100 steps on average."
+    moved = facts.trend * (facts.n_steps - 1) / 100
+    if abs(moved) > 0.01 * (facts.reward_high - facts.reward_low):
+        yield f"Values {'rise' if moved > 0 else 'fall'} by {abs(moved):.2g} over the run on average."
 
 
 def _window_findings(windows: WindowStudy | None) -> Iterator[str]:

@@ -16,8 +16,9 @@ from kvar.files import TEMPORARY_SUFFIX
 from kvar.readers.cleaning import clean
 from kvar.readers.columns import ColumnMap, map_columns, parse_columns
 from kvar.readers.notes import ReadingNotes
+from kvar.readers.sniffing import open_table
 from kvar.readers.spool import Spool
-from kvar.readers.tables import TableFile, UnreadableError, open_table
+from kvar.readers.tables import TableFile, UnreadableError
 from kvar.readers.trl import reward_weights
 from kvar.traces import Trace
 
