@@ -1,4 +1,4 @@
-"""What to do about it: the audit's numbers in plain words, warnings, and lines to paste."""
+"""What to do about it: the audit's numbers in plain words, and warnings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from kvar.audit.facts import LogFacts
 from kvar.audit.group_sizes import GroupSizeStudy
 from kvar.audit.intervals import Interval
+from kvar.audit.paste import lines_to_paste
 from kvar.audit.report import AuditRow
 from kvar.audit.windows import WindowStudy
 
@@ -83,7 +84,7 @@ def advise(
         *_window_findings(windows),
     ]
     size = sizes.advised.size if sizes is not None and sizes.advised is not None else facts.group_size
-    return Advice(_recommend(rows, chosen), findings, list(_warnings(facts)), _lines(chosen, size, reuse))
+    return Advice(_recommend(rows, chosen), findings, list(_warnings(facts)), lines_to_paste(chosen, size, reuse))
 
 
 def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
@@ -261,30 +262,3 @@ def _scale_warnings(facts: LogFacts) -> Iterator[str]:
             f"All rewards {'rise' if facts.jump > 0 else 'fall'} by {abs(facts.jump):.2g} at once at step "
             f"{facts.jump_step:g}. If the reward function changed there, audit the parts before and after it apart."
         )
-
-
-def _lines(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
-    """What to paste, by trainer."""
-    parameters = f", baseline_kwargs={chosen.parameters!r}" if chosen.label != chosen.baseline else ""
-    block = f", block_reuse={reuse}" if reuse > 1 else ""
-    registered = ", ".join([repr(chosen.baseline), *(f"{k}={v!r}" for k, v in chosen.parameters.items() if parameters)])
-    loop = (
-        f"baseline = kvar.make_baseline({registered})\n"
-        "advantages = baseline.advantages(prompt_ids, rewards, step)  # no division by the group's deviation after it"
-    )
-    return {
-        "TRL": (
-            "from llm_train import KAEConfig, KAETrainer  # in place of GRPOConfig, GRPOTrainer\n"
-            f'args = KAEConfig(..., num_generations={size}, baseline="{chosen.baseline}"{parameters}{block})'
-        ),
-        "SkyRL": (
-            f"generator.n_samples_per_prompt={size}\n"
-            f"# in a registered advantage estimator, with index as prompt_ids:\n{loop}"
-        ),
-        "slime": f"--n-samples-per-prompt {size}\n# in --custom-reward-post-process-path:\n{loop}",
-        "verl": (
-            f"actor_rollout_ref.rollout.n={size}\n"
-            f"# in a registered estimator; prompt_ids must be stable over steps, verl's uid is not:\n{loop}"
-        ),
-        "your own loop": f"import kvar\n{loop}",
-    }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +10,14 @@ import numpy as np
 from kvar.audit.cells import Cells
 from kvar.audit.facts import FactCollector, LogFacts
 from kvar.audit.intervals import ClusteredSums, Interval, Mean
-from kvar.audit.scores import TRUTH, Scores, score_stretch
+from kvar.audit.scores import TRUTH, Scores
+from kvar.audit.sharing import shared_scoring
 from kvar.baselines import Baseline
-from kvar.replaying import StepOrder, Stretch
+from kvar.replaying import StepOrder
 from kvar.traces import Trace
 
 __all__ = ["Collected", "collect", "period_length"]
 
-# Below this many rollouts starting processes costs more than it saves.
-_PARALLEL_FROM = 300_000
 _COUNTS = ("count", "partial", "noise", "noisy", "half_square_1", "pairs_1", "half_square_2", "pairs_2")
 
 
@@ -217,13 +214,13 @@ def collect(
     facts = FactCollector(n_prompts, n_steps)
     needed = sorted({*known, *(name for baseline in baselines for name in baseline.needs)})
     first_time, refusals, baselines = 0, {}, list(baselines)
-    with _scorer(n_jobs, len(trace)) as score:
+    with shared_scoring(n_jobs, len(trace)) as score:
         for stretch in order.stretches(needed, length):
             cells = Cells.of(stretch, first_time)
             columns = facts.add(cells)
             scores = score(baselines, stretch, _known_noise(cells, columns))
             baselines, refusals = scores.baselines, {**scores.refusals, **refusals}
-            sums.add(columns | _sums_of(cells, scores), cells.prompt, cells.time // length)
+            sums.add(columns | _sums_of(cells, scores, refusals), cells.prompt, cells.time // length)
             first_time = int(cells.time[-1]) + 1
             advance(len(stretch.rows))
     everywhere = range(len(baselines))
@@ -237,81 +234,16 @@ def collect(
     return Collected(baselines, sums, facts.facts(), refusals, comparable)
 
 
-@contextmanager
-def _scorer(n_jobs: int | None, n_rollouts: int) -> Iterator[Callable[[list[Baseline], Stretch, np.ndarray], Scores]]:
-    """`score_stretch`, by several processes where that pays."""
-    joblib = None
-    if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
-        with suppress(ImportError):
-            import joblib
-    if joblib is None:
-        yield score_stretch
-        return
-    # What the caller has set by joblib.parallel_config goes before all cores, or all workers of its cluster.
-    n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
-    with joblib.Parallel(n_jobs=n_jobs) as parallel:
-        yield _Shared(parallel, n_jobs)
-
-
-class _Shared:
-    """Gives every process some of the baselines, the same amount of work to each."""
-
-    def __init__(self, parallel, n_jobs: int):
-        self._parallel, self._n_jobs = parallel, n_jobs
-        self._groups: list[list[int]] | None = None
-
-    def __call__(self, baselines: list[Baseline], stretch: Stretch, noise: np.ndarray) -> Scores:
-        from joblib import delayed
-
-        if self._groups is None:
-            parts = [[k] for k in range(len(baselines))]
-            timed = self._parallel(delayed(_timed)([baselines[k]], stretch, noise) for k in range(len(baselines)))
-            self._groups = _balanced([seconds for seconds, _ in timed], self._n_jobs)
-            scores = [one for _, one in timed]
-        else:
-            parts = self._groups
-            scores = self._parallel(
-                delayed(score_stretch)([baselines[k] for k in part], stretch, noise) for part in parts
-            )
-        places = np.argsort(np.concatenate(parts))
-        moved_on = [baseline for one in scores for baseline in one.baselines]
-        known = scores[0].value_errors is not None
-        return Scores(
-            [moved_on[k] for k in places],
-            np.concatenate([one.errors for one in scores], axis=1)[:, places],
-            np.concatenate([one.value_errors for one in scores], axis=1)[:, places] if known else None,
-            {part[k]: why for part, one in zip(parts, scores, strict=True) for k, why in one.refusals.items()},
-        )
-
-
-def _timed(baselines: list[Baseline], stretch: Stretch, noise: np.ndarray) -> tuple[float, Scores]:
-    start = time.process_time()
-    scores = score_stretch(baselines, stretch, noise)
-    return time.process_time() - start, scores
-
-
-def _balanced(costs: list[float], n_groups: int) -> list[list[int]]:
-    """Parts of about equal cost: the dearest first, each to the part that has least (Graham 1969)."""
-    groups: list[list[int]] = [[] for _ in range(min(n_groups, len(costs)))]
-    loads = [0.0] * len(groups)
-    for k in sorted(range(len(costs)), key=lambda k: -costs[k]):
-        least = loads.index(min(loads))
-        groups[least].append(k)
-        loads[least] += costs[k]
-    return [group for group in groups if group]
-
-
 def _known_noise(cells: Cells, columns: dict[str, np.ndarray]) -> np.ndarray:
     """Variance of a reward: of its group, else from the prompt's visit before, which a moving value makes too large."""
     return np.where(columns["pairs_1"] > 0, columns["half_square_1"], cells.variance)
 
 
-def _sums_of(cells: Cells, scores: Scores) -> dict[str, np.ndarray]:
+def _sums_of(cells: Cells, scores: Scores, refusals: dict[int, str]) -> dict[str, np.ndarray]:
     """The columns of one stretch that depend on baselines."""
     count = cells.count.astype(np.float64)
     undefined = np.isnan(scores.errors)
-    useless = list(scores.refusals)
-    undefined[:, useless] = False
+    undefined[:, list(refusals)] = False
     whole = ~undefined.any(axis=1)
     columns = {"count": np.where(whole, count, 0.0), "partial": np.where(whole, 0.0, count)}
     for k, error in enumerate(scores.errors.T):

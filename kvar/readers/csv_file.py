@@ -36,7 +36,7 @@ class CsvFile(TableFile):
             text = head.decode("utf-8-sig", "strict" if len(head) < _PEEKED_BYTES else "ignore")
         except UnicodeDecodeError:
             raise UnreadableError("it is neither Parquet, nor JSON Lines, nor CSV in UTF-8") from None
-        header = text.splitlines()[0]
+        header = (text.splitlines() or [""])[0]
         self._delimiter = max(",\t;|", key=header.count)
         self.columns = next(csv.reader([header], delimiter=self._delimiter))
         if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns):
