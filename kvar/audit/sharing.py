@@ -17,6 +17,8 @@ __all__ = ["shared_scoring"]
 # Below this many rollouts starting processes costs more than it saves.
 _PARALLEL_FROM = 300_000
 
+Scorer = Callable[[list[Baseline], Stretch, np.ndarray], Scores]
+
 
 @contextmanager
 def shared_scoring(
