@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from kvar.audit.page import cell, reading
+from kvar.audit.progress import progress_bar
 from kvar.audit.report import AuditReport
 from kvar.audit.run import audit
 from kvar.readers import layout_names, read_log
@@ -92,7 +93,8 @@ def audit_command(
         typer.echo("kvar audit: give the PATH of a log, or --demo for a look at a run that comes with kvar", err=True)
         raise typer.Exit(2)
     try:
-        log = read_log(demo_path() if demo else path, format, columns, max_bad=max_bad)
+        with progress_bar(not as_json, "reading rows") as (advance, _):
+            log = read_log(demo_path() if demo else path, format, columns, max_bad=max_bad, advance=advance)
         if demo:
             log = dataclasses.replace(log, path=_DEMO)
         report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)

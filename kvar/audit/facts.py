@@ -125,7 +125,7 @@ class FactCollector:
         self._sizes = np.zeros(1, dtype=np.int64)
         self._high = -np.inf
         self._zero_by_mean: dict[float, int] = {}
-        self._groups = self._grouped = self._zero = self._rollouts = 0
+        self._groups = self._zero = self._rollouts = 0
         self._noise = self._n_noise = 0.0
         self._half_squares, self._n_half_squares = np.zeros(2), np.zeros(2)
 
@@ -164,7 +164,6 @@ class FactCollector:
         grouped = cells.count > 1
         equal = grouped & (cells.low == cells.high)
         self._groups += int(grouped.sum())
-        self._grouped += int(cells.count[grouped].sum())
         self._zero += int(equal.sum())
         self._wasted += np.bincount(cells.time[equal], weights=cells.count[equal], minlength=n_steps)
         for level, number in zip(*np.unique(cells.high[equal], return_counts=True), strict=True):
@@ -244,7 +243,7 @@ class FactCollector:
             return float(self._noise / self._n_noise)
         if self.noise_source == "visits":
             first, second = self._half_squares / self._n_half_squares
-            return float(max(first - max(second - first, 0.0) / 3, 0.0))
+            return float(max((4 * first - second) / 3, 0.0))
         return np.nan
 
     def facts(self) -> LogFacts:

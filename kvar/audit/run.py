@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from kvar.audit.advice import advise
 from kvar.audit.collecting import Collected, collect
 from kvar.audit.group_sizes import study_group_sizes
 from kvar.audit.intervals import Interval, Mean
+from kvar.audit.progress import progress_bar
 from kvar.audit.report import AuditReport, AuditRow
 from kvar.audit.scores import TRUTH
 from kvar.audit.thinning import Thinned
@@ -81,7 +81,7 @@ def audit(
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
     candidates, skipped = _candidates(trace, baselines)
-    with _progress(progress, len(trace)) as (advance, stage):
+    with progress_bar(progress, "replaying baselines", len(trace)) as (advance, stage):
         found = collect(trace, candidates, n_jobs, advance)
         for k, why in found.refusals.items():
             if baselines is not None:
@@ -172,22 +172,3 @@ def _gradient_saving(found: Collected, kept: list[int], best: int) -> Interval |
     terms = {f"error:{best}": Mean("count", -1 / level), f"error:{usual}": Mean("count", ratio / level)}
     spread = found.sums.interval(terms if best != usual else {f"error:{best}": Mean("count", 0.0)})
     return dataclasses.replace(spread, mean=1 - ratio, low=1 - ratio + spread.low, high=1 - ratio + spread.high)
-
-
-@contextmanager
-def _progress(shown: bool, n_rollouts: int) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
-    """Two functions: one to say that rollouts are done, one to say what comes next."""
-    if not shown:
-        yield lambda n: None, lambda name: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("replaying baselines", total=n_rollouts)
-        yield lambda n: bar.advance(task, n), lambda name: bar.update(task, description=name)

@@ -18,7 +18,7 @@ _LARGEST_REWARD, _LARGEST_STEP = 1e30, 2.0**53
 
 
 def clean(
-    table: Table, columns: ColumnMap, step: int | None, path: Path, notes: ReadingNotes, keep_text: bool
+    table: Table, columns: ColumnMap, step: float | None, path: Path, notes: ReadingNotes, keep_text: bool
 ) -> dict[str, np.ndarray | list]:
     """Turn a table's cells into columns of a trace.
 
@@ -28,7 +28,7 @@ def clean(
         Some rows.
     columns : ColumnMap
         Which column is what.
-    step : int, optional
+    step : float, optional
         The step of all rows, where no column tells it.
     path : Path
         Where the rows are from.
@@ -52,13 +52,13 @@ def clean(
         usable[bad] = False
 
     if columns.step is None:
-        steps = np.full(n, float(step))
+        steps = np.full(n, step)
     else:
         steps, missing, strange = _numbers(table.columns.get(columns.step), n)
         reject(missing, f"no {columns.step}")
         reject(strange | ~np.isfinite(steps), f"{columns.step} is not a number")
-        with np.errstate(invalid="ignore"):
-            reject(np.abs(steps) > _LARGEST_STEP, f"{columns.step} is beyond 2**53")
+    with np.errstate(invalid="ignore"):
+        reject(np.abs(steps) > _LARGEST_STEP, "its step is beyond 2**53")
     prompts = table.columns.get(columns.prompt, [MISSING] * n)
     ids, missing = _text_ids(prompts) if columns.text_ids else _ids(prompts)
     reject(missing, f"no {columns.prompt}")

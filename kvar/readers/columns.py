@@ -139,7 +139,7 @@ def map_columns(
             f"no column that looks like a {' or a '.join(missing)} among {', '.join(columns) or 'no columns'}; "
             f"name it by --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
         )
-    taken = {found["step"], found["prompt"], *_SCHEMA}
+    taken = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in taken}
     extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
     # What was recorded by ourselves comes back as it was.

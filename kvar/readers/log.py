@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -73,7 +73,7 @@ def read_log(
     columns: Mapping[str, str] | str | None = None,
     keep_text: bool = False,
     max_bad: float = 0.05,
-    advance: Callable[[float], object] = lambda share: None,
+    advance: Callable[[int], object] = lambda n_rows: None,
 ) -> RolloutLog:
     """Read a log of rollouts.
 
@@ -94,7 +94,7 @@ def read_log(
     max_bad : float
         The largest share of rows that may be unusable.
     advance : callable
-        Told the share of the log that has been read, after each file.
+        Told the number of rows read each time.
 
     Returns
     -------
@@ -114,12 +114,12 @@ def read_log(
     notes = ReadingNotes()
     layout, files = _files(path, format, chosen, notes)
     mapped = _mapped(layout, files, chosen, notes)
-    sizes = [table.path.stat().st_size for table, _ in mapped]
     batches: dict[str, int] = {}
     with Spool() as spool:
-        for (table, column_map), done in zip(mapped, np.cumsum(sizes), strict=True):
-            _read_file(table, column_map, spool, batches, notes, keep_text)
-            advance(float(done) / max(sum(sizes), 1))
+        for table, column_map in mapped:
+            for rows in _cleaned(table, column_map, batches, notes, keep_text):
+                spool.append(rows)
+                advance(len(rows["step"]))
         notes.n_rows = len(spool)
         _check_share(notes, max_bad)
         if batches.get("repeated"):
@@ -149,7 +149,7 @@ def _candidates(path: str | os.PathLike) -> list[Path]:
         raise FileNotFoundError(f"no trace at {text}")
     if not files:
         raise FileNotFoundError(f"no step of a trace in {text}: there is no file that could be a log of rollouts")
-    return sorted(files, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(file))])
+    return sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -207,8 +207,10 @@ def _mapped(
 ) -> list[tuple[TableFile, ColumnMap]]:
     """Each file with its columns; a file that lacks what others have is left out."""
     mapped, first_error = [], None
+    # The number in the name of a lone file, or of a table, is more often that of a run than that of a step.
+    stepped = layout == "verl" or len(files) > 1
     for table in files:
-        numbered = _NUMBER.search(table.path.name) is not None
+        numbered = stepped and _NUMBER.search(table.path.name) is not None
         try:
             mapped.append((table, map_columns(layout, table.columns, table.numeric, chosen, numbered)))
         except ValueError as error:
@@ -224,27 +226,30 @@ def _mapped(
     return [(table, column_map) for table, column_map in mapped if tuple(column_map.rewards) == usual]
 
 
-def _read_file(
-    table: TableFile, column_map: ColumnMap, spool: Spool, batches: dict, notes: ReadingNotes, keep_text: bool
-) -> None:
+def _cleaned(
+    table: TableFile, column_map: ColumnMap, batches: dict, notes: ReadingNotes, keep_text: bool
+) -> Iterator[dict[str, np.ndarray | list]]:
+    """The usable rows of a file, piece by piece."""
     number = _NUMBER.search(table.path.name)
-    step = int(number[1]) if number else None
+    step = float(number[1]) if number else None
     names = list(dict.fromkeys([*column_map.needed, *column_map.extras.values(), *column_map.texts]))
     if column_map.layout == "trl":
         names.append("completion")
-    before = len(spool)
+    n_rows = 0
     try:
         for piece in table.tables(names, notes):
-            if column_map.layout == "trl" and _seen_before(piece.columns, column_map, batches):
+            if column_map.layout == "trl" and _seen_before(piece.columns, batches):
                 continue
-            spool.append(clean(piece, column_map, step, table.path, notes, keep_text))
+            rows = clean(piece, column_map, step, table.path, notes, keep_text)
+            n_rows += len(rows["step"])
+            yield rows
     except UnreadableError as reason:
-        notes.refused[table.path] = f"{reason} (after {len(spool) - before} rows, which are used)"
-    if len(spool) > before:
+        notes.refused[table.path] = f"{reason} (after {n_rows} rows, which are used)"
+    if n_rows:
         notes.used.append(table.path)
 
 
-def _seen_before(columns: dict, column_map: ColumnMap, batches: dict) -> bool:
+def _seen_before(columns: dict, batches: dict) -> bool:
     """Whether TRL has logged this batch at the last step already: one generation may serve several steps."""
     parts = (column if isinstance(column, list) else column.tolist() for n, column in columns.items() if n != "step")
     content = hash(repr(list(parts)))
@@ -268,7 +273,7 @@ def _trace(spool: Spool, column_map: ColumnMap, notes: ReadingNotes) -> Trace:
         notes.remarks.append(remark)
     columns["reward"] = _weighted(rewards.values(), weights)
     if len(rewards) > 1:
-        columns |= {name: column for name, column in rewards.items() if name not in columns}
+        columns |= rewards
     columns["step"] = _whole_numbers(columns["step"])
     if "rollout" in columns:
         columns["rollout"] = _whole_numbers(columns["rollout"])
