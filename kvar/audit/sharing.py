@@ -47,7 +47,8 @@ def shared_scoring(
         return
     # What the caller has set by joblib.parallel_config goes before all cores, or all workers of its cluster.
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
-    with joblib.Parallel(n_jobs=n_jobs) as parallel:
+    # Baselines move on in the processes, so nothing of theirs may be mapped from a file that cannot be written to.
+    with joblib.Parallel(n_jobs=n_jobs, max_nbytes=None) as parallel:
         yield _Shared(parallel, n_jobs)
 
 

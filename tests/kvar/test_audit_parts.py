@@ -104,6 +104,17 @@ def test_processes_change_nothing(rng):
         assert shared.baselines[k].name == name
 
 
+def test_large_histories_travel_between_processes(monkeypatch, rng):
+    # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
+    monkeypatch.setattr(replaying, "_STRETCH", 10_000)
+    step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
+    reward = (rng.random(step.size) < 0.5).astype(float)
+    trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
+    alone, shared = (collect(trace, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
+    assert not shared.refusals
+    assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+
+
 def test_a_ratio_of_sums_has_the_jackknife_error(rng):
     # Delete-one over prompts, one period each, so that only prompts cluster.
     n_prompts = 60
