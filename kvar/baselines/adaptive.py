@@ -196,7 +196,9 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
         moved = mass * self._drift.moved(regressor, self._scale)
-        priors = self._features.predictions(batch, self._prior(batch), self._scale)
+        priors = [self._prior(batch)]
+        if self.features:
+            priors = self._features.predictions(batch, priors[0], self._scale)
         prior = self._features.mixture(priors)
         values, losses = np.zeros(batch.rewards.shape), []
         look = _Look(batch, priors, prior, mass, total, regressor, moved, values, np.empty(0))
