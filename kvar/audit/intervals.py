@@ -126,14 +126,12 @@ class ClusteredSums:
         prompts, periods : ndarray of int, shape (n,)
             Where each cell belongs.
         """
-        n_prompts = len(self._by_prompt)
+        n_prompts, n_periods = len(self._by_prompt), len(self._by_period)
+        values = np.column_stack([cells[name] for name in self._place])
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
-        both = np.empty((len(keys), len(self._place)))
-        for name, k in self._place.items():
-            both[:, k] = np.bincount(cluster, weights=cells[name], minlength=len(keys))
-        for k, column in enumerate(both.T):
-            self._by_prompt[:, k] += np.bincount(keys % n_prompts, weights=column, minlength=n_prompts)
-            self._by_period[:, k] += np.bincount(keys // n_prompts, weights=column, minlength=len(self._by_period))
+        both = _sums(values, cluster, len(keys))
+        self._by_prompt += _sums(both, keys % n_prompts, n_prompts)
+        self._by_period += _sums(both, keys // n_prompts, n_periods)
         self._products += both.T @ both
         self._n_cells += len(keys)
 
@@ -226,6 +224,15 @@ class ClusteredSums:
         half = float(stdtrit(freedom, 0.975)) * error
         p_value = 2 * float(stdtr(freedom, -abs(estimate) / error)) if error > 0 else np.nan
         return Interval(estimate, error, estimate - half, estimate + half, n_rollouts, n_prompts, p_value)
+
+
+def _sums(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sums of rows by group, all columns at once."""
+    # Slow to import, and needed only here.
+    from scipy.sparse import csr_array
+
+    places = (group, np.arange(len(group)))
+    return csr_array((np.ones(len(group)), places), shape=(n_groups, len(group))) @ values
 
 
 def _variance(residuals: np.ndarray, n_clusters: int) -> float:
