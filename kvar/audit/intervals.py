@@ -122,17 +122,19 @@ class ClusteredSums:
         Parameters
         ----------
         cells : mapping of str to ndarray, each of shape (n,)
-            The sums of each cell. A prompt may have several cells in a period, but all of a period's in one call.
+            The sums of each cell; a column that is left out is zero, and costs nothing. A prompt may have several cells
+            in a period, but all of a period's in one call.
         prompts, periods : ndarray of int, shape (n,)
             Where each cell belongs.
         """
         n_prompts, n_periods = len(self._by_prompt), len(self._by_period)
-        values = np.column_stack([cells[name] for name in self._place])
+        values = np.column_stack(list(cells.values()))
+        places = [self._place[name] for name in cells]
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
         both = _sums(values, cluster, len(keys))
-        self._by_prompt += _sums(both, keys % n_prompts, n_prompts)
-        self._by_period += _sums(both, keys // n_prompts, n_periods)
-        self._products += both.T @ both
+        self._by_prompt[:, places] += _sums(both, keys % n_prompts, n_prompts)
+        self._by_period[:, places] += _sums(both, keys // n_prompts, n_periods)
+        self._products[np.ix_(places, places)] += both.T @ both
         self._n_cells += len(keys)
 
     def combine(self, columns: Mapping[str, Sequence[str]]) -> None:
