@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 
 from kvar.files import whole_file
 
-
 # The runs on which the adaptive baseline was developed, and runs made afterwards.
 _TABLES = [Path("docs/recorded_runs.csv"), Path("docs/recorded_runs_fresh.csv")]
 
