@@ -18,6 +18,7 @@ from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
 from kvar.reward_scale import RewardScale
+from kvar.state_checks import checked_array, checked_keys
 
 __all__ = ["AdaptiveBaseline"]
 
@@ -246,13 +247,12 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         }
 
     def _load_state(self, state: dict) -> None:
-        expected = {"history", "scale", "drift", "features", "experts", "noise"}
-        if set(state) != expected:
-            raise ValueError(f"the state of an adaptive baseline has the keys {sorted(expected)}, got {sorted(state)}")
+        keys = ("history", "scale", "drift", "features", "experts", "noise")
+        checked_keys(state, keys, "the state of an adaptive baseline")
         self._history.load_state_dict(state["history"])
         self._scale.load_state_dict(state["scale"])
         self._drift.load_state_dict(state["drift"])
         self._features.load_state_dict(state["features"])
         self._experts.load_state_dict(state["experts"])
-        self._error_total, self._spread_total = map(float, state["noise"])
-        self._last = None
+        noise = checked_array(state["noise"], "noise of an adaptive baseline", (2,), low=0.0)
+        self._error_total, self._spread_total = noise.tolist()

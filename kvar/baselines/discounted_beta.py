@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -71,7 +72,7 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)!r}")
         if self.forgetting == _DRIFT:
             self.needs = (_DRIFT,)
-        self._table = PromptTable(mean=0.5, mass=2.0 * self.prior)
+        self._table = PromptTable({"mass": (0.0, sys.float_info.max)}, mean=0.5, mass=2.0 * self.prior)
 
     def values(self, batch: Batch) -> np.ndarray:
         """Means of the faded counts with the batch in them.

@@ -18,6 +18,7 @@ from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
 from kvar.reward_scale import RewardScale
+from kvar.state_checks import checked_keys
 
 __all__ = ["KernelBaseline"]
 
@@ -137,6 +138,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         batch : Batch
             A step's rollouts.
         """
+        self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
             past = self._past(batch)
             errors = np.where(batch.scored[..., None], self._window_values(batch, past) - batch.filled[..., None], 0.0)
@@ -204,10 +206,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         }
 
     def _load_state(self, state: dict) -> None:
-        if set(state) != {"history", "scale", "drift", "experts"}:
-            raise ValueError(
-                f"the state of a kernel baseline has a history, scale, drift and experts, got {sorted(state)}"
-            )
+        checked_keys(state, ("history", "scale", "drift", "experts"), "the state of a kernel baseline")
         self._history.load_state_dict(state["history"])
         self._scale.load_state_dict(state["scale"])
         self._drift.load_state_dict(state["drift"])
