@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = ["like", "require_one_library", "to_host"]
 
+_NO_NUMBERS = (str, bytes, np.flexible, np.datetime64, np.timedelta64, complex, np.complexfloating)
 _HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
 
 
@@ -67,9 +68,11 @@ def to_host(array, name: str = "array") -> np.ndarray:
     try:
         host = np.asarray(host)
         # Strings, dates and complex numbers could all be made into numbers, but not into what was meant.
-        if host.dtype.kind in "biufO":
+        kinds = set(map(type, host.flat)) if host.dtype.kind == "O" else {host.dtype.type}
+        strange = [kind.__name__ for kind in kinds if issubclass(kind, _NO_NUMBERS)]
+        if not strange:
             return host.astype(np.float64, copy=False)
-        problem = f"got {host.dtype}"
+        problem = f"got {strange[0]}"
     except (TypeError, ValueError, OverflowError) as error:
         problem = str(error)
     raise TypeError(f"{name} must hold real numbers in a rectangular shape: {problem}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_array, checked_keys
 from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
-from kvar.state_checks import checked_array, checked_keys
 
 __all__ = ["SharedDrift"]
 

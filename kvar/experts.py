@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_keys, checked_number
 from kvar.forgetting import forgetting
-from kvar.state_checks import checked_array, checked_keys, checked_number
 
 __all__ = ["ExpertWeights"]
 

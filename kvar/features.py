@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_array, checked_keys, require
 from kvar.experts import ExpertWeights
 from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
-from kvar.state_checks import checked_array, checked_keys, require
 
 __all__ = ["FeaturePrior", "feature_columns"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_ids, checked_keys, checked_number, require
 from kvar.prompt_index import PromptIndex
-from kvar.state_checks import checked_array, checked_ids, checked_keys, checked_number, require
 
 __all__ = ["History", "Visits"]
 

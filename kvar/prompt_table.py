@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_ids, checked_keys
 from kvar.prompt_index import PromptIndex
-from kvar.state_checks import checked_array, checked_ids, checked_keys
 
 __all__ = ["PromptTable"]
 

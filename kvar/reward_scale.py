@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_keys, checked_number, require
 from kvar.forgetting import forgetting
-from kvar.state_checks import checked_keys, checked_number, require
 
 __all__ = ["RewardScale"]
 

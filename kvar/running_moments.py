@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from kvar.state_checks import checked_keys, checked_number
+from kvar.checks import checked_keys, checked_number
 
 __all__ = ["RunningMoments"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_array, checked_keys, require_flags
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
 from kvar.features import FeaturePrior, feature_columns
@@ -18,7 +19,6 @@ from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
 from kvar.reward_scale import RewardScale
-from kvar.state_checks import checked_array, checked_keys
 
 __all__ = ["AdaptiveBaseline"]
 
@@ -103,6 +103,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     _last: _Look | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
+        require_flags(**self.parameters)
         self._windows = _WINDOWS if self.history else _WINDOWS[:1]
         self._priors = _PRIORS if self.shrinkage else _PRIORS[:1]
         self._history = History(_REACH if self.history else 0.0)

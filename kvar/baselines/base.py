@@ -12,7 +12,7 @@ import numpy as np
 
 from kvar import arrays
 from kvar.batch import Batch
-from kvar.state_checks import checked_keys
+from kvar.checks import checked_keys
 
 __all__ = ["Baseline", "Estimate"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from kvar.baselines.base import Baseline
 from kvar.baselines.group import group_means
 from kvar.batch import Batch
+from kvar.checks import checked_keys
 from kvar.running_moments import RunningMoments
-from kvar.state_checks import checked_keys
 
 __all__ = ["EmpiricalBayes"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_keys, checked_number, is_number
 from kvar.prompt_table import PromptTable
 from kvar.running_moments import RunningMoments
-from kvar.state_checks import checked_keys, checked_number
 
 __all__ = ["KalmanBaseline"]
 
@@ -72,7 +72,7 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if not 0 <= self.drift_rate < math.inf:
+        if not (is_number(self.drift_rate) and 0 <= self.drift_rate < math.inf):
             raise ValueError(f"drift_rate must be a number from 0 on, got {self.drift_rate!r}")
         self._table = PromptTable(
             {"mean": (0.0, math.pi / 2), "variance": (0.0, sys.float_info.max)}, mean=np.nan, variance=np.nan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -12,13 +11,13 @@ import numpy as np
 from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_keys, is_number, require_flags
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
 from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
 from kvar.reward_scale import RewardScale
-from kvar.state_checks import checked_keys
 
 __all__ = ["KernelBaseline"]
 
@@ -72,13 +71,14 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        number = isinstance(self.bandwidth, Real) and not isinstance(self.bandwidth, bool)
+        number = is_number(self.bandwidth)
         if self.bandwidth != "auto" and not (number and 0 < self.bandwidth < math.inf):
             raise ValueError(f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r}")
         if self.degree not in (0, 1):
             raise ValueError(f"degree must be 0 or 1, got {self.degree!r}")
         if self.clock not in ("steps", "visits"):
             raise ValueError(f"clock must be 'steps' or 'visits', got {self.clock!r}")
+        require_flags(drift=self.drift)
         if self.drift and self.degree == 1:
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
         kernel = get_kernel(self.kernel)

@@ -1,12 +1,13 @@
-"""What comes out of a state file is checked before it is believed."""
+"""What comes from outside, parameters and states, is checked before it is believed."""
 
 from __future__ import annotations
 
 import sys
+from numbers import Real
 
 import numpy as np
 
-__all__ = ["checked_array", "checked_ids", "checked_keys", "checked_number", "require"]
+__all__ = ["checked_array", "checked_ids", "checked_keys", "checked_number", "is_number", "require", "require_flags"]
 
 _LARGEST = sys.float_info.max
 
@@ -28,6 +29,39 @@ def require(condition, sentence: str) -> None:
     """
     if not np.all(condition):
         raise ValueError(sentence)
+
+
+def require_flags(**values) -> None:
+    """Refuse what is neither True nor False.
+
+    Parameters
+    ----------
+    **values : bool
+        Parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If one is something else.
+    """
+    for name, value in values.items():
+        require(isinstance(value, (bool, np.bool_)), f"{name} must be True or False, got {value!r:.60}")
+
+
+def is_number(value) -> bool:
+    """Whether this is a real number, and no bool.
+
+    Parameters
+    ----------
+    value : object
+        What was found.
+
+    Returns
+    -------
+    bool
+        True for those of Python and of NumPy, NaN and infinities included.
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def checked_keys(state, keys, name: str) -> dict:
@@ -81,8 +115,7 @@ def checked_number(value, name: str, low: float = -_LARGEST, high: float = _LARG
     ValueError
         If it is something else, NaN included.
     """
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not (number and low <= value <= high):
+    if not (is_number(value) and low <= value <= high):
         bounds = "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
         raise ValueError(f"{name} must be a number, {bounds}, got {value!r:.60}")
     return float(value)
