@@ -18,7 +18,7 @@ from tests.soak.kills import soak
 
 
 def run(code, *arguments):
-    return subprocess.Popen([sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)])
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)])
 
 
 def litter(folder):
