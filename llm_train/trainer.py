@@ -13,21 +13,39 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from datasets import IterableDataset
+from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 from trl import GRPOTrainer
 
-from kvar import TraceWriter, make_baseline
+from kvar import TraceWriter
 from kvar.prompt_keys import prompt_key
 from llm_train.config import KAEConfig
-from llm_train.schedule import BlockSampler, IndependentSampler
+from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
+from llm_train.evaluation import exact_pass_rates, sampled_pass_rates
+from llm_train.health import health
+from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.state_file import load_state, save_state
+from llm_train.step_clock import StepClock
+from llm_train.warm_start import warm_start
 
 __all__ = ["KAETrainer"]
 
 logger = logging.get_logger(__name__)
 
 _STATE_FILE = "baseline.safetensors"
+_SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
+
+
+class _WarmStart(TrainerCallback):
+    """Before the first step, once the policy can sample; a resumed run has it behind it."""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._trainer.offline_values = warm_start(self._trainer, args.warm_start_rollouts)
 
 
 class KAETrainer(GRPOTrainer):
@@ -41,7 +59,8 @@ class KAETrainer(GRPOTrainer):
         As for ``GRPOTrainer``.
     true_value_func : callable, optional
         ``true_value_func(model, examples) -> sequence of float``: the exact value of each example of the local batch
-        under the current policy. Recorded in the trace, and given to the baseline if it is the oracle.
+        under the current policy. Recorded in the trace, given to the baseline if it is the oracle, and used for
+        evaluation in place of sampling if it has an attribute ``is_pass_rate`` that is true.
     **kwargs
         As for ``GRPOTrainer``.
 
@@ -49,6 +68,10 @@ class KAETrainer(GRPOTrainer):
     ----------
     baseline : kvar.Baseline
         With the history of the run; the same on every process, since rewards are gathered before it sees them.
+    critic : Critic or None
+        The value network, if that is the baseline.
+    offline_values : dict
+        Mean reward of each prompt over ``warm_start_rollouts``.
 
     Notes
     -----
@@ -64,32 +87,67 @@ class KAETrainer(GRPOTrainer):
         if not isinstance(config, KAEConfig):
             raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
         super().__init__(*args, **kwargs)
-        own_order = config.block_reuse > 1 or config.prompt_order != "epochs"
-        if own_order and isinstance(self.train_dataset, IterableDataset):
+        self.baseline = make_trainer_baseline(config.baseline, **config.baseline_kwargs)
+        self.offline_values: dict[int | str, float] = {}
+        self._true_value_func = true_value_func
+        self._check_data()
+        self._generations = 0
+        self._sampler: BlockSampler | None = None
+        self._trace_writer: TraceWriter | None = None
+        self._gathered_rewards: torch.Tensor | None = None
+        self._evaluated: dict[int | str, list[float]] = {}
+        self.critic = None
+        if isinstance(self.baseline, CriticBaseline):
+            policy = self.accelerator.unwrap_model(self.model)
+            self.critic = Critic(self.baseline, policy, self.accelerator.device, config.seed)
+        self._clock = StepClock(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
+        self.add_callback(self._clock)
+        if config.warm_start_rollouts:
+            self.add_callback(_WarmStart(self))
+
+    def _check_data(self) -> None:
+        """Refuse what the baseline or the order of prompts cannot work with."""
+        config, data = self.args, self.train_dataset
+        if isinstance(data, IterableDataset):
+            if config.block_reuse > 1 or config.prompt_order != "epochs" or config.warm_start_rollouts:
+                raise ValueError(
+                    "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length; a streamed one comes "
+                    "in its own order"
+                )
+        elif len(data) < (needed := config.generation_batch_size // self.num_generations):
             raise ValueError(
-                "block_reuse and prompt_order need a dataset with a length; a streamed one comes in its own order"
+                f"one generation takes {needed} different prompts, but the dataset has {len(data)}: lower "
+                "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
             )
-        self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
-        pictures = {"image", "images"} & set(self.train_dataset.column_names or ())
+        pictures = {"image", "images"} & set(data.column_names or ())
         if config.prompt_id_column is None and (pictures or self.environments is not None):
             raise ValueError(
                 "prompts with pictures or from an environment are not told apart by their text: name a column of ids "
                 "by prompt_id_column"
             )
-        if "true_value" in self.baseline.needs and true_value_func is None:
+        samples_needed = 1 if self._evaluates_exactly else max(config.pass_at, default=1)
+        if config.eval_strategy != "no" and self.num_generations_eval < samples_needed:
+            raise ValueError(
+                f"pass@{samples_needed} needs {samples_needed} samples a prompt, but evaluation draws "
+                f"{self.num_generations_eval}: raise num_generations_eval"
+            )
+        needs = self.baseline.needs
+        if "true_value" in needs and self._true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
-        known = {"true_value", "completion_length", *(self.train_dataset.column_names or ())}
-        missing = [name for name in self.baseline.needs if name not in known]
+        known = {"true_value", "completion_length", "critic_value", *(data.column_names or ())}
+        if config.warm_start_rollouts:
+            known.add("offline_value")
+        missing = [name for name in needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
-        self._true_value_func = true_value_func
-        self._generations = 0
-        self._trace_writer: TraceWriter | None = None
-        self._gathered_rewards: torch.Tensor | None = None
+
+    @property
+    def _evaluates_exactly(self) -> bool:
+        return getattr(self._true_value_func, "is_pass_rate", False)
 
     def _get_train_sampler(self, dataset=None):
-        sampler = IndependentSampler if self.args.prompt_order == "independent" else BlockSampler
-        return sampler(
+        order = self.args.prompt_order
+        self._sampler = _SAMPLERS[order](
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
@@ -97,10 +155,24 @@ class KAETrainer(GRPOTrainer):
             block_reuse=self.args.block_reuse,
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
+            **({"assess": self._assess_all} if order == "variance" else {}),
         )
+        return self._sampler
+
+    def _assess_all(self):
+        """What the history says of every prompt of the training set, without any reward of the step."""
+        keys = [self.prompt_key(example) for example in self.train_dataset]
+        nothing = torch.full((len(keys), 1), torch.nan, dtype=torch.float64)
+        found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True)
+        return found.values.flatten(), found.standard_error.flatten()
+
+    def _generate(self, prompts):
+        with self._clock.part("generation"):
+            return super()._generate(prompts)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with self._clock.part("reward"):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._gathered_rewards = rewards
         # From the tokens: masks may leave truncated completions out.
         self._completion_lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
@@ -108,20 +180,19 @@ class KAETrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
-        if not self.model.training:
-            return output
+        keys = gather_object([self.prompt_key(example) for example in inputs])
         rewards = self._total_rewards()
-        keys = gather_object([self._prompt_key(example) for example in inputs])
-        columns = self._columns(inputs)
-        self._generations += 1
-        # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
-        groups = (-1, self.num_generations)
-        advantages = self.baseline.advantages(
-            keys[:: self.num_generations],
-            rewards.view(groups),
-            self._generations,
-            **{name: column.view(groups) for name, column in columns.items()},
-        ).flatten()
+        if not self.model.training:
+            samples = rewards.view(-1, self.num_generations_eval).tolist()
+            for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
+                self._evaluated.setdefault(key, row)  # processes fill the last batch up with prompts seen before
+            return output
+        with self._clock.part("truth"):
+            columns = self._columns(inputs)
+        with self._clock.part("baseline"):
+            learn = self._criticize(output, columns)
+            advantages = self._advantages(keys, rewards, columns)
+            learn(rewards)
 
         start = self.accelerator.process_index * len(inputs)
         output["advantages"] = advantages[start : start + len(inputs)]
@@ -133,9 +204,70 @@ class KAETrainer(GRPOTrainer):
             self._record(keys, rewards, {**columns, "advantage": advantages})
         return output
 
+    def _advantages(self, keys, rewards, columns) -> torch.Tensor:
+        """Advantages of all processes' rollouts, and the health of the baseline that gave them."""
+        self._generations += 1
+        # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
+        groups = (-1, self.num_generations)
+        step = (keys[:: self.num_generations], rewards.view(groups), self._generations)
+        columns = {name: column.view(groups) for name, column in columns.items()}
+        found = self.baseline.estimate(*step, return_info=True, **columns)
+        advantages = self.baseline.advantages(*step, **columns)
+        for name, number in health(found, step[1], advantages, columns.get("true_value")).items():
+            self._metrics["train"][f"baseline/{name}"].append(number)
+        advantages = advantages.flatten()
+        if self.args.whiten_advantages:
+            scored = ~torch.isnan(rewards)
+            level, spread = advantages[scored].mean(), advantages[scored].std(correction=0)
+            advantages = torch.where(scored, (advantages - level) / (spread + 1e-8), 0.0)
+        return advantages
+
+    def _criticize(self, output, columns) -> Callable[[torch.Tensor], None]:
+        """Add the critic's values to the columns, if there is one; what comes back teaches it the rewards."""
+        if self.critic is None:
+            return lambda rewards: None
+        tokens, mask = output["prompt_ids"], output["prompt_mask"]
+        features = self.critic.features(self.model, tokens, mask)
+        if features.shape[1] == tokens.shape[1]:
+            features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
+        features = self.accelerator.gather(features)
+        columns["critic_value"] = self.critic.values(features)
+        return lambda rewards: self.critic.learn(features, rewards)
+
+    def sample(self, inputs: list[dict], n_rollouts: int):
+        """Sample and score completions outside of training.
+
+        Parameters
+        ----------
+        inputs : list of dict
+            Examples of this process, each as often as it is to be sampled, side by side.
+        n_rollouts : int
+            How often that is.
+
+        Returns
+        -------
+        rewards : torch.Tensor, shape (n,)
+            Of all processes.
+        columns : dict of str to torch.Tensor, each of shape (n,)
+            What the baseline needs beside them.
+        learn : callable
+            ``learn(rewards)`` teaches the critic, if there is one.
+        """
+        usual, self.num_generations_eval = self.num_generations_eval, n_rollouts
+        self.model.eval()
+        try:
+            output = super()._generate_and_score_completions(inputs)
+            columns = self._columns(inputs)
+            learn = self._criticize(output, columns)
+        finally:
+            self.model.train()
+            self.num_generations_eval = usual
+            self._metrics["eval"].clear()
+        return self._total_rewards(), columns, learn
+
     def _columns(self, inputs) -> dict[str, torch.Tensor]:
         """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
-        wanted = set(self.baseline.needs)
+        wanted = set(self.baseline.needs) - {"critic_value"}
         if self.args.trace_dir is not None:
             wanted |= {"completion_length"} if self._true_value_func is None else {"completion_length", "true_value"}
         # In one order on all processes, since each column is gathered from all of them.
@@ -146,17 +278,21 @@ class KAETrainer(GRPOTrainer):
             return self._completion_lengths
         if name == "true_value":
             return self._true_values(inputs)
-        numbers = [example[name] for example in inputs]
+        if name == "offline_value" and self.args.warm_start_rollouts:
+            numbers = [self.offline_values.get(self.prompt_key(example), 0.5) for example in inputs]
+        else:
+            numbers = [example[name] for example in inputs]
         return torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
 
     def _true_values(self, inputs) -> torch.Tensor:
         """True values of the local batch, of the policy as it samples: without dropout."""
+        training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
                 values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
         finally:
-            self.model.train()
+            self.model.train(training)
         if values.shape != (len(inputs),):
             raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
         return values.detach().to(self.accelerator.device)
@@ -167,7 +303,24 @@ class KAETrainer(GRPOTrainer):
         unscorable = torch.isnan(self._gathered_rewards).all(dim=1)
         return torch.where(unscorable, torch.nan, weighted.nansum(dim=1))
 
-    def _prompt_key(self, example) -> int | str:
+    def prompt_key(self, example: dict) -> int | str:
+        """Under which name the history knows a prompt.
+
+        Parameters
+        ----------
+        example : dict
+            A row of the dataset.
+
+        Returns
+        -------
+        int or str
+            What ``prompt_id_column`` holds, or a hash of the prompt.
+
+        Raises
+        ------
+        ValueError
+            If that column is missing.
+        """
         column = self.args.prompt_id_column
         if column is None:
             return prompt_key(example["prompt"])
@@ -205,6 +358,55 @@ class KAETrainer(GRPOTrainer):
             TraceWriter(self.args.trace_dir)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """As in TRL, with pass@k; by exact values instead of samples where they are pass rates.
+
+        Parameters
+        ----------
+        eval_dataset : datasets.Dataset, str or dict, optional
+            As in TRL.
+        ignore_keys : list of str, optional
+            As in TRL.
+        metric_key_prefix : str
+            As in TRL.
+
+        Returns
+        -------
+        dict of str to float
+            Metrics.
+        """
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(data, dict) or not self._evaluates_exactly:
+            self._evaluated = {}
+            self._evaluation_prefix = metric_key_prefix
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        data = self.eval_dataset[data] if isinstance(data, str) else data
+        training = self.model.training
+        self.model.eval()
+        values = torch.cat([self._true_values(list(chunk)) for chunk in _chunks(data, 256)]).tolist()
+        rates = exact_pass_rates(values, self.args.pass_at)
+        metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in rates.items()}
+        self.log(metrics)
+        self.model.train(training)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs, start_time=None):
+        """As in TRL, with the pass rates of an evaluation that just ended.
+
+        Parameters
+        ----------
+        logs : dict of str to float
+            Metrics.
+        start_time : float, optional
+            As in TRL.
+        """
+        if self._evaluated:
+            rates = sampled_pass_rates(self._evaluated, self.args.pass_at, self.args.pass_reward)
+            logs.update({f"{self._evaluation_prefix}_{name}": rate for name, rate in rates.items()})
+            self._evaluated = {}
+        super().log(logs, start_time)
+
     def _save_checkpoint(self, model, trial):
         per_generation = self.args.steps_per_generation * self.num_iterations
         if self._step % per_generation:
@@ -216,7 +418,13 @@ class KAETrainer(GRPOTrainer):
         # Before the rest, which uploads the folder and removes older ones: a checkpoint never stands without history.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            state = {"generations": self._generations, "baseline": self.baseline.state_dict()}
+            state = {
+                "generations": self._generations,
+                "baseline": self.baseline.state_dict(),
+                "critic": self.critic.state_dict() if self.critic else {},
+                "offline_values": [list(self.offline_values), list(self.offline_values.values())],
+                "order": self._sampler.state_dict() if self._sampler else {},
+            }
             save_state(state, folder / _STATE_FILE)
         super()._save_checkpoint(model, trial)
 
@@ -233,3 +441,13 @@ class KAETrainer(GRPOTrainer):
         state = load_state(path)
         self._generations = state["generations"]
         self.baseline.load_state_dict(state["baseline"])
+        if self.critic:
+            self.critic.load_state_dict(state["critic"])
+        self.offline_values = dict(zip(*state["offline_values"], strict=True))
+        if self._sampler:
+            self._sampler.load_state_dict(state["order"])
+
+
+def _chunks(data, size: int):
+    """Rows of a dataset, a few at a time."""
+    return (data.select(range(start, min(start + size, len(data)))) for start in range(0, len(data), size))
