@@ -216,8 +216,8 @@ class KAETrainer(GRPOTrainer):
         for name, number in health(found, step[1], advantages, columns.get("true_value")).items():
             self._metrics["train"][f"baseline/{name}"].append(number)
         advantages = advantages.flatten()
-        if self.args.whiten_advantages:
-            scored = ~torch.isnan(rewards)
+        scored = ~torch.isnan(rewards)
+        if self.args.whiten_advantages and scored.any():
             level, spread = advantages[scored].mean(), advantages[scored].std(correction=0)
             advantages = torch.where(scored, (advantages - level) / (spread + 1e-8), 0.0)
         return advantages
