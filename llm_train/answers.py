@@ -102,7 +102,9 @@ def math_reward(completions, answer: Sequence[str], **_) -> list[float | None]:
     rewards: list[float | None] = []
     for completion, right in zip(completions, answer, strict=True):
         gold = parse(right if "$" in right or "\\boxed" in right else f"${right}$")
-        given = parse(f"${final_answer(completion)}$") or parse(_text(completion))
+        text = _text(completion)
+        tagged = _TAGGED.findall(text)
+        given = parse(f"${tagged[-1]}$" if tagged else text)
         rewards.append(float(verify(gold, given)) if gold else None)
     return rewards
 

@@ -222,13 +222,13 @@ class Critic:
         dict
             Plain data.
         """
+        def copied(entry):
+            return {name: value.detach().cpu().numpy().copy() for name, value in entry.items()}
+
         moments = self._optimizer.state_dict()["state"]
         return {
-            "weights": {name: value.cpu().numpy() for name, value in self.network.state_dict().items()},
-            "moments": {
-                str(k): {name: torch.as_tensor(value).cpu().numpy() for name, value in entry.items()}
-                for k, entry in moments.items()
-            },
+            "weights": copied(self.network.state_dict()),
+            "moments": {str(k): copied(entry) for k, entry in moments.items()},
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -239,10 +239,10 @@ class Critic:
         state : dict
             What `state_dict` returned.
         """
-        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in state["weights"].items()})
+        def copied(entry):
+            return {name: torch.tensor(value) for name, value in entry.items()}
+
+        self.network.load_state_dict(copied(state["weights"]))
         optimizer = self._optimizer.state_dict()
-        optimizer["state"] = {
-            int(k): {name: torch.from_numpy(np.asarray(value)) for name, value in entry.items()}
-            for k, entry in state["moments"].items()
-        }
+        optimizer["state"] = {int(k): copied(entry) for k, entry in state["moments"].items()}
         self._optimizer.load_state_dict(optimizer)

@@ -193,7 +193,8 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     _, tokenizer, task = _policy_and_task(settings)
     folder = study.folder / f"run-g{g}"
     trace = read_trace(folder / "trace")
-    model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}").eval()
+    # Plain attention has a batching rule for gradients; the fused one falls back to a loop.
+    model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}", attn_implementation="eager").eval()
     generator = torch.Generator().manual_seed(settings.training.seed * 100_003 + 1009 * g + step)
 
     visited = dict.fromkeys(trace.prompt_id[trace.step == step + 1].tolist())

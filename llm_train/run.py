@@ -50,7 +50,7 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     settings : RunSettings
         From `llm_train.settings.resolve`.
     show : bool
-        Print what happens, with a bar.
+        Print what happens, with a bar, and write the summary page.
 
     Returns
     -------
@@ -117,7 +117,8 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     if trainer.accelerator.is_main_process:
         with whole_file(out / "result.json") as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
-        write_summary(out)
+        if show:
+            write_summary(out)
     before = {k: v for entry in trainer.state.log_history if entry["step"] == 0 for k, v in entry.items()}
     for name, value in rates.items():
         start = f" (before: {before[name]:.3f})" if name in before else ""
