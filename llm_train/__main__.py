@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 _DESCRIPTION = """
-Fine-tune a language model by reinforcement learning with any baseline, and leave everything one wants to know of the run.
+Fine-tune a language model by reinforcement learning with any baseline, and leave all one wants to know of the run.
 
   python -m llm_train train --task sums --baseline adaptive --num_generations 1 --output_dir results/one
   python -m llm_train train --model smollm2-135m --task chain_sum --difficulty 0 --max_steps 30
@@ -14,8 +14,8 @@ Fine-tune a language model by reinforcement learning with any baseline, and leav
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
   python -m llm_train gradients --out results/gradients
 
-A run leaves in --output_dir: config.json (every setting), metrics.jsonl (as it goes), trace/ (every rollout, as it goes;
-kvar audit reads it), checkpoints, policy/, result.json and summary.html. --resume goes on after a kill, exactly.
+A run leaves in --output_dir: config.json (every setting), metrics.jsonl (as it goes), trace/ (every rollout, as it
+goes; kvar audit reads it), checkpoints, policy/, result.json and summary.html. --resume goes on after a kill, exactly.
 Without a command, train is meant. Flags win over the file given with --config.
 """
 
@@ -52,7 +52,7 @@ def _train(arguments: list[str]) -> None:
     parser = make_parser(
         prog="python -m llm_train train",
         description=_DESCRIPTION,
-        epilog="Every setting of TRL's GRPOConfig and ModelConfig is a flag and a key of the file; --help-all lists them.",
+        epilog="Every setting of TRL's GRPOConfig and ModelConfig is a flag and a key of the file; see --help-all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -80,7 +80,9 @@ def _print_help(parser, everything: bool) -> None:
     from llm_train.config import KAEConfig
     from llm_train.settings import RunArguments
 
-    first = {f.name for f in fields(RunArguments)} | {f.name for f in fields(KAEConfig)} - {f.name for f in fields(GRPOConfig)}
+    first = {f.name for f in fields(RunArguments)} | {f.name for f in fields(KAEConfig)} - {
+        f.name for f in fields(GRPOConfig)
+    }
     if not everything:
         for action in parser._actions:
             if action.dest not in first | _OFTEN:

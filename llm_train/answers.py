@@ -15,7 +15,7 @@ def _text(completion) -> str:
 
 
 def _boxed(text: str) -> str | None:
-    """What the last ``\\boxed{...}`` holds, braces inside it balanced."""
+    """What the last boxed expression of LaTeX holds, braces inside it balanced."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
@@ -28,7 +28,7 @@ def _boxed(text: str) -> str | None:
 
 
 def final_answer(completion) -> str:
-    """What a completion states as its answer.
+    r"""What a completion states as its answer.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ def final_answer(completion) -> str:
     Returns
     -------
     str
-        What the last ``<answer>`` tag or ``\\boxed{}`` holds, else the last line that is not empty.
+        What the last ``<answer>`` tag or ``\boxed{}`` holds, else the last line that is not empty.
 
     Examples
     --------
     >>> final_answer("6 times 7 makes <answer> 42 </answer>")
     '42'
-    >>> final_answer("so it is \\\\boxed{\\\\frac{1}{2}}.")
-    '\\\\frac{1}{2}'
-    >>> final_answer("Let me see.\\n42\\n")
+    >>> final_answer("so it is \\boxed{\\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    >>> final_answer("Let me see.\n42\n")
     '42'
     """
     text = _text(completion)

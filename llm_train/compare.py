@@ -204,7 +204,8 @@ def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]])
         Method to learning rate; the smaller of two equal ones.
     """
     return {
-        label: max(sorted(rates), key=lambda rate: sum(rates[rate]) / len(rates[rate])) for label, rates in scores.items()
+        label: max(sorted(rates), key=lambda rate: sum(rates[rate]) / len(rates[rate]))
+        for label, rates in scores.items()
     }
 
 
@@ -233,7 +234,9 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
             {
                 label: {
                     rate: [
-                        json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[comparison.measure]
+                        json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[
+                            comparison.measure
+                        ]
                         for seed in seeds
                     ]
                     for rate in rates
@@ -252,7 +255,9 @@ def _make_runs(comparison, wanted, jobs, title) -> None:
     from joblib import Parallel, delayed
     from rich.progress import track
 
-    work = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_make_run)(comparison, *run) for run in wanted)
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(_make_run)(comparison, *run) for run in wanted
+    )
     for _ in track(work, description=title, total=len(wanted)):
         pass
 

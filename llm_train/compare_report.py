@@ -106,7 +106,9 @@ def rollouts_to_reach(rollouts: np.ndarray, curve: np.ndarray, level: float) -> 
     return float(rollouts[k - 1] + share * (rollouts[k] - rollouts[k - 1]))
 
 
-def rows(curves: Mapping[str, np.ndarray], trained: Mapping[str, np.ndarray], rollouts, reference: str, rates) -> list[MethodRow]:
+def rows(
+    curves: Mapping[str, np.ndarray], trained: Mapping[str, np.ndarray], rollouts, reference: str, rates
+) -> list[MethodRow]:
     """Judge every method.
 
     Parameters
@@ -132,9 +134,7 @@ def rows(curves: Mapping[str, np.ndarray], trained: Mapping[str, np.ndarray], ro
     whole = rollouts[-1]
     found = []
     for label, curve in curves.items():
-        ratios = [
-            rollouts_to_reach(rollouts, curve[k].mean(axis=0), target[k, -1].mean()) / whole for k in draws
-        ]
+        ratios = [rollouts_to_reach(rollouts, curve[k].mean(axis=0), target[k, -1].mean()) / whole for k in draws]
         ends = np.quantile(ratios, [0.025, 0.975], method="nearest")
         ratio = rollouts_to_reach(rollouts, curve.mean(axis=0), target[:, -1].mean()) / whole
         final = curve[:, -1]
@@ -205,15 +205,20 @@ def _markdown(found, comparison, whole) -> str:
         value, low, high = ("more" if np.isinf(n) else f"{n:.2f}" for n in numbers)
         return f"{value} ({low} to {high})" if np.isfinite(numbers[0]) else "not reached"
 
-    edges = {min(comparison.learning_rates), max(comparison.learning_rates)} if len(comparison.learning_rates) > 1 else set()
-    lines = [
-        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds; ± is half of the "
-        f"95 % interval over seeds, differences are paired over seeds. Start: {interval(found[0].start)}.",
-        "",
-        "| method | learning rate | held out | training prompts | mean over training | against "
-        f"{comparison.reference} | rollouts to reach it, share | fell |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    edges = (
+        {min(comparison.learning_rates), max(comparison.learning_rates)}
+        if len(comparison.learning_rates) > 1
+        else set()
+    )
+    title = (
+        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds; ± is half "
+        f"of the 95 % interval over seeds, differences are paired over seeds. Start: {interval(found[0].start)}."
+    )
+    columns = (
+        "method", "learning rate", "held out", "training prompts", "mean over training",
+        f"against {comparison.reference}", "rollouts to reach it, share", "fell",
+    )  # fmt: skip
+    lines = [title, "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in found:
         edge = "*" if row.learning_rate in edges else ""
         cells = (

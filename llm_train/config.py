@@ -66,8 +66,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     baseline: str = field(
         default="kernel",
         metadata={
-            "help": "How the value of a prompt is estimated: a name out of kvar.baseline_names(), such as adaptive, kernel, "
-            "group-mean, leave-one-out, batch-mean or discounted-beta; or critic, a value network."
+            "help": "How the value of a prompt is estimated: a name out of kvar.baseline_names(), such as adaptive, "
+            "kernel, group-mean, leave-one-out, batch-mean or discounted-beta; or critic, a value network."
         },
     )
     baseline_kwargs: dict | str | None = field(
@@ -88,8 +88,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     prompt_order: str = field(
         default="epochs",
         metadata={
-            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement. 'variance': "
-            "drawn by the estimated variance of the reward, v(1-v), with what is uncertain taken hopefully.",
+            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement. "
+            "'variance': drawn by the estimated variance of the reward, v(1-v), what is uncertain taken hopefully.",
             "choices": list(_ORDERS),
         },
     )

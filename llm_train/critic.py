@@ -24,7 +24,7 @@ _KINDS = ("head", "network")
 
 
 @dataclass
-class CriticBaseline(Baseline):
+class CriticBaseline(Baseline):  # numpydoc ignore=PR02
     """What a value network says, given with the rewards as ``critic_value``.
 
     Parameters
@@ -49,7 +49,8 @@ class CriticBaseline(Baseline):
             raise ValueError(f"kind of a critic must be 'head' or 'network', got {self.kind!r}")
         if not self.learning_rate > 0 or self.epochs < 1:
             raise ValueError(
-                f"a critic needs a positive learning_rate and at least one epoch, got {self.learning_rate} and {self.epochs}"
+                "a critic needs a positive learning_rate and at least one epoch, got "
+                f"{self.learning_rate} and {self.epochs}"
             )
 
     def values(self, batch: Batch) -> np.ndarray:
@@ -222,6 +223,7 @@ class Critic:
         dict
             Plain data.
         """
+
         def copied(entry):
             return {name: value.detach().cpu().numpy().copy() for name, value in entry.items()}
 
@@ -239,6 +241,7 @@ class Critic:
         state : dict
             What `state_dict` returned.
         """
+
         def copied(entry):
             return {name: torch.tensor(value) for name, value in entry.items()}
 

@@ -44,7 +44,9 @@ def pass_at_k(n: int, passed, k: int):
     return 1.0 - np.prod(np.clip(failed[..., None] - place, 0.0, None) / (n - place), axis=-1)
 
 
-def sampled_pass_rates(rewards: Mapping[object, Sequence[float]], ks: Sequence[int], threshold: float) -> dict[str, float]:
+def sampled_pass_rates(
+    rewards: Mapping[object, Sequence[float]], ks: Sequence[int], threshold: float
+) -> dict[str, float]:
     """Mean of pass@k over prompts.
 
     Parameters

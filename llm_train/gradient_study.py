@@ -9,7 +9,7 @@ would have had, gives values for these rollouts; and the gradient estimate is he
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ BASELINES: dict[str, dict] = {
     "james-stein": {}, "empirical-bayes": {}, "buffer": {}, "discounted-beta": {}, "kalman": {},
     "kernel": {"bandwidth": 10}, "adaptive": {}, "oracle": {},
 }  # fmt: skip
-# The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]; the value if the reward is uncorrelated with |s|^2.
+# The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]; the value if |s|^2 and reward are uncorrelated.
 OPTIMAL = "score-weighted optimum"
 _NORM_SAMPLES = 16
 

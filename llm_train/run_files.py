@@ -72,34 +72,16 @@ class MetricsFile(TrainerCallback):
         self._path = path
         self._rollouts_per_step = rollouts_per_step
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Drop what does not belong to this run.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_train_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """Drop what does not belong to this run."""
         if not state.is_world_process_zero:
             return
         kept = [entry for entry in read_metrics(self._path) if state.global_step and entry["step"] <= state.global_step]
         with whole_file(self._path) as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Append an entry.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        logs : dict
-            What was logged; numbers that are not finite become null.
-        **kwargs
-            More of the trainer.
-        """
+    def on_log(self, args, state, control, logs=None, **kwargs):  # numpydoc ignore=PR01
+        """Append an entry."""
         if not state.is_world_process_zero or not logs:
             return
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
@@ -115,64 +97,34 @@ class ProgressBar(TrainerCallback):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[said]}")
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[said]}"),
         )
         self._said: dict[str, float] = {}
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Show the bar.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_train_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """Show the bar."""
         if state.is_world_process_zero:
             self._task = self._progress.add_task("", total=state.max_steps, completed=state.global_step, said="")
             self._progress.start()
 
-    def on_step_end(self, args, state, control, **kwargs):
-        """Move the bar.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_step_end(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """Move the bar."""
         if state.is_world_process_zero:
             self._progress.update(self._task, completed=state.global_step)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Say what was logged.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        logs : dict
-            What was logged.
-        **kwargs
-            More of the trainer.
-        """
+    def on_log(self, args, state, control, logs=None, **kwargs):  # numpydoc ignore=PR01
+        """Say what was logged."""
         shown = {k: v for k, v in (logs or {}).items() if (k == "reward" or k.endswith("pass@1")) and v is not None}
         if state.is_world_process_zero and shown and self._progress.live.is_started:
             self._said |= {name.removeprefix("eval_"): value for name, value in shown.items()}
             said = "  ".join(f"{name} {value:.3f}" for name, value in self._said.items())
             self._progress.update(self._task, said=said)
 
-    def on_train_end(self, args, state, control, **kwargs):
-        """Leave the bar as it is.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_train_end(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """Leave the bar as it is."""
         if state.is_world_process_zero:
             self._progress.stop()

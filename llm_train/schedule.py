@@ -1,5 +1,4 @@
-"""In which order prompts come: each mini-batch kept for several consecutive steps; once an epoch, at random, or where
-rewards vary most."""
+"""In which order prompts come, each mini-batch kept for some steps: by epochs, at random, or where rewards vary."""
 
 from __future__ import annotations
 

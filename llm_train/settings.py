@@ -26,7 +26,7 @@ def _help(text: str, **more) -> dict:
 
 
 @dataclass
-class RunArguments:
+class RunArguments:  # numpydoc ignore=PR02
     """What is trained on what.
 
     Parameters
@@ -62,8 +62,8 @@ class RunArguments:
     model: str = field(
         default="tiny",
         metadata=_help(
-            "'tiny': 0.66M parameters, made here. 'smollm2-135m': SmolLM2-135M-Instruct out of a wheel. Anything else: an "
-            "id or a path that transformers loads."
+            "'tiny': 0.66M parameters, made here. 'smollm2-135m': SmolLM2-135M-Instruct out of a wheel. Anything else: "
+            "an id or a path that transformers loads."
         ),
     )
     task: str = field(
@@ -77,7 +77,8 @@ class RunArguments:
         default=None, metadata=_help("Parameters of a reasoning-gym family as JSON, such as '{\"max_terms\": 2}'.")
     )
     difficulty: int | None = field(
-        default=None, metadata=_help("Level of a reasoning-gym family's curriculum, 0 the easiest. Default: the family's.")
+        default=None,
+        metadata=_help("Level of a reasoning-gym family's curriculum, 0 the easiest. Default: the family's."),
     )
     n_prompts: int = field(default=480, metadata=_help("Number of different prompts to train on."))
     n_held_out: int = field(default=128, metadata=_help("Number of other prompts kept for evaluation; 0 for none."))
@@ -100,7 +101,8 @@ class RunArguments:
         ),
     )
     sft_until: float | None = field(
-        default=None, metadata=_help("End the supervised steps once the mean exact value of the prompts has reached this.")
+        default=None,
+        metadata=_help("End the supervised steps once the mean exact value of the prompts has reached this."),
     )
     sft_learning_rate: float | None = field(
         default=None, metadata=_help("Of the supervised steps. Default: 2e-3 for the tiny policy, else 1e-5.")
@@ -113,7 +115,8 @@ class RunArguments:
         ),
     )
     policy_cache: str | None = field(
-        default=None, metadata=_help("Keep policies after their supervised steps in this folder, and take them from there.")
+        default=None,
+        metadata=_help("Keep policies after their supervised steps in this folder, and take them from there."),
     )
     resume: bool = field(
         default=False, metadata=_help("Go on with the run in output_dir, from its last whole checkpoint.")
@@ -126,7 +129,9 @@ class RunArguments:
         if self.reward not in ("auto", "text", "math"):
             raise ValueError(f"reward must be 'auto', 'text' or 'math', got {self.reward!r}")
         if self.n_prompts < 1 or self.n_held_out < 0:
-            raise ValueError(f"n_prompts must be at least 1 and n_held_out at least 0, got {self.n_prompts} and {self.n_held_out}")
+            raise ValueError(
+                f"n_prompts must be at least 1 and n_held_out at least 0, got {self.n_prompts} and {self.n_held_out}"
+            )
         if self.tiny:
             self.threads = 1 if self.threads is None else self.threads
         if self.sft_steps is None:
@@ -201,7 +206,9 @@ def make_parser(**kwargs) -> HfArgumentParser:
     return parser
 
 
-def given_settings(parser: HfArgumentParser, flags: Sequence[str] = (), file: Mapping | str | Path | None = None) -> dict:
+def given_settings(
+    parser: HfArgumentParser, flags: Sequence[str] = (), file: Mapping | str | Path | None = None
+) -> dict:
     """Settings of a file and flags; flags win.
 
     Parameters
@@ -267,7 +274,12 @@ def resolve(given: Mapping) -> RunSettings:
     model = ModelConfig(**{f.name: given[f.name] for f in fields(ModelConfig) if f.name in given})
     training = {f.name: given[f.name] for f in fields(KAEConfig) if f.name in given}
     training.setdefault("output_dir", f"results/{Path(run.model).name}-{Path(run.task).stem}")
-    defaults = {"trace_dir": str(Path(training["output_dir"], "trace")), "report_to": "none", "temperature": 1.0, "top_k": 0}
+    defaults = {
+        "trace_dir": str(Path(training["output_dir"], "trace")),
+        "report_to": "none",
+        "temperature": 1.0,
+        "top_k": 0,
+    }
     if run.task == "sums":
         defaults["eval_on_start"] = True  # exact values cost one pass
     if training.get("eval_steps"):

@@ -44,28 +44,12 @@ class StepClock(TrainerCallback):
         finally:
             self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - start
 
-    def on_step_begin(self, args, state, control, **kwargs):
-        """Start a step.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_step_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """Start a step."""
         self._parts, self._start = {}, time.perf_counter()
 
-    def on_step_end(self, args, state, control, **kwargs):
-        """End a step and report.
-
-        Parameters
-        ----------
-        args, state, control
-            Of the trainer.
-        **kwargs
-            More of it.
-        """
+    def on_step_end(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
+        """End a step and report."""
         whole = time.perf_counter() - self._start
         for name, seconds in {**self._parts, "update": whole - sum(self._parts.values()), "step": whole}.items():
             self._report(name, seconds)

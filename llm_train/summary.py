@@ -30,7 +30,8 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <title>{title}</title>
 <style>body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em }}
-table {{ border-collapse: collapse }} td {{ padding: .1em 1.5em .1em 0; vertical-align: top }} img {{ max-width: 100% }}</style>
+table {{ border-collapse: collapse }} td {{ padding: .1em 1.5em .1em 0; vertical-align: top }}
+img {{ max-width: 100% }}</style>
 <h1>{title}</h1>
 <table>{result}</table>
 <img alt="curves over training" src="data:image/png;base64,{picture}">

@@ -101,7 +101,9 @@ def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
     if not run.tiny:
         # Worked sums show a language model the form, and it ends its answer with the line.
         context = _WORKED_SUMS
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(tokenizer("1\n", add_special_tokens=False)["input_ids"])[-1]
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(tokenizer("1\n", add_special_tokens=False)["input_ids"])[
+            -1
+        ]
 
     def in_context(row):
         return {"prompt": context + row["prompt"]}
@@ -124,8 +126,7 @@ def _file_rows(run: RunArguments) -> Dataset:
 
     if not Path(run.task).is_file():
         raise ValueError(f"--task {run.task}: there is no such file")
-    rows = load_dataset(_LOADERS[Path(run.task).suffix], data_files=run.task, split="train")
-    return rows
+    return load_dataset(_LOADERS[Path(run.task).suffix], data_files=run.task, split="train")
 
 
 def _from_rows(rows: Dataset, run: RunArguments, tokenizer, seed: int) -> Task:
@@ -191,7 +192,10 @@ def _task(rows: Dataset, run: RunArguments, reward: Callable, seed: int) -> Task
             row = train[order.randrange(len(train))]
             chat = not isinstance(row["prompt"], str)
             answer = f"<answer>{row['answer']}</answer>" if "entry" in row else row["answer"]
-            yield {"prompt": row["prompt"], "completion": [{"role": "assistant", "content": answer}] if chat else answer}
+            yield {
+                "prompt": row["prompt"],
+                "completion": [{"role": "assistant", "content": answer}] if chat else answer,
+            }
 
     held_out = rows.select(range(run.n_prompts, needed)) if run.n_held_out else None
     return Task(train, held_out, reward, None, demonstrations)

@@ -105,9 +105,7 @@ def sums(n_prompts: int, largest: int, seed: int, without: Dataset | None = None
     pairs = [divmod(k, largest + 1) for k in range((largest + 1) ** 2)]
     free = [(a, b) for a, b in pairs if f"{a}+{b}=" not in taken]
     if not 1 <= n_prompts <= len(free):
-        raise ValueError(
-            f"n_prompts must be between 1 and {len(free)} for operands up to {largest}, got {n_prompts}"
-        )
+        raise ValueError(f"n_prompts must be between 1 and {len(free)} for operands up to {largest}, got {n_prompts}")
     drawn = random.Random(seed).sample(free, n_prompts)
     return Dataset.from_dict(
         {"prompt": [f"{a}+{b}=" for a, b in drawn], "answer": [str(a + b) for a, b in drawn]},

@@ -16,17 +16,14 @@ from datasets import IterableDataset
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
-from trl import GRPOTrainer
 
 from kvar import TraceWriter
-from kvar.prompt_keys import prompt_key
 from llm_train.config import KAEConfig
 from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
-from llm_train.evaluation import exact_pass_rates, sampled_pass_rates
 from llm_train.health import health
+from llm_train.measuring import MeasuringTrainer
 from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.state_file import load_state, save_state
-from llm_train.step_clock import StepClock
 from llm_train.warm_start import warm_start
 
 __all__ = ["KAETrainer"]
@@ -48,7 +45,7 @@ class _WarmStart(TrainerCallback):
             self._trainer.offline_values = warm_start(self._trainer, args.warm_start_rollouts)
 
 
-class KAETrainer(GRPOTrainer):
+class KAETrainer(MeasuringTrainer):
     """Policy gradients with a baseline that remembers each prompt's past rewards.
 
     A drop-in for TRL's ``GRPOTrainer``: same arguments, with a `KAEConfig`. One rollout a prompt is enough.
@@ -86,22 +83,17 @@ class KAETrainer(GRPOTrainer):
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         if not isinstance(config, KAEConfig):
             raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, true_value_func=true_value_func, **kwargs)
         self.baseline = make_trainer_baseline(config.baseline, **config.baseline_kwargs)
         self.offline_values: dict[int | str, float] = {}
-        self._true_value_func = true_value_func
         self._check_data()
         self._generations = 0
         self._sampler: BlockSampler | None = None
         self._trace_writer: TraceWriter | None = None
-        self._gathered_rewards: torch.Tensor | None = None
-        self._evaluated: dict[int | str, list[float]] = {}
         self.critic = None
         if isinstance(self.baseline, CriticBaseline):
             policy = self.accelerator.unwrap_model(self.model)
             self.critic = Critic(self.baseline, policy, self.accelerator.device, config.seed)
-        self._clock = StepClock(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
-        self.add_callback(self._clock)
         if config.warm_start_rollouts:
             self.add_callback(_WarmStart(self))
 
@@ -111,8 +103,8 @@ class KAETrainer(GRPOTrainer):
         if isinstance(data, IterableDataset):
             if config.block_reuse > 1 or config.prompt_order != "epochs" or config.warm_start_rollouts:
                 raise ValueError(
-                    "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length; a streamed one comes "
-                    "in its own order"
+                    "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length; a streamed one "
+                    "comes in its own order"
                 )
         elif len(data) < (needed := config.generation_batch_size // self.num_generations):
             raise ValueError(
@@ -141,10 +133,6 @@ class KAETrainer(GRPOTrainer):
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
 
-    @property
-    def _evaluates_exactly(self) -> bool:
-        return getattr(self._true_value_func, "is_pass_rate", False)
-
     def _get_train_sampler(self, dataset=None):
         order = self.args.prompt_order
         self._sampler = _SAMPLERS[order](
@@ -166,27 +154,12 @@ class KAETrainer(GRPOTrainer):
         found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True)
         return found.values.flatten(), found.standard_error.flatten()
 
-    def _generate(self, prompts):
-        with self._clock.part("generation"):
-            return super()._generate(prompts)
-
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        with self._clock.part("reward"):
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._gathered_rewards = rewards
-        # From the tokens: masks may leave truncated completions out.
-        self._completion_lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
-        return rewards
-
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
+        if not self.model.training:
+            return output
         keys = gather_object([self.prompt_key(example) for example in inputs])
         rewards = self._total_rewards()
-        if not self.model.training:
-            samples = rewards.view(-1, self.num_generations_eval).tolist()
-            for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
-                self._evaluated.setdefault(key, row)  # processes fill the last batch up with prompts seen before
-            return output
         with self._clock.part("truth"):
             columns = self._columns(inputs)
         with self._clock.part("baseline"):
@@ -263,6 +236,7 @@ class KAETrainer(GRPOTrainer):
             self.model.train()
             self.num_generations_eval = usual
             self._metrics["eval"].clear()
+            self._evaluated.clear()
         return self._total_rewards(), columns, learn
 
     def _columns(self, inputs) -> dict[str, torch.Tensor]:
@@ -283,51 +257,6 @@ class KAETrainer(GRPOTrainer):
         else:
             numbers = [example[name] for example in inputs]
         return torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
-
-    def _true_values(self, inputs) -> torch.Tensor:
-        """True values of the local batch, of the policy as it samples: without dropout."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
-        finally:
-            self.model.train(training)
-        if values.shape != (len(inputs),):
-            raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
-        return values.detach().to(self.accelerator.device)
-
-    def _total_rewards(self) -> torch.Tensor:
-        """Weighted sum over reward functions for all processes; NaN where none could score the completion."""
-        weighted = self._gathered_rewards * self.reward_weights.to(self._gathered_rewards.device)
-        unscorable = torch.isnan(self._gathered_rewards).all(dim=1)
-        return torch.where(unscorable, torch.nan, weighted.nansum(dim=1))
-
-    def prompt_key(self, example: dict) -> int | str:
-        """Under which name the history knows a prompt.
-
-        Parameters
-        ----------
-        example : dict
-            A row of the dataset.
-
-        Returns
-        -------
-        int or str
-            What ``prompt_id_column`` holds, or a hash of the prompt.
-
-        Raises
-        ------
-        ValueError
-            If that column is missing.
-        """
-        column = self.args.prompt_id_column
-        if column is None:
-            return prompt_key(example["prompt"])
-        try:
-            return example[column]
-        except KeyError:
-            raise ValueError(f"prompt_id_column={column!r} is no column of the dataset: {', '.join(example)}") from None
 
     def _record(self, keys, rewards, columns) -> None:
         if not self.accelerator.is_main_process:
@@ -357,55 +286,6 @@ class KAETrainer(GRPOTrainer):
         if self.args.trace_dir is not None and not resume_from_checkpoint and self._generations == 0:
             TraceWriter(self.args.trace_dir)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """As in TRL, with pass@k; by exact values instead of samples where they are pass rates.
-
-        Parameters
-        ----------
-        eval_dataset : datasets.Dataset, str or dict, optional
-            As in TRL.
-        ignore_keys : list of str, optional
-            As in TRL.
-        metric_key_prefix : str
-            As in TRL.
-
-        Returns
-        -------
-        dict of str to float
-            Metrics.
-        """
-        data = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(data, dict) or not self._evaluates_exactly:
-            self._evaluated = {}
-            self._evaluation_prefix = metric_key_prefix
-            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        data = self.eval_dataset[data] if isinstance(data, str) else data
-        training = self.model.training
-        self.model.eval()
-        values = torch.cat([self._true_values(list(chunk)) for chunk in _chunks(data, 256)]).tolist()
-        rates = exact_pass_rates(values, self.args.pass_at)
-        metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in rates.items()}
-        self.log(metrics)
-        self.model.train(training)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def log(self, logs, start_time=None):
-        """As in TRL, with the pass rates of an evaluation that just ended.
-
-        Parameters
-        ----------
-        logs : dict of str to float
-            Metrics.
-        start_time : float, optional
-            As in TRL.
-        """
-        if self._evaluated:
-            rates = sampled_pass_rates(self._evaluated, self.args.pass_at, self.args.pass_reward)
-            logs.update({f"{self._evaluation_prefix}_{name}": rate for name, rate in rates.items()})
-            self._evaluated = {}
-        super().log(logs, start_time)
 
     def _save_checkpoint(self, model, trial):
         per_generation = self.args.steps_per_generation * self.num_iterations
@@ -446,8 +326,3 @@ class KAETrainer(GRPOTrainer):
         self.offline_values = dict(zip(*state["offline_values"], strict=True))
         if self._sampler:
             self._sampler.load_state_dict(state["order"])
-
-
-def _chunks(data, size: int):
-    """Rows of a dataset, a few at a time."""
-    return (data.select(range(start, min(start + size, len(data)))) for start in range(0, len(data), size))

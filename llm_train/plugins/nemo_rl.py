@@ -1,8 +1,8 @@
-"""NeMo-RL: a class with ``compute_advantage``, and how it gets into a trainer that has no registry.
+"""For NeMo-RL: a class with ``compute_advantage``, and how it gets into a trainer that has no registry.
 
-``install(nemo_rl.algorithms.grpo)`` before ``grpo_train`` replaces the function that makes the estimator; a whole script
-is in ``examples/nemo_rl_main.py``. Settings stand under ``grpo.adv_estimator``: ``baseline``, ``baseline_kwargs``,
-``state_path`` and ``pad_token_id``.
+``install(nemo_rl.algorithms.grpo)`` before ``grpo_train`` replaces the function that makes the estimator; a whole
+script is in ``examples/nemo_rl_main.py``. Settings stand under ``grpo.adv_estimator``: ``baseline``,
+``baseline_kwargs``, ``state_path`` and ``pad_token_id``.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class KernelAdvantageEstimator:
             return [int(name) for name in prompt_ids]
         if self._pad is None:
             raise ValueError(
-                "prompts come as tokens padded to the longest of the batch, so one prompt looks different at every step: "
-                "set grpo.adv_estimator.pad_token_id to the tokenizer's"
+                "prompts come as tokens padded to the longest of the batch, so one prompt looks different at every "
+                "step: set grpo.adv_estimator.pad_token_id to the tokenizer's"
             )
         # Tokens are a JSON list, as messages are; the padding differs from batch to batch and is no part of the name.
         return [prompt_key([token for token in row if token != self._pad]) for row in prompt_ids.tolist()]
@@ -102,7 +102,9 @@ def install(grpo) -> None:
         If the module makes its estimator in another way: this version of NeMo-RL is not known.
     """
     if not hasattr(grpo, "_create_advantage_estimator"):
-        raise AttributeError(f"{grpo.__name__} has no _create_advantage_estimator; this version of NeMo-RL is not known")
+        raise AttributeError(
+            f"{grpo.__name__} has no _create_advantage_estimator; this version of NeMo-RL is not known"
+        )
 
     def create(master_config):
         trainer = _setting(master_config, "grpo")

@@ -22,9 +22,9 @@ class PromptHistory:
     baseline : str
         A name out of `kvar.baseline_names`.
     state_path : path, optional
-        File that holds the history. It is read if it is there and written after every call, and appears whole. After a
-        crash it may be some steps ahead of the trainer's checkpoint; these steps are then seen twice, which adds rewards
-        of nearly the same policy.
+        File that holds the history. It is read if it is there and written after every call, and appears
+        whole. After a crash it may be some steps ahead of the trainer's checkpoint; these steps are then
+        seen twice, which adds rewards of nearly the same policy.
     **parameters
         Of the baseline.
 
@@ -45,8 +45,8 @@ class PromptHistory:
         self.baseline = make_baseline(baseline, **parameters)
         if self.baseline.needs:
             raise ValueError(
-                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on; use "
-                "adaptive or kernel"
+                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on; "
+                "use adaptive or kernel"
             )
         self.step = 0
         self._path = Path(state_path) if state_path is not None else None

@@ -1,4 +1,4 @@
-"""SkyRL: a registered advantage estimator.
+"""For SkyRL: a registered advantage estimator.
 
 ``register("kvar")`` beside the entry point and ``trainer.algorithm.advantage_estimator=kvar`` in the configuration; a
 whole script is in ``examples/skyrl_main.py``. SkyRL names a prompt by its row in the dataset, so the dataset and its

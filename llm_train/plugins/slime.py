@@ -1,8 +1,9 @@
-"""slime: ``--custom-reward-post-process-path llm_train.plugins.slime.post_process_rewards``.
+"""For slime: ``--custom-reward-post-process-path llm_train.plugins.slime.post_process_rewards``.
 
-With ``--advantage-estimator grpo`` the rewards that this hook returns become the advantages. Settings come from the YAML
-of ``--custom-config-path``: ``kvar_baseline``, ``kvar_baseline_kwargs`` and ``kvar_state_path``; see
-``examples/slime.sh`` and ``examples/slime.yaml``. Leave ``--normalize-advantages`` off, which would centre them again.
+With ``--advantage-estimator grpo`` the rewards that this hook returns become the advantages. Settings come from the
+YAML of ``--custom-config-path``: ``kvar_baseline``, ``kvar_baseline_kwargs`` and ``kvar_state_path``; see
+``examples/slime.sh`` and ``examples/slime.yaml``. Leave ``--normalize-advantages`` off, which would centre them
+again.
 """
 
 from __future__ import annotations

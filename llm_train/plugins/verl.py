@@ -1,11 +1,12 @@
-"""verl: a registered advantage estimator, which needs one thing that verl does not give by itself.
+"""For verl: a registered advantage estimator, which needs one thing that verl does not give by itself.
 
 verl hands an estimator the column ``uid`` as ``index``, and makes it anew at random for every prompt at every step. A
-history needs a name that a prompt keeps. verl's datasets have one, ``extra_info["index"]``, the row in the file, but do
-not pass it on. So there are two steps, before the trainer starts: `register`, and `use_stable_keys`, which lets the
-estimator see that row instead of the random name. Without the second the estimator refuses to work. It works with
-``trainer.use_v1=false``: the V1 trainer of verl 0.9 fetches a fixed list of columns for advantages, and ``extra_info`` is
-not among them. A whole script is in ``examples/verl_main.py``. ``algorithm.norm_adv_by_std_in_grpo`` has no effect here.
+history needs a name that a prompt keeps. verl's datasets have one, ``extra_info["index"]``, the row in the file, but
+do not pass it on. So there are two steps, before the trainer starts: `register`, and `use_stable_keys`, which lets
+the estimator see that row instead of the random name. Without the second the estimator refuses to work. It works with
+``trainer.use_v1=false``: the V1 trainer of verl 0.9 fetches a fixed list of columns for advantages, and
+``extra_info`` is not among them. A whole script is in ``examples/verl_main.py``.
+``algorithm.norm_adv_by_std_in_grpo`` has no effect here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from llm_train.plugins.prompt_history import PromptHistory
 __all__ = ["AdvantageEstimator", "register", "stable_keys", "use_stable_keys"]
 
 _REMEDY = (
-    "call llm_train.plugins.verl.use_stable_keys() in the process of the trainer before it starts, and give every row of "
-    "the dataset extra_info = {'index': its number}; with verl's V1 trainer set trainer.use_v1=false"
+    "call llm_train.plugins.verl.use_stable_keys() in the process of the trainer before it starts, and give every row "
+    "of the dataset extra_info = {'index': its number}; with verl's V1 trainer set trainer.use_v1=false"
 )
 
 
@@ -70,7 +71,9 @@ class AdvantageEstimator:
         keys = [key.item() if isinstance(key, np.generic) else key for key in index]
         random = next((key for key in keys if _is_random(key)), None)
         if random is not None:
-            raise ValueError(f"verl names prompts anew at every step (uid {random}), so no prompt has a history: {_REMEDY}")
+            raise ValueError(
+                f"verl names prompts anew at every step (uid {random}), so no prompt has a history: {_REMEDY}"
+            )
         rewards = token_level_rewards.sum(dim=-1).double().cpu().numpy()
         advantages = self.history.advantages(keys, rewards)
         spread = torch.as_tensor(advantages, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
@@ -118,8 +121,8 @@ def stable_keys(compute_advantage: Callable) -> Callable:
     Returns
     -------
     callable
-        With the same signature. Within a call the column ``uid`` holds ``data_source/index``; afterwards it is as it was.
-        It raises ValueError if a row has no ``extra_info["index"]``.
+        With the same signature. Within a call the column ``uid`` holds ``data_source/index``; afterwards it is as it
+        was. It raises ValueError if a row has no ``extra_info["index"]``.
     """
 
     def with_stable_keys(data, *args, **kwargs):
@@ -129,7 +132,9 @@ def stable_keys(compute_advantage: Callable) -> Callable:
             raise ValueError("a row of the dataset has no extra_info['index'], by which the history knows its prompt")
         sources = columns.get("data_source", [""] * len(infos))
         usual = columns["uid"]
-        columns["uid"] = np.array([f"{s}/{info['index']}" for s, info in zip(sources, infos, strict=True)], dtype=object)
+        columns["uid"] = np.array(
+            [f"{s}/{info['index']}" for s, info in zip(sources, infos, strict=True)], dtype=object
+        )
         try:
             return compute_advantage(data, *args, **kwargs)
         finally:

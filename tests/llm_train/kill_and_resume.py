@@ -28,7 +28,8 @@ from llm_train.state_file import load_state
 
 STEPS, SAVE_EVERY = 16, 4
 SETTINGS = {
-    "model": "tiny", "task": "sums", "largest": 9, "n_prompts": 32, "n_held_out": 16, "sft_steps": 20, "baseline": "adaptive",
+    "model": "tiny", "task": "sums", "largest": 9, "n_prompts": 32, "n_held_out": 16, "sft_steps": 20,
+    "baseline": "adaptive",
     "num_generations": 2, "per_device_train_batch_size": 16, "max_completion_length": 3, "learning_rate": 1e-3,
     "block_reuse": 2, "max_steps": STEPS, "save_steps": SAVE_EVERY, "eval_steps": 8, "logging_steps": 1, "seed": 5,
 }  # fmt: skip
@@ -46,7 +47,7 @@ def finish(child: subprocess.Popen) -> None:
 
 
 def killed(child: subprocess.Popen, trace: Path, generator: random.Random) -> bool:
-    """Wait for a random number of further steps and a random moment within the next, then kill; False if it was done."""
+    """Wait for some further steps and a moment within the next, both random, then kill; False if done before."""
     steps = generator.randrange(1, 2 * SAVE_EVERY)
     seen = len(list(trace.glob("step-*"))) if trace.exists() else 0
     while not trace.exists() or len(list(trace.glob("step-*"))) < min(seen + steps, STEPS):
@@ -70,7 +71,10 @@ def same(whole: Path, resumed: Path) -> None:
 
     timed = ("time/", "step_time", "train_", "total_flos")
     plain = [
-        [{k: v for k, v in e.items() if not k.startswith(timed) and "runtime" not in k} for e in read_metrics(f / "metrics.jsonl")]
+        [
+            {k: v for k, v in e.items() if not k.startswith(timed) and "runtime" not in k}
+            for e in read_metrics(f / "metrics.jsonl")
+        ]
         for f in (whole, resumed)
     ]
     assert plain[0] == plain[1]
@@ -91,7 +95,10 @@ def check(folder: Path, kills: int, seed: int) -> None:
     while done < kills:
         if killed(start({**shared, "output_dir": str(resumed), "resume": True}), resumed / "trace", generator):
             done += 1
-            print(f"kill {done} of {kills} after {len(list((resumed / 'trace').glob('step-*')))} recorded steps", flush=True)
+            print(
+                f"kill {done} of {kills} after {len(list((resumed / 'trace').glob('step-*')))} recorded steps",
+                flush=True,
+            )
         else:
             # It came to its end first: begin the run again, the kills so far were survived.
             same(whole, resumed)

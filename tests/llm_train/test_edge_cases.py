@@ -22,7 +22,9 @@ def test_prompts_that_do_not_fill_the_last_batch_wait_for_the_next_epoch(make_tr
 
 
 def test_a_prompt_that_comes_twice_in_a_batch_is_one_group(make_trainer):
-    trainer = make_trainer(data=sums(4, 9, seed=0), prompt_order="independent", baseline="leave-one-out", baseline_kwargs={})
+    trainer = make_trainer(
+        data=sums(4, 9, seed=0), prompt_order="independent", baseline="leave-one-out", baseline_kwargs={}
+    )
     trainer.train()
     trace = trace_of(trainer)
     repeated = [s for s in range(1, 5) if len(set(trace.prompt_id[trace.step == s])) < 4]

@@ -1,5 +1,7 @@
 """What the trainer adds beside the baseline: critic, warm start, order by variance, evaluation, health."""
 
+import doctest
+import importlib
 import itertools
 import math
 
@@ -46,7 +48,13 @@ def test_pass_rates_over_prompts():
 def test_sampled_evaluation_agrees_with_the_exact_one(make_trainer):
     tokenizer = make_tokenizer()
     data = sums(6, 9, seed=0).map(lambda row: {"answer": ""})  # an untrained policy ends at once in one of 19 cases
-    common = {"data": data, "per_device_eval_batch_size": 300, "num_generations_eval": 300, "max_steps": 1, "pass_at": [1, 4]}
+    common = {
+        "data": data,
+        "per_device_eval_batch_size": 300,
+        "num_generations_eval": 300,
+        "max_steps": 1,
+        "pass_at": [1, 4],
+    }
     truth = ExactValue(tokenizer)
 
     def reward(completion_ids, **_):
@@ -165,7 +173,9 @@ def test_basis_gets_its_offline_values(make_trainer):
 
 def test_prompts_come_as_their_reward_varies():
     values, errors = np.array([0.5, 0.9, 1.0, 0.0, np.nan]), np.array([0.1, 0.05, 0.0, 0.4, np.nan])
-    np.testing.assert_allclose(variance_weights(values, errors), [1, 4 * 0.85 * 0.15, 0.05, 4 * 0.4 * 0.6, 1], atol=1e-12)
+    np.testing.assert_allclose(
+        variance_weights(values, errors), [1, 4 * 0.85 * 0.15, 0.05, 4 * 0.4 * 0.6, 1], atol=1e-12
+    )
     sampler = VarianceSampler(
         list(range(5)), mini_repeat_count=1, batch_size=1, steps_per_batch=1, block_reuse=1, shuffle=True, seed=0,
         assess=lambda: (values, errors),
@@ -190,5 +200,17 @@ def test_the_order_by_variance_resumes(make_trainer):
     second = make_trainer("parts", data=data, max_steps=14, **settings)
     second.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-4")
     assert trace_of(second).prompt_id.tolist() == trace_of(whole).prompt_id.tolist()
-    with pytest.raises(ValueError, match="needs values with standard errors, which baseline 'group-mean' does not give"):
+    with pytest.raises(
+        ValueError, match="needs values with standard errors, which baseline 'group-mean' does not give"
+    ):
         make_trainer("none", prompt_order="variance", baseline="group-mean", baseline_kwargs={})
+
+
+# --- examples in docstrings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["answers", "compare_report", "evaluation", "schedule"])
+def test_the_examples_in_docstrings_hold(name):
+    done = doctest.testmod(importlib.import_module(f"llm_train.{name}"))
+    assert done.attempted
+    assert not done.failed

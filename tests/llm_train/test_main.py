@@ -19,7 +19,20 @@ def run(*arguments):
 def test_train_audit_and_draw(tmp_path):
     trace = tmp_path / "trace"
     config = ["--config", "llm_train/configs/tiny.yaml", "--output_dir", tmp_path, "--trace_dir", trace]
-    short = ["--max_steps", 20, "--sft_steps", 100, "--largest", 5, "--n_prompts", 36, "--n_held_out", 0, "--logging_steps", 10]
+    short = [
+        "--max_steps",
+        20,
+        "--sft_steps",
+        100,
+        "--largest",
+        5,
+        "--n_prompts",
+        36,
+        "--n_held_out",
+        0,
+        "--logging_steps",
+        10,
+    ]
     done = run("llm_train", *config, *short)
     assert done.returncode == 0, done.stderr
     assert re.search(r"train_pass@1: 0\.\d+ \(before: 0\.\d+\)", done.stdout)

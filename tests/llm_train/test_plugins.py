@@ -82,7 +82,9 @@ def test_slime_gets_advantages_for_rewards():
     slime._histories.clear()
     for rewards, wanted in zip(STEPS, expected(), strict=True):
         samples = [
-            Sample([{"role": "user", "content": f"question {p}"}], {"score": r}, {"prompt_id": "eight"} if p == 8 else {})
+            Sample(
+                [{"role": "user", "content": f"question {p}"}], {"score": r}, {"prompt_id": "eight"} if p == 8 else {}
+            )
             for p, r in zip(PROMPTS, rewards, strict=True)
         ]
         raw, advantages = slime.post_process_rewards(args, samples)
@@ -101,7 +103,9 @@ def test_verl_refuses_names_that_change():
         estimator(table, mask, config=None)
     for rewards, wanted in zip(STEPS, expected(), strict=True):
         table, mask = token_level(rewards)
-        advantages, _ = estimator(table, mask, index=np.array([f"gsm8k/{p}" for p in PROMPTS], dtype=object), config=None)
+        advantages, _ = estimator(
+            table, mask, index=np.array([f"gsm8k/{p}" for p in PROMPTS], dtype=object), config=None
+        )
         np.testing.assert_allclose(advantages, wanted[:, None] * mask.numpy(), atol=1e-7)
 
 
@@ -113,7 +117,9 @@ def test_verl_sees_the_row_in_place_of_the_random_name():
         "data_source": np.array(["gsm8k"] * 6, dtype=object),
     }
     seen = []
-    verl.stable_keys(lambda data, **_: seen.extend(data.non_tensor_batch["uid"]))(SimpleNamespace(non_tensor_batch=columns))
+    verl.stable_keys(lambda data, **_: seen.extend(data.non_tensor_batch["uid"]))(
+        SimpleNamespace(non_tensor_batch=columns)
+    )
     assert seen == [f"gsm8k/{p}" for p in PROMPTS]
     assert columns["uid"] is uid
     columns["extra_info"][3] = {}
@@ -141,7 +147,10 @@ def test_nemo_rl_leaves_invalid_rows_out_and_installs():
     estimator = module._create_advantage_estimator(config)
     assert estimator.history.baseline.name == "kernel"
     advantages = estimator.compute_advantage(
-        torch.tensor([1, 1, 1]), torch.tensor([1.0, 0.0, 9.0]), torch.ones(3, 2), valid_mask=torch.tensor([1.0, 1.0, 0.0])
+        torch.tensor([1, 1, 1]),
+        torch.tensor([1.0, 0.0, 9.0]),
+        torch.ones(3, 2),
+        valid_mask=torch.tensor([1.0, 1.0, 0.0]),
     )
     assert advantages[:, 0].tolist() == [1.0, -1.0, 0.0]
     with pytest.raises(ValueError, match="pad_token_id"):

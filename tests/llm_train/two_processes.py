@@ -63,7 +63,16 @@ def in_two(folder: Path, baselines: list[str]) -> None:
     children = []
     for rank in (0, 1):
         settings = {name: str(value) for name, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        command = [sys.executable, "-m", "tests.llm_train.two_processes", "--rank", rank, "--folder", folder, "--baselines"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.llm_train.two_processes",
+            "--rank",
+            rank,
+            "--folder",
+            folder,
+            "--baselines",
+        ]
         children.append(subprocess.Popen([*map(str, command), *baselines], env={**os.environ, **settings}))
     if any([child.wait(timeout=300) for child in children]):  # noqa: C419  (wait for all)
         raise SystemExit("training in two processes failed")
