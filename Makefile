@@ -36,6 +36,8 @@ test: lint
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/training_step.py
+	$(BIN)/python tests/benchmarks/baselines.py
+	$(BIN)/python tests/benchmarks/audit_scale.py
 
 clean:
 	rm -rf .venv results

@@ -11,11 +11,14 @@ from kvar._design import Design
 from kvar._pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
 from kvar._smoother import fit_points, leave_one_out, nearest, squared_row
 from kvar.kernels import Kernel
+from kvar.theory import optimal_bandwidth
 
-__all__ = ["CRITERIA", "Problem"]
+__all__ = ["CRITERIA", "Problem", "average_weights"]
 
 # Gaussian sums on a grid may err by this share of the range of the responses; scores then move by about as much.
 _TOLERANCE = 1e-7
+# Standard deviation of the logarithm of the bandwidth about the reference: two of them are a factor of six.
+_REFERENCE_SPREAD = 0.9
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,44 @@ def _asymptotic(find_pilot):
     return score
 
 
+def _averaged(problem, grid):
+    """AICc and what is known before the data come: a bandwidth is as unlikely as it is far from the reference."""
+    scores, lonely = _penalised(_aicc)(problem, grid)
+    distance = np.log(grid / _reference_bandwidth(problem)) / _REFERENCE_SPREAD
+    return scores + 2.0 * distance**2 / np.sum(problem.weight), lonely
+
+
+def average_weights(problem: Problem, scores):
+    """Share of each candidate in the averaged bandwidth: ``exp(-n score / 4)``.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was scored.
+    scores : ndarray of float64, shape (g,)
+        Scores of the method ``"averaged"``.
+
+    Returns
+    -------
+    ndarray of float64, shape (g,)
+        They sum to one. Half the exponent of a posterior: the largest at which mixtures of least-squares fits obey the
+        oracle inequality of Leung and Barron (2006).
+    """
+    weights = np.exp(-0.25 * np.sum(problem.weight) * (scores - np.min(scores)))
+    return weights / np.sum(weights)
+
+
+def _reference_bandwidth(problem):
+    """The best bandwidth, to first order, for one wave over the range with as much variance as the noise."""
+    design = problem.design
+    spans = design.x[design.starts[1:] - 1] - design.x[design.starts[:-1]]
+    spans = spans[spans > 0.0]
+    width = float(np.mean(spans)) if spans.size else 1.0
+    n = float(np.sum(problem.weight)) / max(spans.size, 1)
+    curvature = (2.0 * math.pi / width) ** 2
+    return optimal_bandwidth(problem.kernel, problem.degree, n=n, noise=1.0, curvature=curvature, density=1.0 / width)
+
+
 def _lepski(problem, grid):
     """Squared distance to every less smooth fit beyond what its noise explains, plus the variance of the fit itself.
 
@@ -176,6 +217,7 @@ def _difference_noise(problem):
 
 
 CRITERIA = {
+    "averaged": _averaged,
     "rule-of-thumb": _asymptotic(polynomial_pilot),
     "plug-in": _asymptotic(plug_in_pilot),
     "loo-cv": _prediction_error,

@@ -41,9 +41,8 @@ _LIGHT = 1e-3
 _TRUST = 300.0
 # Up to this many moments the compiled loops are unrolled; past it one loop serves all kernels.
 _UNROLLED = 5
-# Points a block of cells holds at least, so that its moments stay in cache, and cells it holds at least, so that the
-# neighbouring cells computed twice are few.
-_BLOCK_POINTS, _BLOCK_CELLS = 1 << 14, 8
+# Points a block of cells holds at least: few enough for its arrays to stay in cache, many enough to hide the overhead.
+_BLOCK_POINTS = 1 << 14
 
 
 def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0):
@@ -195,24 +194,14 @@ def _compact_sums(design, h, tables, factors, past, degree):
     m = design.x.size
     low, high = window_ends(design, h)
     firsts = _cells(high, m)
-    ends = np.append(firsts[1:], m)
+    bounds = np.append(firsts, m)
     out = np.zeros((2 if degree == 0 else 5, m))
     mass = np.zeros(m)
     begin = 0
     while begin < firsts.size:
-        enough = int(np.searchsorted(firsts, firsts[begin] + _BLOCK_POINTS))
-        stop = min(max(enough, begin + _BLOCK_CELLS), firsts.size)
-        # One cell more on either side: windows end there.
-        cells = slice(max(begin - 1, 0), min(stop + 1, firsts.size))
-        source = slice(firsts[cells.start], ends[cells.stop - 1])
-        inner = slice(firsts[begin] - source.start, ends[stop - 1] - source.start)
-        target = slice(firsts[begin], ends[stop - 1])
-        block_low = low[target] - source.start
-        block_high = (np.arange(target.start, target.stop) if past else high[target]) - source.start
-        out[:, target], mass[target] = _block_sums(
-            design.x[source], design.w[source], design.v[source], firsts[cells] - source.start,
-            inner, block_low, block_high, h, tables, past, degree,
-        )  # fmt: skip
+        stop = max(int(np.searchsorted(firsts, firsts[begin] + _BLOCK_POINTS)), begin + 1)
+        target = slice(firsts[begin], bounds[stop])
+        _add_block(design, bounds, begin, stop, low, high, h, tables, past, out[:, target], mass[target])
         begin = stop
     scale, base, power = factors
     weight = out[0]
@@ -235,60 +224,57 @@ def _compact_sums(design, h, tables, factors, past, degree):
     return out
 
 
-def _block_sums(x, w, v, firsts, inner, low, high, h, tables, past, degree):
-    """Sums for the targets ``x[inner]``; all indices count from the start of the block's source points."""
-    n = tables.shape[1]
-    cell = np.repeat(np.arange(firsts.size), np.diff(np.append(firsts, x.size)))
-    lasts = np.append(firsts[1:], x.size) - 1
-    targets, target_cell = x[inner], cell[inner]
-    totals = np.zeros((2 if degree == 0 else 5, targets.size))
-    mass = np.zeros(targets.size)
+def _add_block(design, bounds, begin, stop, low, high, h, tables, past, totals, mass):
+    """Add to the sums of the targets in the cells ``begin <= c < stop``, from the four stretches of their windows."""
+    x, n = design.x, tables.shape[1]
+    here = np.arange(bounds[begin], bounds[stop])
+    own = bounds[begin : stop + 1]
+    cell = np.repeat(np.arange(begin, stop), np.diff(own))
+    first, last = bounds[cell], bounds[cell + 1] - 1
 
-    def moments(b):
-        powers = np.empty((2 * n, x.size))
-        powers[0], powers[n] = w, v
-        for k in range(1, n):
-            np.multiply(powers[k - 1], b, out=powers[k])
-            np.multiply(powers[n + k - 1], b, out=powers[n + k])
-        return powers
+    def add(cells, origins, origin, side, backwards, end, reached):
+        """Add the neighbours on one side, from the start (or end) of their cells up to the points `end`.
 
-    def collect(found, a, sign):
-        """Add one stretch of neighbours: its moments about the edge, the targets' distance to the edge, its side."""
-        mass[:] += found[0]
-        for r in range(tables.shape[0]):
-            rows = n if degree == 0 else n - 2 + r
-            for k in range(rows):
-                share = np.full_like(a, tables[r, k, rows - 1 - k])
-                for power in range(rows - 2 - k, -1, -1):
-                    share *= a
-                    share += tables[r, k, power]
-                if r == 1:
-                    share *= sign
-                totals[(0, 2, 3)[r]] += share * found[k]
+        `cells` are the bounds of these cells; `origins`, one a cell, and `origin`, that of each target, are where the
+        distance between them is split.
+        """
+        if cells.size < 2:
+            return
+        b = side * (x[cells[0] : cells[-1]] - np.repeat(origins, np.diff(cells))) / h
+        a = side * (origin - x[here]) / h
+        powers = np.stack([design.w[cells[0] : cells[-1]], design.v[cells[0] : cells[-1]]])
+        beyond = np.flatnonzero(~reached)
+        for k in range(n):
+            if k > 0:
+                powers *= b
+            sums = running_sums(powers, cells[:-1] - cells[0], backwards=backwards, inclusive=True)
+            found = sums.take(end - cells[0], axis=1, mode="clip")
+            found[:, beyond] = 0.0
+            if k == 0:
+                mass[:] += found[0]
+            # Row r of degree 1 has the r-th power of the signed distance beside the kernel.
+            for r, table in enumerate(tables):
+                n_powers = (n if degree_zero else n - 2 + r) - k
+                if n_powers <= 0:
+                    continue
+                share = table[k, n_powers - 1] * (side if r == 1 else 1.0)
+                for power in range(n_powers - 2, -1, -1):
+                    share = share * a
+                    share += table[k, power] * (side if r == 1 else 1.0)
+                totals[(0, 2, 3)[r]] += share * found[0]
                 if r < 2:
-                    totals[(1, 4)[r]] += share * found[n + k]
+                    totals[(1, 4)[r]] += share * found[1]
 
+    degree_zero = tables.shape[0] == 1
     # The end of the previous cell, from the window's first point on.
-    edge = x[lasts]
-    reached = np.flatnonzero(low < firsts[target_cell])
-    sums = running_sums(moments((edge[cell] - x) / h), firsts, backwards=True, inclusive=True)
-    found = np.zeros((2 * n, targets.size))
-    found[:, reached] = sums[:, low[reached]]
-    collect(found, (targets - edge[np.maximum(target_cell - 1, 0)]) / h, -1.0)
+    before = bounds[max(begin - 1, 0) : stop]
+    add(before, x[before[1:] - 1], x[np.maximum(first - 1, 0)], -1.0, True, low[here], low[here] < first)
     # Its own cell, from the middle.
-    middle = 0.5 * (x[firsts] + x[lasts])
-    position = (x - middle[cell]) / h
-    own = moments(-position)
-    collect(running_sums(own, firsts)[:, inner], position[inner], -1.0)
+    middles = 0.5 * (x[own[:-1]] + x[own[1:] - 1])
+    middle = middles[cell - begin]
+    add(own, middles, middle, -1.0, False, here - 1, here > first)
     if not past:
-        own[1:n:2] *= -1.0
-        own[n + 1 :: 2] *= -1.0
-        collect(running_sums(own, firsts, backwards=True)[:, inner], -position[inner], 1.0)
+        add(own, middles, middle, 1.0, True, here + 1, here < last)
         # The beginning of the next cell, up to the window's last point.
-        edge = x[firsts]
-        reached = np.flatnonzero(high > lasts[target_cell] + 1)
-        sums = running_sums(moments((x - edge[cell]) / h), firsts, inclusive=True)
-        found = np.zeros((2 * n, targets.size))
-        found[:, reached] = sums[:, high[reached] - 1]
-        collect(found, (edge[np.minimum(target_cell + 1, firsts.size - 1)] - targets) / h, 1.0)
-    return totals, mass
+        after, end = bounds[begin + 1 : stop + 2], high[here] - 1
+        add(after, x[after[:-1]], x[np.minimum(last + 1, x.size - 1)], 1.0, False, end, end > last)

@@ -15,6 +15,8 @@ from kvar.theory import boundary_bias_square, equivalent_kernel
 __all__ = ["Pilot", "mean_squared_error", "noise_from_fit", "plug_in_pilot", "polynomial_pilot"]
 
 _NODES = 401
+# Distances between nodes, in steps.
+_LAGS = np.arange(1 - _NODES, _NODES)
 # Share of the range at either end that averages of estimated derivatives leave out: they are wild there. The value is
 # that of Ruppert, Sheather and Wand (1995), section 5.
 _TRIM = 0.05
@@ -90,12 +92,13 @@ def _describe(design, noise, n, slope, curvature, trim=0.0):
     spread = math.sqrt(np.sum(share * (x - mean) ** 2))
     # Normal reference bandwidth for a density derivative, and mirrors at the ends, where a density may be cut off.
     g = max((4.0 / 5.0) ** (1.0 / 7.0) * spread * n ** (-1.0 / 7.0), step)
-    density, derivative = np.zeros(nodes.size), np.zeros(nodes.size)
-    for mirrored in (nodes, 2.0 * nodes[0] - nodes, 2.0 * nodes[-1] - nodes):
-        u = (nodes[:, None] - mirrored[None, :]) / g
-        bumps = GAUSSIAN(u) * (counts / counts.sum())
-        density += bumps.sum(axis=1) / g
-        derivative -= (u * bumps).sum(axis=1) / g**2
+    # Both mirror images beside the points themselves.
+    shares = np.zeros(3 * _NODES - 2)
+    for first, part in ((0, counts[::-1]), (_NODES - 1, counts), (2 * _NODES - 2, counts[::-1])):
+        shares[first : first + _NODES] += part / counts.sum()
+    u = _LAGS * step / g
+    density = np.correlate(shares, GAUSSIAN(u) / g, "valid")
+    derivative = np.correlate(shares, u * GAUSSIAN(u) / g**2, "valid")
     log_slope = np.interp(x, nodes, derivative / density)
     left, right = np.searchsorted(x, [x[0] + trim * width, x[-1] - trim * width])
     ends = slope[left] ** 2 * density[0] + slope[right] ** 2 * density[-1]
@@ -240,13 +243,14 @@ def _bin(design):
 def _local_cubic(design, g):
     """First and second derivative at the points from local cubics with a Gaussian weight, on binned data."""
     nodes, counts, totals = _bin(design)
-    u = (nodes[None, :] - nodes[:, None]) / g
+    u = _LAGS * (nodes[1] - nodes[0]) / g
     weight = GAUSSIAN(u)
-    powers = [weight]
-    for _ in range(6):
-        powers.append(powers[-1] * u)
-    s = np.stack([p @ counts for p in powers], axis=1)
-    t = np.stack([p @ totals for p in powers[:4]], axis=1)
+
+    def moment(masses, order):
+        return np.correlate(np.pad(masses, _NODES - 1), weight * u**order, "valid")
+
+    s = np.stack([moment(counts, order) for order in range(7)], axis=1)
+    t = np.stack([moment(totals, order) for order in range(4)], axis=1)
     matrix = s[:, np.add.outer(np.arange(4), np.arange(4))]
     # Where the window holds fewer points than a cubic has coefficients the smallest such cubic is taken.
     solution = np.einsum("nij,nj->ni", np.linalg.pinv(matrix, hermitian=True), t)

@@ -1,4 +1,4 @@
-"""How wide a window: one function, seven methods, and a result that shows its work."""
+"""How wide a window: one function, eight methods, and a result that shows its work."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar._criteria import CRITERIA, Problem
+from kvar._candidates import default_grid, given_grid, positions
+from kvar._criteria import CRITERIA, Problem, average_weights
 from kvar._design import Design
 from kvar._validation import check_choice, check_data
-from kvar.kernels import CompactKernel, Kernel, get_kernel
+from kvar.kernels import Kernel, get_kernel
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
-_GRID_SIZE = 50
 _ASYMPTOTIC = ("rule-of-thumb", "plug-in")
 
 
@@ -26,15 +26,17 @@ class BandwidthSelection:
     Attributes
     ----------
     bandwidth : float
-        The candidate with the least score.
+        The candidate with the least score; for ``"averaged"`` the geometric mean of all candidates under `weights`.
     grid : ndarray of float64, shape (g,)
         Candidates, increasing.
     scores : ndarray of float64, shape (g,)
         Criterion at each, lower is better; infinite where a candidate was rejected.
+    weights : ndarray of float64, shape (g,)
+        Share of each in the choice: for ``"averaged"`` how far the data leave it open, else one for the choice.
     without_neighbour : ndarray of int64, shape (g,)
         Scored observations that a candidate leaves without a neighbour, or, for local lines, without a second x.
     at_edge : bool
-        The choice is the least or the largest admissible candidate, so the true minimum may lie outside.
+        The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
     n_scored : int
         Observations that the criterion looked at.
     method, kernel, sided : str
@@ -46,6 +48,7 @@ class BandwidthSelection:
     bandwidth: float
     grid: np.ndarray
     scores: np.ndarray
+    weights: np.ndarray
     without_neighbour: np.ndarray
     at_edge: bool
     n_scored: int
@@ -65,7 +68,7 @@ class BandwidthSelection:
         Returns
         -------
         matplotlib Axes
-            The drawing; rejected candidates are left out.
+            The drawing; rejected candidates are left out, and weights are shaded where more than one has some.
         """
         if ax is None:
             import matplotlib.pyplot as plt
@@ -74,9 +77,17 @@ class BandwidthSelection:
         finite = np.isfinite(self.scores)
         ax.plot(self.grid[finite], self.scores[finite], marker=".", color="C0")
         ax.axvline(self.bandwidth, color="C3", linestyle="--", label=f"chosen: {self.bandwidth:.3g}")
+        if np.max(self.weights) < 1.0:
+            height = self.weights / np.max(self.weights)
+            foot = ax.get_xaxis_transform()
+            ax.fill_between(self.grid, height, transform=foot, color="C3", alpha=0.15, linewidth=0.0, label="weight")
         ax.set_xscale("log")
+        # Windows of a few points score so badly that beside them the rest would look flat.
+        least, middle = np.min(self.scores[finite]), np.median(self.scores[finite])
+        if middle > least:
+            ax.set_ylim(least - 0.3 * (middle - least), least + 4.0 * (middle - least))
         ax.set_xlabel(f"bandwidth ({self.kernel}, degree {self.degree})")
-        ax.set_ylabel(self.method)
+        ax.set_ylabel(f"score ({self.method}), lower is better")
         ax.legend()
         return ax
 
@@ -95,7 +106,7 @@ def bandwidth_methods() -> list[str]:
 def select_bandwidth(
     x,
     y,
-    method: str = "loo-cv",
+    method: str | None = None,
     kernel: str | Kernel = "epanechnikov",
     degree: int = 0,
     *,
@@ -113,18 +124,20 @@ def select_bandwidth(
         Points.
     y : array_like, shape (n,)
         Responses; binary ones are scored by squared error too.
-    method : str
+    method : str, optional
+        By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
+        ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
+        mean on the logarithmic scale. ``"one-step-ahead"`` is the squared error of predictions from strictly earlier
+        points, and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
+        ``"aicc"`` [4] penalise the residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
         ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order mean squared error of `kvar.theory` with pilot
-        estimates [1, 2]; ``"loo-cv"`` the leave-one-out squared error; ``"gcv"`` [3] and ``"aicc"`` [4] penalise
-        the residuals; ``"one-step-ahead"`` is the squared error of predictions from strictly earlier points, the
-        right criterion for estimates that look back, and implies ``sided="past"``; ``"lepski"`` compares each fit with
-        all less smooth ones [5].
+        estimates [1, 2].
     kernel : str or Kernel
         The weight function.
     degree : {0, 1}
         Local mean or local line.
     sided : {"two", "past"}
-        As in `KernelRegressor`; ``"gcv"`` and ``"aicc"`` need ``"two"``.
+        As in `KernelRegressor`; ``"averaged"``, ``"gcv"`` and ``"aicc"`` need ``"two"``.
     grid : array_like, shape (g,), optional
         Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
         ``empty="nearest"``: half of them) up to the range.
@@ -152,10 +165,17 @@ def select_bandwidth(
     Warns
     -----
     UserWarning
-        If the choice is the first or the last admissible candidate.
+        If the least score is that of the first or the last admissible candidate.
 
     Notes
     -----
+    Which method: the minimiser of a criterion follows its noise, so ``"averaged"`` errs least over many curves and is
+    the default. Its weights are ``exp(-n score / 4)`` [6]; its reference is the bandwidth that theory wants where one
+    wave spans the range with as much variance as the noise, trusted within a factor of six. ``"one-step-ahead"`` has
+    less noise of its own and is taken as it is. ``"loo-cv"`` assumes least: for many observations, for weights that are
+    no counts, and to compare with other programs. ``"plug-in"`` suits smooth curves with many observations and little
+    noise, ``"rule-of-thumb"`` curves about as simple as a quartic; ``"lepski"`` guards against bias.
+
     Observations that no bandwidth serves, because their series has fewer than ``degree + 1`` other (earlier) points,
     are not scored; all others count under every candidate, so that small windows cannot win by skipping the hard ones.
 
@@ -166,50 +186,60 @@ def select_bandwidth(
     [3] Craven and Wahba (1979), Numerische Mathematik 31, 377-403.
     [4] Hurvich, Simonoff and Tsai (1998), Journal of the Royal Statistical Society B 60, 271-293.
     [5] Goldenshluger and Lepski (2011), Annals of Statistics 39, 1608-1632.
+    [6] Leung and Barron (2006), IEEE Transactions on Information Theory 52, 3396-3410.
 
     Examples
     --------
     >>> import numpy as np
     >>> x = np.linspace(0.0, 1.0, 200)
     >>> y = np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).standard_normal(200)
-    >>> chosen = select_bandwidth(x, y, method="gcv", degree=1)
+    >>> chosen = select_bandwidth(x, y, degree=1)
     >>> 0.02 < chosen.bandwidth < 0.5
     True
     """
     kernel = get_kernel(kernel)
+    check_choice("sided", sided, ("two", "past"))
+    if method is None:
+        method = "one-step-ahead" if sided == "past" else "averaged"
     check_choice("method", method, tuple(CRITERIA))
     check_choice("degree", degree, (0, 1))
-    check_choice("sided", sided, ("two", "past"))
     check_choice("empty", empty, ("nan", "nearest"))
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"
-    if past and method in ("gcv", "aicc"):
+    if past and method in ("averaged", "gcv", "aicc"):
         raise ValueError(f"{method} scores fits that see the response they are at; for the past use one-step-ahead")
     if kernel.one_sided and not past:
         raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
     if groups is not None and method in _ASYMPTOTIC:
-        raise ValueError(f"{method} describes one curve; for groups use loo-cv, one-step-ahead, gcv, aicc or lepski")
+        raise ValueError(f"{method} describes one curve; for groups use averaged or loo-cv")
     problem = _problem(x, y, sample_weight, groups, kernel, degree, past, empty)
     if method in _ASYMPTOTIC and (problem.y.size <= 5 or problem.design.x.size < 5):
         raise ValueError(f"{method} needs more than 5 observations at 5 or more points")
-    grid = _default_grid(problem) if grid is None else _given_grid(grid)
+    grid = default_grid(problem) if grid is None else given_grid(grid)
     scores, lonely = CRITERIA[method](problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
         raise ValueError("every bandwidth leaves some observation without a neighbour; widen the grid")
     best = int(np.argmin(scores))
+    if method == "averaged":
+        weights = average_weights(problem, scores)
+        bandwidth = float(np.exp(np.sum(weights * np.log(grid))))
+    else:
+        weights = (np.arange(grid.size) == best).astype(float)
+        bandwidth = float(grid[best])
     at_edge = best in (admissible[0], admissible[-1])
     if at_edge:
         end = "lower" if best == admissible[0] else "upper"
         warnings.warn(
-            f"the bandwidth {grid[best]:.4g} lies at the {end} end of the admissible grid; the minimum may be outside",
+            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
+            " one may be outside",
             UserWarning,
             stacklevel=2,
         )
     return BandwidthSelection(
-        float(grid[best]), grid, scores, lonely, at_edge, int(np.count_nonzero(problem.scored)),
+        bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
 
@@ -229,65 +259,10 @@ def _problem(x, y, weight, groups, kernel, degree, past, empty):
     x, y, weight = x[order], y[order], weight[order]
     groups = None if groups is None else groups[order]
     design = Design.build(x, y, weight, groups)
-    before, total = _positions(design)
+    before, total = positions(design)
     mates = 0 if design.mates_w is None or past else design.mates_w > 0.0
     others = (before if past else total - 1)[design.member] + mates
     scored = others >= degree + 1
     if not np.any(scored):
         raise ValueError("no observation has a neighbour to be predicted from")
     return Problem(design, y, weight, scored, kernel, degree, past, empty)
-
-
-def _positions(design):
-    """How many points of the series come before each point, and how many there are."""
-    sizes = np.diff(design.starts)
-    return np.arange(design.x.size) - np.repeat(design.starts[:-1], sizes), np.repeat(sizes, sizes)
-
-
-def _given_grid(grid):
-    grid = np.unique(np.asarray(grid, dtype=np.float64))
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)) or grid[0] <= 0.0:
-        raise ValueError("grid must hold positive finite bandwidths")
-    return grid
-
-
-def _default_grid(problem):
-    design = problem.design
-    need = _needed(problem)
-    least = float(np.max(need) if problem.empty == "nan" else np.median(need))
-    gaps = np.diff(design.x)
-    gaps = gaps[gaps > 0.0]
-    spans = design.x[design.starts[1:] - 1] - design.x[design.starts[:-1]]
-    high = float(np.max(spans))
-    if not high > 0.0:
-        high = 1.0  # all observations at one x: any window is the same
-    if not least > 0.0:
-        least = float(np.min(gaps)) if gaps.size else high
-    if not isinstance(problem.kernel, CompactKernel):
-        # Bandwidths of kernels with tails, comparable to the half-widths of the compact ones.
-        least, high = 0.3 * least, 0.5 * high
-    # A neighbour at exactly the least distance has weight zero under most kernels.
-    low = least * 1.001
-    return np.geomspace(low, max(high, 1.5 * low), _GRID_SIZE)
-
-
-def _needed(problem):
-    """Distance within which a scored observation finds ``degree + 1`` other points."""
-    design, n_others = problem.design, problem.degree + 1
-    before, total = _positions(design)
-    after = total - 1 - before
-    index = np.arange(design.x.size)
-
-    def gap(count, available, sign):
-        far = np.clip(index + sign * count, 0, design.x.size - 1)
-        return np.where(available >= count, np.abs(design.x[far] - design.x), math.inf)
-
-    distances = [gap(count, before, -1) for count in range(1, n_others + 1)]
-    if not problem.past:
-        distances += [gap(count, after, 1) for count in range(1, n_others + 1)]
-    distances = np.sort(np.stack(distances), axis=0)[:, design.member]
-    if not problem.past and design.mates_w is not None:
-        # Somebody else at the same x is a neighbour at distance zero.
-        nearer = np.vstack([np.zeros(design.member.size), distances[:-1]])
-        distances = np.where(design.mates_w > 0.0, nearer, distances)
-    return distances[n_others - 1][problem.scored]

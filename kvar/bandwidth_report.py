@@ -178,7 +178,8 @@ def bandwidth_command(
 ) -> None:
     """Say which smoothing window the columns of a table ask for, by every method that applies.
 
-    Prints a table and saves a picture of one method's scores (leave-one-out, or one-step-ahead when looking back).
+    Prints a table and saves a picture: one method's scores over the candidates, and the fit at its choice.
+    Take the bandwidth of the method averaged, or of one-step-ahead when looking back, unless you have reasons not to.
 
     Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular \f
 
@@ -207,7 +208,7 @@ def bandwidth_command(
         groups = table[group].to_numpy() if group else None
         outcomes = compare_methods(points, responses, kernel=kernel, degree=degree, sided=sided, groups=groups)
         by_name = {outcome.method: outcome for outcome in outcomes}
-        wanted = draw_method or ("one-step-ahead" if sided == "past" else "loo-cv")
+        wanted = draw_method or ("one-step-ahead" if sided == "past" else "averaged")
         if wanted not in by_name:
             raise ValueError(f"unknown method {wanted!r}; choose one of {', '.join(by_name)}")
         shown = by_name[wanted]

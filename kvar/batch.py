@@ -124,7 +124,8 @@ class Batch:
         """
         arrays.require_one_library(prompt_ids=prompt_ids, rewards=rewards, **(columns or {}))
         ids = _as_ids(prompt_ids)
-        block = arrays.to_host(rewards, "rewards")
+        # A copy, so that a batch which is kept stays what it was when the caller writes into his array.
+        block = np.array(arrays.to_host(rewards, "rewards"))
         shape = block.shape
         if block.ndim not in (1, 2) or shape[0] != len(ids):
             raise ValueError(f"rewards must have shape ({len(ids)}, G) for {len(ids)} prompt ids, got {shape}")
@@ -142,7 +143,7 @@ class Batch:
         batch = cls(list(first), block, step, {}, row, occurrence(row) if repeats else np.zeros_like(row), shape)
         batch.rewards = batch._by_prompt(block)
         for name, column in (columns or {}).items():
-            column = arrays.to_host(column, name)
+            column = np.array(arrays.to_host(column, name))
             if column.shape not in (shape, shape[:1]):
                 raise ValueError(f"column {name!r} must have shape {shape} or {shape[:1]}, got {column.shape}")
             if column.shape != shape:

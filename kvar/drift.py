@@ -50,20 +50,24 @@ class SharedDrift:
         mean_lag = np.divide(lag_mass, mass, out=np.zeros(mass.shape), where=mass > 0)
         return mean_lag * scale.logistic_slope((total + 2 * scale.mean) / (mass + 2))
 
-    def moved(self, regressor: np.ndarray) -> np.ndarray:
+    def moved(self, regressor: np.ndarray, scale: RewardScale) -> np.ndarray:
         """How far past means are behind.
 
         Parameters
         ----------
         regressor : ndarray, shape (P, K)
             From `regressor`.
+        scale : RewardScale
+            Range of the rewards: the slope is shrunk as if it had been seen to be zero once over that width, or few
+            rewards near the end of the range would make it anything.
 
         Returns
         -------
         ndarray of float64, shape (P, K)
             To be added to the past means; zero before anything was learned.
         """
-        slope = np.divide(self._products, self._squares, out=np.zeros(self._squares.shape), where=self._squares > 0)
+        squares = self._squares + scale.width**2
+        slope = np.divide(self._products, squares, out=np.zeros(squares.shape), where=squares > 0)
         return slope * regressor
 
     def learn(self, batch: Batch, mass: np.ndarray, total: np.ndarray, regressor: np.ndarray) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.prompt_index import PromptIndex
+
 __all__ = ["History", "Visits"]
 
 _EMPTY = -math.inf
@@ -59,7 +61,7 @@ class History:
     Notes
     -----
     Reading and adding a batch of P prompts cost O(P V), V the largest number of visits that one prompt has inside the
-    window. Memory is 24 V bytes a prompt in use, and its entry in a dictionary.
+    window. Memory is 24 V bytes a prompt in use and 16 bytes for its id and place, with a quarter in reserve.
     """
 
     def __init__(self, reach: float, max_visits: int | None = None):
@@ -68,18 +70,17 @@ class History:
         self._clear()
 
     def _clear(self):
-        self._slot: dict[int | str, int] = {}
+        self._index = PromptIndex()
         self._steps = np.full((0, 1), _EMPTY)
         self._totals = np.zeros((0, 1))
         self._counts = np.zeros((0, 1))
-        self._newest = np.full(0, _EMPTY)
-        self._next = np.zeros(0, dtype=np.intp)
-        self._free: list[int] = []
+        self._next = np.zeros(0, dtype=np.int32)
+        self._free = np.zeros(0, dtype=np.int32)
         self.last_step = _EMPTY
 
     def __len__(self) -> int:
         """Number of prompts that hold a place."""
-        return len(self._slot)
+        return len(self._index)
 
     @property
     def width(self) -> int:
@@ -118,7 +119,7 @@ class History:
         Visits
             In the order of `prompt_ids`; within a prompt in no particular order.
         """
-        slots = np.fromiter((self._slot.get(i, -1) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+        slots = self._index.find(prompt_ids)
         known = slots >= 0
         if known.all():
             return Visits(self._steps[slots], self._totals[slots], self._counts[slots], self._next[slots] - 1)
@@ -167,40 +168,44 @@ class History:
         self._totals[slots, cell] = totals[seen]
         self._counts[slots, cell] = counts[seen]
         self._next[slots] = (cell + 1) % self._steps.shape[1]
-        self._newest[slots] = step
 
     def _places(self, prompt_ids, step) -> np.ndarray:
-        missing = [i for i in prompt_ids if i not in self._slot]
-        if len(missing) > len(self._free):
+        slots = self._index.find(prompt_ids)
+        if (slots < 0).sum() > len(self._free):
             self._forget(step - self.reach)
-            missing = [i for i in prompt_ids if i not in self._slot]
-            # Growth by at least half of what is there keeps the cost of growing and forgetting constant per prompt.
-            if len(missing) > len(self._free) or len(self._free) < len(self._slot) // 2:
-                self._lengthen(max(len(missing), len(self._newest)))
-        for i in missing:
-            self._slot[i] = self._free.pop()
-        return np.fromiter((self._slot[i] for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+            slots = self._index.find(prompt_ids)
+            # Growth by a quarter of what is there or more keeps the cost of growing and forgetting constant per prompt.
+            wanted = (slots < 0).sum()
+            if wanted > len(self._free) or len(self._free) < len(self._index) // 4:
+                self._lengthen(max(wanted, len(self._next) // 4))
+        missing = np.flatnonzero(slots < 0)
+        if missing.size:
+            taken, self._free = np.split(self._free, [missing.size])
+            slots[missing] = taken
+            self._index.add([prompt_ids[k] for k in missing], taken)
+        return slots
 
     def _forget(self, horizon: float) -> None:
         """Free the places of prompts whose newest visit is older than the horizon."""
-        stale = [i for i, slot in self._slot.items() if self._newest[slot] < horizon]
-        slots = [self._slot.pop(i) for i in stale]
-        self._steps[slots] = _EMPTY
-        self._totals[slots] = 0.0
-        self._counts[slots] = 0.0
-        self._newest[slots] = _EMPTY
-        self._next[slots] = 0
-        self._free.extend(slots)
+        in_use = np.ones(len(self._next), dtype=bool)
+        in_use[self._free] = False
+        newest = self._steps[np.arange(len(self._next)), self._next - 1]
+        stale = in_use & (newest < horizon)
+        self._index.remove(stale)
+        self._steps[stale] = _EMPTY
+        self._totals[stale] = 0.0
+        self._counts[stale] = 0.0
+        self._next[stale] = 0
+        self._free = np.concatenate([self._free, np.flatnonzero(stale).astype(np.int32)])
 
     def _lengthen(self, extra: int) -> None:
-        old = len(self._newest)
+        old = len(self._next)
         width = self._steps.shape[1]
         self._steps = np.concatenate([self._steps, np.full((extra, width), _EMPTY)])
         self._totals = np.concatenate([self._totals, np.zeros((extra, width))])
         self._counts = np.concatenate([self._counts, np.zeros((extra, width))])
-        self._newest = np.concatenate([self._newest, np.full(extra, _EMPTY)])
-        self._next = np.concatenate([self._next, np.zeros(extra, dtype=np.intp)])
-        self._free.extend(range(old + extra - 1, old - 1, -1))
+        self._next = np.concatenate([self._next, np.zeros(extra, dtype=np.int32)])
+        self._free = np.concatenate([self._free, np.arange(old, old + extra, dtype=np.int32)])
 
     def _widen(self) -> None:
         """Double the rings, oldest visit first, so that the new half comes next."""
@@ -222,13 +227,12 @@ class History:
             Prompt ids as a list, tables as arrays. The rings are kept as they lie, so that a restored history adds up
             in the same order and continues to the last bit.
         """
-        slots = np.fromiter(self._slot.values(), dtype=np.intp, count=len(self._slot))
+        ids, slots = self._index.items()
         return {
-            "prompt_ids": list(self._slot),
+            "prompt_ids": ids,
             "steps": self._steps[slots],
             "totals": self._totals[slots],
             "counts": self._counts[slots],
-            "newest": self._newest[slots],
             "next": self._next[slots].astype(np.int64),
             "last_step": self.last_step,
         }
@@ -246,18 +250,17 @@ class History:
         ValueError
             If keys or shapes are not those of a history.
         """
-        expected = {"prompt_ids", "steps", "totals", "counts", "newest", "next", "last_step"}
+        expected = {"prompt_ids", "steps", "totals", "counts", "next", "last_step"}
         if set(state) != expected:
             raise ValueError(f"a history has the keys {sorted(expected)}, got {sorted(state)}")
         ids = list(state["prompt_ids"])
         tables = {name: np.array(state[name], dtype=np.float64) for name in ("steps", "totals", "counts")}
         shapes = {table.shape for table in tables.values()}
-        newest = np.array(state["newest"], dtype=np.float64)
-        cells = np.array(state["next"], dtype=np.intp)
-        if len(shapes) != 1 or next(iter(shapes))[0] != len(ids) or not newest.shape == cells.shape == (len(ids),):
+        cells = np.array(state["next"], dtype=np.int32)
+        if len(shapes) != 1 or next(iter(shapes))[0] != len(ids) or cells.shape != (len(ids),):
             raise ValueError(f"a history of {len(ids)} prompts has tables of one shape, got {sorted(shapes)}")
         self._clear()
-        self._slot = {i: slot for slot, i in enumerate(ids)}
+        self._index.add(ids, np.arange(len(ids)))
         self._steps, self._totals, self._counts = tables["steps"], tables["totals"], tables["counts"]
-        self._newest, self._next = newest, cells
+        self._next = cells
         self.last_step = float(state["last_step"])

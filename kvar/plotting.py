@@ -10,7 +10,7 @@ import numpy as np
 
 from kvar.files import whole_file
 
-__all__ = ["audit_picture", "save", "value_error_picture"]
+__all__ = ["audit_picture", "baseline_colour", "new_figure", "save", "value_error_picture"]
 
 # Okabe and Ito (2008): told apart with every common colour vision.
 _COLOURS = {
@@ -33,8 +33,39 @@ def _line(name: str, rank: int) -> dict:
     return {"color": f"C{rank % 10}", "linewidth": 1.1, "linestyle": ("--", ":", "-.")[rank % 3]}
 
 
-def _figure(width: float, height: float, heights: tuple[int, ...] = (1,)):
-    """A figure and its panels, one below the other on one horizontal axis."""
+def baseline_colour(name: str) -> str:
+    """The colour that a baseline has in all pictures.
+
+    Parameters
+    ----------
+    name : str
+        A registered baseline.
+
+    Returns
+    -------
+    str
+        Hexadecimal; one for all that are not in common use.
+    """
+    return _COLOURS.get(name, _OTHER)
+
+
+def new_figure(width: float, height: float, heights: tuple[int, ...] = (1,)):
+    """A figure and its panels, one below the other on one horizontal axis.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+    heights : tuple of int
+        Heights of the panels, as ratios.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Without a window.
+    ndarray of matplotlib.axes.Axes
+        From top to bottom.
+    """
     # Without pyplot no window system is asked for and no figure stays open.
     from matplotlib.figure import Figure
 
@@ -65,46 +96,55 @@ def save(figure, path: str | os.PathLike) -> Path:
     return Path(path)
 
 
-def audit_picture(report):
+def audit_picture(report, width: float = 6.4):
     """Draw the score of each baseline with its interval.
 
     Parameters
     ----------
     report : AuditReport
         What an audit found.
+    width : float
+        In inches.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Value MSE on a logarithmic axis where the truth is known, else the one-step-ahead error.
+        Value MSE on a logarithmic axis, against the truth where it is known and estimated where not; the one-step-ahead
+        error where it can be neither. Baselines without a score, and the oracle, are left out.
     """
     from matplotlib import ticker
 
-    known = any(row.value_mse is not None for row in report.rows)
-    rows = [row for row in report.rows if not (known and row.baseline == "oracle")][::-1]
-    scores = [row.value_mse if known else row.one_step_error for row in rows]
-    # A logarithmic axis has no place for a limit at or below zero: such an interval runs to the edge.
-    floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if known else -np.inf
-    figure, (axes,) = _figure(6.4, 0.9 + 0.42 * len(rows))
+    name, label = _what_to_show(report)
+    logarithmic = name != "one_step_error"
+    rows = [row for row in report.rows if not np.isnan(getattr(row, name).mean) and row.baseline != "oracle"][::-1]
+    scores = [getattr(row, name) for row in rows]
+    # A logarithmic axis has no place for what lies at or below zero: such an interval runs to the edge.
+    floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if logarithmic else -np.inf
+    figure, (axes,) = new_figure(width, 0.9 + 0.42 * len(rows))
     for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        colour = _COLOURS.get(row.baseline, _OTHER)
+        colour, mean = baseline_colour(row.baseline), max(score.mean, floor)
         if not np.isnan(score.low):
-            axes.plot([max(score.low, floor), score.high], [place, place], color=colour, linewidth=2)
-        axes.plot(score.mean, place, "o", color=colour)
-        if not np.isnan(score.mean):
-            axes.annotate(f"{score.mean:.3g}", (score.mean, place), (0, 7), textcoords="offset points", ha="center")
+            axes.plot([max(score.low, floor), max(score.high, floor)], [place, place], color=colour, linewidth=2)
+        axes.plot(mean, place, "o", color=colour)
+        axes.annotate(f"{score.mean:.3g}", (mean, place), (0, 7), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    axes.margins(y=0.15)
-    if known:
+    axes.set_ylim(-0.6, len(rows) - 0.3)
+    if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if width > 6 else (1,)))
         axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
-        axes.set_xlabel("mean squared error against the true value (95 % interval over prompts and steps)")
-    else:
-        axes.set_xlabel("one-step-ahead squared error (95 % interval over prompts and steps)")
+    axes.set_xlabel(f"{label} (95 % interval over prompts and steps)" if width > 6 else label)
     axes.grid(axis="x", alpha=0.25)
     return figure
+
+
+def _what_to_show(report) -> tuple[str, str]:
+    if any(row.value_mse is not None for row in report.rows):
+        return "value_mse", "mean squared error against the true value"
+    if any(row.estimated_value_mse.mean > 0 for row in report.rows):
+        return "estimated_value_mse", "estimated mean squared error of the value"
+    return "one_step_error", "one-step-ahead squared error"
 
 
 def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], reward: np.ndarray):
@@ -124,7 +164,7 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
     matplotlib.figure.Figure
         Two panels with one time axis; the MSE is logarithmic.
     """
-    figure, (upper, lower) = _figure(7.2, 5.4, heights=(3, 1))
+    figure, (upper, lower) = new_figure(7.2, 5.4, heights=(3, 1))
     for rank, (name, curve) in enumerate(curves.items()):
         upper.plot(steps, curve, label=name, **_line(name, rank))
     upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

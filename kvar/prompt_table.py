@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from kvar.prompt_index import PromptIndex
+
 __all__ = ["PromptTable"]
 
 
@@ -20,20 +22,20 @@ class PromptTable:
 
     Notes
     -----
-    Reading and writing P prompts cost O(P). Memory is 8 bytes a number and prompt, at most doubled, and the prompt's
-    entry in a dictionary; nothing is ever dropped.
+    Reading and writing P prompts among N cost O(P log N). Memory is 8 bytes a number and prompt, at most doubled, and
+    12 for its id and place; nothing is ever dropped.
     """
 
     def __init__(self, **blank):
         blank["step"] = -math.inf
         fields = [(name, np.float64, np.shape(value)) for name, value in blank.items()]
         self._blank = np.array(tuple(blank.values()), dtype=fields)
-        self._slot: dict[int | str, int] = {}
+        self._index = PromptIndex()
         self._records = np.full(0, self._blank)
 
     def __len__(self) -> int:
         """Number of prompts that have a record."""
-        return len(self._slot)
+        return len(self._index)
 
     def read(self, prompt_ids: list[int | str]) -> np.ndarray:
         """Look the records of some prompts up.
@@ -48,7 +50,7 @@ class PromptTable:
         structured ndarray, shape (P,)
             A copy; blank records for prompts that were never written.
         """
-        slots = np.fromiter((self._slot.get(i, -1) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids))
+        slots = self._index.find(prompt_ids)
         records = np.full(len(slots), self._blank)
         known = slots >= 0
         records[known] = self._records[slots[known]]
@@ -97,12 +99,14 @@ class PromptTable:
         step : float
             Now.
         """
-        slots = np.fromiter(
-            (self._slot.setdefault(i, len(self._slot)) for i in prompt_ids), dtype=np.intp, count=len(prompt_ids)
-        )
-        if len(self._slot) > len(self._records):
+        slots = self._index.find(prompt_ids)
+        new = np.flatnonzero(slots < 0)
+        if new.size:
+            slots[new] = np.arange(len(self), len(self) + new.size)
+            self._index.add([prompt_ids[k] for k in new], slots[new])
+        if len(self) > len(self._records):
             # Doubling keeps the cost of growing constant per prompt.
-            extra = max(len(self._slot), 2 * len(self._records)) - len(self._records)
+            extra = max(len(self), 2 * len(self._records)) - len(self._records)
             self._records = np.concatenate([self._records, np.full(extra, self._blank)])
         self._records[slots] = records
         self._records["step"][slots] = step
@@ -115,8 +119,8 @@ class PromptTable:
         dict
             Prompt ids as a list, each field as an array.
         """
-        written = self._records[: len(self._slot)]
-        return {"prompt_ids": list(self._slot), **{name: written[name].copy() for name in written.dtype.names}}
+        written = self._records[: len(self)]
+        return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in written.dtype.names}}
 
     def load_state_dict(self, state: dict) -> None:
         """Take a table over from plain data.
@@ -141,5 +145,6 @@ class PromptTable:
             if column.shape != records[name].shape:
                 raise ValueError(f"{name} of this history has shape {records[name].shape}, got {column.shape}")
             records[name] = column
-        self._slot = {i: slot for slot, i in enumerate(ids)}
+        self._index = PromptIndex()
+        self._index.add(ids, np.arange(len(ids)))
         self._records = records

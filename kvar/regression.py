@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import sys
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from kvar._design import Design
+from kvar._estimator import Estimator, NotFittedError
 from kvar._pilot import noise_from_fit
 from kvar._smoother import fit_points, leave_one_out, nearest, squared_row
 from kvar._validation import check_choice, check_data, check_points
 from kvar.kernels import get_kernel
 
 __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit", "NotFittedError"]
-
-
-class NotFittedError(ValueError, AttributeError):
-    """Asked for a prediction before `fit`; the bases are those scikit-learn's error of this name has."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class ConfidenceBand:
     level: float
 
 
-class KernelRegressor:
+class KernelRegressor(Estimator):
     """Nadaraya-Watson and local-linear regression, exact and in O(n).
 
     With weights ``k_j = w_j K((x_j - t) / h)`` the estimate at t is ``sum k_j y_j / sum k_j`` for degree 0 (Nadaraya
@@ -116,8 +111,6 @@ class KernelRegressor:
     >>> model.loo_predict()
     array([1., 2., 1.])
     """
-
-    _estimator_type = "regressor"
 
     def __init__(self, kernel="triangular", bandwidth=0.1, degree=0, sided="two", empty="nan", tolerance=0.0):
         self.kernel = kernel
@@ -287,92 +280,6 @@ class KernelRegressor:
         return noise_from_fit(
             design, squares, get_kernel(self.kernel), self.bandwidth, past=self.sided == "past", degree=self.degree
         )
-
-    def score(self, x, y, sample_weight=None):
-        """Coefficient of determination of the predictions.
-
-        Parameters
-        ----------
-        x : array_like, shape (n,) or (n, 1)
-            Points.
-        y : array_like, shape (n,)
-            Responses.
-        sample_weight : array_like, shape (n,), optional
-            Weights.
-
-        Returns
-        -------
-        float
-            ``1 - residual sum of squares / total sum of squares``.
-        """
-        x, y, weight = check_data(x, y, sample_weight)
-        residual = np.average((y - self.predict(x)) ** 2, weights=weight)
-        total = np.average((y - np.average(y, weights=weight)) ** 2, weights=weight)
-        return float(1.0 - residual / total) if total > 0.0 else math.nan
-
-    def get_params(self, deep=True):
-        """Parameters by name, as scikit-learn asks for them.
-
-        Parameters
-        ----------
-        deep : bool
-            Ignored: no parameter is an estimator.
-
-        Returns
-        -------
-        dict
-            What `__init__` was given.
-        """
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params):
-        """Change parameters by name.
-
-        Parameters
-        ----------
-        **params : dict
-            Values by name.
-
-        Returns
-        -------
-        KernelRegressor
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If there is no parameter of that name.
-        """
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"invalid parameter {name!r} for {type(self).__name__}; valid are {sorted(known)}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self):
-        given = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
-        return f"{type(self).__name__}({given})"
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "_design")
-
-    def __sklearn_tags__(self):
-        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="regressor",
-            target_tags=TargetTags(required=True),
-            regressor_tags=RegressorTags(),
-            input_tags=InputTags(one_d_array=True),
-        )
-
-    def _check_fitted(self):
-        if not hasattr(self, "_design"):
-            error = NotFittedError
-            if "sklearn.exceptions" in sys.modules:  # whoever uses it may catch its own error
-                error = sys.modules["sklearn.exceptions"].NotFittedError
-            raise error(f"this {type(self).__name__} is not fitted yet; call fit first")
 
     def _at(self, x0):
         self._check_fitted()

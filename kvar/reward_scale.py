@@ -39,6 +39,11 @@ class RewardScale:
         return self._lowest < self._highest
 
     @property
+    def width(self) -> float:
+        """Width of the range; 0 before a reward was seen."""
+        return self._highest - self._lowest if self._count > 0 else 0.0
+
+    @property
     def middle(self) -> float:
         """Middle of the range; 0 before a reward was seen."""
         return (self._lowest + self._highest) / 2 if self._count > 0 else 0.0
@@ -75,6 +80,21 @@ class RewardScale:
             ``(v - lo)(hi - v) / (hi - lo)``; zero where the range is not known.
         """
         return self.spread(values) / (self._highest - self._lowest) if self.known else np.zeros(values.shape)
+
+    def clipped(self, values: np.ndarray) -> np.ndarray:
+        """Values moved into the range.
+
+        Parameters
+        ----------
+        values : ndarray
+            Values.
+
+        Returns
+        -------
+        ndarray of the same shape
+            Unchanged while no reward has been seen.
+        """
+        return np.clip(values, self._lowest, self._highest) if self._count > 0 else values
 
     def learn(self, batch: Batch) -> None:
         """Take in the rewards of a step.

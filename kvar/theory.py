@@ -16,7 +16,7 @@ Estimates that look back only are at a boundary everywhere. With ``mu_r`` and R 
 
 [1] Wand and Jones (1995), Kernel Smoothing, sections 5.3 to 5.5.
 [2] Fan and Gijbels (1996), Local Polynomial Modelling and Its Applications, theorems 3.1 and 3.3.
-[3] Kernelized Advantage Estimation (2026), arXiv 2604.28005, theorem 1 and corollary 1: a Lipschitz curve.
+[3] Kernelized Advantage Estimation (2026), arXiv 2604.28005: theorem 1 and corollary 1, a Lipschitz curve; theorem 3.
 [4] Cheng, Fan and Marron (1997), On automatic boundary corrections, Annals of Statistics 25, 1691-1708.
 [5] Donoho (1994), Statistical estimation and optimal recovery, Annals of Statistics 22, 238-270.
 """
@@ -40,6 +40,7 @@ __all__ = [
     "lipschitz_efficiency",
     "lipschitz_mse",
     "optimal_bandwidth",
+    "suboptimality_bound",
 ]
 
 
@@ -359,3 +360,39 @@ def boundary_efficiency(kernel) -> float:
         return (constants.roughness**2 * abs(constants.second)) ** 0.4
 
     return constant("triangular") / constant(kernel)
+
+
+def suboptimality_bound(gap, gradient_mse, step_sizes, *, smoothness, pl_constant):
+    """Expected distance from the best objective over stochastic gradient ascent; [3], theorem 3.
+
+    Where the gradient of J is L-Lipschitz and ``|grad J|^2 >= 2 mu (J* - J)``, an unbiased estimate with mean squared
+    error m and a step size of at most 1 / L give ``gap <- (1 - eta mu) gap + L eta^2 m / 2``. With steps ``beta / i``,
+    ``beta mu > 1`` and bounded m this is of order 1 / i, with the limit of m as a factor: a value estimate that is
+    consistent has the oracle's (corollary 3).
+
+    Parameters
+    ----------
+    gap : float
+        ``J* - J`` at the start.
+    gradient_mse, step_sizes : sequence of float, length T
+        m and eta of each step.
+    smoothness, pl_constant : float
+        L and mu.
+
+    Returns
+    -------
+    list of float, length T
+        Bound after each step.
+
+    Raises
+    ------
+    ValueError
+        If a step size is above 1 / L.
+    """
+    bounds = []
+    for mse, eta in zip(gradient_mse, step_sizes, strict=True):
+        if eta * smoothness > 1:
+            raise ValueError(f"the bound holds for steps of at most 1 / L = {1 / smoothness:g}, got {eta:g}")
+        gap = (1.0 - eta * pl_constant) * gap + 0.5 * smoothness * eta**2 * mse
+        bounds.append(gap)
+    return bounds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,48 +143,50 @@ def _polars():
     return polars
 
 
-def read_trace(path: str | os.PathLike, format: str = "auto") -> Trace:  # noqa: A002  (the public name)
-    """Read a recorded run.
+def read_trace(
+    path: str | os.PathLike,
+    format: str = "auto",  # noqa: A002  (the public name)
+    columns: Mapping[str, str] | str | None = None,
+    **options,
+) -> Trace:
+    """Read a recorded run, whoever recorded it.
 
     Parameters
     ----------
     path : path
-        A Parquet file, or the folder that a `TraceWriter` filled.
-    format : {"auto", "parquet"}
-        How to read it; "auto" goes by what is there.
+        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``: what a `TraceWriter` wrote, TRL's ``completions``
+        folder, verl's rollout dumps, or any Parquet, CSV or JSON Lines (gzip and zstd too) with a row a rollout.
+    format : str
+        "auto" goes by the columns; "kvar", "trl", "verl" and "table" insist.
+    columns : mapping of str to str, or str, optional
+        Which column is ``step``, ``prompt`` and ``reward``, where their names do not tell, as in
+        ``"prompt=question,step=iteration,reward=accuracy+0.5*format"``.
+    **options
+        See `kvar.readers.read_log`, which also says what was left out.
 
     Returns
     -------
     Trace
-        All rollouts in the order of the file, or of the steps.
+        All rollouts in the order of files and rows.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing at the path, or no step in the folder.
+        If there is nothing at the path.
     ValueError
-        If the format is unknown, the file is no Parquet file or its columns are not those of a trace.
+        If the format is unknown, no file is a log of rollouts, a column is missing, or too many rows are unusable.
+
+    Warns
+    -----
+    UserWarning
+        If files or rows were left out.
     """
-    if format not in ("auto", "parquet"):
-        raise ValueError(f"unknown trace format {format!r}; choose auto or parquet")
-    polars = _polars()
-    path = Path(path)
-    if path.is_dir():
-        files = [path / name for name in sorted(os.listdir(path)) if _STEP_FILE.fullmatch(name)]
-        if not files:
-            raise FileNotFoundError(f"no step of a trace in {path}: expected files like step-000000001.parquet")
-    elif path.is_file():
-        files = [path]
-    else:
-        raise FileNotFoundError(f"no trace at {path}")
-    frames = []
-    for file in files:
-        try:
-            frames.append(polars.read_parquet(file, hive_partitioning=False))
-        except (polars.exceptions.PolarsError, OSError) as error:
-            raise ValueError(f"{file} is not a readable Parquet file: {error}") from None
-    frame = polars.concat(frames, how="diagonal_relaxed")
-    return Trace.from_columns({name: frame[name].to_numpy() for name in frame.columns})
+    from kvar.readers import read_log
+
+    log = read_log(path, format, columns, **options)
+    if omissions := log.notes.omissions():
+        warnings.warn(" ".join(omissions), UserWarning, stacklevel=2)
+    return log.trace
 
 
 def write_trace(trace: Trace, path: str | os.PathLike) -> Path:

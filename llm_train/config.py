@@ -9,6 +9,7 @@ from trl import GRPOConfig
 
 from kvar import Baseline
 from llm_train.critic import make_trainer_baseline
+from llm_train.gradients import SCORE_PARAMETERS
 
 __all__ = ["KAEConfig"]
 
@@ -48,6 +49,8 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         Rollouts of every prompt before training, which the baseline remembers.
     whiten_advantages : bool
         Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do.
+    score_norms : {"all", "last-layer", "lora"}, optional
+        Record the norm of each completion's score with respect to these parameters.
     pass_at : list of int
         Evaluate pass@k for these k.
     pass_reward : float
@@ -103,6 +106,14 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     )
     pass_at: list[int] = field(
         default_factory=lambda: [1], metadata={"help": "Evaluate pass@k for these k, by the unbiased estimator."}
+    )
+    score_norms: str | None = field(
+        default=None,
+        metadata={
+            "help": "Record the norm of each completion's score by all parameters, those of the last layer, or LoRA's, "
+            "for kvar.gradient_variance. Default: only where the baseline needs it, by all parameters.",
+            "choices": list(SCORE_PARAMETERS),
+        },
     )
     pass_reward: float = field(default=1.0, metadata={"help": "Least reward that counts as a pass in pass@k."})
     trace_dir: str | None = field(

@@ -16,10 +16,10 @@ from transformers import LlamaConfig, LlamaModel
 
 from kvar import Baseline, make_baseline
 from kvar.batch import Batch
+from kvar.variance import ScoreWeighted
 
-__all__ = ["CRITIC", "Critic", "CriticBaseline", "make_trainer_baseline"]
+__all__ = ["Critic", "CriticBaseline", "make_trainer_baseline"]
 
-CRITIC = "critic"
 _KINDS = ("head", "network")
 
 
@@ -38,7 +38,7 @@ class CriticBaseline(Baseline):  # numpydoc ignore=PR02
         Regression steps on each batch of rewards.
     """
 
-    name: ClassVar[str] = CRITIC
+    name: ClassVar[str] = "critic"
     needs: ClassVar[tuple[str, ...]] = ("critic_value",)
     kind: str = "head"
     learning_rate: float = 1e-3
@@ -70,12 +70,12 @@ class CriticBaseline(Baseline):  # numpydoc ignore=PR02
 
 
 def make_trainer_baseline(name: str, **parameters) -> Baseline:
-    """Make a baseline that the trainer knows: a registered one, or the critic.
+    """Make a baseline that the trainer knows: a registered one, or one that needs what only a trainer has.
 
     Parameters
     ----------
     name : str
-        "critic" or a name out of `kvar.baseline_names`.
+        "critic", "score-weighted" (`kvar.variance.ScoreWeighted`), or a name out of `kvar.baseline_names`.
     **parameters
         Its parameters.
 
@@ -89,13 +89,14 @@ def make_trainer_baseline(name: str, **parameters) -> Baseline:
     ValueError
         If the name or a parameter is unknown, or a value impossible.
     """
-    if name != CRITIC:
+    own = {baseline.name: baseline for baseline in (CriticBaseline, ScoreWeighted)}
+    if name not in own:
         return make_baseline(name, **parameters)
-    known = CriticBaseline.parameter_names()
+    known = own[name].parameter_names()
     unknown = [key for key in parameters if key not in known]
     if unknown:
-        raise ValueError(f"baseline 'critic' takes {', '.join(known)}; got {unknown[0]!r}")
-    return CriticBaseline(**parameters)
+        raise ValueError(f"baseline {name!r} takes {', '.join(known)}; got {unknown[0]!r}")
+    return own[name](**parameters)
 
 
 class _Network(nn.Module):

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from kvar import Trace, make_baseline, read_trace
 from kvar.prompt_keys import prompt_key
-from llm_train.gradients import chosen_parameters, scores
+from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.models import load_policy
 from llm_train.run import quiet_libraries, warmed_up_policy
 from llm_train.settings import RunSettings, resolve
@@ -193,8 +193,7 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     _, tokenizer, task = _policy_and_task(settings)
     folder = study.folder / f"run-g{g}"
     trace = read_trace(folder / "trace")
-    # Plain attention has a batching rule for gradients; the fused one falls back to a loop.
-    model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}", attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}").eval()
     generator = torch.Generator().manual_seed(settings.training.seed * 100_003 + 1009 * g + step)
 
     visited = dict.fromkeys(trace.prompt_id[trace.step == step + 1].tolist())
@@ -213,8 +212,8 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     # And of the optimum E[|s|^2 Z] / E[|s|^2] the numerator is exact, the denominator a mean over rollouts of its own.
     repeated = [prompt for prompt in prompts for _ in range(_NORM_SAMPLES)]
     sampled = sample_completions(model, repeated, longest, end, generator)
-    norms = _norm2(scores(model, parameters, repeated, sampled)).reshape(-1, _NORM_SAMPLES).mean(axis=1)
-    optimum = values * _norm2(right) / norms
+    norms = score_norms(model, parameters, repeated, sampled).square().numpy().reshape(-1, _NORM_SAMPLES)
+    optimum = values * right.square().sum(dim=1).numpy() / norms.mean(axis=1)
 
     baselines = histories(trace, step + 1)
     found = []
@@ -245,10 +244,6 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
                 }
             )
     return found
-
-
-def _norm2(score: torch.Tensor) -> np.ndarray:
-    return score.double().square().sum(dim=1).numpy()
 
 
 def sample_completions(

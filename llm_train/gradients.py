@@ -10,8 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["chosen_parameters", "scores"]
+__all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
+
+SCORE_PARAMETERS = ("all", "last-layer", "lora")
 
 
 def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter]:
@@ -44,7 +47,7 @@ def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter
         last = f".layers.{model.config.get_text_config().num_hidden_layers - 1}."
         found = {name: p for name, p in named.items() if last in f".{name}"}
     else:
-        raise ValueError(f"which parameters must be 'all', 'last-layer' or 'lora', got {which!r}")
+        raise ValueError(f"which parameters must be one of {', '.join(SCORE_PARAMETERS)}, got {which!r}")
     if not found:
         raise ValueError(f"this model has no parameters of the kind {which!r}")
     return found
@@ -85,5 +88,38 @@ def scores(
         return (torch.log_softmax(logits, -1).gather(1, row[1:, None])[:, 0] * mask[1:]).sum()
 
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
-    score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
+    training = model.training
+    model.eval()
+    try:
+        # Of the attention kernels the plain one alone has a rule for many gradients at once.
+        with sdpa_kernel(SDPBackend.MATH):
+            score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
+    finally:
+        model.train(training)
     return torch.cat([score[name].flatten(1) for name in weights], dim=1)
+
+
+def score_norms(
+    model, parameters: dict, prompts: Sequence[list[int]], completions: Sequence[list[int]], chunk: int = 32
+) -> torch.Tensor:
+    """Norm of the gradient of the log-probability of each completion.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The policy.
+    parameters : dict
+        From `chosen_parameters`.
+    prompts, completions : sequence of list of int
+        Token ids; the end token belongs to the completion.
+    chunk : int
+        Rollouts at a time, and in memory.
+
+    Returns
+    -------
+    torch.Tensor, shape (n,)
+        As `scores` would have them.
+    """
+    starts = range(0, len(prompts), chunk)
+    parts = [scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk) for k in starts]
+    return torch.cat([part.norm(dim=1) for part in parts])

@@ -21,7 +21,9 @@ from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from kvar import read_trace, write_trace
+from kvar.features import feature_columns
 from llm_train.config import KAEConfig
+from llm_train.prompt_features import with_prompt_features
 from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums, warm_up
 from llm_train.trainer import KAETrainer
 from llm_train.truth import ExactValue
@@ -56,6 +58,8 @@ RUNS: dict[str, dict] = {
     "partial-block": {"num_generations": 2, "block_reuse": 10, "partial": True},
     "partial-epoch": {"num_generations": 4, "partial": True},
     "missing": {"num_generations": 4, "missing": 0.2},
+    "many-prompts-g1": {"num_generations": 1, "n_prompts": 6400},
+    "many-prompts-g4": {"num_generations": 4, "n_prompts": 6400},
 }
 
 _SETTINGS = {
@@ -145,17 +149,19 @@ def record(name: str, folder: Path, seed: int) -> Path:
         logging_steps=100,
         **settings,
     )
+    policy = warmed_up_policy(folder, seed)
     trainer = KAETrainer(
-        model=warmed_up_policy(folder, seed),
+        model=policy,
         reward_funcs=_withheld(reward, missing, seed) if missing else reward,
         args=config,
-        train_dataset=sums(n_prompts, _LARGEST, seed + 1),
+        train_dataset=with_prompt_features(sums(n_prompts, _LARGEST, seed + 1), policy, tokenizer),
         processing_class=tokenizer,
         true_value_func=ExactValue(tokenizer, partial),
     )
     trainer.train()
     trace = read_trace(config.trace_dir)
-    kept = {column: trace.extras[column] for column in ("true_value", "completion_length")}
+    names = ["true_value", "completion_length", *feature_columns(trace.extras)]
+    kept = {name: trace.extras[name] for name in names}
     path = write_trace(dataclasses.replace(trace, extras=kept), folder / f"{name}.parquet")
     shutil.rmtree(scratch)
     return path

@@ -22,6 +22,7 @@ from trl import get_peft_config
 
 from kvar.files import whole_file
 from llm_train.models import load_policy
+from llm_train.prompt_features import with_prompt_features
 from llm_train.run_files import MetricsFile, ProgressBar, last_checkpoint
 from llm_train.settings import RunSettings
 from llm_train.summary import write_summary
@@ -84,13 +85,16 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     task = load_task(run, tokenizer, config.seed + 1)
     # A checkpoint brings its own weights: its policy needs no warm-up.
     model = warmed_up_policy(settings, model, tokenizer, task, say if checkpoint is None else None)
+    prompts = task.train
+    if run.prompt_features:
+        prompts = with_prompt_features(prompts, model, tokenizer, run.prompt_features)
     config.disable_tqdm = True
     config.eval_on_start &= checkpoint is None
     trainer = KAETrainer(
         model=model,
         reward_funcs=task.reward,
         args=config,
-        train_dataset=task.train,
+        train_dataset=prompts,
         eval_dataset=_evaluated(task),
         processing_class=tokenizer,
         true_value_func=task.exact_value,

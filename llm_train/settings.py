@@ -43,6 +43,8 @@ class RunArguments:  # numpydoc ignore=PR02
         Largest operand of a sum.
     prompt_column, answer_column : str
         Columns of a file or data set.
+    prompt_features : int
+        Coordinates of the policy's hidden state that the baseline is given of each prompt.
     reward : {"auto", "text", "math"}
         How an answer is judged.
     sft_steps : int, optional
@@ -85,6 +87,13 @@ class RunArguments:  # numpydoc ignore=PR02
     largest: int = field(default=49, metadata=_help("Largest operand of a sum."))
     prompt_column: str = field(default="prompt", metadata=_help("Column of a file or data set with the prompt."))
     answer_column: str = field(default="answer", metadata=_help("Column of a file or data set with the answer."))
+    prompt_features: int = field(
+        default=0,
+        metadata=_help(
+            "Give the baseline this many coordinates of the policy's hidden state at each prompt (adaptive learns from "
+            "them which prompts resemble each other); 0 for none."
+        ),
+    )
     reward: str = field(
         default="auto",
         metadata=_help(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from datasets import IterableDataset
@@ -18,8 +19,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
 from kvar import TraceWriter
+from kvar.features import feature_columns
 from llm_train.config import KAEConfig
 from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
+from llm_train.gradients import chosen_parameters, score_norms
 from llm_train.health import health
 from llm_train.measuring import MeasuringTrainer
 from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
@@ -126,9 +129,10 @@ class KAETrainer(MeasuringTrainer):
         needs = self.baseline.needs
         if "true_value" in needs and self._true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
-        known = {"true_value", "completion_length", "critic_value", *(data.column_names or ())}
+        known = {"true_value", "completion_length", "critic_value", "score_norm", *(data.column_names or ())}
         if config.warm_start_rollouts:
             known.add("offline_value")
+        self._feature_columns = feature_columns(known)
         missing = [name for name in needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
@@ -149,10 +153,12 @@ class KAETrainer(MeasuringTrainer):
 
     def _assess_all(self):
         """What the history says of every prompt of the training set, without any reward of the step."""
-        keys = [self.prompt_key(example) for example in self.train_dataset]
-        nothing = torch.full((len(keys), 1), torch.nan, dtype=torch.float64)
-        found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True)
-        return found.values.flatten(), found.standard_error.flatten()
+        data = self.train_dataset
+        keys = [self.prompt_key(example) for example in data]
+        columns = {name: np.asarray(data[name]) for name in self.baseline.columns_used(self._feature_columns)}
+        nothing = np.full(len(keys), np.nan)
+        found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True, **columns)
+        return found.values, found.standard_error
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
@@ -161,7 +167,7 @@ class KAETrainer(MeasuringTrainer):
         keys = gather_object([self.prompt_key(example) for example in inputs])
         rewards = self._total_rewards()
         with self._clock.part("truth"):
-            columns = self._columns(inputs)
+            columns = self._columns(inputs, output)
         with self._clock.part("baseline"):
             learn = self._criticize(output, columns)
             advantages = self._advantages(keys, rewards, columns)
@@ -230,7 +236,7 @@ class KAETrainer(MeasuringTrainer):
         self.model.eval()
         try:
             output = super()._generate_and_score_completions(inputs)
-            columns = self._columns(inputs)
+            columns = self._columns(inputs, output)
             learn = self._criticize(output, columns)
         finally:
             self.model.train()
@@ -239,17 +245,21 @@ class KAETrainer(MeasuringTrainer):
             self._evaluated.clear()
         return self._total_rewards(), columns, learn
 
-    def _columns(self, inputs) -> dict[str, torch.Tensor]:
+    def _columns(self, inputs, output) -> dict[str, torch.Tensor]:
         """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
-        wanted = set(self.baseline.needs) - {"critic_value"}
+        wanted = {*self.baseline.needs, *self.baseline.columns_used(self._feature_columns)} - {"critic_value"}
         if self.args.trace_dir is not None:
-            wanted |= {"completion_length"} if self._true_value_func is None else {"completion_length", "true_value"}
+            wanted |= {"completion_length", *self._feature_columns}
+            wanted |= set() if self._true_value_func is None else {"true_value"}
+            wanted |= set() if self.args.score_norms is None else {"score_norm"}
         # In one order on all processes, since each column is gathered from all of them.
-        return {name: self.accelerator.gather(self._column(name, inputs)) for name in sorted(wanted)}
+        return {name: self.accelerator.gather(self._column(name, inputs, output)) for name in sorted(wanted)}
 
-    def _column(self, name, inputs) -> torch.Tensor:
+    def _column(self, name, inputs, output) -> torch.Tensor:
         if name == "completion_length":
             return self._completion_lengths
+        if name == "score_norm":
+            return self._score_norms(output)
         if name == "true_value":
             return self._true_values(inputs)
         if name == "offline_value" and self.args.warm_start_rollouts:
@@ -257,6 +267,15 @@ class KAETrainer(MeasuringTrainer):
         else:
             numbers = [example[name] for example in inputs]
         return torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
+
+    def _score_norms(self, output) -> torch.Tensor:
+        """Norm of the score of each completion of the local batch."""
+        model = self.accelerator.unwrap_model(self.model)
+        sides = ("prompt", "completion")
+        rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
+        prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
+        parameters = chosen_parameters(model, self.args.score_norms or "all")
+        return score_norms(model, parameters, prompts, completions)
 
     def _record(self, keys, rewards, columns) -> None:
         if not self.accelerator.is_main_process:

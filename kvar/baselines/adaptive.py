@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from kvar.baselines.base import Baseline, Estimate
 from kvar.batch import Batch, sums_of_others
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
+from kvar.features import FeaturePrior, feature_columns
 from kvar.forgetting import forgetting
 from kvar.history import History
 from kvar.kernels import get_kernel
@@ -38,6 +39,7 @@ class _Look:
     """All that one look at a batch yields, so that remembering it needs no second look."""
 
     batch: Batch
+    priors: list[np.ndarray]
     prior: np.ndarray
     mass: np.ndarray
     total: np.ndarray
@@ -53,6 +55,8 @@ class _Look:
             mine.step == batch.step
             and mine.prompt_ids == batch.prompt_ids
             and np.array_equal(mine.rewards, batch.rewards, equal_nan=True)
+            and mine.columns.keys() == batch.columns.keys()
+            and all(np.array_equal(mine.columns[k], batch.columns[k], equal_nan=True) for k in mine.columns)
         )
 
 
@@ -65,16 +69,19 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         V = (S_w + d D_w + sum_{k != g} Z^(k) + kappa mu) / (W_w + G - 1 + kappa)
 
     S_w and W_w are the kernel sums of the prompt's past and mu is the mean of the other rewards of the batch, with the
-    run's recent mean worth 64 rewards beside them. D_w moves the past to the present by a slope that all prompts share
+    run's recent mean worth 64 rewards beside them. Where the batch comes with columns ``feature_0``, ``feature_1`` and
+    so on, say coordinates of an embedding of the prompt, mu also learns from the rewards of prompts that resemble it
+    (`kvar.features.FeaturePrior`). D_w moves the past to the present by a slope that all prompts share
     (`kvar.drift.SharedDrift`). No estimate sees the reward that it predicts, so ``E[(Z - V)^2] = noise + MSE(V)`` ranks
     the candidates without the truth, and the baseline is their average under exponential weights
     (`kvar.experts.ExpertWeights`).
 
     Parameters
     ----------
-    history, shrinkage, drift : bool
+    history, shrinkage, drift, features : bool
         Leave an ingredient out, to see what it is worth: without history only the group and the prior remain, without
-        shrinkage no candidate has a prior, without drift none has a share of it.
+        shrinkage no candidate has a prior, without drift none has a share of it, without features the prior is the same
+        for all prompts.
 
     Notes
     -----
@@ -91,6 +98,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     history: bool = True
     shrinkage: bool = True
     drift: bool = True
+    features: bool = True
     _last: _Look | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -99,8 +107,24 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         self._history = History(_REACH if self.history else 0.0)
         self._scale = RewardScale()
         self._drift = SharedDrift(len(self._windows))
+        self._features = FeaturePrior()
         self._experts = ExpertWeights(len(self._windows) * len(self._priors) * (1 + self.drift) + self.shrinkage)
         self._error_total = self._spread_total = 0.0
+
+    def columns_used(self, names: Iterable[str]) -> list[str]:
+        """The features among the columns.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of columns.
+
+        Returns
+        -------
+        list of str
+            Those that start with ``feature_``.
+        """
+        return feature_columns(names) if self.features else []
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates.
@@ -151,6 +175,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         """
         look = self._look_at(batch)
         self._experts.learn(look.losses, int(batch.counts.sum()))
+        self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
         self._scale.learn(batch)
         if self._scale.known and batch.counts.any():
@@ -170,9 +195,13 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             self._history, batch.prompt_ids, batch.step, self._windows, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
-        moved = mass * self._drift.moved(regressor)
+        moved = mass * self._drift.moved(regressor, self._scale)
+        priors = [self._prior(batch)]
+        if self.features:
+            priors = self._features.predictions(batch, priors[0], self._scale)
+        prior = self._features.mixture(priors)
         values, losses = np.zeros(batch.rewards.shape), []
-        look = _Look(batch, self._prior(batch), mass, total, regressor, moved, values, np.empty(0))
+        look = _Look(batch, priors, prior, mass, total, regressor, moved, values, np.empty(0))
         for weight, candidate, _ in self._candidates(look):
             values += weight * candidate
             error = np.where(batch.scored, candidate - batch.rewards, 0.0)
@@ -213,17 +242,19 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             "history": self._history.state_dict(),
             "scale": self._scale.state_dict(),
             "drift": self._drift.state_dict(),
+            "features": self._features.state_dict(),
             "experts": self._experts.state_dict(),
             "noise": [self._error_total, self._spread_total],
         }
 
     def _load_state(self, state: dict) -> None:
-        expected = {"history", "scale", "drift", "experts", "noise"}
+        expected = {"history", "scale", "drift", "features", "experts", "noise"}
         if set(state) != expected:
             raise ValueError(f"the state of an adaptive baseline has the keys {sorted(expected)}, got {sorted(state)}")
         self._history.load_state_dict(state["history"])
         self._scale.load_state_dict(state["scale"])
         self._drift.load_state_dict(state["drift"])
+        self._features.load_state_dict(state["features"])
         self._experts.load_state_dict(state["experts"])
         self._error_total, self._spread_total = map(float, state["noise"])
         self._last = None

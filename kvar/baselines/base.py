@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -73,7 +73,7 @@ class Baseline(ABC):
         return_info : bool
             Return an `Estimate` with standard errors and effective sample sizes beside the values.
         **columns : array_like, shape (B, G) or (B,)
-            What `needs` names; anything more is ignored.
+            What `columns_used` picks, `needs` at the least; anything more is ignored.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class Baseline(ABC):
         step : int or float
             Time of the batch; never less than the last one remembered.
         **columns : array_like, shape (B, G) or (B,)
-            What `needs` names, if what is remembered depends on it.
+            As in `estimate`, if what is remembered depends on them.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Baseline(ABC):
         step : int or float
             Time of the batch.
         **columns : array_like, shape (B, G) or (B,)
-            What `needs` names.
+            As in `estimate`.
 
         Returns
         -------
@@ -157,11 +157,27 @@ class Baseline(ABC):
         return self._laid_out(prompt_ids, rewards, step, columns)
 
     def _laid_out(self, prompt_ids, rewards, step, columns) -> Batch:
-        used = {name: columns[name] for name in self.needs if name in columns}
+        used = {name: columns[name] for name in self.columns_used(columns)}
         batch = Batch.from_rows(prompt_ids, rewards, step, used)
         if obstacle := self.obstacle(batch.rewards, self.needs):
             raise ValueError(f"baseline {self.name!r} {obstacle}")
         return batch
+
+    def columns_used(self, names: Iterable[str]) -> list[str]:
+        """Which of the columns that are there this baseline looks at.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of columns.
+
+        Returns
+        -------
+        list of str
+            Those that it needs, and those that it does better with.
+        """
+        names = set(names)
+        return [name for name in self.needs if name in names]
 
     def obstacle(self, rewards: np.ndarray, columns: Container[str]) -> str | None:
         """What stands against using this baseline on some rollouts.

@@ -164,7 +164,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         """Values of every window, shape (P, N, K)."""
         past_total = past["total"]
         if self.drift:
-            past_total = past_total + past["mass"] * self._drift.moved(self._regressor(past))
+            past_total = past_total + past["mass"] * self._drift.moved(self._regressor(past), self._scale)
         total = past_total[:, None, :] + self._at_zero * sums_of_others(batch.filled)[..., None]
         mass = past["mass"][:, None, :] + self._at_zero * (batch.counts - batch.scored)[..., None]
         alone = mass == 0.0

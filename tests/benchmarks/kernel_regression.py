@@ -1,38 +1,50 @@
-"""Speed and error of the kernel sums beside other libraries, in one run, as medians and ratios.
+"""Speed and error of kernel regression beside other libraries, in one run, as medians and ratios.
 
-    python tests/benchmarks/kernel_regression.py [--sizes 10000 100000 1000000] [--patience 30]
+    python tests/benchmarks/kernel_regression.py [docs/kernel_regression_speed.csv] [--sizes 10000 100000 1000000]
 
-Every program fits the same points (uniform, sorted, h = 0.05 of the range, Epanechnikov, local means) at all of them.
-A peer that would take longer than the patience, by its time at the size before and quadratic growth, is left out of
-that size and named. Errors are against direct sums at sampled points.
+Two jobs on the same points (uniform, sorted): all n fits with the Epanechnikov kernel, local means, h = 0.05 of the
+range; and the leave-one-out choice among 50 bandwidths. The last column sets each time in ratio to ours (with numba
+where it is installed) of the same run. A program that would take longer than the patience, by its time at the size
+before and quadratic growth, is left out of that size and named. Errors are against direct sums at sampled points.
+A table that exists keeps its other rows, so that slow programs can be timed apart (--programs, by parts of names).
+
+The peers are no dependencies of ours: statsmodels, scikit-learn, rgram, hessband, fastlpr, KDEpy, nprobust,
+kernelsmooth and hbw, installed beside kvar and numba in an environment of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import importlib.util
+import os
 import statistics
 import time
 import warnings
+from pathlib import Path
 
+import kernel_regression_peers as peers
 import numpy as np
 
 from kvar import KernelRegressor, _engine, select_bandwidth
 from kvar._design import Design
-from kvar._moments import _compiled, _tables, _unroll
+from kvar._moments import _LIGHT, _TRUST, _compiled, _tables, _unroll
 from kvar.kernels import get_kernel
 
-H, REPEATS = 0.05, 7
+H, GRID, REPEATS = 0.05, np.geomspace(0.005, 0.5, 50), 7
+EPANECHNIKOV = get_kernel("epanechnikov")
+NUMBA = importlib.util.find_spec("numba") is not None
+COLUMNS = ("job", "n", "program", "median_seconds", "largest_error", "chosen_bandwidth", "ratio_to_kvar")
 
 
 def median_time(run, repeats=REPEATS):
     """Median seconds, collector off, after a warm-up; a program that takes ten seconds or more is run once, cold."""
     began = time.perf_counter()
     answer = run()
-    times = [time.perf_counter() - began]
-    if times[0] >= 10.0:
-        return times[0], answer
+    first = time.perf_counter() - began
+    if first >= 10.0:
+        return first, answer
     gc.collect()
     gc.disable()
     times = []
@@ -51,204 +63,175 @@ def sample(n):
     return x, np.sin(6.0 * x) + 0.5 * rng.standard_normal(n)
 
 
-def error_at(x, y, fit, h, count=200, degree=0, kernel="epanechnikov"):
+def error_at(x, y, fit, h, count=200):
     """Largest error at sampled points against direct sums."""
-    worst, weigh = 0.0, get_kernel(kernel)
+    worst = 0.0
     for i in np.random.default_rng(0).choice(x.size, count, replace=False):
         near = slice(*np.searchsorted(x, [x[i] - 1.01 * h, x[i] + 1.01 * h]))
-        u = (x[near] - x[i]) / h
-        k = weigh(u)
-        mean = np.sum(k * u) / np.sum(k) if degree else 0.0
-        slope = np.sum(k * (u - mean) * y[near]) / np.sum(k * (u - mean) ** 2) if degree else 0.0
-        worst = max(worst, abs(fit[i] - (np.sum(k * y[near]) / np.sum(k) - mean * slope)))
+        k = EPANECHNIKOV((x[near] - x[i]) / h)
+        worst = max(worst, abs(fit[i] - np.sum(k * y[near]) / np.sum(k)))
     return worst
 
 
-def compiled_pass(x, y):
+def compiled_pass(x, y, h):
     """The bare compiled loop: the yardstick, and what a pass costs without the estimator around it."""
     design = Design.build(x, y)
-    kernel = get_kernel("epanechnikov")
-    tables, out = _tables(kernel, 0, False), np.empty((2, x.size))
+    tables, out, at_zero = _tables(EPANECHNIKOV, 0, False), np.empty((2, x.size)), float(EPANECHNIKOV(0.0))
 
     def run():
         _compiled().compact_sums(
-            design.x, design.w, design.v, design.starts, H, tables, _unroll(tables), kernel.base, kernel.power,
-            False, False, 1e-3, 300.0, out,
+            design.x, design.w, design.v, design.starts, h, tables, _unroll(tables), EPANECHNIKOV.base,
+            EPANECHNIKOV.power, False, False, _LIGHT, _TRUST, out,
         )  # fmt: skip
-        return (out[1] + kernel(0.0) * design.v) / (out[0] + kernel(0.0) * design.w)
+        return (out[1] + at_zero * design.v) / (out[0] + at_zero * design.w)
 
     return run
 
 
-def ours(engine):
-    """Prediction at the fitted points, with or without numba."""
+def direct_errors(x, y, grid):
+    """Leave-one-out errors by a compiled loop over all neighbours: brute force."""
+    from numba import njit
 
-    def prepare(x, y):
-        model = KernelRegressor("epanechnikov", H).fit(x, y)
+    @njit
+    def loop(x, y, h):
+        total, low = 0.0, 0
+        for i in range(x.size):
+            while x[i] - x[low] > h:
+                low += 1
+            weight = value = 0.0
+            j = low
+            while j < x.size and x[j] - x[i] <= h:
+                if j != i:
+                    k = 1.0 - ((x[j] - x[i]) / h) ** 2
+                    weight += k
+                    value += k * y[j]
+                j += 1
+            if weight == 0.0:
+                return np.inf
+            total += (y[i] - value / weight) ** 2
+        return total / x.size
 
-        def run():
-            _engine.numba_installed = lambda: engine == "numba"
-            return model.predict(x)
+    return lambda: grid[int(np.argmin([loop(x, y, h) for h in grid]))]
 
-        return run
+
+def with_engine(engine, run):
+    """The same with numba or without it."""
+
+    def wrapped():
+        _engine.numba_installed = lambda: engine == "numba"
+        return run()
+
+    return wrapped
+
+
+def our_fit(engine):
+    """Prediction at the fitted points."""
+
+    def prepare(x, y, h):
+        model = KernelRegressor("epanechnikov", h).fit(x, y)
+        return with_engine(engine, lambda: model.predict(x))
 
     return prepare
 
 
-def statsmodels(x, y):
-    """Nadaraya-Watson with the Gaussian kernel at the same canonical bandwidth."""
-    from statsmodels.nonparametric.kernel_regression import KernelReg
-
-    ratio = get_kernel("gaussian").canonical_bandwidth / get_kernel("epanechnikov").canonical_bandwidth
-    model = KernelReg(y, x, "c", reg_type="lc", bw=[H * ratio])
-    return lambda: model.fit(x)[0]
+def our_search(engine):
+    """Exact leave-one-out over the grid."""
+    return lambda x, y, grid: with_engine(engine, lambda: select_bandwidth(x, y, "loo-cv", grid=grid).bandwidth)
 
 
-def rgram(x, y):
-    """Its kernel smoother."""
-    from rgram import KernelSmoother
-
-    model = KernelSmoother(kernel="epanechnikov", bandwidth="manual", bandwidth_value=H).fit(x, y)
-    return lambda: np.asarray(model.predict(x)).ravel()
-
-
-def hessband(x, y):
-    """All pairs at once: 2 GB at 10,000 points."""
-    from hessband import nw_predict
-
-    return lambda: nw_predict(x, y, x, H, "epanechnikov")
-
-
-def fastlpr(x, y):
-    """Non-uniform FFT; its bandwidth is in standard deviations of x, and it wants at least two."""
-    from fastlpr import cv_fastlpr
-
-    h = np.array([[H], [1.01 * H]]) / np.std(x)
-    options = {"order": 0, "kernel_type": "epanechnikov", "dstd": 0}
-    return lambda: np.asarray(cv_fastlpr(x[:, None], y, h, options).yhat).ravel()
-
-
-def kdepy(x, y):
-    """Ratio of two FFT densities; its bandwidth is the standard deviation of the kernel."""
-    from KDEpy import FFTKDE
-
-    grid = np.linspace(x[0] - 1.1 * H, x[-1] + 1.1 * H, 1 << 14)
-    shift = y.min() - 1.0  # weights must be positive
-
-    def run():
-        bottom = FFTKDE("epa", bw=H / np.sqrt(5.0)).fit(x)(grid)
-        top = FFTKDE("epa", bw=H / np.sqrt(5.0)).fit(x, weights=y - shift)(grid)
-        ratio = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0) * np.mean(y - shift) + shift
-        return np.interp(x, grid, ratio)
-
-    return run
-
-
-def nprobust(x, y):
-    """Local means at all points, one bandwidth."""
-    from nprobust import lprobust
-
-    return lambda: np.asarray(lprobust(y, x, eval=x, p=0, h=H, kernel="epa").Estimate)[:, 4]
-
-
-def sklearn(x, y):
-    """Ratio of two kernel density estimates by trees."""
-    from sklearn.neighbors import KernelDensity
-
-    shift = y.min() - 1.0
-
-    def run():
-        bottom = KernelDensity(bandwidth=H, kernel="epanechnikov").fit(x[:, None])
-        top = KernelDensity(bandwidth=H, kernel="epanechnikov").fit(x[:, None], sample_weight=y - shift)
-        log_ratio = top.score_samples(x[:, None]) - bottom.score_samples(x[:, None])
-        return np.exp(log_ratio) * np.mean(y - shift) + shift
-
-    return run
-
-
-PEERS = {
-    "statsmodels": statsmodels, "rgram": rgram, "hessband": hessband, "fastlpr": fastlpr, "KDEpy": kdepy,
-    "nprobust": nprobust, "sklearn": sklearn,
-}  # fmt: skip
-
-
-def fits_table(sizes, patience):
-    """All n fits: seconds, ratio to the bare compiled loop, error."""
-    numba = importlib.util.find_spec("numba") is not None
-    programs = {"compiled loop": compiled_pass, "kvar, numba": ours("numba")} if numba else {}
-    programs["kvar, NumPy"] = ours("numpy")
-    for name, peer in PEERS.items():
-        if importlib.util.find_spec(name):
-            programs[name] = peer
-        else:
-            print(f"{name} is not installed and is left out")
+def time_programs(job, programs, argument, sizes, patience, keep):
+    """Time the programs at all sizes and keep a row for each."""
     last = {}
     for n in sizes:
         x, y = sample(n)
-        yardstick = None
+        ours = None
         for name, prepare in programs.items():
             known = last.get(name)
-            if known and name in PEERS and known[1] > 0.1 and known[1] * (n / known[0]) ** 2 > patience:
-                print(f"{n:>9,} {name:14s} left out: {known[1]:.3g} s at {known[0]:,}")
+            if known and known[1] > 0.1 and known[1] * (n / known[0]) ** 2 > patience and not name.startswith("kvar"):
+                print(f"{job} {n:>9,} {name}: left out, {known[1]:.3g} s at {known[0]:,}")
                 continue
-            if name == "hessband" and n > 10_000:
-                print(f"{n:>9,} {name:14s} left out: memory grows as n squared")
+            if n > peers.MOST_POINTS.get(name, n):
+                print(f"{job} {n:>9,} {name}: left out, memory grows as n squared")
                 continue
             try:
-                seconds, fit = median_time(prepare(x, y))
+                seconds, answer = median_time(prepare(x, y, argument))
             except Exception as failure:  # peers change; a table with a hole beats none
-                print(f"{n:>9,} {name:14s} failed: {failure!r}"[:150])
+                print(f"{job} {n:>9,} {name}: failed, {failure!r}"[:150])
                 continue
             last[name] = (n, seconds)
-            yardstick = yardstick or seconds
-            gaussian = name == "statsmodels"
-            error = "other kernel" if gaussian else "-"
-            if not gaussian and isinstance(fit, np.ndarray) and fit.shape == x.shape:
-                error = f"{error_at(x, y, fit, H):.1e}"
+            ours = ours or seconds
+            error = chosen = ""
+            if np.ndim(answer) == 0:
+                chosen = f"{answer:.5f}"
+            elif name not in peers.GAUSSIAN_FITS:
+                error = f"{error_at(x, y, answer, H):.1e}"
+            keep({"job": job, "n": n, "program": name, "median_seconds": f"{seconds:.3g}", "largest_error": error,
+                  "chosen_bandwidth": chosen, "ratio_to_kvar": f"{seconds / ours:.3g}"})  # fmt: skip
             print(
-                f"{n:>9,} {name:14s} {seconds * 1e3:11.3f} ms  {seconds / yardstick:10.2f} x  error {error}", flush=True
+                f"{job} {n:>9,} {name:18s} {seconds * 1e3:12.3f} ms {seconds / ours:10.2f} x  {error or chosen}",
+                flush=True,
             )
-    for name in ("kvar, numba", "kvar, NumPy"):
-        if name in programs and {100_000, 1_000_000} <= set(sizes):
-            x, y = sample(100_000)
-            base = median_time(programs[name](x, y))[0]
-            print(f"growth from 1e5 to 1e6, {name}: {last[name][1] / base:.1f}")
 
 
-def cross_validation_table(sizes):
-    """Leave-one-out over 50 bandwidths: seconds, in passes, and the same choice as brute force."""
-    grid = np.geomspace(0.005, 0.5, 50)
-    for engine in ("numba", "numpy"):
-        if engine == "numba" and importlib.util.find_spec("numba") is None:
-            continue
-        for n in sizes:
-            x, y = sample(n)
-            _engine.numba_installed = lambda engine=engine: engine == "numba"
-            model = KernelRegressor("epanechnikov", H).fit(x, y)
-            one = median_time(lambda model=model, x=x: model.predict(x))[0]
-            seconds, chosen = median_time(lambda x=x, y=y: select_bandwidth(x, y, grid=grid), 5)
-            print(f"leave-one-out, 50 bandwidths, {engine}, n = {n:,}: {seconds:.4f} s = {seconds / one:.0f} passes, "
-                  f"chose {chosen.bandwidth:.4f}", flush=True)  # fmt: skip
-    x, y = sample(2000)
-    brute = []
-    for h in grid:
-        k = get_kernel("epanechnikov")((x[:, None] - x) / h)
-        np.fill_diagonal(k, 0.0)
-        brute.append(np.mean((y - k @ y / k.sum(axis=1)) ** 2) if np.all(k.sum(axis=1) > 0) else np.inf)
-    chosen = select_bandwidth(x, y, grid=grid)
-    print(f"n = 2,000: chose {chosen.bandwidth:.5f}, brute force {grid[np.argmin(brute)]:.5f}, scores differ by "
-          f"{np.max(np.abs(chosen.scores - brute)[np.isfinite(brute)]):.1e}")  # fmt: skip
+def growth(program, repeats=5):
+    """Time at a million points over that at a hundred thousand, taken by turns: median of the ratios."""
+    small, large = program(*sample(100_000), H), program(*sample(1_000_000), H)
+    ratios = [median_time(large, 1)[0] / median_time(small, 3)[0] for _ in range(repeats)]
+    return statistics.median(ratios)
+
+
+class Table:
+    """Rows by job, size and program in a CSV file, which is written after every new one."""
+
+    def __init__(self, path):
+        self.path, self.rows = path, {}
+        if path is not None and path.exists():
+            with open(path, newline="") as file:
+                for row in csv.DictReader(file):
+                    self._put(row)
+
+    def _put(self, row):
+        self.rows[row["job"], int(row["n"]), row["program"]] = row
+
+    def keep(self, row):
+        """Add or replace a row."""
+        self._put(row)
+        if self.path is None:
+            return
+        with open(self.path, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator=os.linesep)
+            writer.writeheader()
+            writer.writerows(row for _, row in sorted(self.rows.items(), key=lambda item: item[0][:2]))
 
 
 def main():
-    """Print the tables."""
+    """Print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--patience", type=float, default=30.0)
+    parser.add_argument("--patience", type=float, default=180.0)
+    parser.add_argument("--programs", nargs="+", help="only those with one of these in their name, and kvar with numba")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    fits_table(args.sizes, args.patience)
-    cross_validation_table([n for n in args.sizes if 10_000 <= n <= 100_000])
+    engines = ("numba", "NumPy") if NUMBA else ("NumPy",)
+    fits = {f"kvar, {engine}": our_fit(engine) for engine in engines}
+    searches = {f"kvar, {engine}": our_search(engine) for engine in engines}
+    if NUMBA:
+        fits["one compiled pass"] = compiled_pass
+        searches["brute force, compiled"] = direct_errors
+    fits |= peers.installed(peers.FITS)
+    searches |= peers.installed(peers.SEARCHES)
+    if args.programs:
+        fits, searches = (
+            {name: p for i, (name, p) in enumerate(programs.items()) if i == 0 or any(w in name for w in args.programs)}
+            for programs in (fits, searches)
+        )
+    table = Table(args.out)
+    time_programs("fits", fits, H, args.sizes, args.patience, table.keep)
+    time_programs("choice of 50", searches, GRID, [n for n in args.sizes if n <= 100_000], args.patience, table.keep)
+    for name in fits if {100_000, 1_000_000} <= set(args.sizes) else ():
+        if name.startswith("kvar"):
+            print(f"growth from 100,000 to 1,000,000 points, {name}: {growth(fits[name]):.1f}")
 
 
 if __name__ == "__main__":

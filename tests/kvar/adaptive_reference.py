@@ -54,7 +54,8 @@ class AdaptiveLoop:
                     total, mass, lag_mass = total + w * reward, mass + w, lag_mass + w * (now - then)
                 lag = lag_mass / mass if mass > 0 else 0.0
                 unit = lag * self.spread((total + 2 * run_mean) / (mass + 2))
-                slope = self.products[k] / self.squares[k] if self.squares[k] > 0 else 0.0
+                width = self.high - self.low if self.n else 0.0
+                slope = self.products[k] / (self.squares[k] + width**2) if self.squares[k] + width > 0 else 0.0
                 sums[p, k] = (total, mass, mass * slope * unit)
                 for reward in rewards:
                     if not math.isnan(reward):

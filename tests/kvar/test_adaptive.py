@@ -35,6 +35,16 @@ def test_scaling_the_rewards_scales_the_values(rng):
         scaled.update(range(8), 1000 * rewards - 7, step)
 
 
+def test_writing_into_the_rewards_after_an_estimate_is_seen():
+    baseline, rewards = kvar.make_baseline("adaptive"), np.array([[1.0, 0.0], [1.0, 1.0]])
+    baseline.update(range(2), rewards, 0)
+    before = baseline.estimate(range(2), rewards, 1)
+    rewards[1, 1] = 0.0
+    after = baseline.estimate(range(2), rewards, 1)
+    assert after[1, 1] == before[1, 1]
+    assert after[1, 0] < before[1, 0]
+
+
 def test_a_look_is_used_once_and_only_for_its_own_batch(rng):
     looked, plain = kvar.make_baseline("adaptive"), kvar.make_baseline("adaptive")
     for step in range(10):

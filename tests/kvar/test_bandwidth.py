@@ -26,7 +26,7 @@ def _sample(n=120, seed=0, noise=0.3):
     return x, np.sin(6.0 * x) + noise * rng.standard_normal(n)
 
 
-@pytest.mark.filterwarnings("ignore:the bandwidth")
+@pytest.mark.filterwarnings("ignore:the least score")
 @pytest.mark.parametrize("degree", [0, 1])
 @pytest.mark.parametrize("kernel", ["uniform", "triangular", "epanechnikov", "tricube", "gaussian"])
 def test_leave_one_out_is_brute_force(kernel, degree):
@@ -80,6 +80,78 @@ def test_penalised_scores_from_the_smoother_matrix(method, degree):
     np.testing.assert_allclose(chosen.scores, scores, rtol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore:the least score", "ignore:After 0.17:FutureWarning")
+@pytest.mark.parametrize("degree", [0, 1])
+def test_scores_are_those_of_statsmodels(degree):
+    regression = pytest.importorskip("statsmodels.nonparametric.kernel_regression")
+    x, y = _sample(60)
+    theirs = regression.KernelReg(y, x, "c", reg_type=("lc", "ll")[degree], bw=[0.1])
+    scores = [theirs.cv_loo(np.array([h]), theirs.est[theirs.reg_type]).item() for h in GRID]
+    ours = select_bandwidth(x, y, "loo-cv", "gaussian", degree, grid=GRID).scores
+    np.testing.assert_allclose(ours, scores, rtol=1e-5)
+    if degree == 0:  # their trace is that of local means for lines too
+        scores = [theirs.aic_hurvich(np.array([h])).item() for h in GRID]
+        np.testing.assert_allclose(select_bandwidth(x, y, "aicc", "gaussian", grid=GRID).scores, scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_the_averaged_bandwidth_from_aicc_and_the_reference(degree):
+    x, y = _sample()
+    n = x.size
+    aicc = select_bandwidth(x, y, "aicc", "biweight", degree, grid=GRID).scores
+    # One wave of variance one over the range, noise of variance one: curvature 4 pi**2 / range**2.
+    width = np.ptp(x)
+    reference = theory.optimal_bandwidth(
+        "biweight", 1, n=n, noise=1.0, curvature=(2.0 * math.pi / width) ** 2, density=1.0 / width
+    )
+    log_weights = -0.25 * n * aicc - 0.5 * (np.log(GRID / reference) / 0.9) ** 2
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    chosen = select_bandwidth(x, y, kernel="biweight", degree=degree, grid=GRID)
+    np.testing.assert_allclose(chosen.weights, weights, rtol=1e-9)
+    assert chosen.bandwidth == pytest.approx(np.exp(weights @ np.log(GRID)), rel=1e-12)
+    assert chosen.method == "averaged"
+
+
+def test_the_reference_of_many_series_is_that_of_their_mean_range():
+    rng = np.random.default_rng(8)
+    x, groups = np.concatenate([rng.random(100), 3.0 * rng.random(100)]), np.repeat([0, 1], 100)
+    y = np.sin(6.0 * x) + groups + 0.3 * rng.standard_normal(200)
+    aicc = select_bandwidth(x, y, "aicc", grid=GRID, groups=groups, empty="nearest").scores
+    width = np.mean([np.ptp(x[groups == g]) for g in (0, 1)])
+    reference = theory.optimal_bandwidth(
+        "epanechnikov", 0, n=100, noise=1.0, curvature=(2.0 * math.pi / width) ** 2, density=1.0 / width
+    )
+    log_weights = -0.25 * 200 * aicc - 0.5 * (np.log(GRID / reference) / 0.9) ** 2
+    weights = np.exp(log_weights - log_weights.max())
+    chosen = select_bandwidth(x, y, grid=GRID, groups=groups, empty="nearest")
+    np.testing.assert_allclose(chosen.weights, weights / weights.sum(), rtol=1e-9)
+
+
+def test_the_default_looking_back_is_one_step_ahead():
+    chosen = select_bandwidth(*_sample(), kernel="triangular", sided="past")
+    assert chosen.method == "one-step-ahead"
+    assert chosen.bandwidth == chosen.grid[np.argmin(chosen.scores)]
+    assert chosen.weights.tolist() == (chosen.grid == chosen.bandwidth).tolist()
+
+
+def test_averaging_errs_less_than_minimising():
+    # Binary responses, where the criterion is noisiest: mean error over samples, with its standard error.
+    rng, differences = np.random.default_rng(9), []
+    for _ in range(60):
+        x = rng.random(100)
+        truth = 0.5 + 0.3 * np.cos(6.0 * x)
+        y = (rng.random(100) < truth).astype(float)
+        errors = []
+        for method in ("averaged", "aicc"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                h = select_bandwidth(x, y, method).bandwidth
+            errors.append(np.mean((KernelRegressor("epanechnikov", h).fit(x, y).predict(x) - truth) ** 2))
+        differences.append(errors[1] - errors[0])
+    assert np.mean(differences) > 2.0 * np.std(differences) / math.sqrt(60)
+
+
 def test_lepski_scores_from_the_smoother_matrices():
     x, y = _sample()
     noise = 0.5 * np.mean(np.diff(y[np.argsort(x)]) ** 2)
@@ -91,7 +163,7 @@ def test_lepski_scores_from_the_smoother_matrices():
         assert chosen.scores[g] == pytest.approx(max([0.0, *gaps]) + variances[g], rel=1e-10)
 
 
-@pytest.mark.filterwarnings("ignore:the bandwidth")
+@pytest.mark.filterwarnings("ignore:the least score")
 def test_groups_pool_their_squared_errors():
     rng = np.random.default_rng(3)
     n = 300
@@ -111,7 +183,7 @@ def test_groups_pool_their_squared_errors():
             assert score == pytest.approx(np.mean(np.concatenate(residuals) ** 2), rel=1e-11)
 
 
-@pytest.mark.filterwarnings("ignore:the bandwidth")
+@pytest.mark.filterwarnings("ignore:the least score")
 def test_a_series_too_short_to_predict_is_not_scored():
     x, y = [0.0, 0.1, 0.2, 0.3, 5.0], [1.0, 2.0, 3.0, 4.0, 50.0]
     chosen = select_bandwidth(x, y, grid=[0.15, 0.25, 0.5], groups=[0, 0, 0, 0, 1], empty="nearest")
@@ -120,7 +192,7 @@ def test_a_series_too_short_to_predict_is_not_scored():
         select_bandwidth([0.0, 1.0], [1.0, 2.0], groups=[0, 1])
 
 
-@pytest.mark.filterwarnings("ignore:the bandwidth")
+@pytest.mark.filterwarnings("ignore:the least score")
 def test_points_without_neighbour_are_counted_and_reject():
     x, y = _sample(60)
     x = np.append(x, [1.5, 1.5])
@@ -137,7 +209,8 @@ def test_points_without_neighbour_are_counted_and_reject():
         select_bandwidth(far, np.append(y, 0.0), grid=[0.1, 0.2])
 
 
-def test_small_windows_do_not_win_by_skipping_points():
+@pytest.mark.parametrize("method", ["averaged", "loo-cv"])
+def test_small_windows_do_not_win_by_skipping_points(method):
     # Pure noise: the wider the better. A criterion that leaves lonely points out falls towards zero as h does.
     rng = np.random.default_rng(4)
     x, y = rng.random(200), rng.standard_normal(200)
@@ -145,16 +218,17 @@ def test_small_windows_do_not_win_by_skipping_points():
     for empty in ("nan", "nearest"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            assert select_bandwidth(x, y, grid=grid, empty=empty).bandwidth > 0.2
+            assert select_bandwidth(x, y, method, grid=grid, empty=empty).bandwidth > 0.2
 
 
-def test_the_end_of_the_grid_warns():
+@pytest.mark.parametrize("method", ["averaged", "loo-cv"])
+def test_the_end_of_the_grid_warns(method):
     x, y = _sample()
     with pytest.warns(UserWarning, match="upper end"):
-        chosen = select_bandwidth(x, y, grid=[0.05, 0.06, 0.07])
+        chosen = select_bandwidth(x, y, method, grid=[0.05, 0.06, 0.07])
     assert chosen.at_edge
     with pytest.warns(UserWarning, match="lower end"):
-        select_bandwidth(x, y, grid=[0.5, 0.7, 0.9])
+        select_bandwidth(x, y, method, grid=[0.5, 0.7, 0.9])
 
 
 @pytest.mark.parametrize("degree", [0, 1])
@@ -235,6 +309,7 @@ def test_order_does_not_matter_and_units_do_not(n, seed, method, degree):
     [
         ({"method": "magic"}, "method must be one of"),
         ({"method": "gcv", "sided": "past"}, "use one-step-ahead"),
+        ({"method": "averaged", "sided": "past"}, "use one-step-ahead"),
         ({"method": "plug-in", "groups": np.zeros(120)}, "describes one curve"),
         ({"kernel": "exponential"}, "looks back only"),
         ({"grid": [0.0, 1.0]}, "positive finite"),
@@ -261,11 +336,14 @@ def test_zero_weights_drop_observations():
 
 def test_the_plot_shows_scores_and_choice():
     pytest.importorskip("matplotlib").use("Agg")
-    chosen = select_bandwidth(*_sample(), grid=GRID)
-    axes = chosen.plot()
-    np.testing.assert_array_equal(axes.lines[0].get_ydata(), chosen.scores)
-    assert axes.lines[1].get_xdata()[0] == chosen.bandwidth
-    assert chosen.plot(axes) is axes
+    for method, n_shaded in (("averaged", 1), ("loo-cv", 0)):
+        chosen = select_bandwidth(*_sample(), method, grid=GRID)
+        axes = chosen.plot()
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), chosen.scores)
+        assert axes.lines[1].get_xdata()[0] == chosen.bandwidth
+        assert len(axes.collections) == n_shaded
+        assert axes.get_ylim()[0] < chosen.scores.min() < axes.get_ylim()[1]
+        assert chosen.plot(axes) is axes
 
 
 def test_names():

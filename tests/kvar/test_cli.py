@@ -36,7 +36,27 @@ def test_audit_of_chosen_baselines(tmp_path, rng):
     assert len(json.loads((tmp_path / "out" / "audit.json").read_text())["table"]) == 2
 
 
-@pytest.mark.parametrize("arguments", [("audit", "nowhere"), ("audit", __file__)])
+def test_a_first_look():
+    done = run("audit", "--demo", "--json", "--baseline", "kernel", "--baseline", "group-mean")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content["rollouts"] == 25_600
+    assert content["recommendation"].startswith("Use group-mean: ")
+    assert "learns sums" in content["source"]
+    assert content["windows"]["best"] == 256
+
+
+def test_a_log_without_rewards_names_the_flag(tmp_path):
+    (tmp_path / "log.csv").write_text("step,prompt,points\n1,a,1\n1,b,0\n")
+    done = run("audit", tmp_path / "log.csv")
+    assert done.returncode == 2
+    assert "no column that looks like a reward among step, prompt, points" in done.stderr
+    assert "--columns reward=COLUMN" in done.stderr
+    done = run("audit", tmp_path / "log.csv", "--columns", "reward=points", "--baseline", "batch-mean")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("audit", "nowhere"), ("audit", __file__), ("audit",)])
 def test_errors_are_one_sentence(arguments):
     done = run(*arguments)
     assert done.returncode == 2

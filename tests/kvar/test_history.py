@@ -40,7 +40,7 @@ def test_memory_follows_the_prompts_in_use():
         prompts = list(range(step * 50, step * 50 + 50))
         history.add(prompts, np.ones(50), np.ones(50), step)
     # 4 steps of 50 prompts are within reach; the table may hold a few times as many, but not the 10,000 ever seen.
-    assert len(history._newest) <= 1_000
+    assert len(history._next) <= 1_000
     assert history._steps.shape[1] == 1
 
 

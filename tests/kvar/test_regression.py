@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from kvar import KernelRegressor, _engine
 from kvar._binned import binned_sums
 from kvar._design import Design, running_sums
+from kvar._estimator import NotFittedError
 from kvar._moments import neighbour_sums
 from kvar.kernels import GAUSSIAN, CompactKernel, get_kernel, kernel_names
-from kvar.regression import NotFittedError
 from tests.kvar import regression_reference as reference
 
 KERNELS = kernel_names()

@@ -176,3 +176,31 @@ def test_the_triangular_kernel_is_the_best_of_all_for_local_lines_at_a_boundary(
         for _ in range(200):
             bumps = np.interp(u, np.linspace(0.0, 1.0, 9), rng.standard_normal(9))
             assert constant(np.maximum(1.0 - u + size * bumps, 0.0)) > triangle - 1e-7
+
+
+def test_the_suboptimality_bound_holds_for_noisy_ascent_and_is_sharp_on_a_sphere():
+    # J = -mu |x|^2 / 2 has L = mu, where the bound without its slack is (1 - eta mu)^2 gap + mu eta^2 m / 2.
+    rng = np.random.default_rng(0)
+    mu, noise, n_steps, dimensions = 0.5, 0.3, 400, 4
+    steps = [4.0 / (i + 8) for i in range(n_steps)]
+    x = np.ones((2000, dimensions))
+    gaps = []
+    for eta in steps:
+        x = x + eta * (-mu * x + noise * rng.standard_normal(x.shape) / np.sqrt(dimensions))
+        gaps.append(0.5 * mu * (x**2).sum(axis=1).mean())
+    start = 0.5 * mu * dimensions
+    bounds = theory.suboptimality_bound(start, [noise**2] * n_steps, steps, smoothness=mu, pl_constant=mu)
+    assert (np.array(gaps) < np.array(bounds) * (1 + 4 * np.sqrt(2 / 2000 / dimensions))).all()
+    # With beta mu = 2 the gap times i tends to mu beta^2 m / (2 (2 beta mu - 1)), the bound to that with beta mu - 1.
+    long = [4.0 / (i + 8) for i in range(20_000)]
+    bounds = theory.suboptimality_bound(start, [noise**2] * len(long), long, smoothness=mu, pl_constant=mu)
+    assert bounds[-1] * len(long) == pytest.approx(0.5 * mu * 16 * noise**2 / (2.0 - 1.0), rel=0.01)
+    assert gaps[-1] * n_steps == pytest.approx(0.5 * mu * 16 * noise**2 / (4.0 - 1.0), rel=0.15)
+
+
+def test_the_suboptimality_bound_by_hand_and_its_limit_of_the_step_size():
+    assert theory.suboptimality_bound(1.0, [2.0, 4.0], [0.5, 0.25], smoothness=1.0, pl_constant=0.8) == pytest.approx(
+        [0.6 + 0.25, 0.8 * 0.85 + 0.125]
+    )
+    with pytest.raises(ValueError, match=r"at most 1 / L = 0\.5, got 1"):
+        theory.suboptimality_bound(1.0, [1.0], [1.0], smoothness=2.0, pl_constant=1.0)

@@ -11,6 +11,8 @@ import torch
 
 import kvar
 from kvar.prompt_keys import prompt_key
+from kvar.replaying import replay_baseline
+from kvar.variance import ScoreWeighted
 from llm_train.critic import Critic, CriticBaseline
 from llm_train.evaluation import exact_pass_rates, pass_at_k, sampled_pass_rates
 from llm_train.health import health
@@ -141,6 +143,19 @@ def test_the_critic_is_a_baseline_of_the_trainer(make_trainer):
         make_trainer("body", baseline="critic", baseline_kwargs={"kind": "body"})
     with pytest.raises(ValueError, match="baseline 'critic' takes kind, learning_rate, epochs; got 'bandwidth'"):
         make_trainer("other", baseline="critic", baseline_kwargs={"bandwidth": 3})
+
+
+def test_the_norms_of_scores_are_recorded_and_weigh_rewards(make_trainer):
+    trainer = make_trainer(baseline="score-weighted", baseline_kwargs={}, block_reuse=3, max_steps=3)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert (trace.extras["score_norm"] > 0).all()
+    values = replay_baseline(trace, ScoreWeighted()).values
+    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - values, atol=1e-6)
+    # Any other run can record them too, by fewer parameters.
+    other = make_trainer("other", score_norms="last-layer", max_steps=1)
+    other.train()
+    assert (trace_of(other).extras["score_norm"] < trace.extras["score_norm"][:8].max()).all()
 
 
 # --- warm start ---------------------------------------------------------------------------------------------------

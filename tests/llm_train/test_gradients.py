@@ -7,7 +7,7 @@ import torch
 
 from llm_train.gradient_study import BASELINES, BLOCK, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.gradient_tables import table
-from llm_train.gradients import chosen_parameters, scores
+from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.tiny import make_policy, make_tokenizer
 from llm_train.truth import answer_log_probabilities
 
@@ -15,9 +15,7 @@ from llm_train.truth import answer_log_probabilities
 @pytest.fixture(scope="module")
 def policy():
     tokenizer = make_tokenizer()
-    model = make_policy(tokenizer, seed=0).eval()
-    model.config._attn_implementation = "eager"
-    return model, tokenizer
+    return make_policy(tokenizer, seed=0).eval(), tokenizer
 
 
 @pytest.mark.parametrize("which", ["all", "last-layer"])
@@ -32,6 +30,8 @@ def test_scores_are_those_of_single_rollouts(policy, which):
         log_probability = answer_log_probabilities(model, [prompt], [completion]).sum()
         alone = torch.autograd.grad(log_probability, list(parameters.values()))
         torch.testing.assert_close(row, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
+    norms = score_norms(model, parameters, prompts, completions, chunk=2)
+    torch.testing.assert_close(norms, found.norm(dim=1), rtol=1e-5, atol=0)
 
 
 def test_which_parameters(policy):
@@ -40,7 +40,7 @@ def test_which_parameters(policy):
     assert all(".layers.3." in name for name in chosen_parameters(model, "last-layer"))
     with pytest.raises(ValueError, match="no parameters of the kind 'lora'"):
         chosen_parameters(model, "lora")
-    with pytest.raises(ValueError, match="must be 'all', 'last-layer' or 'lora', got 'head'"):
+    with pytest.raises(ValueError, match="must be one of all, last-layer, lora, got 'head'"):
         chosen_parameters(model, "head")
 
 
@@ -59,7 +59,7 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     small = {"largest": 9, "n_prompts": 16, "max_completion_length": 3, "sft_steps": 10, "learning_rate": 1e-4}
     study = Study(tmp_path, small, n_prompts_a_step=4, stages=(0,))
     record(study, 2)
-    found = pl.DataFrame([row for row in measure(study, 2, 5, repetitions=6)])
+    found = pl.DataFrame(measure(study, 2, 5, repetitions=6))
     assert set(found["baseline"]) == {*BASELINES, OPTIMAL}
     assert len(found) == 6 * (len(BASELINES) + 1)
     mean = {name: found.filter(pl.col("baseline") == name) for name in (*BASELINES, OPTIMAL)}

@@ -1,0 +1,77 @@
+"""The groups of a stretch of a trace: one prompt at one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.replaying import Stretch
+
+__all__ = ["Cells"]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Groups, in the order of step and prompt.
+
+    Attributes
+    ----------
+    prompt : ndarray of int, shape (C,)
+        Number of the prompt.
+    time : ndarray of int, shape (C,)
+        Number of the step, counted over the whole trace.
+    step : ndarray, shape (C,)
+        The step itself.
+    size, count : ndarray of int, shape (C,)
+        Rollouts, and those of them with a reward.
+    mean, variance : ndarray of float64, shape (C,)
+        Of the rewards; NaN where there are fewer than one and two, and a variance of exactly 0 where all are equal.
+    low, high : ndarray of float64, shape (C,)
+        Least and largest reward.
+    """
+
+    prompt: np.ndarray
+    time: np.ndarray
+    step: np.ndarray
+    size: np.ndarray
+    count: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, stretch: Stretch, first_time: int) -> Cells:
+        """Sum a stretch up.
+
+        Parameters
+        ----------
+        stretch : Stretch
+            Whole steps.
+        first_time : int
+            Number of its first step.
+
+        Returns
+        -------
+        Cells
+            In the order in which ``stretch.batches()`` has its groups.
+        """
+        new_step = np.diff(stretch.step, prepend=np.nan) != 0
+        starts = np.flatnonzero(new_step | (np.diff(stretch.code, prepend=-1) != 0))
+        size = np.diff(starts, append=len(stretch.code))
+        scored = ~np.isnan(stretch.reward)
+        count = np.add.reduceat(scored.astype(np.int64), starts)
+        low, high = (f.reduceat(stretch.reward, starts) for f in (np.fmin, np.fmax))
+        # From the largest of the group, so that equal rewards leave no rounding behind.
+        below = np.where(scored, stretch.reward - np.repeat(high, size), 0.0)
+        with np.errstate(invalid="ignore"):
+            offset = np.add.reduceat(below, starts) / count
+            squares = np.where(scored, below - np.repeat(offset, size), 0.0) ** 2
+            variance = np.where(count > 1, np.add.reduceat(squares, starts) / np.maximum(count - 1, 1), np.nan)
+        time = first_time + np.cumsum(new_step)[starts] - 1
+        return cls(stretch.code[starts], time, stretch.step[starts], size, count, high + offset, variance, low, high)
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.prompt)

@@ -1,0 +1,142 @@
+"""The audit's page: one file that needs no network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvar.audit.facts import LogFacts
+from kvar.audit.intervals import Interval
+from kvar.audit.report import AuditReport
+
+__all__ = ["cell", "fragment", "page", "reading"]
+
+
+def page(report: AuditReport) -> str:
+    """Render a whole page.
+
+    Parameters
+    ----------
+    report : AuditReport
+        What an audit found.
+
+    Returns
+    -------
+    str
+        HTML with pictures inside. Whatever came out of the log appears as text.
+    """
+    return _template("page.html.j2").render(fragment=fragment(report), source=report.source)
+
+
+def fragment(report: AuditReport) -> str:
+    """Render the part of the page that a notebook shows.
+
+    Parameters
+    ----------
+    report : AuditReport
+        What an audit found.
+
+    Returns
+    -------
+    str
+        HTML whose style touches nothing outside of it.
+    """
+    from kvar import __version__
+    from kvar.audit.pictures import pictures
+
+    known = any(row.value_mse is not None for row in report.rows)
+    heads = ["est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best", "p"]
+    return _template("fragment.html.j2").render(
+        report=report,
+        source=report.source,
+        cards=_cards(report),
+        pictures=pictures(report),
+        heads=heads,
+        table=[_row(row, known) for row in report.rows],
+        details=reading(report),
+        version=__version__,
+    )
+
+
+def _template(name: str):
+    try:
+        import jinja2
+    except ImportError:
+        raise ImportError("the audit's page needs jinja2: pip install 'kvar[report]'") from None
+    loader = jinja2.PackageLoader("kvar.audit", "templates")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+
+
+def reading(report: AuditReport) -> list[str]:
+    """Say what was audited and what was left out.
+
+    Parameters
+    ----------
+    report : AuditReport
+        What an audit found.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    facts = report.facts
+    sentences = [*report.reading, _size(facts)]
+    if facts.n_unscored:
+        sentences.append(f"{facts.n_unscored:,} rollouts without a reward are left out.")
+    return sentences + [f"{name} is left out: {why}." for name, why in report.skipped.items()]
+
+
+def _size(facts: LogFacts) -> str:
+    return (
+        f"{facts.n_rollouts:,} rollouts of {facts.n_prompts:,} prompts in {facts.n_steps:,} steps, mostly in groups of "
+        f"{facts.group_size}; rewards from {facts.reward_low:g} to {facts.reward_high:g}, {facts.reward_mean:.3g} on "
+        "average."
+    )
+
+
+def _cards(report: AuditReport) -> list[tuple[str, str]]:
+    facts, cards = report.facts, []
+    chosen = min(report.rows, key=lambda row: abs(row.above_best.mean) if row.above_best.mean == 0 else np.inf)
+    usual = {row.baseline: row for row in report.rows}.get("group-mean" if facts.group_size > 1 else "batch-mean")
+    if usual is not None and usual is not chosen and usual.estimated_value_mse.mean > 0:
+        fall = 1 - max(chosen.estimated_value_mse.mean, 0.0) / usual.estimated_value_mse.mean
+        if fall > 0:
+            cards.append((f"{100 * fall:.0f} %", f"less value error, {chosen.label} against {usual.label}"))
+    sizes = report.group_sizes
+    if sizes is not None and sizes.advised is not None and sizes.advised.size < sizes.full:
+        fewer = 100 * (1 - sizes.advised.size / sizes.full)
+        cards.append(
+            (f"{sizes.full} → {sizes.advised.size}", f"rollouts a prompt at no more error, {fewer:.0f} % fewer")
+        )
+    if facts.zero_variance_groups > 0:
+        cards.append((f"{100 * facts.wasted_rollouts:.0f} %", "of the rollouts teach a group baseline nothing"))
+    if report.effective_sample_size == report.effective_sample_size:
+        cards.append((f"{report.effective_sample_size:.0f}", f"rewards behind a value of {chosen.label} (median)"))
+    return cards
+
+
+def _row(row, known: bool) -> dict:
+    p_value = row.above_best.p_value
+    scores = [row.estimated_value_mse, *([row.value_mse] if known else []), row.one_step_error, row.above_best]
+    cells = [*map(cell, scores), "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"]
+    return {"label": row.label, "best": row.above_best.mean == 0, "cells": cells}
+
+
+def cell(interval: Interval) -> str:
+    """One entry of the table.
+
+    Parameters
+    ----------
+    interval : Interval
+        What to show.
+
+    Returns
+    -------
+    str
+        Mean and half width, the limits where they are all there is, or that there are none.
+    """
+    if not np.isnan(interval.mean) and not np.isnan(interval.low):
+        return f"{interval.mean:.4f} ± {(interval.high - interval.low) / 2:.4f}"
+    if not np.isnan(interval.mean):
+        return f"{interval.mean:.4f}"
+    return "not defined" if np.isnan(interval.high) else f"{interval.low:.4f} to {interval.high:.4f}"

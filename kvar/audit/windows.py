@@ -1,0 +1,106 @@
+"""Which fixed window of the kernel would have served, over the run and in each part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.audit.collecting import collect
+from kvar.audit.intervals import Interval
+from kvar.baselines import Baseline, make_baseline
+from kvar.replaying import StepOrder
+from kvar.traces import Trace
+
+__all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
+
+_WINDOWS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+_PARTS = 8
+# Steps at which the effective sample size is asked for.
+_LOOKS = 50
+
+
+@dataclass(frozen=True)
+class WindowStudy:
+    """The paper's kernel with windows from short to long.
+
+    Attributes
+    ----------
+    windows : list of float
+        In steps of the log.
+    value_mse : list of Interval
+        Estimated value MSE with each.
+    above_best : list of Interval
+        One-step-ahead error with each less that with the best.
+    best : float
+        The window with the least error.
+    path : list of float
+        The best window in successive parts of the run.
+    """
+
+    windows: list[float]
+    value_mse: list[Interval]
+    above_best: list[Interval]
+    best: float
+    path: list[float]
+
+
+def study_windows(trace: Trace) -> WindowStudy:
+    """Replay the kernel baseline with several windows.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded run.
+
+    Returns
+    -------
+    WindowStudy
+        Windows longer than the run are left out.
+    """
+    spacing = float(trace.step.max() - trace.step.min())
+    windows: Sequence[float] = [w for w in _WINDOWS if w == _WINDOWS[0] or w < spacing]
+    found = collect(trace, [make_baseline("kernel", bandwidth=w) for w in windows], n_jobs=1)
+    errors = [found.error(k).mean for k in range(len(windows))]
+    best = int(np.argmin(errors))
+    by_part = np.array([found.error_by_period(k, _PARTS) for k in range(len(windows))])
+    seen = ~np.isnan(by_part).any(axis=0)
+    return WindowStudy(
+        windows=list(windows),
+        value_mse=[found.estimated_value_mse(k, best) for k in range(len(windows))],
+        above_best=[found.difference(k, best) for k in range(len(windows))],
+        best=windows[best],
+        path=[windows[k] for k in by_part[:, seen].argmin(axis=0)],
+    )
+
+
+def effective_sample_size(trace: Trace, baseline: Baseline) -> float:
+    """How many rewards of equal weight a value was worth, in the middle of the rollouts.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded run.
+    baseline : Baseline
+        Its name and parameters are taken, not its history.
+
+    Returns
+    -------
+    float
+        The median over rollouts of some fifty steps; NaN for a baseline that does not state it.
+    """
+    if type(baseline).assess is Baseline.assess:
+        return np.nan
+    baseline = make_baseline(baseline.name, **baseline.parameters)
+    order = StepOrder.of(trace)
+    every = -(-len(order.starts) // _LOOKS)
+    sizes, time = [], 0
+    for stretch in order.stretches(baseline.columns_used(trace.extras)):
+        for _, batch in stretch.batches():
+            if time % every == every - 1 and batch.scored.any():
+                sizes.append(baseline.assess(batch).effective_sample_size[batch.scored])
+            baseline.remember(batch)
+            time += 1
+    sizes = np.concatenate(sizes) if sizes else np.array([np.nan])
+    return float(np.nanmedian(sizes)) if not np.isnan(sizes).all() else np.nan

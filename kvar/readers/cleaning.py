@@ -1,0 +1,162 @@
+"""From the cells of a log to the numbers of a trace; what cannot be used is counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kvar.prompt_keys import prompt_key
+from kvar.readers.columns import ColumnMap
+from kvar.readers.notes import ReadingNotes
+from kvar.readers.tables import MISSING, Table
+
+__all__ = ["clean"]
+
+# Beyond this a reward is an accident, and its square would drown all others; a step would lose its digits.
+_LARGEST_REWARD, _LARGEST_STEP = 1e30, 2.0**53
+
+
+def clean(
+    table: Table, columns: ColumnMap, step: float | None, path: Path, notes: ReadingNotes, keep_text: bool
+) -> dict[str, np.ndarray | list]:
+    """Turn a table's cells into columns of a trace.
+
+    Parameters
+    ----------
+    table : Table
+        Some rows.
+    columns : ColumnMap
+        Which column is what.
+    step : float, optional
+        The step of all rows, where no column tells it.
+    path : Path
+        Where the rows are from.
+    notes : ReadingNotes
+        Where rows that cannot be used are counted.
+    keep_text : bool
+        Keep the prompts themselves as a column ``prompt``, where they are text.
+
+    Returns
+    -------
+    dict of str to ndarray or list
+        ``step``, ``prompt_id``, one ``reward:NAME`` for each reward, and the extras, all without the bad rows. Ids are
+        numbers, or text where the layout keeps it.
+    """
+    n = len(table.rows)
+    usable = np.ones(n, dtype=bool)
+
+    def reject(bad: np.ndarray, reason: str) -> None:
+        bad = bad & usable
+        notes.reject(reason, path, table.rows[bad].tolist())
+        usable[bad] = False
+
+    if columns.step is None:
+        steps = np.full(n, step)
+    else:
+        steps, missing, strange = _numbers(table.columns.get(columns.step), n)
+        reject(missing, f"no {columns.step}")
+        reject(strange | ~np.isfinite(steps), f"{columns.step} is not a number")
+    with np.errstate(invalid="ignore"):
+        reject(np.abs(steps) > _LARGEST_STEP, "its step is beyond 2**53")
+    prompts = table.columns.get(columns.prompt, [MISSING] * n)
+    ids, missing = _text_ids(prompts) if columns.text_ids else _ids(prompts)
+    reject(missing, f"no {columns.prompt}")
+
+    result = {"step": steps, "prompt_id": ids}
+    for name in columns.rewards:
+        reward, missing, strange = _numbers(table.columns.get(name), n)
+        reject(missing, f"no {name}")
+        reject(strange, f"{name} is not a number")
+        reject(np.isinf(reward), f"{name} is infinite")
+        with np.errstate(invalid="ignore"):
+            reject(np.abs(reward) > _LARGEST_REWARD, f"{name} is beyond 1e30")
+        result[f"reward:{name}"] = reward
+    for name, column in columns.extras.items():
+        numbers, _, _ = _numbers(table.columns.get(column), n)
+        result[name] = np.where(np.isfinite(numbers), numbers, np.nan)
+    result |= {name: list(table.columns.get(name, [None] * n)) for name in columns.texts}
+    if keep_text:
+        result["prompt"] = [p if isinstance(p, str) else str(p) for p in prompts]
+    if usable.all():
+        return result
+    kept = np.flatnonzero(usable)
+    return {n: c[kept] if isinstance(c, np.ndarray) else [c[k] for k in kept] for n, c in result.items()}
+
+
+def _numbers(values: np.ndarray | list | None, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers, which are missing altogether, and which are no numbers; None and NaN are NaN and neither."""
+    none = np.zeros(n, dtype=bool)
+    if values is None:
+        return np.full(n, np.nan), ~none, none
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64), none, none
+    try:
+        return np.array(values, dtype=np.float64).reshape(n), none, none
+    except (TypeError, ValueError, OverflowError):
+        # Some are no numbers; one by one it is ten times slower.
+        pass
+    numbers, missing, strange = np.full(n, np.nan), none.copy(), none.copy()
+    for k, value in enumerate(values):
+        if value is MISSING:
+            missing[k] = True
+        elif value is not None:
+            try:
+                numbers[k] = float(value)
+            except OverflowError:
+                numbers[k] = np.inf
+            except (TypeError, ValueError):
+                strange[k] = True
+    return numbers, missing, strange
+
+
+def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
+    """A 64-bit integer a prompt, and which rows have none: whole numbers stand for themselves, the rest is hashed."""
+    if isinstance(prompts, np.ndarray) and prompts.dtype.kind in "iu":
+        return prompts.astype(np.int64), np.zeros(len(prompts), dtype=bool)
+    values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
+    known: dict[object, int | None] = {}
+    ids, missing = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=bool)
+    for k, value in enumerate(values):
+        hashable = isinstance(value, (str, int, float)) or value is None or value is MISSING
+        if not hashable:
+            found = _id(value)
+        # True and 1 are equal, and so are 1.0 and 1, which all stand for the same id.
+        elif value in known:
+            found = known[value]
+        else:
+            found = known[value] = _id(value)
+        if found is None:
+            missing[k] = True
+        else:
+            ids[k] = found
+    return ids, missing
+
+
+def _id(value) -> int | None:
+    if value is None or value is MISSING or value != value:
+        return None
+    if isinstance(value, (int, float)) and value == value // 1 and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, (int, float)):
+        value = str(value)
+    try:
+        return prompt_key(_canonical(value))
+    except (TypeError, RecursionError):
+        return prompt_key(str(value))
+
+
+def _canonical(prompt):
+    """A conversation without its empty keys, which tables of structures fill in."""
+    if isinstance(prompt, dict):
+        return {key: _canonical(value) for key, value in prompt.items() if value is not None}
+    if isinstance(prompt, list):
+        return [_canonical(value) for value in prompt]
+    return prompt
+
+
+def _text_ids(prompts: np.ndarray | list) -> tuple[np.ndarray | list, np.ndarray]:
+    """Ids as they are, numbers or text, and which rows have none."""
+    if isinstance(prompts, np.ndarray):
+        return _ids(prompts)
+    return prompts, np.array([p is None or p is MISSING for p in prompts])

@@ -1,0 +1,173 @@
+"""Which column of a log is what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["ColumnMap", "map_columns", "parse_columns"]
+
+_SCHEMA = ("step", "prompt_id", "reward")
+_GUESSES = {
+    "step": (
+        *("step", "global_step", "global_steps", "train_step", "training_step", "optimizer_step"),
+        *("iteration", "iter", "update", "rollout_step", "rollout_id", "policy_version", "version"),
+    ),
+    "prompt": (
+        *("prompt_id", "task_id", "problem_id", "question_id", "example_id"),
+        *("prompt", "input", "question", "problem", "query", "instruction", "messages"),
+    ),
+    "reward": (
+        *("reward", "total_reward", "score", "rewards", "scores", "return"),
+        *("correct", "is_correct", "accuracy", "acc"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """Where a log has what a trace needs.
+
+    Attributes
+    ----------
+    layout : str
+        Who writes such logs.
+    step : str or None
+        Column of the step; None where the number in the file's name is the step.
+    prompt : str
+        Column of the prompt, an id or the prompt itself.
+    rewards : dict of str to float
+        Columns of rewards with their weights.
+    text_ids : bool
+        Ids that are text stay text; else they are hashed.
+    weights_from : str or None
+        Column of advantages that tell the weights of the rewards.
+    texts : list of str
+        Columns that are not numbers and taken along all the same.
+    extras : dict of str to str
+        Further columns to take along, by the name that they shall have.
+    """
+
+    layout: str
+    step: str | None
+    prompt: str
+    rewards: dict[str, float]
+    text_ids: bool = False
+    weights_from: str | None = None
+    texts: list[str] = field(default_factory=list)
+    extras: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> list[str]:
+        """Columns without which a file is of no use."""
+        return [*([self.step] if self.step else []), self.prompt, *self.rewards]
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read ``prompt=question,step=iteration,reward=accuracy+0.5*format``.
+
+    Parameters
+    ----------
+    text : str
+        Assignments, separated by commas.
+
+    Returns
+    -------
+    dict of str to str
+        From what a trace needs to what the log has.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    result = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column or not name:
+            raise ValueError(
+                f"--columns takes NAME=COLUMN, as in prompt=question,step=iteration,reward=score; got {part!r}"
+            )
+        result[name] = column
+    return result
+
+
+def map_columns(
+    layout: str, columns: Sequence[str], numeric: Sequence[str], chosen: dict[str, str], numbered: bool
+) -> ColumnMap:
+    """Find what a trace needs among the columns of a log.
+
+    Parameters
+    ----------
+    layout : str
+        "kvar", "trl", "verl" or "table".
+    columns : sequence of str
+        All columns.
+    numeric : sequence of str
+        Those that hold numbers.
+    chosen : dict of str to str
+        What the user has said.
+    numbered : bool
+        Whether the file's name holds a number, which may stand for the step.
+
+    Returns
+    -------
+    ColumnMap
+        What to read.
+
+    Raises
+    ------
+    ValueError
+        If something is missing; the error lists the columns and the flag.
+    """
+    for column in chosen.values():
+        for name in _weights(column, columns):
+            if name not in columns:
+                raise ValueError(f"the log has no column {name!r}; it has {', '.join(columns)}")
+    found = {name: chosen.get(name) or _guess(name, layout, columns) for name in _GUESSES}
+    rewards = _weights(found["reward"], columns) if found["reward"] else {}
+    weights_from = None
+    if layout == "trl" and "reward" not in chosen:
+        fixed = {"step", "prompt", "completion", "advantage", found["step"], found["prompt"]}
+        rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
+        weights_from = "advantage" if len(rewards) > 1 else None
+    given = {"step": found["step"] or numbered, "prompt": found["prompt"], "reward": rewards}
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+        example = ",".join(f"{name}=COLUMN" for name in missing)
+        raise ValueError(
+            f"no column that looks like a {' or a '.join(missing)} among {', '.join(columns) or 'no columns'}; "
+            f"name it by --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
+        )
+    taken = {found["step"], found["prompt"], *rewards, *_SCHEMA}
+    extras = {name: name for name in numeric if name not in taken}
+    extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
+    # What was recorded by ourselves comes back as it was.
+    own = layout == "kvar"
+    texts = [name for name in columns if own and name not in numeric and name not in taken]
+    return ColumnMap(layout, found["step"], found["prompt"], rewards, own, weights_from, texts, extras)
+
+
+def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
+    fixed = {"verl": {"prompt": "input", "reward": "score"}, "trl": {"prompt": "prompt"}}.get(layout, {})
+    if name in fixed:
+        return fixed[name]
+    lower = {column.lower(): column for column in reversed(columns)}
+    return next((lower[guess] for guess in _GUESSES[name] if guess in lower), None)
+
+
+def _weights(expression: str, columns: Sequence[str]) -> dict[str, float]:
+    """``a+0.5*b`` as weights; a name that is a column is never taken apart."""
+    if expression in columns:
+        return {expression: 1.0}
+    weights = {}
+    for term in (term.strip() for term in expression.split("+")):
+        factor, times, name = (piece.strip() for piece in term.partition("*"))
+        if term in columns or not times:
+            weights[term] = 1.0
+            continue
+        try:
+            weights[name] = float(factor)
+        except ValueError:
+            weights[term] = 1.0
+    return weights

@@ -1,0 +1,82 @@
+"""JSON Lines: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from kvar.readers.lines import CutFileError, first_bytes, lines
+from kvar.readers.notes import ReadingNotes
+from kvar.readers.tables import MISSING, PIECE, Table, TableFile
+
+__all__ = ["JsonLinesFile", "parsed"]
+
+_PEEK = 50
+
+
+class JsonLinesFile(TableFile):
+    """A file of JSON objects, a line each; a last line that breaks off is counted as bad.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its first fifty lines say which columns there are.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        seen: dict[str, list] = {}
+        for row in map(parsed, islice(first_bytes(path).splitlines(), _PEEK)):
+            if isinstance(row, dict):
+                for name, value in row.items():
+                    seen.setdefault(name, []).append(value)
+        self.columns = list(seen)
+        self.numeric = [name for name, values in seen.items() if any(isinstance(v, (int, float)) for v in values)]
+
+    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]:
+        rows, numbers = [], []
+        try:
+            for number, line in enumerate(lines(self.path), 1):
+                row = parsed(line)
+                if isinstance(row, dict):
+                    rows.append(row)
+                    numbers.append(number)
+                elif line.strip():
+                    notes.reject(row, self.path, [number])
+                if len(rows) == PIECE:
+                    yield _table(rows, numbers, names)
+                    rows, numbers = [], []
+        except CutFileError:
+            notes.cut.append(self.path)
+        if rows:
+            yield _table(rows, numbers, names)
+
+
+def parsed(line: bytes) -> dict | str:
+    """Read one line.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of a file.
+
+    Returns
+    -------
+    dict or str
+        The object in it, or why there is none.
+    """
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _table(rows: list[dict], numbers: list[int], names: list[str]) -> Table:
+    return Table({name: [row.get(name, MISSING) for row in rows] for name in names}, np.array(numbers))

@@ -1,0 +1,123 @@
+"""Text files line by line, plain or compressed, up to where they break off."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["CutFileError", "first_bytes", "lines"]
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# Longer lines are no rollouts, and would be read into memory whole.
+LONGEST = 64 * 2**20
+
+
+class CutFileError(Exception):
+    """A compressed file that ends, or turns into something else, in the middle."""
+
+
+def _open(path: Path) -> io.BufferedIOBase:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic.startswith(_GZIP):
+        return gzip.open(path, "rb")
+    if magic == _ZSTD:
+        return io.BufferedReader(_Zstd(path))
+    return path.open("rb")
+
+
+class _Zstd(io.RawIOBase):
+    """Frames of zstd one after the other; the library's own reader says nothing when the last one is cut off."""
+
+    def __init__(self, path: Path):
+        try:
+            import zstandard
+        except ImportError:
+            raise ImportError("files compressed by zstd need zstandard: pip install 'kvar[report]'") from None
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._error = zstandard.ZstdError
+        self._file = path.open("rb")
+        self._frame, self._rest, self._ready = self._new(), b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while not self._ready:
+            packed = self._rest or self._file.read(65_536)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the last frame of zstd has no end")
+                return 0
+            self._frame, self._rest = self._frame or self._new(), b""
+            try:
+                self._ready = self._frame.decompress(packed)
+            except self._error as error:
+                raise EOFError(str(error)) from None
+            if self._frame.eof:
+                self._frame, self._rest = None, self._frame.unused_data
+        number = min(len(buffer), len(self._ready))
+        buffer[:number], self._ready = self._ready[:number], self._ready[number:]
+        return number
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+_BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def first_bytes(path: Path, number: int = 65_536) -> bytes:
+    """How a file begins, uncompressed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    number : int
+        How much of it.
+
+    Returns
+    -------
+    bytes
+        Less where the file is shorter, or broken before.
+    """
+    parts = []
+    try:
+        with _open(path) as file:
+            while number > 0 and (part := file.read1(min(number, 8192))):
+                parts.append(part)
+                number -= len(part)
+    except _BROKEN:
+        pass
+    return b"".join(parts)
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """Read a file line by line.
+
+    Parameters
+    ----------
+    path : Path
+        Plain, gzip or zstd, by what it begins with.
+
+    Yields
+    ------
+    bytes
+        A line without its end. One that is longer than 64 MiB comes in pieces.
+
+    Raises
+    ------
+    CutFileError
+        After the last line that could be read, if the compressed data end or break before their end.
+    """
+    try:
+        with _open(path) as file:
+            while line := file.readline(LONGEST):
+                yield line.rstrip(b"\r\n")
+    except _BROKEN as error:
+        raise CutFileError(str(error)) from None

@@ -1,0 +1,81 @@
+"""Parquet, in slices of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from kvar.readers.notes import ReadingNotes
+from kvar.readers.tables import PIECE, Table, TableFile, UnreadableError
+
+__all__ = ["ParquetFile"]
+
+
+class ParquetFile(TableFile):
+    """A Parquet file; a row of it is whole, or the file is broken.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self._frame = _guarded(lambda polars: polars.scan_parquet(path, hive_partitioning=False))
+        schema = _guarded(lambda polars: self._frame.collect_schema())
+        self.columns = schema.names()
+        self.numeric = [name for name, kind in schema.items() if kind.is_numeric() or str(kind) == "Boolean"]
+
+    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]:
+        present, start = [name for name in names if name in self.columns], 0
+        while True:
+            columns = _guarded(lambda polars: self._slice(present, start, polars))  # noqa: B023  (called at once)
+            size = len(next(iter(columns.values()), ()))
+            if size == 0:
+                return
+            yield Table(columns, np.arange(start + 1, start + size + 1))
+            start += size
+
+    def _slice(self, names: list[str], start: int, polars) -> dict[str, np.ndarray | list]:
+        piece = self._frame.select(names).slice(start, PIECE).collect()
+        return {name: _values(piece[name], polars) for name in names}
+
+
+def _guarded(call):
+    """What a call of polars returns; whatever it finds wrong with the file as one error."""
+    try:
+        import polars
+    except ImportError:
+        raise ImportError("logs on disk need polars: pip install 'kvar[report]'") from None
+    try:
+        with _silent():
+            return call(polars)
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableError(f"it is not a readable Parquet file: {first}") from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what a panic of the reader writes past Python; its message comes back as an exception."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _values(series, polars) -> np.ndarray | list:
+    if series.dtype.is_integer() and series.null_count() == 0:
+        return series.to_numpy()
+    if series.dtype.is_float() or series.dtype == polars.Boolean or series.dtype.is_integer():
+        return series.cast(polars.Float64).to_numpy()
+    return series.to_list()

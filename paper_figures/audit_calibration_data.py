@@ -1,0 +1,104 @@
+"""Whether the audit's estimates hold where the truth is known: value errors, and the advice on group sizes.
+
+The audit is given the recorded runs without their true values. One row a run and baseline: the estimated value MSE with
+its 95 % interval beside the true one. And one row a run: the size of the groups that is advised, the value MSE promised
+there, and the true one on the groups cut to that size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.progress import track
+
+from kvar import Trace, audit, make_baseline, read_trace
+from kvar.audit.group_sizes import study_group_sizes
+from kvar.files import whole_file
+from kvar.replaying import replay_baseline
+
+
+def calibrate(path: Path) -> tuple[list[dict], dict]:
+    """Audit one run blind and set its estimates beside the truth.
+
+    Parameters
+    ----------
+    path : Path
+        A trace with the column ``true_value``.
+
+    Returns
+    -------
+    list of dict
+        A row a baseline that the audit has an estimate or limits for.
+    dict
+        What was advised for the groups; sizes are None where there is nothing to advise.
+    """
+    trace = read_trace(path)
+    extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
+    report = audit(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras))
+    scored = ~np.isnan(trace.reward)
+    rows = []
+    for row in report.rows:
+        values = replay_baseline(trace, make_baseline(row.baseline, **row.parameters)).values
+        truth = float(np.nanmean(((values - trace.extras["true_value"]) ** 2)[scored]))
+        estimate = row.estimated_value_mse
+        if not np.isnan(estimate.low):
+            inside = estimate.low <= truth <= estimate.high
+            limits = {"estimate": estimate.mean, "low": estimate.low, "high": estimate.high}
+            rows.append({"run": path.stem, "baseline": row.label, "truth": truth, **limits, "inside": inside})
+    best = next(row for row in report.rows if row.above_best.mean == 0)
+    advice = {"run": path.stem, "baseline": best.label, "full": report.facts.group_size, "advised": None}
+    sizes = report.group_sizes
+    if sizes is not None and sizes.advised is not None:
+        # The same study again, this time with the truth beside it.
+        seen = study_group_sizes(trace, make_baseline(best.baseline, **best.parameters), sizes.full)
+        true = next(row for row in seen.rows if row.size == sizes.advised.size).true_value_mse
+        now = next(row["truth"] for row in rows if row["baseline"] == "group-mean")
+        advice |= {
+            "advised": sizes.advised.size,
+            "promised": sizes.advised.value_mse.mean,
+            "standard_error": sizes.advised.value_mse.standard_error,
+            "true": true,
+            "reference": sizes.reference.mean,
+            "true_reference": now,
+        }
+    return rows, advice
+
+
+def main() -> None:
+    """Write both tables and print what they come to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("recorded_runs"), help="folder of Parquet traces")
+    parser.add_argument("--out", type=Path, default=Path("docs/audit_calibration.csv"))
+    options = parser.parse_args()
+    paths = sorted(options.runs.glob("*.parquet"))
+    if not paths:
+        parser.error(f"no Parquet trace in {options.runs}")
+    found = [calibrate(path) for path in track(paths, description="auditing runs", transient=True)]
+    frame = pl.DataFrame([row for rows, _ in found for row in rows], infer_schema_length=None)
+    advice = pl.DataFrame([advice for _, advice in found], infer_schema_length=None)
+    for table, path in ((frame, options.out), (advice, options.out.with_stem(options.out.stem + "_groups"))):
+        with whole_file(path) as temporary:
+            table.write_csv(temporary)
+    print(
+        f"true value MSE inside the 95 % interval: {frame['inside'].sum()} of {len(frame)} pairs of run and baseline, "
+        f"{100 * frame['inside'].mean():.1f} %"
+    )
+    width = ((frame["high"] - frame["low"]) / 2 / frame["truth"]).median()
+    print(f"half width of the interval as a share of the true value, median: {width:.2f}")
+    print(frame.filter(~pl.col("inside")))
+    advised = advice.drop_nulls("advised").with_columns(
+        off=pl.col("true") / pl.col("promised") - 1, against_now=pl.col("true") / pl.col("true_reference")
+    )
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160):
+        print(advised)
+    near = (advised["off"].abs() <= 0.1).sum()
+    kept = (advised["against_now"] <= 1.1).sum()
+    print(f"true error at the advised size within 10 % of the estimate there: {near} of {len(advised)} runs")
+    print(f"true error at the advised size at most 1.1 of the group mean's with whole groups: {kept} of {len(advised)}")
+
+
+if __name__ == "__main__":
+    main()

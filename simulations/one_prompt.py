@@ -1,0 +1,133 @@
+"""One prompt on a given value path, a thousand repetitions at a time.
+
+A baseline that keeps a history for each prompt and pools nothing takes repetitions for prompts: repetition r is prompt
+r of one large batch. That holds for the baselines in `SEPARABLE`, at two rollouts a prompt or more, where `kernel` need
+not fall back to the mean of its batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from kvar import Batch, make_baseline
+from simulations.paths import ValuePath
+from simulations.rewards import RewardLaw
+
+__all__ = ["SEPARABLE", "course", "kernel_value"]
+
+SEPARABLE = ("none", "group-mean", "leave-one-out", "discounted-beta", "kernel", "oracle")
+
+
+def kernel_value(
+    path: ValuePath,
+    law: RewardLaw,
+    steps: int,
+    share: float,
+    group_size: int,
+    repetitions: int,
+    rng: np.random.Generator,
+    *,
+    kernel: str = "triangular",
+    degree: int = 0,
+) -> np.ndarray:
+    """Kernel estimate of a rollout's value at the end of a run, with a window that is a share of the run.
+
+    Parameters
+    ----------
+    path : ValuePath
+        How the value moves over the run.
+    law : RewardLaw
+        Of the rewards.
+    steps : int
+        i, the step whose value is estimated; the prompt was seen at steps 1 to i - 1.
+    share : float
+        h, so that the window is i h steps.
+    group_size : int
+        G.
+    repetitions : int
+        R.
+    rng : numpy.random.Generator
+        Source of randomness.
+    kernel : str
+        A registered kernel with compact support.
+    degree : {0, 1}
+        Local mean or local line.
+
+    Returns
+    -------
+    ndarray, shape (R,)
+        The value of the first rollout of the group, which the others in it enter. Cost O(R i h), since what has left
+        the window is not simulated.
+    """
+    baseline = make_baseline("kernel", bandwidth=share * steps, kernel=kernel, degree=degree)
+    ids = np.arange(repetitions)
+    for step in range(max(1, math.floor(steps - share * steps)), steps + 1):
+        mean = np.full((repetitions, group_size), float(path(step / steps)))
+        rewards = law.sample(mean, rng)
+        if step < steps:
+            baseline.update(ids, rewards, step)
+    return baseline.estimate(ids, rewards, steps)[:, 0]
+
+
+def course(
+    path: ValuePath,
+    law: RewardLaw,
+    steps: int,
+    group_size: int,
+    baselines: Mapping[str, tuple[str, dict]],
+    repetitions: int,
+    rng: np.random.Generator,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Squared value error of several baselines at every step of a run.
+
+    Parameters
+    ----------
+    path : ValuePath
+        How the value moves over the run.
+    law : RewardLaw
+        Of the rewards.
+    steps : int
+        Length of the run.
+    group_size : int
+        G, at least 2.
+    baselines : mapping of str to (str, dict)
+        Label to name and parameters; names in `SEPARABLE`.
+    repetitions : int
+        R.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    dict of str to (ndarray, ndarray), each of shape (steps,)
+        Mean over repetitions at steps 1 to `steps`, and its Monte Carlo standard error.
+
+    Raises
+    ------
+    ValueError
+        If a baseline pools over prompts, or the group is of one.
+    """
+    pooling = [name for name, _ in baselines.values() if name not in SEPARABLE]
+    if pooling:
+        raise ValueError(
+            f"{pooling[0]} pools over prompts; repetitions can stand for prompts of {', '.join(SEPARABLE)}"
+        )
+    if group_size < 2:
+        raise ValueError("repetitions can stand for prompts where a group has two rollouts or more")
+    made = {label: make_baseline(name, **parameters) for label, (name, parameters) in baselines.items()}
+    errors = {label: (np.empty(steps), np.empty(steps)) for label in made}
+    ids = np.arange(repetitions)
+    for step in range(1, steps + 1):
+        value = float(path(step / steps))
+        rewards = law.sample(np.full((repetitions, group_size), value), rng)
+        # Laid out once for all baselines.
+        batch = Batch.from_rows(ids, rewards, step, {"true_value": np.full(repetitions, value)})
+        for label, baseline in made.items():
+            of_each = ((baseline.values(batch) - value) ** 2).mean(axis=1)
+            baseline.remember(batch)
+            errors[label][0][step - 1] = of_each.mean()
+            errors[label][1][step - 1] = of_each.std(ddof=1) / math.sqrt(repetitions)
+    return errors

@@ -1,0 +1,59 @@
+"""Which prompts a step takes up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["SCHEDULES", "prompts_by_step"]
+
+SCHEDULES = ("blocks", "independent", "epochs", "once")
+
+
+def prompts_by_step(
+    schedule: str, n_prompts: int, batch_size: int, repetitions: int, rng: np.random.Generator, block_reuse: int = 10
+) -> Iterator[np.ndarray]:
+    """Prompts of each step, without end.
+
+    Parameters
+    ----------
+    schedule : {"blocks", "independent", "epochs", "once"}
+        ``epochs`` goes through a new shuffle of all prompts again and again. ``blocks`` does so with each mini-batch
+        kept for `block_reuse` consecutive steps (arXiv 2604.28005). ``independent`` draws each step's prompts anew.
+        ``once`` shows every prompt a single time and ends when there is none left.
+    n_prompts : int
+        Prompts that there are.
+    batch_size : int
+        Prompts a step, distinct ones; at most `n_prompts`, of which a shuffle leaves a remainder unused.
+    repetitions : int
+        Repetitions of the run, each with an order of its own.
+    rng : numpy.random.Generator
+        Source of randomness.
+    block_reuse : int
+        Steps that ``blocks`` keeps a mini-batch for.
+
+    Yields
+    ------
+    ndarray of int, shape (repetitions, batch_size)
+        Numbers of the prompts.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is unknown or a batch has more prompts than there are.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}")
+    if not 1 <= batch_size <= n_prompts:
+        raise ValueError(f"a batch takes from 1 to all {n_prompts} prompts, got {batch_size}")
+    every = np.broadcast_to(np.arange(n_prompts), (repetitions, n_prompts))
+    reuse = block_reuse if schedule == "blocks" else 1
+    per_shuffle = 1 if schedule == "independent" else n_prompts // batch_size
+    while True:
+        order = rng.permuted(every, axis=1)
+        for k in range(per_shuffle):
+            for _ in range(reuse):
+                yield order[:, k * batch_size : (k + 1) * batch_size]
+        if schedule == "once":
+            return

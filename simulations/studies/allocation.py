@@ -1,0 +1,253 @@
+"""At a fixed number of rollouts a step, how many for each prompt, and what a better baseline saves."""
+
+# ruff: noqa: D102  (the methods are documented in Study)
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.gradients import Onlookers
+from simulations.statistics import Claim, Estimate, ratio_of
+from simulations.study import Study, StudyConfig
+from simulations.tables import row_of, sample, summary
+from simulations.training import BaselineEach, TrainingConfig, train
+
+__all__ = ["Allocation", "AllocationConfig"]
+
+_SEEN = ("adaptive", "kernel")
+_NAMES = ("oracle", *_SEEN, "group-mean", "none")
+_LABELS = ["pass_rate", "learning_rate", "budget", "nuisance"]
+
+
+@dataclass(frozen=True)
+class AllocationConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    pass_rates : tuple of float
+        Mean values under the initial policy.
+    learning_rates : tuple of float
+        How fast values move.
+    budgets : tuple of int
+        Rollouts a step, N = B G.
+    groups : tuple of int
+        Rollouts a prompt, as far as the budget allows.
+    nuisances : tuple of int
+        Dimensions of the score that the reward does not depend on; they move the balance between prompts and rollouts.
+    steps : int
+        Length of training; its first third is not counted.
+    """
+
+    pass_rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
+    budgets: tuple[int, ...] = (16, 64, 256)
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    nuisances: tuple[int, ...] = (0, 10, 100, 1000)
+    steps: int = 200
+
+    @property
+    def shown(self) -> dict:
+        """The setting that is looked at most closely: in the middle of the map."""
+        return {
+            "pass_rate": self.pass_rates[len(self.pass_rates) // 2],
+            "learning_rate": self.learning_rates[len(self.learning_rates) // 2],
+            "budget": self.budgets[len(self.budgets) // 2],
+        }
+
+
+class Allocation(Study):
+    """Gradient MSE at a fixed number of rollouts a step, over the number of rollouts a prompt.
+
+    With P, R and D the parts of prompt, reward and baseline, N rollouts with G a prompt have the gradient MSE ``(G P
+    + R + D) / N`` where prompts are drawn from endlessly many. It falls as 1 / N, so the ratio of two baselines' ``G
+    P + R + D`` is the share of rollouts that one needs for the other's gradient. For the mean of the others in a
+    group, which is `group-mean` scaled to be unbiased, D is about ``R / (G - 1)``: its best group is ``1 + sqrt(R /
+    P)``, and a baseline without error then needs ``(P + R) / (sqrt(P) + sqrt(R))**2`` of its rollouts, never less
+    than half.
+
+    A bandit of 64 prompts is trained with the oracle's advantages while baselines look on. Scores of language models
+    have far more dimensions than the reward depends on; `nuisance` adds such, from which R / P follows.
+    """
+
+    name: ClassVar[str] = "allocation"
+    title: ClassVar[str] = "How many rollouts a prompt are best, and how many does a better baseline save?"
+    full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=8, block=4)
+    quick: ClassVar[AllocationConfig] = AllocationConfig(
+        repetitions=4, block=2, pass_rates=(0.5,), learning_rates=(0.3,), budgets=(64,), steps=120
+    )
+    n_prompts: ClassVar[int] = 64
+
+    def cells(self):
+        config = self.config
+        return [
+            {"pass_rate": p, "learning_rate": rate, "budget": n}
+            for p in config.pass_rates
+            for rate in config.learning_rates
+            for n in config.budgets
+        ]
+
+    def simulate(self, cell, repetitions, rng):
+        bandit = PolicyBandit(BanditConfig(self.n_prompts, pass_rate=cell["pass_rate"]), repetitions, rng)
+        seed = int(rng.integers(2**63))
+        tables = []
+        for group in self.config.groups:
+            n_prompts = cell["budget"] // group
+            if 1 <= n_prompts <= self.n_prompts:
+                training = TrainingConfig(self.config.steps, n_prompts, group, cell["learning_rate"])
+                tables += self._parts(bandit, training, np.random.default_rng(seed))
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    def _parts(self, bandit, training, rng) -> list[dict]:
+        """P, R and D of each baseline, means over the steps that count, for every number of nuisance dimensions."""
+        n, group, nuisances = bandit.repetitions, training.group_size, np.array(self.config.nuisances)
+        names = [name for name in _NAMES if group > 1 or name != "group-mean"]
+        prompt, reward = np.zeros(n), np.zeros((n, len(nuisances)))
+        of_baseline = {name: np.zeros((n, len(nuisances))) for name in names}
+        onlookers = Onlookers(bandit, {name: (name, {}) for name in _SEEN})
+        skipped = training.steps // 3
+        for step in train(bandit, training, rng, BaselineEach("oracle", n)):
+            advantages = onlookers.advantages(step)
+            if step.number <= skipped:
+                continue
+            rollouts, moments = step.rollouts, step.rollouts.moments
+            variance = (rollouts.values * (1.0 - rollouts.values))[..., None]
+            errors = {name: rollouts.rewards - a - rollouts.values[..., None] for name, a in advantages.items()}
+            errors["none"] = -rollouts.values[..., None]
+            parts = {name: (moments.baseline_part(error), error**2) for name, error in errors.items()}
+            if group > 1:
+                others = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
+                parts["group-mean"] = (others, variance / (group - 1))
+            # A dimension of nuisance adds the squared error of the value to D, and the noise of the reward to R.
+            prompt += bandit.prompt_variance(step.policy)
+            reward += _with_nuisance(moments.reward_part, variance, nuisances)
+            for name, part in parts.items():
+                of_baseline[name] += _with_nuisance(*part, nuisances)
+        counted = training.steps - skipped
+        shape = (n, len(nuisances))
+        return [
+            {
+                "repetition": np.broadcast_to(np.arange(n)[:, None], shape).ravel(),
+                "nuisance": np.broadcast_to(nuisances, shape).ravel(),
+                "group_size": np.full(n * len(nuisances), group),
+                "baseline": np.full(n * len(nuisances), name),
+                "prompt_part": np.broadcast_to(prompt[:, None] / counted, shape).ravel(),
+                "reward_part": reward.ravel() / counted,
+                "baseline_part": of_baseline[name].ravel() / counted,
+            }
+            for name in names
+        ]
+
+    def tables(self, rows):
+        rows = rows.with_columns(
+            cost=pl.col("group_size") * pl.col("prompt_part") + pl.col("reward_part") + pl.col("baseline_part")
+        )
+        costs = summary(
+            rows, [*_LABELS, "baseline", "group_size"], ["cost", "prompt_part", "reward_part", "baseline_part"]
+        )
+        best = costs.sort("cost").unique([*_LABELS, "baseline"], keep="first", maintain_order=True)
+        best = best.sort([*_LABELS, "baseline"]).select(
+            [*_LABELS, "baseline", "group_size", "cost", "cost_se", "repetitions"]
+        )
+        group_at = {
+            tuple(row[k] for k in (*_LABELS, "baseline")): row["group_size"] for row in best.iter_rows(named=True)
+        }
+        savings = []
+        for labels, cell in rows.group_by(_LABELS, maintain_order=True):
+            mine = sample(cell, "cost", baseline="adaptive", group_size=group_at[*labels, "adaptive"])
+            rivals = {"group-mean at its best": ("group-mean", group_at[*labels, "group-mean"])}
+            largest = int(cell["group_size"].max())
+            rivals |= {f"group-mean at {g}": ("group-mean", g) for g in (8, 64) if g <= largest}
+            rivals["oracle"] = ("oracle", group_at[*labels, "oracle"])
+            for against, (name, group) in rivals.items():
+                ratio = ratio_of(mine, sample(cell, "cost", baseline=name, group_size=group))
+                settings = dict(zip(_LABELS, labels, strict=True))
+                balance = float(cell["reward_part"].mean() / cell["prompt_part"].mean())
+                savings.append(row_of(ratio, **settings, against=against) | {"reward_to_prompt": balance})
+        return {"costs": costs, "best": best, "savings": pl.DataFrame(savings)}
+
+    def claims(self, tables):
+        shown = tables["savings"].filter(against="oracle", **self.config.shown)
+        text = "rollouts that adaptive needs over the oracle's, less 1, for one gradient MSE"
+        return [
+            Claim.at_most(
+                f"{text}, {row['nuisance']} nuisance dimensions",
+                Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"]),
+                0.02,
+            )
+            for row in shown.iter_rows(named=True)
+        ]
+
+    def remarks(self, tables):
+        best = tables["best"].filter(**self.config.shown)
+        sentences = []
+        for nuisance in self.config.nuisances:
+            of = dict(best.filter(nuisance=nuisance).select("baseline", "group_size").iter_rows())
+            balance = tables["savings"].filter(nuisance=nuisance, **self.config.shown)["reward_to_prompt"][0]
+            told = ", ".join(f"{name} {of[name]}" for name in ("group-mean", "kernel", "adaptive", "oracle"))
+            sentences.append(f"With R / P = {balance:.0f} the best number of rollouts a prompt is: {told}.")
+        for against in tables["savings"]["against"].unique(maintain_order=True):
+            shares = tables["savings"].filter(against=against)["value"]
+            quarter, half, nothing = (100 * share.mean() for share in (shares <= 0.25, shares <= 0.5, shares > 0.95))
+            sentences.append(
+                f"Share of rollouts that adaptive needs, against {against}: {shares.min():.2f} to {shares.max():.2f} "
+                f"over {len(shares)} settings; a quarter or less in {quarter:.0f} % of them, a half or less in "
+                f"{half:.0f} %, nothing gained (above 0.95) in {nothing:.0f} %."
+            )
+        return sentences
+
+    def pictures(self, tables):
+        figure, axes = pictures.panels(2)
+        nuisance = self.config.nuisances[-2]
+        chosen = tables["costs"].filter(nuisance=nuisance, **self.config.shown)
+        for (name,), group in chosen.group_by(["baseline"], maintain_order=True):
+            axes[0].plot(
+                group["group_size"], group["cost"], marker="o", markersize=3, **pictures.line(name), label=name
+            )
+        axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
+        pictures.ticks(axes[0], self.config.groups)
+        axes[0].legend(frameon=False, fontsize="small")
+        at_best = tables["savings"].filter(against="group-mean at its best")
+        balance = np.geomspace(at_best["reward_to_prompt"].min(), at_best["reward_to_prompt"].max(), 200)
+        for rank, rate in enumerate(self.config.learning_rates):
+            group = at_best.filter(learning_rate=rate)
+            axes[1].scatter(
+                group["reward_to_prompt"], group["value"], s=10, color=f"C{rank}", label=f"learning rate {rate:g}"
+            )
+        axes[1].plot(
+            balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error"
+        )
+        axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts that adaptive needs", ylim=(0.3, 1.15))
+        axes[1].legend(frameon=False, fontsize="small")
+        drawn = {"groups": figure}
+        if len(self.config.pass_rates) > 1:
+            drawn["map"] = self._map(tables["savings"], nuisance)
+        return drawn
+
+    def _map(self, savings, nuisance):
+        """Shares over pass rate and drift, a panel a comparison and budget."""
+        config = self.config
+        panels = [("group-mean at its best", n) for n in config.budgets] + [("group-mean at 8", config.shown["budget"])]
+        figure, axes = pictures.panels(len(panels), width=2.9, height=3.0)
+        for panel, (against, budget) in zip(axes, panels, strict=True):
+            cell = savings.filter(against=against, budget=budget, nuisance=nuisance)
+            grid = cell.pivot("pass_rate", index="learning_rate", values="value").drop("learning_rate").to_numpy()
+            panel.imshow(grid, vmin=0.2, vmax=1.2, cmap="RdYlBu_r", aspect="auto", origin="lower")
+            for (i, j), share in np.ndenumerate(grid):
+                panel.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize="small")
+            panel.set_xticks(range(len(config.pass_rates)), [f"{p:g}" for p in config.pass_rates])
+            panel.set_yticks(range(len(config.learning_rates)), [f"{r:g}" for r in config.learning_rates])
+            panel.grid(False)
+            panel.set(xlabel="initial pass rate", title=f"{against},\nN = {budget}")
+        axes[0].set_ylabel("learning rate (drift)")
+        return figure
+
+
+def _with_nuisance(part, of_each_dimension, nuisances) -> np.ndarray:
+    """Mean of a part over a step's rollouts for each number of nuisance dimensions, shape (R, number of them)."""
+    return part.mean(axis=(1, 2))[:, None] + nuisances * of_each_dimension.mean(axis=(1, 2))[:, None]

@@ -1,0 +1,153 @@
+"""How much the bandwidth and the kernel matter, and how close the automatic choice comes to the best in hindsight."""
+
+# ruff: noqa: D102  (the methods are documented in Study)
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.gradients import Onlookers
+from simulations.statistics import ratio_of
+from simulations.study import Study, StudyConfig
+from simulations.tables import row_of, sample, summary
+from simulations.training import BaselineEach, TrainingConfig, train
+
+__all__ = ["BandwidthChoice", "BandwidthChoiceConfig"]
+
+
+@dataclass(frozen=True)
+class BandwidthChoiceConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    kernels : tuple of str
+        Kernels.
+    bandwidths : tuple of float
+        Windows in steps.
+    schedules : tuple of str
+        Orders in which prompts come.
+    learning_rates : tuple of float
+        How fast values move.
+    steps : int
+        Length of training; its first third is not counted.
+    """
+
+    kernels: tuple[str, ...] = ("triangular", "uniform", "epanechnikov", "exponential")
+    bandwidths: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+    schedules: tuple[str, ...] = ("blocks", "epochs", "independent")
+    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
+    steps: int = 300
+
+
+class BandwidthChoice(Study):
+    """Value MSE of the kernel estimate over windows and kernels, of ``bandwidth="auto"`` and of `adaptive`.
+
+    A bandit of 32 prompts is trained with the oracle's advantages, 16 prompts a step with two rollouts each, in
+    blocks of 10 steps, in epochs, or with prompts drawn anew at each step. All estimates look on.
+    """
+
+    name: ClassVar[str] = "bandwidth"
+    title: ClassVar[str] = "How much do bandwidth and kernel matter, and does the automatic choice find the best?"
+    full: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(repetitions=20, block=10)
+    quick: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(
+        repetitions=4, block=2, kernels=("triangular",), bandwidths=(5.0, 10.0, 50.0, 200.0), learning_rates=(0.3,)
+    )
+    bandit: ClassVar[BanditConfig] = BanditConfig(n_prompts=32)
+
+    def cells(self):
+        return [{"schedule": s, "learning_rate": r} for s in self.config.schedules for r in self.config.learning_rates]
+
+    def simulate(self, cell, repetitions, rng):
+        config = self.config
+        bandit = PolicyBandit(self.bandit, repetitions, rng)
+        training = TrainingConfig(config.steps, 16, 2, cell["learning_rate"], schedule=cell["schedule"])
+        windows = [(kernel, window) for kernel in config.kernels for window in (*config.bandwidths, "auto")]
+        made = {f"{kernel} {w}": ("kernel", {"kernel": kernel, "bandwidth": w}) for kernel, w in windows}
+        onlookers = Onlookers(bandit, {**made, "adaptive": ("adaptive", {})})
+        errors = dict.fromkeys([*made, "adaptive"], 0.0)
+        for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
+            advantages = onlookers.advantages(step)
+            if step.number > config.steps // 3:
+                for label, found in advantages.items():
+                    error = step.rollouts.rewards - found - step.rollouts.values[..., None]
+                    errors[label] = errors[label] + (error**2).mean(axis=(1, 2))
+        counted = config.steps - config.steps // 3
+        return {
+            "repetition": np.tile(np.arange(repetitions), len(errors)),
+            "estimate": np.repeat(list(errors), repetitions),
+            "kernel": np.repeat([*(kernel for kernel, _ in windows), "adaptive"], repetitions),
+            "window": np.repeat([*(str(w) for _, w in windows), "auto"], repetitions),
+            "value_mse": np.concatenate(list(errors.values())) / counted,
+        }
+
+    def tables(self, rows):
+        by = ["schedule", "learning_rate"]
+        errors = summary(rows, [*by, "kernel", "window"], ["value_mse"])
+        hindsight = []
+        for labels, cell in rows.group_by(by, maintain_order=True):
+            at = dict(zip(by, labels, strict=True))
+            fixed = errors.filter((pl.col("window") != "auto") & (pl.col("kernel") != "adaptive"), **at).sort(
+                "value_mse"
+            )
+            best = fixed.row(0, named=True)
+            reference = sample(cell, "value_mse", kernel=best["kernel"], window=best["window"])
+            choices = [(k, w) for k, w in cell.select("kernel", "window").unique(maintain_order=True).iter_rows()]
+            for kernel, window in choices:
+                if window == "auto" or (kernel, window) == ("triangular", "10.0"):
+                    ratio = ratio_of(sample(cell, "value_mse", kernel=kernel, window=window), reference)
+                    labelled = {**at, "best": f"{best['kernel']} {best['window']}", "estimate": f"{kernel} {window}"}
+                    hindsight.append(row_of(ratio, **labelled))
+        return {"errors": errors, "hindsight": pl.DataFrame(hindsight)}
+
+    def claims(self, tables):
+        return []
+
+    def remarks(self, tables):
+        found = tables["hindsight"].group_by("estimate", maintain_order=True)
+        sentences = []
+        for (name,), group in found:
+            sentences.append(
+                f"{name.removesuffix(' auto') if name.startswith('adaptive') else name}: {group['value'].min():.2f} to "
+                f"{group['value'].max():.2f} times the value MSE of the window and kernel that are best in hindsight, "
+                f"over {len(group)} settings."
+            )
+        best = tables["errors"].filter(pl.col("window") != "auto")
+        spread = best.group_by("schedule", "learning_rate", "window").agg(
+            ratio=pl.col("value_mse").max() / pl.col("value_mse").min()
+        )
+        if best["kernel"].n_unique() > 1:
+            sentences.append(
+                f"At one window the kernels differ by a factor of {spread['ratio'].median():.2f} in the median."
+            )
+        return sentences
+
+    def pictures(self, tables):
+        schedules = tables["errors"]["schedule"].unique(maintain_order=True).to_list()
+        figure, axes = pictures.panels(len(schedules), width=3.6)
+        rates = tables["errors"]["learning_rate"].unique(maintain_order=True).to_list()
+        for panel, schedule in zip(axes, schedules, strict=True):
+            for rank, rate in enumerate(rates):
+                cell = tables["errors"].filter(schedule=schedule, learning_rate=rate)
+                colour = f"C{rank}"
+                for (kernel,), group in cell.filter(pl.col("window") != "auto").group_by(
+                    ["kernel"], maintain_order=True
+                ):
+                    first = kernel == "triangular"
+                    panel.plot(
+                        group["window"].cast(float), group["value_mse"], color=colour, linewidth=1.8 if first else 0.7,
+                        label=f"learning rate {rate:g}" if first else None,
+                    )  # fmt: skip
+                for kernel, style in (("triangular", "--"), ("adaptive", ":")):
+                    automatic = cell.filter(window="auto", kernel=kernel)
+                    panel.axhline(automatic["value_mse"][0], color=colour, linestyle=style, linewidth=1)
+            panel.set(xscale="log", yscale="log", xlabel="window in steps", title=schedule)
+        axes[0].set_ylabel("value MSE")
+        title = "dashed auto, dotted adaptive,\nthin lines other kernels"
+        axes[0].legend(frameon=False, fontsize="small", title=title, title_fontsize="x-small")
+        return {"windows": figure}

@@ -1,0 +1,269 @@
+"""The assumptions of the theory broken on purpose, one by one, and what to do then."""
+
+# ruff: noqa: D102  (the methods are documented in Study)
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from kvar.variance import ScoreWeighted
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.gradients import Onlookers, gradient_errors
+from simulations.rewards import BinaryRewards, HeavyTailedRewards
+from simulations.study import Study, StudyConfig
+from simulations.tables import summary
+from simulations.training import BaselineEach, TrainingConfig, train
+
+__all__ = ["BrokenAssumptions", "BrokenAssumptionsConfig"]
+
+_JUMP, _DRIFT, _NORM, _ONCE, _TAILS = "jump", "fast drift", "score norm", "never again", "heavy tails"
+_TRACKERS = {
+    "kernel": ("kernel", {}),
+    "adaptive": ("adaptive", {}),
+    "leave-one-out": ("leave-one-out", {}),
+}
+
+
+@dataclass(frozen=True)
+class BrokenAssumptionsConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    steps : int
+        Length of a run.
+    drifts : tuple of float
+        How far values move between two visits.
+    completions : tuple of int
+        Completions a prompt; with few of them the score's norm says much about the reward.
+    degrees : tuple of float
+        Degrees of freedom of the rewards' distribution.
+    groups : tuple of int
+        Rollouts of prompts that never come again.
+    """
+
+    steps: int = 200
+    drifts: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)
+    completions: tuple[int, ...] = (2, 4, 8, 16, 32)
+    degrees: tuple[float, ...] = (2.1, 2.5, 3.0, 5.0, 30.0)
+    groups: tuple[int, ...] = (1, 2, 4, 8)
+
+
+class BrokenAssumptions(Study):
+    """Values that jump or run, rewards that depend on the score's norm or have heavy tails, prompts that come once.
+
+    Jumps, drift and tails are shown on 16 prompts that come at every step and move on given paths, with eight rollouts
+    each, two in the case of tails.
+    The score's norm is shown on the gradient of a bandit with pass rate 0.7 whose policy hardly moves, and prompts that
+    never come again on one that is trained.
+    """
+
+    name: ClassVar[str] = "broken-assumptions"
+    title: ClassVar[str] = "What if the assumptions do not hold?"
+    full: ClassVar[BrokenAssumptionsConfig] = BrokenAssumptionsConfig(repetitions=40, block=10)
+    quick: ClassVar[BrokenAssumptionsConfig] = BrokenAssumptionsConfig(
+        repetitions=4,
+        block=4,
+        steps=120,
+        drifts=(0.001, 0.01, 0.1),
+        completions=(2, 8, 32),
+        degrees=(2.1, 3.0, 30.0),
+        groups=(1, 4),
+    )
+    n_prompts: ClassVar[int] = 16
+
+    def cells(self):
+        config = self.config
+        settings = {
+            _JUMP: (0.0,),
+            _DRIFT: config.drifts,
+            _NORM: config.completions,
+            _ONCE: config.groups,
+            _TAILS: config.degrees,
+        }
+        return [{"broken": kind, "setting": float(x)} for kind, values in settings.items() for x in values]
+
+    def simulate(self, cell, repetitions, rng):
+        kind, setting = cell["broken"], cell["setting"]
+        if kind == _NORM:
+            found = self._score_norm(int(setting), repetitions, rng)
+        elif kind == _ONCE:
+            found = self._never_again(int(setting), repetitions, rng)
+        else:
+            time = np.arange(1, self.config.steps + 1)
+            shape = (repetitions, self.n_prompts, len(time))
+            if kind == _JUMP:
+                up = rng.random(shape[:2]) < 0.5
+                before = np.where(up, 0.2, 0.7)[..., None]
+                values = np.where(time <= self.config.steps // 2, before, 0.9 - before)
+            elif kind == _DRIFT:
+                # Up and down between 0.2 and 0.8, each prompt from a place of its own, so that no drift is shared.
+                place = np.mod(setting * time + 1.2 * rng.random((*shape[:2], 1)), 1.2)
+                values = 0.2 + np.minimum(place, 1.2 - place)
+            else:
+                values = np.broadcast_to(rng.uniform(0.2, 0.8, shape[:2])[..., None], shape)
+            found = self._tracked(
+                kind, values, HeavyTailedRewards(0.5, setting) if kind == _TAILS else BinaryRewards(), rng
+            )
+        return {
+            "repetition": np.tile(np.arange(repetitions), len(found)),
+            "baseline": np.repeat([name for name, _, _ in found], repetitions),
+            "x": np.repeat([float(x) for _, x, _ in found], repetitions),
+            "error": np.concatenate([error for _, _, error in found]),
+        }
+
+    def _tracked(self, kind, values, law, rng) -> list[tuple[str, float, np.ndarray]]:
+        """Value MSE on given paths: at every step around a jump, else its mean over the last two thirds of the run."""
+        repetitions, n_prompts, steps = values.shape
+        prompts = np.broadcast_to(np.arange(n_prompts), (repetitions, n_prompts))
+        baselines, group = dict(_TRACKERS), 2 if kind == _TAILS else 8
+        if kind == _TAILS:
+            baselines["kernel, rewards clipped"] = ("kernel", {})
+        each = {label: BaselineEach(name, repetitions, **parameters) for label, (name, parameters) in baselines.items()}
+        errors = {label: np.empty((repetitions, steps)) for label in each}
+        for step in range(1, steps + 1):
+            value = values[..., step - 1]
+            rewards = law.sample(np.repeat(value[..., None], group, axis=2), rng)
+            for label, baseline in each.items():
+                shown = np.clip(rewards, -1.0, 2.0) if "clipped" in label else rewards
+                estimate = shown - baseline.advantages(prompts, shown, step)
+                errors[label][:, step - 1] = ((estimate - value[..., None]) ** 2).mean(axis=(1, 2))
+        if kind == _JUMP:
+            shown = range(steps // 2 - 20, steps // 2 + 60)
+            return [(label, s + 1 - steps // 2, error[:, s]) for label, error in errors.items() for s in shown]
+        return [(label, 0.0, error[:, steps // 3 :].mean(axis=1)) for label, error in errors.items()]
+
+    def _score_norm(self, completions, repetitions, rng):
+        """Many visits of a policy that hardly moves."""
+        bandit = PolicyBandit(BanditConfig(self.n_prompts, completions, pass_rate=0.7, spread=0.1), repetitions, rng)
+        training = TrainingConfig(self.config.steps, self.n_prompts, 2, 0.01)
+        window = {"bandwidth": 50}
+        return self._excess(
+            bandit, training, rng, {"kernel": ("kernel", window), "score-weighted": (ScoreWeighted, window)}
+        )
+
+    def _never_again(self, group, repetitions, rng):
+        """Every prompt a single time."""
+        steps = self.config.steps // 2
+        bandit = PolicyBandit(BanditConfig(16 * steps, n_completions=8, n_features=4), repetitions, rng)
+        more = {"batch-mean": ("batch-mean", {}), "james-stein": ("james-stein", {})}
+        found = self._excess(bandit, TrainingConfig(steps, 16, group, 0.1, schedule="once"), rng, _TRACKERS | more)
+        return [each for each in found if each[0] != "optimal"]
+
+    def _excess(self, bandit, training, rng, baselines) -> list[tuple[str, float, np.ndarray]]:
+        """What baselines add to the gradient MSE with the true value, as a share of it, from exact moments."""
+        seen = Onlookers(bandit, baselines)
+        excess, skipped = dict.fromkeys([*baselines, "optimal"], 0.0), training.steps // 3
+        for step in train(bandit, training, rng, BaselineEach("oracle", bandit.repetitions)):
+            advantages, moments = seen.advantages(step), step.rollouts.moments
+            if step.number <= skipped:
+                continue
+            advantages["optimal"] = step.rollouts.rewards - step.rollouts.values[..., None] - moments.optimal_shift
+            for name, of_baseline in advantages.items():
+                errors = gradient_errors(bandit, step, of_baseline)
+                share = errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
+                excess[name] = excess[name] + share / (training.steps - skipped)
+        return [(name, 0.0, share) for name, share in excess.items()]
+
+    def tables(self, rows):
+        # Around a jump the place on the axis is the step, elsewhere the setting.
+        placed = rows.with_columns(x=pl.when(broken=_JUMP).then("x").otherwise("setting"))
+        return {"errors": summary(placed, ["broken", "baseline", "x"], ["error"])}
+
+    def claims(self, tables):
+        return []
+
+    def _curve(self, tables, kind, name) -> dict[float, float]:
+        rows = tables["errors"].filter(broken=kind, baseline=name)
+        return dict(rows.select("x", "error").iter_rows())
+
+    def remarks(self, tables):
+        return [
+            self._of_jumps(tables),
+            self._of_drift(tables),
+            self._of_norms(tables),
+            self._of_single_visits(tables),
+            self._of_tails(tables),
+        ]
+
+    def _of_jumps(self, tables) -> str:
+        curves = {name: self._curve(tables, _JUMP, name) for name in _TRACKERS}
+        after = {name: np.array([e for x, e in curve.items() if x > 0]) for name, curve in curves.items()}
+        kernel, adaptive = (int((after[name] > after["leave-one-out"]).sum()) for name in ("kernel", "adaptive"))
+        return (
+            f"Jump: after a jump of 0.5 the kernel estimate is worse than the mean of the others in a group of eight "
+            f"for {kernel} steps, adaptive for {adaptive}. Advice: do nothing where jumps are rare; after a change of "
+            "task or reward start with a new history."
+        )
+
+    def _of_drift(self, tables) -> str:
+        kernel, adaptive, group = (self._curve(tables, _DRIFT, name) for name in _TRACKERS)
+        fastest = max(kernel)
+        lost = [f"{x:g}" for x in kernel if kernel[x] > group[x]]
+        return (
+            f"Fast drift: where values move by {fastest:g} a visit, the value MSE of the kernel with its window of 10 "
+            f"is {kernel[fastest] / group[fastest]:.2f} times that of the mean of the others, that of adaptive "
+            f"{adaptive[fastest] / group[fastest]:.2f} times; it loses at a drift of {', '.join(lost) or 'none'}. "
+            'Advice: let the window be chosen, by adaptive or bandwidth="auto".'
+        )
+
+    def _of_norms(self, tables) -> str:
+        best, weighted, kernel = (self._curve(tables, _NORM, n) for n in ("optimal", "score-weighted", "kernel"))
+        few, many = min(best), max(best)
+        return (
+            f"Score norm: with {few:g} completions a prompt the variance-optimal baseline changes the gradient MSE "
+            f"by {100 * best[few]:+.0f} % against the true value, its kernel estimate by {100 * weighted[few]:+.0f} %, "
+            f"the kernel estimate of the value by {100 * kernel[few]:+.0f} %; with {many:g} completions by "
+            f"{100 * best[many]:+.1f}, {100 * weighted[many]:+.1f} and {100 * kernel[many]:+.1f} %. Advice: weigh "
+            "rewards with squared score norms where answers are few; where they are many the value is enough."
+        )
+
+    def _of_single_visits(self, tables) -> str:
+        adaptive, others, batch = (self._curve(tables, _ONCE, n) for n in ("adaptive", "leave-one-out", "batch-mean"))
+        one, most = min(adaptive), max(adaptive)
+        return (
+            f"Never again: for prompts that come once adaptive adds {100 * adaptive[one]:.0f} % to the oracle's "
+            f"gradient MSE at G = {one:g} and the batch mean {100 * batch[one]:.0f} %; at G = {most:g} adaptive "
+            f"{100 * adaptive[most]:.0f} %, the mean of the others {100 * others[most]:.0f} %. Advice: history cannot "
+            "help; keep mini-batches for several steps, or rely on shrinkage across prompts."
+        )
+
+    def _of_tails(self, tables) -> str:
+        clipped, kernel, adaptive = (
+            self._curve(tables, _TAILS, name) for name in ("kernel, rewards clipped", "kernel", "adaptive")
+        )
+        heaviest = min(kernel)
+        return (
+            f"Heavy tails: with {heaviest:g} degrees of freedom clipping the rewards to [-1, 2] leaves "
+            f"{clipped[heaviest] / kernel[heaviest]:.2f} of the value MSE of the kernel estimate; adaptive has "
+            f"{adaptive[heaviest] / kernel[heaviest]:.2f} of it unclipped. Advice: clip rewards that have no bounds "
+            "before they reach a baseline."
+        )
+
+    def pictures(self, tables):
+        drawn = {}
+        axes_of = {
+            _JUMP: ("steps after the jump", "value MSE", {}),
+            _DRIFT: ("change of the value between visits", "value MSE", {"xscale": "log"}),
+            _NORM: ("completions a prompt", "gradient MSE, % above the true value's", {"xscale": "log"}),
+            _ONCE: ("rollouts a prompt, G", "gradient MSE above the oracle's, %", {"xscale": "log", "yscale": "log"}),
+            _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
+        }
+        for kind, (xlabel, ylabel, scales) in axes_of.items():
+            figure, (axes,) = pictures.panels(1)
+            factor = 100.0 if "%" in ylabel else 1.0
+            for (name,), group in tables["errors"].filter(broken=kind).group_by(["baseline"], maintain_order=True):
+                axes.errorbar(
+                    group["x"], factor * group["error"], 2 * factor * group["error_se"], marker="o", markersize=3,
+                    **pictures.line(name), label=name,
+                )  # fmt: skip
+            axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
+            if kind != _JUMP:
+                pictures.ticks(axes, sorted(tables["errors"].filter(broken=kind)["x"].unique()))
+            axes.legend(frameon=False, fontsize="small")
+            drawn[kind.replace(" ", "-")] = figure
+        return drawn

@@ -1,0 +1,164 @@
+"""Theorem 3 and corollary 3: suboptimality over training under a Polyak-Lojasiewicz condition (arXiv 2604.28005)."""
+
+# ruff: noqa: D102  (the methods are documented in Study)
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.statistics import Claim, Estimate, ratio_of
+from simulations.study import Study, StudyConfig
+from simulations.tables import row_of, sample, summary
+from simulations.training import BaselineEach, TrainingConfig, optimum, train
+
+__all__ = ["Convergence", "ConvergenceConfig"]
+
+_NAMES = ("oracle", "adaptive", "kernel", "leave-one-out", "group-mean", "batch-mean", "none")
+
+
+@dataclass(frozen=True)
+class ConvergenceConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    betas : tuple of float
+        Constants of the step size ``beta / i``; claims are about the one that serves the oracle best.
+    steps : int
+        Length of training.
+    """
+
+    betas: tuple[float, ...] = (8.0, 16.0)
+    steps: int = 800
+
+
+class Convergence(Study):
+    """How far training is from the best policy, with step size ``beta / i``.
+
+    The bandit has 16 prompts and a quadratic penalty with weight 0.15 on all parameters, 8 prompts a step and two
+    rollouts each. For a prompt's value along a line in parameters, with d the change of the logits, ``V'' = E[(Z -
+    V)(d - E d)^2]``; where the penalty exceeds the mean of these the objective is strongly concave, and then it
+    satisfies the Polyak-Lojasiewicz condition ``|grad J|^2 >= 2 mu (J* - J)``. The condition is also measured: the
+    table of constants holds the least ratio ``|grad J|^2 / (2 (J* - J))`` over all policies that training was seen
+    at.
+
+    The first step is number ``1 + 10 + 2 beta ridge``, so that no step is longer than the curvature allows. A run
+    starts anew with each baseline, from the same bandits and with the same random numbers. "The end" is the last
+    tenth of it. `group-mean` shrinks the gradient of the value by half at two rollouts a prompt, own reward included,
+    but not that of the penalty, and so heads for another policy; `leave-one-out` is the same without that.
+    """
+
+    name: ClassVar[str] = "convergence"
+    title: ClassVar[str] = "Does training come as close to the best policy as with the oracle? (T3, C3)"
+    full: ClassVar[ConvergenceConfig] = ConvergenceConfig(repetitions=200, block=20)
+    quick: ClassVar[ConvergenceConfig] = ConvergenceConfig(repetitions=10, block=5, betas=(16.0,), steps=200)
+    bandit: ClassVar[BanditConfig] = BanditConfig(n_prompts=16, n_features=4, individual=4.0, ridge=0.15)
+    batch_size: ClassVar[int] = 8
+    group_size: ClassVar[int] = 2
+
+    def cells(self):
+        return [{"beta": beta} for beta in self.config.betas]
+
+    def simulate(self, cell, repetitions, rng):
+        beta, steps = cell["beta"], self.config.steps
+        bandit = PolicyBandit(self.bandit, repetitions, rng)
+        best = bandit.objective(optimum(bandit))
+        delay = 10.0 + 2.0 * beta * self.bandit.ridge
+        training = TrainingConfig(steps, self.batch_size, self.group_size, beta, delay)
+        every = max(1, steps // 40)
+        seed = int(rng.integers(2**63))
+        records = []
+        for name in _NAMES:
+            baseline = BaselineEach(name, repetitions)
+            for step in train(bandit, training, np.random.default_rng(seed), baseline):
+                if step.number % every == 0:
+                    records.append((name, step.number, *self._state(bandit, best, step)))
+        return {
+            "repetition": np.tile(np.arange(repetitions), len(records)),
+            "baseline": np.repeat([record[0] for record in records], repetitions),
+            "step": np.repeat([record[1] for record in records], repetitions),
+            "suboptimality": np.concatenate([record[2] for record in records]),
+            "pl_ratio": np.concatenate([record[3] for record in records]),
+        }
+
+    def _state(self, bandit, best, step):
+        below = best - bandit.objective(step.policy)
+        squared = bandit.gradient(step.policy).squared_distance(bandit.initial_policy())
+        return below, squared / (2.0 * below)
+
+    def tables(self, rows):
+        curves = summary(rows, ["beta", "baseline", "step"], ["suboptimality"])
+        constants = rows.group_by("beta", maintain_order=True).agg(pl.col("pl_ratio").min().alias("least_pl_ratio"))
+        last = rows.filter(pl.col("step") > 0.9 * self.config.steps)
+        last = last.group_by(["beta", "baseline", "repetition"], maintain_order=True).agg(
+            pl.col("suboptimality").mean()
+        )
+        end = []
+        for (beta,), cell in last.group_by(["beta"], maintain_order=True):
+            oracle = sample(cell, "suboptimality", baseline="oracle")
+            for name in _NAMES:
+                mine = sample(cell, "suboptimality", baseline=name)
+                row = row_of(ratio_of(mine - oracle, oracle), beta=beta, baseline=name)
+                end.append(row | {"suboptimality": float(mine.mean())})
+        return {"curves": curves, "end": pl.DataFrame(end), "constants": constants}
+
+    def _best_beta(self, tables) -> float:
+        oracle = tables["end"].filter(baseline="oracle")
+        return oracle.sort("suboptimality")["beta"][0]
+
+    def _excess(self, tables) -> dict[str, Estimate]:
+        chosen = tables["end"].filter(beta=self._best_beta(tables))
+        return {
+            row["baseline"]: Estimate(row["value"], row["standard_error"], row["repetitions"])
+            for row in chosen.iter_rows(named=True)
+        }
+
+    def claims(self, tables):
+        found = self._excess(tables)
+        text = "suboptimality at the end over the oracle's, less 1, paired"
+        claims = [Claim.covers(f"{text}: adaptive, not distinguishable", found["adaptive"], 0.0, 0.1)]
+        return claims + [
+            Claim.above(f"{text}: {name} is worse", found[name], 0.0)
+            for name in ("group-mean", "leave-one-out", "batch-mean")
+        ]
+
+    def remarks(self, tables):
+        beta = self._best_beta(tables)
+        found = self._excess(tables)
+        told = ", ".join(
+            f"{name} {100 * e.value:+.0f} ± {100 * e.half_width:.0f} %" for name, e in found.items() if name != "oracle"
+        )
+        least = float(tables["constants"]["least_pl_ratio"].min())
+        enough = "above 1, as the rate 1 / i asks for" if beta * least > 1 else "less than the rate 1 / i asks for"
+        return [
+            f"At the oracle's best beta, {beta:g}, the suboptimality at the end differs from the oracle's by: {told}.",
+            f"The least Polyak-Lojasiewicz ratio met is {least:.3f}; beta mu = {beta * least:.2f} is {enough}.",
+        ]
+
+    def pictures(self, tables):
+        beta = self._best_beta(tables)
+        figure, (left, right) = pictures.panels(2)
+        for (name,), group in tables["curves"].filter(beta=beta).group_by(["baseline"], maintain_order=True):
+            error = group["suboptimality_se"]
+            left.plot(group["step"], group["suboptimality"], **pictures.line(name), label=name)
+            left.fill_between(
+                group["step"], group["suboptimality"] - 2 * error, group["suboptimality"] + 2 * error,
+                color=pictures.line(name)["color"], alpha=0.15, linewidth=0,
+            )  # fmt: skip
+        left.set(xscale="log", yscale="log", xlabel="step", ylabel="J* - J")
+        left.legend(frameon=False, fontsize="small")
+        shown = [(name, e) for name, e in self._excess(tables).items() if name != "oracle"][::-1]
+        for place, (name, estimate) in enumerate(shown):
+            right.errorbar(
+                100 * estimate.value, place, xerr=100 * estimate.half_width, fmt="o", color=pictures.line(name)["color"]
+            )
+        right.set_yticks(range(len(shown)), [name for name, _ in shown])
+        right.axvline(0, color="black", linewidth=1)
+        right.set(xlabel="suboptimality at the end above the oracle's, %")
+        right.set_xscale("symlog", linthresh=10)
+        return {"training": figure}

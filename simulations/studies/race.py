@@ -1,0 +1,201 @@
+"""An equal-rollout race: how many rollouts each baseline needs to reach a target return."""
+
+# ruff: noqa: D102  (the methods are documented in Study)
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from simulations import pictures
+from simulations.bandits import BanditConfig, PolicyBandit
+from simulations.statistics import Claim, Crossing, Estimate, crossing
+from simulations.study import Study, StudyConfig
+from simulations.tables import row_of
+from simulations.training import BaselineEach, TrainingConfig, optimum, train
+
+__all__ = ["Race", "RaceConfig"]
+
+# Label to the baseline that is run.
+_ENTRIES = {"oracle": "oracle", "adaptive": "adaptive", "kernel": "kernel", "group-mean": "leave-one-out"}
+
+_RATIOS = {
+    "pass_rate": pl.Float64,
+    "baseline": pl.String,
+    "group_size": pl.Int64,
+    "against": pl.String,
+    "value": pl.Float64,
+    "standard_error": pl.Float64,
+    "repetitions": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class RaceConfig(StudyConfig):
+    """Size of the study.
+
+    Attributes
+    ----------
+    groups : tuple of int
+        Rollouts a prompt.
+    history_groups : tuple of int
+        Those of the baselines with a history.
+    learning_rates : tuple of float
+        Step sizes; each baseline is judged at its best, group by group. Those with a history, which are slow to
+        simulate, do without the smallest.
+    pass_rates : tuple of float
+        Mean values under the initial policy; claims are about the first.
+    rollouts : int
+        Longest run, in rollouts; half of it for baselines with a history.
+    """
+
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16)
+    history_groups: tuple[int, ...] = (1, 2)
+    learning_rates: tuple[float, ...] = (0.07, 0.1, 0.14, 0.2)
+    pass_rates: tuple[float, ...] = (0.4, 0.15)
+    rollouts: int = 16_000
+
+
+class Race(Study):
+    """Rollouts until the mean return over seeds has risen by 90 % of what the best policy could add.
+
+    The bandit has 32 prompts, 32 rollouts a step and a quadratic penalty with weight 0.15; the return is its
+    objective, so that noise in the gradient costs return at every step size. All entries start from the same bandits
+    with the same random numbers. Each runs at every learning rate and is judged at its best one. `group-mean` enters
+    as the mean of the others in the group, which is what it becomes when learning rate and penalty are tuned to it:
+    with the own reward in it, it would shrink the gradient of the value beside that of the penalty and head for
+    another policy.
+    """
+
+    name: ClassVar[str] = "race"
+    title: ClassVar[str] = "How many rollouts does it take to reach a target return?"
+    full: ClassVar[RaceConfig] = RaceConfig(repetitions=200, block=10)
+    quick: ClassVar[RaceConfig] = RaceConfig(
+        repetitions=8,
+        block=4,
+        groups=(1, 4, 8),
+        history_groups=(1,),
+        learning_rates=(0.1, 0.14),
+        pass_rates=(0.4,),
+        rollouts=12_000,
+    )
+    share: ClassVar[float] = 0.9
+    per_step: ClassVar[int] = 32
+
+    def cells(self):
+        return [{"pass_rate": p} for p in self.config.pass_rates]
+
+    def _entries(self):
+        """Each baseline with the settings that it runs at."""
+        config = self.config
+        for label, name in _ENTRIES.items():
+            slow = label in ("adaptive", "kernel")
+            rollouts = config.rollouts // 2 if slow else config.rollouts
+            for group in config.history_groups if slow else config.groups:
+                for rate in config.learning_rates[1:] if slow else config.learning_rates:
+                    if group > 1 or label != "group-mean":
+                        steps = rollouts // self.per_step
+                        yield label, name, TrainingConfig(steps, self.per_step // group, group, rate)
+
+    def simulate(self, cell, repetitions, rng):
+        bandit = PolicyBandit(
+            BanditConfig(32, pass_rate=cell["pass_rate"], individual=math.sqrt(32), ridge=0.15), repetitions, rng
+        )
+        start = bandit.objective(bandit.initial_policy())
+        gain = bandit.objective(optimum(bandit)) - start
+        seed = int(rng.integers(2**63))
+        records = []
+        for label, name, training in self._entries():
+            baseline = BaselineEach(name, repetitions)
+            for step in train(bandit, training, np.random.default_rng(seed), baseline):
+                if step.number % 5 == 1:
+                    seen = (step.number - 1) * self.per_step
+                    share = (bandit.objective(step.policy) - start) / gain
+                    records.append((label, training.group_size, training.learning_rate, seen, share))
+        columns = dict(
+            zip(("baseline", "group_size", "learning_rate", "rollouts"), zip(*records, strict=True), strict=False)
+        )
+        return {
+            "repetition": np.tile(np.arange(repetitions), len(records)),
+            **{name: np.repeat(list(column), repetitions) for name, column in columns.items()},
+            "share": np.concatenate([record[-1] for record in records]),
+        }
+
+    def tables(self, rows):
+        by = ["pass_rate", "baseline", "group_size"]
+        found: dict[tuple, tuple[Crossing, float]] = {}
+        for (*labels, rate), group in rows.group_by([*by, "learning_rate"], maintain_order=True):
+            curves = group.pivot("rollouts", index="repetition", values="share").sort("repetition").drop("repetition")
+            reached = crossing([float(name) for name in curves.columns], curves.to_numpy(), self.share)
+            key = tuple(labels)
+            current = found[key][0].time if key in found else math.nan
+            if math.isnan(current) or reached.time < current:
+                found[key] = (reached, rate)
+        needed = [
+            dict(zip(by, key, strict=True))
+            | {"learning_rate": rate, "rollouts": reached.time, "rollouts_se": reached.standard_error}
+            | {"repetitions": len(reached.influence)}
+            for key, (reached, rate) in found.items()
+        ]
+        times = {key: reached for key, (reached, _) in found.items() if not math.isnan(reached.time)}
+        ratios = []
+        for (pass_rate, name, group), reached in times.items():
+            for against in ("oracle", "group-mean"):
+                rivals = [key for key in times if key[:2] == (pass_rate, against)]
+                if rivals:
+                    best = min(rivals, key=lambda key: times[key].time)
+                    labels = {"pass_rate": pass_rate, "baseline": name, "group_size": group}
+                    labels["against"] = f"{against} at G = {best[2]}"
+                    ratios.append(row_of(reached.over(times[best]), **labels))
+        return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
+
+    def _best(self, tables, name: str, against: str, pass_rate: float) -> dict | None:
+        """The ratio of a baseline at its best group, or None if one of the two never reached the target."""
+        rows = tables["ratios"].filter(pl.col("against").str.starts_with(against), baseline=name, pass_rate=pass_rate)
+        return rows.sort("value").row(0, named=True) if len(rows) else None
+
+    def claims(self, tables):
+        claims = []
+        for pass_rate in self.config.pass_rates:
+            row = self._best(tables, "adaptive", "oracle", pass_rate)
+            excess = Estimate(math.nan, math.nan, self.config.repetitions)
+            if row:
+                excess = Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"])
+            text = f"rollouts to the target over the oracle's, less 1: adaptive, initial pass rate {pass_rate:g}"
+            claims.append(Claim.at_most(text, excess, 0.02))
+        return claims
+
+    def remarks(self, tables):
+        sentences = []
+        for pass_rate in self.config.pass_rates:
+            best = {name: self._best(tables, name, "group-mean", pass_rate) for name in _ENTRIES}
+            told = [
+                f"{name} {row['value']:.2f} ± {row['standard_error']:.2f} (G = {row['group_size']})"
+                for name, row in best.items()
+                if row and name != "group-mean"
+            ]
+            if told:
+                against = best["group-mean"]["against"]
+                sentences.append(
+                    f"Rollouts as a share of {against}, initial pass rate {pass_rate:g}: {', '.join(told)}."
+                )
+        return sentences
+
+    def pictures(self, tables):
+        figure, axes = pictures.panels(len(self.config.pass_rates))
+        reached = tables["needed"].filter(pl.col("rollouts").is_not_nan())
+        for panel, pass_rate in zip(axes, self.config.pass_rates, strict=True):
+            for (name,), group in reached.filter(pass_rate=pass_rate).group_by(["baseline"], maintain_order=True):
+                panel.errorbar(
+                    group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"], marker="o", markersize=4,
+                    **pictures.line(name), label=name,
+                )  # fmt: skip
+            panel.set(xscale="log", xlabel="rollouts a prompt, G", title=f"initial pass rate {pass_rate:g}")
+            pictures.ticks(panel, self.config.groups)
+        axes[0].set_ylabel("rollouts to the target")
+        if len(reached):
+            axes[0].legend(frameon=False, fontsize="small")
+        return {"rollouts": figure}

@@ -1,0 +1,115 @@
+"""From repetitions to tables, and from tables to Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+
+from simulations.statistics import Estimate
+
+__all__ = ["markdown", "row_of", "sample", "summary"]
+
+
+def summary(rows: pl.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    """Means over repetitions with their standard errors.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        A row a repetition and whatever `by` tells apart.
+    by : sequence of str
+        What tells the rows of the table apart.
+    columns : sequence of str
+        What is averaged.
+
+    Returns
+    -------
+    polars.DataFrame
+        For each of `columns` its mean and, as ``..._se``, the Monte Carlo standard error; with the number of
+        repetitions. In the order in which groups first appear.
+    """
+    means = []
+    for name in columns:
+        means += [pl.col(name).mean(), (pl.col(name).std() / pl.len().sqrt()).alias(f"{name}_se")]
+    return rows.group_by(by, maintain_order=True).agg(*means, pl.len().alias("repetitions"))
+
+
+def sample(rows: pl.DataFrame, column: str, **where) -> np.ndarray:
+    """One number a repetition, in the order of the repetitions.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Repetitions.
+    column : str
+        Which number.
+    **where
+        Values of other columns that select the rows.
+
+    Returns
+    -------
+    ndarray of float64
+        So ordered, samples of one cell are paired.
+    """
+    return rows.filter(**where).sort("repetition")[column].to_numpy().astype(np.float64)
+
+
+def row_of(estimate: Estimate, /, **labels) -> dict:
+    """An estimate as a row of a table.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        The figure.
+    **labels
+        What it is a figure of.
+
+    Returns
+    -------
+    dict
+        The labels, ``value``, ``standard_error`` and ``repetitions``.
+    """
+    return {
+        **labels,
+        "value": estimate.value,
+        "standard_error": estimate.standard_error,
+        "repetitions": estimate.repetitions,
+    }
+
+
+def _cell(value) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def markdown(frame: pl.DataFrame, columns: Iterable[str] | None = None) -> str:
+    """A table as Markdown, numbers to four digits.
+
+    Parameters
+    ----------
+    frame : polars.DataFrame
+        The table.
+    columns : iterable of str, optional
+        Which columns; all by default. A column with its standard error beside it is shown as one, "a ± se".
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    errors = {"value": "standard_error"} | {name: f"{name}_se" for name in frame.columns}
+    paired = {name: error for name, error in errors.items() if {name, error} <= set(frame.columns)}
+    shown = [name for name in columns or frame.columns if name not in paired.values()]
+    lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * len(shown) + "|"]
+    for row in frame.iter_rows(named=True):
+        texts = [
+            f"{_cell(row[name])} ± {row[paired[name]]:.2g}"
+            if row.get(paired.get(name)) is not None
+            else _cell(row[name])
+            for name in shown
+        ]
+        lines.append(f"| {' | '.join(texts)} |")
+    return "\n".join(lines)

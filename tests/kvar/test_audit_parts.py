@@ -1,0 +1,291 @@
+"""The parts of the audit against loops, simulations and hand computation."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+import kvar
+from kvar import replaying
+from kvar.audit.advice import _warnings
+from kvar.audit.cells import Cells
+from kvar.audit.collecting import collect
+from kvar.audit.facts import FactCollector
+from kvar.audit.group_sizes import study_group_sizes
+from kvar.audit.intervals import ClusteredSums, Mean
+from kvar.audit.page import page
+from kvar.audit.thinning import Thinned
+from kvar.audit.windows import study_windows
+from kvar.readers import ReadingNotes, RolloutLog
+from kvar.replaying import StepOrder
+from tests.kvar.test_audit import simulated
+
+
+def ragged(rng, n=600, n_prompts=12, n_steps=20):
+    """Groups of all sizes, rows in any order, some rewards missing."""
+    columns = {"step": rng.integers(n_steps, size=n) * 3, "prompt_id": rng.integers(n_prompts, size=n)}
+    reward = rng.integers(0, 3, size=n) / 2
+    reward[rng.random(n) < 0.1] = np.nan
+    return kvar.Trace.from_columns({**columns, "reward": reward})
+
+
+def facts_of(trace):
+    order = StepOrder.of(trace)
+    collector, time, columns = FactCollector(len(order.prompts), len(order.starts)), 0, []
+    for stretch in order.stretches():
+        cells = Cells.of(stretch, time)
+        columns.append(collector.add(cells))
+        time = int(cells.time[-1]) + 1
+    return collector.facts(), {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+
+
+def test_facts_agree_with_a_loop(rng):
+    trace = ragged(rng)
+    found, columns = facts_of(trace)
+    groups, last = [], {}
+    noise = n_noise = 0.0
+    gaps, half_squares = [], {1: [], 2: []}
+    for time, step in enumerate(np.unique(trace.step)):
+        for prompt in np.unique(trace.prompt_id[trace.step == step]):
+            rewards = trace.reward[(trace.step == step) & (trace.prompt_id == prompt)]
+            rewards = rewards[~np.isnan(rewards)]
+            if len(rewards) == 0:
+                continue
+            groups.append(rewards)
+            if len(rewards) > 1:
+                noise += len(rewards) * rewards.var(ddof=1)
+                n_noise += len(rewards)
+            history = last.setdefault(prompt, [])
+            for lag in (1, 2):
+                if len(history) >= lag and len(rewards) == len(history[-lag][1]) == 1:
+                    half_squares[lag].append((rewards[0] - history[-lag][1][0]) ** 2 / 2)
+            if history:
+                gaps.append(time - history[-1][0])
+            history.append((time, rewards))
+    of_two = [g for g in groups if len(g) > 1]
+    assert found.noise == pytest.approx(noise / n_noise)
+    assert found.n_unscored == int(np.isnan(trace.reward).sum())
+    assert found.zero_variance_groups == pytest.approx(np.mean([g.min() == g.max() for g in of_two]))
+    assert found.zero_at_top == pytest.approx(np.mean([g.min() == 1.0 for g in of_two]))
+    assert found.visits_per_prompt == pytest.approx(len(groups) / 12)
+    assert np.repeat(np.arange(len(found.gap_counts)), found.gap_counts).tolist() == sorted(gaps)
+    for lag in (1, 2):
+        assert columns[f"half_square_{lag}"].sum() == pytest.approx(sum(half_squares[lag]))
+        assert columns[f"pairs_{lag}"].sum() == len(half_squares[lag])
+    assert found.reward_mean == pytest.approx(np.nanmean(trace.reward))
+    assert found.step_spacing == 3
+
+
+def test_stretches_change_nothing(rng, monkeypatch):
+    trace = ragged(rng)
+    names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
+    whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
+    monkeypatch.setattr(replaying, "_STRETCH", 70)
+    pieces, pieces_facts = kvar.audit(trace, names), facts_of(trace)
+    assert [row.label for row in whole.rows] == [row.label for row in pieces.rows]
+    for one, two in zip(whole.rows, pieces.rows, strict=True):
+        assert two.one_step_error.mean == pytest.approx(one.one_step_error.mean, rel=1e-12)
+        assert two.one_step_error.standard_error == pytest.approx(one.one_step_error.standard_error, rel=1e-9)
+    for name, column in whole_facts[1].items():
+        np.testing.assert_allclose(pieces_facts[1][name], column)
+    for name, value in whole_facts[0].as_dict().items():
+        assert pieces_facts[0].as_dict()[name] == pytest.approx(value, nan_ok=True)
+
+
+def test_processes_change_nothing(rng):
+    trace = ragged(rng)
+    baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
+    alone, shared = (collect(trace, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
+    assert alone.comparable == shared.comparable
+    for k, name in enumerate(baselines):
+        assert alone.error(k) == shared.error(k)
+        assert shared.baselines[k].name == name
+
+
+def test_large_histories_travel_between_processes(monkeypatch, rng):
+    # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
+    monkeypatch.setattr(replaying, "_STRETCH", 10_000)
+    step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
+    reward = (rng.random(step.size) < 0.5).astype(float)
+    trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
+    alone, shared = (collect(trace, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
+    assert not shared.refusals
+    assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+
+
+def test_a_ratio_of_sums_has_the_jackknife_error(rng):
+    # Delete-one over prompts, one period each, so that only prompts cluster.
+    n_prompts = 60
+    prompts = rng.integers(n_prompts, size=900)
+    count = rng.integers(1, 5, size=900).astype(float)
+    value = count * (prompts / n_prompts) + rng.normal(size=900)
+    other, n_other = rng.normal(1, 1, size=900), rng.integers(0, 2, size=900).astype(float)
+    columns = {"value": value, "count": count, "other": other * n_other, "n_other": n_other}
+    sums = ClusteredSums(tuple(columns), n_prompts, 1)
+    sums.add(columns, prompts, np.zeros(900, dtype=int))
+    found = sums.interval({"value": Mean("count"), "other": Mean("n_other", -2.0)})
+
+    def estimate(kept):
+        total = {name: column[kept].sum() for name, column in columns.items()}
+        return total["value"] / total["count"] - 2 * total["other"] / total["n_other"]
+
+    assert found.mean == pytest.approx(estimate(np.ones(900, dtype=bool)))
+    left_out = np.array([estimate(prompts != k) for k in range(n_prompts)])
+    jackknife = np.sqrt((n_prompts - 1) / n_prompts * ((left_out - left_out.mean()) ** 2).sum())
+    assert found.standard_error == pytest.approx(jackknife, rel=0.02)
+    assert found.p_value < 1e-6
+
+
+def test_combined_columns_are_sums(rng):
+    prompts, periods = rng.integers(5, size=50), rng.integers(4, size=50)
+    one, two, count = rng.normal(size=50), rng.normal(size=50), np.ones(50)
+    apart, together = (ClusteredSums(("count", "a", "b"), 5, 4) for _ in range(2))
+    apart.add({"count": count, "a": one, "b": two}, prompts, periods)
+    together.add({"count": count, "a": one + two, "b": two}, prompts, periods)
+    apart.combine({"a": ("a", "b")})
+    for column in ("a", "b"):
+        mine, theirs = (sums.interval({column: Mean("count")}) for sums in (apart, together))
+        assert mine.mean == pytest.approx(theirs.mean)
+        assert mine.standard_error == pytest.approx(theirs.standard_error)
+
+
+def test_one_prompt_has_an_interval_over_time(rng):
+    report = kvar.audit(simulated(rng, n_prompts=1))
+    assert report.rows[1].one_step_error.low < report.rows[1].one_step_error.mean
+    # Sixty steps are twenty periods, and there is nothing else to be a sample.
+    residual = kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none"]).rows[0].one_step_error
+    assert math.isnan(residual.low)
+    assert "no interval" in kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none", "batch-mean"]).recommendation
+
+
+@pytest.mark.parametrize("group", [1, 4])
+def test_the_estimated_value_error_covers_the_truth(group):
+    rng, inside, gaps = np.random.default_rng(8), [], []
+    names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
+    for _ in range(20):
+        trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
+        found = collect(trace, [kvar.make_baseline(name) for name in names], n_jobs=1)
+        for k in range(len(names)):
+            estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
+            inside.append(estimate.low <= truth <= estimate.high)
+            gaps.append(estimate.mean - truth)
+    # Errors of one trace are alike, so of 80 about 20 count; nominal 95 %.
+    assert np.mean(inside) >= 0.95 - 4 * math.sqrt(0.95 * 0.05 / 20)
+    by_trace = np.reshape(gaps, (20, len(names))).mean(axis=1)
+    assert abs(by_trace.mean()) < 4 * by_trace.std(ddof=1) / math.sqrt(20)
+
+
+def test_values_of_smaller_groups_are_scored_without_bias():
+    rng, gaps = np.random.default_rng(9), []
+    for _ in range(25):
+        trace = simulated(rng, n_prompts=20, n_steps=15, group=4, missing=0.05)
+        study = study_group_sizes(trace, kvar.make_baseline("kernel"), 4)
+        gaps.append([row.value_mse.mean - row.true_value_mse for row in study.rows])
+    gaps = np.array(gaps)
+    assert [row.size for row in study.rows] == [1, 2, 3, 4]
+    assert (np.abs(gaps.mean(axis=0)) < 4 * gaps.std(axis=0, ddof=1) / math.sqrt(len(gaps))).all()
+
+
+def test_the_smallest_sufficient_group_is_advised(rng):
+    # Values that never move: history makes up for any number of rollouts.
+    reward = (rng.random((80, 20, 4)) < rng.uniform(0.2, 0.8, 20)[:, None]).astype(float)
+    step, prompt, _ = (a.ravel() for a in np.indices(reward.shape))
+    trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward.ravel()})
+    report = kvar.audit(trace, ["adaptive", "group-mean"])
+    assert report.group_sizes.advised.size == 1
+    assert any("groups of 1" in finding and "75 % fewer rollouts" in finding for finding in report.findings)
+    assert "num_generations=1" in report.lines["TRL"]
+    assert study_group_sizes(trace, kvar.make_baseline("kernel"), 1) is None
+
+
+def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
+    step, prompt, _ = (a.ravel() for a in np.indices((120, 20, 2)))
+    still = np.full(120, 0.5)
+    moving = 0.5 + 0.45 * np.sin(np.arange(120) / 6)
+    best = []
+    for level in (still, moving):
+        reward = (rng.random(step.size) < level[step]).astype(float)
+        best.append(study_windows(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})).best)
+    assert best[0] >= 32
+    assert best[1] <= 8
+
+
+def test_thinning_keeps_whole_histories(rng):
+    trace = ragged(rng)
+    thinned = Thinned.of(trace, 200)
+    assert thinned.one_in == 3
+    for prompt in np.unique(thinned.trace.prompt_id):
+        kept = thinned.trace.reward[thinned.trace.prompt_id == prompt]
+        assert np.sort(kept).tolist() == pytest.approx(np.sort(trace.reward[trace.prompt_id == prompt]), nan_ok=True)
+    assert Thinned.of(trace, 10**6).trace is trace
+
+
+def trace_with(reward, prompt=None, step=None):
+    steps, prompts, _ = (a.ravel() for a in np.indices(reward.shape))
+    step = steps if step is None else np.asarray(step)[steps]
+    prompt = prompts if prompt is None else prompt(steps, prompts)
+    return kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward.ravel()})
+
+
+def warnings_of(trace):
+    return " ".join(_warnings(facts_of(trace)[0]))
+
+
+def test_warnings_come_when_they_should(rng):
+    reward = (rng.random((40, 25, 4)) < 0.5).astype(float)
+    assert warnings_of(trace_with(reward)) == ""
+    assert "No prompt comes back" in warnings_of(trace_with(reward, prompt=lambda s, p: 25 * s + p))
+    assert "One step" not in warnings_of(trace_with(reward))
+    assert "holds one step in 5" in warnings_of(trace_with(reward, step=5 * np.arange(40)))
+    assert "Only 400 rewards" in warnings_of(trace_with(reward[:4]))
+    assert "All rewards are 0" in warnings_of(trace_with(0 * reward))
+    scaled = reward.copy()
+    scaled[20:] *= 10
+    assert "scale of the rewards changes: 0 to 1 in the first half of the run, 0 to 10" in warnings_of(
+        trace_with(scaled)
+    )
+    shifted = reward.copy()
+    shifted[25:] = np.maximum(shifted[25:], rng.random(shifted[25:].shape) < 0.9)
+    assert re.search(r"rise by 0\.[345]\d? at once at step 25", warnings_of(trace_with(shifted)))
+    missing = np.where(rng.random(reward.shape) < 0.3, np.nan, reward)
+    assert re.search(r"(29|30|31) % of the rollouts have no reward", warnings_of(trace_with(missing)))
+    alone = (rng.random((40, 50, 1)) < 0.5).astype(float)
+    assert "Groups of one do not show" in warnings_of(trace_with(alone))
+
+
+def test_a_baseline_that_balks_is_left_out_or_refused(rng):
+    trace = simulated(rng, n_prompts=5, n_steps=6)
+    trace.extras["completion_length"] = trace.extras["completion_length"].astype(float)
+    trace.extras["completion_length"][40] = -1.0
+    assert "completion_length must be a number from 0 on" in kvar.audit(trace).skipped["opo"]
+    with pytest.raises(ValueError, match="baseline 'opo' cannot be replayed: completion_length must be"):
+        kvar.audit(trace, ["opo"])
+
+
+def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
+    notes = ReadingNotes(remarks=["The reward is <script>alert(1)</script> & 'b'."])
+    log = RolloutLog(simulated(rng, n_prompts=8, n_steps=12, truth=False), notes, "table", "<img src=x onerror=y>")
+    report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"])
+    html = page(report)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "&lt;img src=x onerror=y&gt;" in html
+    # Nothing is fetched: addresses occur as names of SVG's vocabularies only.
+    assert not re.search(r"<link|@import|<[^>]*\ssrc=|href=\"(?!#)|url\((?!#)", html)
+    assert set(re.findall(r"https?://[^\"' <)]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert html.count("<svg") == html.count("</svg>") >= 5
+    assert report._repr_html_() in html
+
+
+def test_json_has_no_nan(rng):
+    report = kvar.audit(simulated(rng, n_prompts=1, n_steps=3, group=1, truth=False), ["kernel", "group-mean"])
+    content = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert content["group_sizes"] is None
+    assert content["facts"]["group_size"] == 1
+    assert content["table"][-1]["one_step_error"] is None

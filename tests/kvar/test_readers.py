@@ -1,0 +1,262 @@
+"""Logs of every kind give the same trace; what cannot be used is counted, named and never fatal."""
+
+import gzip
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import zstandard
+
+import kvar
+from kvar.prompt_keys import prompt_key
+from kvar.readers import read_log
+from kvar.readers.columns import parse_columns
+from kvar.readers.trl import reward_weights
+from tests.kvar import log_mutations
+from tests.kvar.test_audit import simulated
+
+ROWS = [
+    {"step": step, "prompt": f"{p}+1=", "reward": float((step + p + g) % 2)}
+    for step in range(3)
+    for p in range(4)
+    for g in range(2)
+]
+
+
+def compressed(path, text):
+    data = text.encode()
+    if path.suffix == ".gz":
+        data = gzip.compress(data)
+    elif path.suffix == ".zst":
+        data = zstandard.ZstdCompressor().compress(data)
+    path.write_bytes(data)
+    return path
+
+
+def jsonl(path, rows=ROWS):
+    return compressed(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def csv(path, rows=ROWS, separator=","):
+    return compressed(path, pl.DataFrame(rows).write_csv(separator=separator))
+
+
+def parquet(path, rows=ROWS):
+    pl.DataFrame(rows).write_parquet(path)
+    return path
+
+
+def same(trace, rows=ROWS):
+    assert trace.step.tolist() == [row["step"] for row in rows]
+    assert trace.reward.tolist() == [row["reward"] for row in rows]
+    assert trace.prompt_id.tolist() == [prompt_key(row["prompt"]) for row in rows]
+    assert trace.rollout.tolist() == [0, 1] * (len(rows) // 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        *[(f"log.jsonl{end}", jsonl) for end in ("", ".gz", ".zst")],
+        *[(f"log.csv{end}", csv) for end in ("", ".gz", ".zst")],
+        ("log.tsv", lambda path: csv(path, separator="\t")),
+        ("log.parquet", parquet),
+        ("log.txt", jsonl),
+    ],
+)
+def test_one_log_in_every_form(tmp_path, name, write):
+    log = read_log(write(tmp_path / name))
+    same(log.trace)
+    assert log.layout == "table"
+    assert log.notes.omissions() == []
+    assert log.trace.step.dtype == np.int64
+
+
+def test_names_of_columns(tmp_path):
+    rows = [{"q": r["prompt"], "when": r["step"], "good": r["reward"], "tidy": 1.0 - r["reward"]} for r in ROWS]
+    path = parquet(tmp_path / "log.parquet", rows)
+    with pytest.raises(
+        ValueError,
+        match=r"looks like a step or a prompt or a reward among q, when, good, tidy; name it by --columns step=COLUMN",
+    ):
+        read_log(path)
+    same(read_log(path, columns="prompt=q,step=when,reward=good").trace)
+    trace = kvar.read_trace(path, columns={"prompt": "q", "step": "when", "reward": "good+0.5*tidy", "truth": "tidy"})
+    np.testing.assert_allclose(trace.reward, [r["reward"] + 0.5 * (1 - r["reward"]) for r in ROWS])
+    assert {"good", "tidy", "truth"} <= set(trace.extras)
+    with pytest.raises(ValueError, match="the log has no column 'nix'; it has q, when, good, tidy"):
+        read_log(path, columns="prompt=nix")
+    with pytest.raises(ValueError, match="takes NAME=COLUMN"):
+        parse_columns("prompt")
+
+
+def test_a_log_without_rewards_says_what_there_is(tmp_path):
+    path = parquet(tmp_path / "log.parquet", [{"step": 1, "prompt": "a", "<b>": 1.0}])
+    with pytest.raises(ValueError, match=r"like a reward among step, prompt, <b>; name it by --columns reward=COLUMN"):
+        kvar.read_trace(path)
+
+
+def test_good_files_beside_bad_ones(tmp_path):
+    for step in range(3):
+        parquet(tmp_path / f"log-{step}.parquet", [row for row in ROWS if row["step"] == step])
+    whole = (tmp_path / "log-0.parquet").read_bytes()
+    (tmp_path / "log-7.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "log-8.parquet").write_bytes(b"")
+    (tmp_path / "model.bin").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "other.csv").write_text("name,age\nx,1\n")
+    (tmp_path / ".hidden.parquet").write_bytes(b"PAR1")
+    log = read_log(tmp_path)
+    same(log.trace)
+    assert {path.name for path in log.notes.refused} == {"log-7.parquet", "log-8.parquet", "model.bin", "other.csv"}
+    said = " ".join(log.notes.omissions())
+    for words in ("log-8.parquet is left out: it is empty", "model.bin is left out: it is binary", "name, age"):
+        assert words in said
+    with pytest.warns(UserWarning, match="log-7.parquet is left out: it is not a readable Parquet file"):
+        same(kvar.read_trace(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["log.jsonl.gz", "log.jsonl.zst", "log.csv.gz", "log.csv.zst"])
+def test_a_file_that_breaks_off_is_read_up_to_there(tmp_path, name, rng):
+    # What is compressed well is lost in large pieces.
+    rows = [{**row, "noise": rng.random()} for row in ROWS * 400]
+    path = (csv if "csv" in name else jsonl)(tmp_path / name, rows)
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    log = read_log(path)
+    assert 0.4 * len(rows) < len(log.trace) < 0.9 * len(rows)
+    assert log.trace.reward.tolist() == [row["reward"] for row in rows[: len(log.trace)]]
+    assert log.notes.cut == [path]
+    assert f"{name} ends in the middle" in " ".join(log.notes.omissions())
+
+
+def test_bad_lines_are_counted_by_reason(tmp_path):
+    good = [json.dumps(row) for row in ROWS]
+    bad = [
+        "{not json",
+        "[1]",
+        '{"step": 1, "prompt": "a"}',
+        '{"step": 1, "prompt": "a", "reward": "x"}',
+        '{"step": "later", "prompt": "a", "reward": 1}',
+        '{"step": 1, "prompt": null, "reward": 1}',
+        '{"step": 1, "prompt": "a", "reward": 1e999}',
+    ]
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(
+        "\n".join([*good, *bad, '{"step": 1, "prompt": "a", "reward": null}', "", "\udcff"]).encode(
+            "utf-8", "surrogateescape"
+        )
+    )
+    log = read_log(path, max_bad=0.5)
+    reasons = (
+        *("not JSON", "not a JSON object", "no reward", "reward is not a number", "step is not a number"),
+        *("no prompt", "reward is infinite", "not UTF-8"),
+    )
+    assert log.notes.bad_rows == dict.fromkeys(reasons, 1)
+    assert log.notes.examples["not JSON"] == [f"log.jsonl:{len(ROWS) + 1}"]
+    # A reward that is empty is a rollout without a score, not a bad row.
+    assert len(log.trace) == len(ROWS) + 1
+    assert np.isnan(log.trace.reward[-1])
+    with pytest.raises(
+        ValueError, match=r"8 of 33 rows cannot be used, more than a share of 0.05 \(max_bad, --max-bad\)"
+    ):
+        read_log(path)
+
+
+def test_quotes_in_csv(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text('step,prompt,reward\n1,"a\nb",1\n1,c,0\n2,"a\nb",0\n2,"stray,1\n2,c,1\n2,c,1\n')
+    log = read_log(path, max_bad=0.5)
+    assert log.trace.prompt_id.tolist() == [prompt_key(p) for p in ("a\nb", "c", "a\nb", "c", "c")]
+    assert log.notes.n_joined == 2
+    assert sum(log.notes.bad_rows.values()) == 1
+    assert log.notes.examples == {reason: ["log.csv:7"] for reason in log.notes.bad_rows}
+
+
+def test_prompts_leave_a_hash_only(tmp_path):
+    talk = [{"role": "user", "content": "<script>alert(1)</script>"}]
+    rows = [{"step": 1, "prompt": talk, "completion": talk, "r": float(k % 2), "advantage": 0.0} for k in range(4)]
+    parquet(tmp_path / "completions_00001.parquet", rows)
+    trace = kvar.read_trace(tmp_path)
+    assert set(trace.prompt_id.tolist()) == {prompt_key(talk)}
+    assert all(column.dtype.kind == "f" for column in trace.extras.values())
+    assert kvar.read_trace(tmp_path, keep_text=True).extras["prompt"][0] == str(talk)
+
+
+def test_a_batch_that_trl_logs_again_counts_once(tmp_path):
+    for step in range(1, 7):
+        rows = [
+            {"step": step, "prompt": f"p{k // 2}", "completion": f"{(step - 1) // 2}-{k}", "r": k % 3, "advantage": 0.0}
+            for k in range(8)
+        ]
+        parquet(tmp_path / f"completions_{step:05d}.parquet", rows)
+    log = read_log(tmp_path)
+    assert log.layout == "trl"
+    assert log.trace.step.tolist() == np.repeat([1, 3, 5], 8).tolist()
+    assert "3 batches that were logged again" in " ".join(log.notes.remarks)
+
+
+def test_weights_of_rewards_from_advantages(rng):
+    group = np.repeat(np.arange(40), 4)
+    rewards = rng.random((160, 3))
+    names = ["a", "b", "length"]
+
+    def advantages(weights, divided):
+        total = rewards @ weights
+        centred = total - (np.bincount(group, total) / 4)[group]
+        deviation = np.sqrt(np.bincount(group, centred**2) / 3)[group]
+        return np.float32(centred / (deviation + 1e-4) if divided else centred)
+
+    for divided in (False, True):
+        weights, remark = reward_weights(rewards, advantages(np.ones(3), divided), group, names)
+        assert weights.tolist() == [1, 1, 1]
+        assert "agrees with the advantages" in remark
+        # A number that was only logged beside the rewards has no weight.
+        weights, remark = reward_weights(rewards, advantages(np.array([0.5, 2.0, 0.0]), divided), group, names)
+        np.testing.assert_allclose(weights, [0.25, 1, 0], atol=1e-3)
+        assert "0.25 a + 1 b" in remark
+    weights, remark = reward_weights(rewards, rng.normal(size=160), group, names)
+    assert weights.tolist() == [1, 1, 1]
+    assert "have weights, say so" in remark
+
+
+def test_own_traces_keep_their_text_and_foreign_ones_lose_it(tmp_path, rng):
+    trace = simulated(rng, n_prompts=3, n_steps=4)
+    path = kvar.write_trace(trace, tmp_path / "t.parquet")
+    log = read_log(path)
+    assert log.layout == "kvar"
+    assert log.trace.extras.keys() == trace.extras.keys()
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for k, prompt in enumerate((1, "a")):
+        parquet(mixed / f"{k}.parquet", [{"step": k, "prompt_id": prompt, "reward": 1.0}])
+    with pytest.raises(ValueError, match="holds numbers in some files and text in others"):
+        read_log(mixed)
+
+
+def test_patterns_and_folders_below(tmp_path):
+    deep = tmp_path / "run" / "completions"
+    deep.mkdir(parents=True)
+    for step in (2, 10, 1):
+        parquet(deep / f"{step}.parquet", [row for row in ROWS if row["step"] == step % 3])
+    by_folder, by_pattern = kvar.read_trace(tmp_path), kvar.read_trace(str(deep / "*.parquet"))
+    assert by_folder.step.tolist() == by_pattern.step.tolist()
+    with pytest.raises(FileNotFoundError, match="no trace at"):
+        kvar.read_trace(tmp_path / "nix")
+    with pytest.raises(FileNotFoundError, match="no step of a trace"):
+        kvar.read_trace(str(tmp_path / "*.nix"))
+
+
+def test_the_number_in_a_name_is_the_step_where_no_column_is(tmp_path):
+    for step in (3, 12):
+        jsonl(tmp_path / f"{step}.jsonl", [{"input": "q", "output": "a", "score": 1.0}] * 2)
+    assert kvar.read_trace(tmp_path).step.tolist() == [3, 3, 12, 12]
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_damaged_logs_are_audited_or_refused(tmp_path, block):
+    outcomes = set()
+    for seed in range(block * 30, block * 30 + 30):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        outcomes.add(log_mutations.trial(seed, folder))
+    assert "audited" in outcomes
+    assert len(outcomes) > 1

@@ -1,0 +1,222 @@
+"""Parts of the gradient's variance against exact ones; the variance-optimal baseline against a loop."""
+
+import numpy as np
+import pytest
+
+import kvar
+from kvar.kernels import get_kernel
+from kvar.traces import Trace
+from kvar.variance import ScoreMoments, ScoreWeighted, gradient_variance
+from simulations.bandits import BanditConfig, PolicyBandit
+
+NAN = float("nan")
+
+
+def trace_of(prompts, rewards, **columns):
+    """Steps of (B,) prompts with (B, G) rewards, as rows."""
+    steps, size, group = rewards.shape
+    whole = {"step": np.repeat(np.arange(steps), size * group), "prompt_id": np.repeat(prompts.ravel(), group)}
+    return Trace.from_columns(whole | {"reward": rewards.ravel()} | columns)
+
+
+def bandit_trace(rng, group, n_steps=1500):
+    """A policy at rest, its rollouts as a trace with sketches, and its exact moments."""
+    bandit = PolicyBandit(BanditConfig(n_prompts=12, n_completions=6, n_features=3, individual=0.0), 1, rng)
+    policy = bandit.initial_policy()
+    prompts = np.stack([rng.permutation(12)[:4] for _ in range(n_steps)])
+    rollouts = [bandit.sample(policy, p[None], group, rng) for p in prompts]
+    rewards = np.concatenate([r.rewards for r in rollouts])
+    scores = np.concatenate([r.scores for r in rollouts])
+    truth = np.repeat(np.concatenate([r.values for r in rollouts]).ravel(), group)
+    columns = {f"sketch_{k}": scores[..., k].ravel() for k in range(3)} | {"true_value": truth}
+    every = bandit.sample(policy, np.arange(12)[None], 1, rng)
+    # Pairs of different prompts among 12 are a little further apart than independent ones.
+    prompt_part = float(bandit.prompt_variance(policy)[0]) * 12 / 11
+    return trace_of(prompts, rewards, **columns), every, prompt_part
+
+
+def close(interval, exact):
+    assert abs(interval.mean - exact) < 4 * interval.standard_error
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_parts_of_a_bandit_are_the_exact_ones(group, rng):
+    trace, every, prompt_part = bandit_trace(rng, group)
+    found = gradient_variance(trace, "none")
+    close(found.prompt, prompt_part)
+    close(found.reward, every.moments.reward_part.mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+    others = gradient_variance(trace, "leave-one-out")
+    variance = (every.values * (1 - every.values))[..., None]
+    close(others.baseline, every.moments.leave_one_out_part(variance, group).mean())
+    assert gradient_variance(trace, "oracle").baseline.mean == pytest.approx(0.0, abs=1e-12)
+
+
+def test_groups_of_three_tell_the_parts_without_the_truth(rng):
+    trace, every, _ = bandit_trace(rng, 3)
+    extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
+    found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
+    close(found.reward, every.moments.reward_part.mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+
+
+def test_norms_alone_leave_the_signal_in_the_reward_part(rng):
+    trace, every, _ = bandit_trace(rng, 2)
+    norm = np.sqrt(sum(trace.extras[f"sketch_{k}"] ** 2 for k in range(3)))
+    extras = {"score_norm": norm, "true_value": trace.extras["true_value"]}
+    found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
+    assert found.prompt is None
+    close(found.reward, every.moments.noise.mean())
+    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+
+
+def test_the_group_mean_scaled_is_the_mean_of_the_others(rng):
+    trace, _, _ = bandit_trace(rng, 3, n_steps=20)
+    one, other = (gradient_variance(trace, name) for name in ("group-mean", "leave-one-out"))
+    assert one.baseline.mean == pytest.approx(other.baseline.mean)
+    assert one.mse(4, 3) == pytest.approx(other.mse(4, 3))
+
+
+def test_parts_by_hand():
+    rewards = np.array([[[1.0, 0.0, 0.0]]])
+    found = gradient_variance(trace_of(np.array([[7]]), rewards, score_norm=np.full(3, 2.0)), "none")
+    # (Z_g - Z_j)(Z_g - Z_k) is 1 for the first and 0 for the others; Z^2 likewise; norms squared are 4.
+    assert found.reward.mean == pytest.approx(4 / 3)
+    assert found.baseline.mean == pytest.approx(0.0)
+    assert found.mse(2, 3) == pytest.approx(4 / 3 / 6)
+    assert found.oracle_gap(3) == pytest.approx(0.0)
+
+
+def test_what_is_missing_is_left_out_and_what_is_lacking_is_named(rng):
+    rewards = np.array([[[1.0, 0.0, NAN, 0.0]], [[0.0, 1.0, 1.0, NAN]]])
+    prompts = np.array([[1], [2]])
+    found = gradient_variance(trace_of(prompts, rewards, score_norm=np.ones(8)), "none")
+    assert found.reward.n_rollouts == 6
+    with pytest.raises(ValueError, match="needs the column 'score_norm'"):
+        gradient_variance(trace_of(prompts, rewards), "none")
+    with pytest.raises(ValueError, match="row 1 has a score of norm -1"):
+        gradient_variance(trace_of(prompts, rewards, score_norm=np.array([1.0, -1, 1, 1, 1, 1, 1, 1])), "none")
+    pairs = trace_of(prompts, rewards[..., :2], score_norm=np.ones(4))
+    with pytest.raises(ValueError, match="true_value, or groups of three"):
+        gradient_variance(pairs, "none")
+
+
+def test_the_optimal_shift_is_the_best_error():
+    moments = ScoreMoments(np.array([2.0, 3.0]), np.array([0.5, -0.3]), np.array([1.0, 1.0]), np.array([0.2, 0.1]))
+    best = moments.baseline_part(moments.optimal_shift)
+    assert best == pytest.approx([-(0.5**2) / 2, -(0.3**2) / 3])
+    for error in np.linspace(-1, 1, 41):
+        assert (moments.baseline_part(np.full(2, error)) >= best - 1e-15).all()
+    assert moments.reward_part == pytest.approx([0.8, 0.9])
+
+
+def test_the_optimal_baseline_of_the_tiny_policy(rng):
+    """Parts and optimal baseline of a language model, against sums over all of its completions of one token."""
+    torch = pytest.importorskip("torch")
+    from llm_train.tiny import make_policy, make_tokenizer
+    from llm_train.truth import answer_log_probabilities
+
+    tokenizer = make_tokenizer()
+    model = make_policy(tokenizer, seed=0)
+    prompts = [tokenizer(text)["input_ids"] for text in ("1+2=", "30+4=", "7*8=")]
+    completions = list(range(len(tokenizer)))
+    right = np.array([token % 2 == 0 for token in completions], dtype=float)
+    generator = torch.Generator().manual_seed(0)
+    # A projection of the few dozen thousand numbers of the last layer's score that keeps squared norms in expectation.
+    weights = [p for name, p in model.named_parameters() if "layers.3.mlp" in name]
+    size = sum(w.numel() for w in weights)
+    projection = torch.randn(size, 4, generator=generator) / 2.0
+    chances, scores, norms = (np.empty((3, len(completions), *more)) for more in ((), (4,), ()))
+    for p, prompt in enumerate(prompts):
+        for token in completions:
+            log_probability = answer_log_probabilities(model, [prompt], [[token]]).sum()
+            score = torch.cat([g.ravel() for g in torch.autograd.grad(log_probability, weights)])
+            chances[p, token] = log_probability.exp().item()
+            scores[p, token] = (score @ projection).numpy()
+            norms[p, token] = score.norm().item()
+    values = chances @ right
+    assert chances.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+
+    n_steps, group = 800, 3
+    drawn = np.stack([rng.choice(len(completions), size=(n_steps, group), p=c / c.sum()) for c in chances], axis=1)
+    every = np.broadcast_to(np.arange(3), (n_steps, 3))
+    at = (every[..., None], drawn)
+    columns = {f"sketch_{k}": scores[(*at, k)].ravel() for k in range(4)}
+    truth = np.repeat(np.broadcast_to(values, (n_steps, 3)).ravel(), group)
+    trace = trace_of(every, right[drawn], **columns, score_norm=norms[at].ravel(), true_value=truth)
+    found = gradient_variance(trace, "none")
+    gradients = np.einsum("pc,c,pcd->pd", chances, right, scores)
+    above = right - values[:, None]
+    noise = (chances * norms**2 * above**2).sum(axis=1)
+    close(found.reward, (noise - (gradients**2).sum(axis=1)).mean())
+    close(found.baseline, (chances * norms**2 * (right**2 - above**2)).sum(axis=1).mean())
+    spread = ((gradients - gradients.mean(axis=0)) ** 2).sum(axis=1).mean() * 3 / 2
+    close(found.prompt, spread)
+
+    best = (chances * norms**2) @ right / (chances * norms**2).sum(axis=1)
+    assert np.abs(best - values).max() > 0.01
+    baseline = ScoreWeighted(bandwidth=1e6)
+    for step in range(n_steps):
+        baseline.update([0, 1, 2], right[drawn[step]], step, score_norm=norms[every[0][:, None], drawn[step]])
+    estimate = baseline.estimate([0, 1, 2], np.zeros((3, 1)), n_steps, score_norm=np.ones((3, 1)))[:, 0]
+    squares = norms[at] ** 2
+    error = (
+        (squares * (right[drawn] - best[:, None])).std(axis=(0, 2))
+        / squares.mean(axis=(0, 2))
+        / np.sqrt(n_steps * group)
+    )
+    assert (np.abs(estimate - best) < 4 * error).all()
+
+
+# --- the variance-optimal baseline --------------------------------------------------------------------------------
+
+
+def steps_of(rng, n_steps=8):
+    return [(rng.permutation(6)[:4], rng.random((4, 3)), rng.random((4, 3)) + 0.2) for _ in range(n_steps)]
+
+
+@pytest.mark.parametrize("kernel", kvar.kernel_names())
+def test_score_weights_against_a_loop(kernel, rng):
+    baseline, seen = ScoreWeighted(bandwidth=3.0, kernel=kernel), []
+    weight = get_kernel(kernel)
+    for step, (ids, rewards, norms) in enumerate(steps_of(rng)):
+        found = baseline.estimate(ids, rewards, step, score_norm=norms)
+        for row, prompt in enumerate(ids):
+            for g in range(3):
+                pairs = [(weight((step - s) / 3.0) * n**2, z) for s, p, z, n in seen if p == prompt]
+                pairs += [(weight(0.0) * norms[row, k] ** 2, rewards[row, k]) for k in range(3) if k != g]
+                expected = sum(w * z for w, z in pairs) / sum(w for w, _ in pairs)
+                assert found[row, g] == pytest.approx(expected, rel=1e-12)
+        baseline.update(ids, rewards, step, score_norm=norms)
+        seen += [
+            (step, p, z, n) for p, zs, ns in zip(ids, rewards, norms, strict=True) for z, n in zip(zs, ns, strict=True)
+        ]
+
+
+def test_equal_norms_give_the_kernel_baseline(rng):
+    weighted, plain = ScoreWeighted(), kvar.make_baseline("kernel")
+    for step, (ids, rewards, _) in enumerate(steps_of(rng)):
+        mine = weighted.advantages(ids, rewards, step, score_norm=np.full((4, 3), 2.0))
+        np.testing.assert_allclose(mine, plain.advantages(ids, rewards, step), atol=1e-14)
+
+
+def test_its_state_continues_to_the_last_bit(rng):
+    steps = steps_of(rng)
+    whole, first = ScoreWeighted(), ScoreWeighted()
+    for step, (ids, rewards, norms) in enumerate(steps[:5]):
+        whole.update(ids, rewards, step, score_norm=norms)
+        first.update(ids, rewards, step, score_norm=norms)
+    second = ScoreWeighted()
+    second.load_state_dict(first.state_dict())
+    for step, (ids, rewards, norms) in enumerate(steps[5:], start=5):
+        one, other = (b.advantages(ids, rewards, step, score_norm=norms) for b in (whole, second))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_it_refuses_what_it_cannot_use():
+    with pytest.raises(ValueError, match="bandwidth must be a positive number of steps, got 0"):
+        ScoreWeighted(bandwidth=0)
+    with pytest.raises(ValueError, match="needs score_norm"):
+        ScoreWeighted().estimate([1], [[1.0]], 0)
+    with pytest.raises(ValueError, match="has a history"):
+        ScoreWeighted().load_state_dict(ScoreWeighted().state_dict() | {"state": {}})

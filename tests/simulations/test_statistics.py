@@ -1,0 +1,95 @@
+"""Errors of means, ratios, slopes and crossings against repeated sampling; verdicts by hand."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from simulations.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of
+from simulations.tables import markdown, sample, summary
+
+
+def agree(estimates):
+    """Standard errors are those of repeated sampling, to their own error of a few per cent."""
+    values = np.array([e.value for e in estimates])
+    stated = np.array([e.standard_error for e in estimates]).mean()
+    assert stated == pytest.approx(values.std(ddof=1), rel=4 / math.sqrt(2 * len(values)))
+
+
+def test_the_error_of_a_ratio_counts_what_both_share(rng):
+    def draw():
+        common = rng.normal(5.0, 1.0, size=200)
+        return ratio_of(common + rng.normal(0.0, 0.1, size=200), common)
+
+    agree([draw() for _ in range(400)])
+
+
+def test_the_error_of_a_slope(rng):
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    fits = [log_slope(x, [rng.exponential(3.0 * v**-0.5, size=300) for v in x]) for _ in range(400)]
+    agree(fits)
+    values = np.array([fit.value for fit in fits])
+    assert abs(values.mean() + 0.5) < 4 * values.std() / math.sqrt(400)
+
+
+def test_a_slope_without_noise_is_exact():
+    x = [1.0, 10.0, 100.0]
+    assert log_slope(x, [[v ** (-2 / 3)] * 2 for v in x]).value == pytest.approx(-2 / 3)
+
+
+def test_the_error_of_a_crossing(rng):
+    times = np.arange(0.0, 50.0)
+
+    def draw():
+        return crossing(times, 0.02 * times + rng.normal(0, 0.1, (100, 1)) + rng.normal(0, 0.02, (100, 50)), 0.5)
+
+    found = [draw() for _ in range(400)]
+    agree([mean_of(c.influence).shifted(c.time) for c in found])
+    assert np.mean([c.time for c in found]) == pytest.approx(25.0, abs=0.5)
+
+
+def test_crossings_by_hand():
+    curves = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]])
+    reached = crossing([0.0, 10.0, 20.0], curves, 2.25)
+    assert reached.time == pytest.approx(15.0)
+    # At time 15 the curves stand at 1.5 and 3, and their mean rises by 0.15 a unit of time.
+    assert reached.influence == pytest.approx([5.0, -5.0])
+    assert math.isnan(crossing([0.0, 10.0, 20.0], curves, 5.0).time)
+    assert reached.over(reached).value == 1.0
+    assert reached.over(reached).standard_error == 0.0
+
+
+def test_means_by_hand():
+    found = mean_of([1.0, 3.0])
+    assert (found.value, found.standard_error, found.repetitions) == (2.0, 1.0, 2)
+    assert found.half_width == pytest.approx(12.706, abs=1e-3)
+    assert math.isnan(mean_of([1.0]).half_width)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        (Claim.at_most("", Estimate(0.01, 0.004, 1000), 0.02), "holds"),
+        (Claim.at_most("", Estimate(0.01, 0.006, 1000), 0.02), "undecided"),
+        (Claim.at_most("", Estimate(0.04, 0.006, 1000), 0.02), "misses"),
+        (Claim.above("", Estimate(0.04, 0.006, 1000), 0.02), "holds"),
+        (Claim.above("", Estimate(0.00, 0.006, 1000), 0.02), "misses"),
+        (Claim.covers("", Estimate(0.66, 0.01, 1000), 2 / 3, 0.03), "holds"),
+        (Claim.covers("", Estimate(0.66, 0.02, 1000), 2 / 3, 0.03), "undecided"),
+        (Claim.covers("", Estimate(0.60, 0.02, 1000), 2 / 3, 0.03), "misses"),
+        (Claim.share("", 9, 10, 0.9), "holds"),
+        (Claim.share("", 8, 10, 0.9), "misses"),
+        (Claim.at_most("", Estimate(0.0, math.nan, 1), 0.02), "undecided"),
+    ],
+)
+def test_verdicts(claim, verdict):
+    assert claim.verdict == verdict
+
+
+def test_tables():
+    rows = pl.DataFrame({"name": ["a", "b", "a", "b"], "repetition": [1, 0, 0, 1], "x": [1.0, 5.0, 3.0, 5.0]})
+    table = summary(rows, ["name"], ["x"])
+    assert table.rows() == [("a", 2.0, 1.0, 2), ("b", 5.0, 0.0, 2)]
+    assert sample(rows, "x", name="a").tolist() == [3.0, 1.0]
+    assert markdown(table).splitlines()[2] == "| a | 2 ± 1 | 2 |"

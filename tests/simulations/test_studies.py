@@ -1,0 +1,107 @@
+"""Every study at its smallest, from cells to page; claims that must hold even so; the command line."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from simulations.reporting import publish, write_overview
+from simulations.running import run_study
+from simulations.studies import STUDIES, study_class
+from simulations.studies.value_rates import ValueRates
+
+SMALLER = {
+    "value-rates": {"repetitions": 200, "block": 100, "lengths": (50, 200), "steps": (100,), "course_steps": 30},
+    "gradient-error": {"repetitions": 2, "block": 1, "groups": (1, 2), "visits": 6, "warm_up": 3},
+    "convergence": {"repetitions": 2, "block": 2, "steps": 40},
+    "bandwidth": {"repetitions": 2, "block": 2, "steps": 12, "schedules": ("epochs",)},
+    "allocation": {
+        "repetitions": 2, "block": 2, "steps": 6, "groups": (1, 2, 8), "pass_rates": (0.3, 0.6), "nuisances": (0, 100),
+    },
+    "broken-assumptions": {
+        "repetitions": 2, "block": 2, "drifts": (0.1,), "completions": (2, 4), "degrees": (3.0,), "groups": (2,),
+    },
+    "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "rollouts": 10_000, "learning_rates": (0.05, 0.14)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_runs_from_cells_to_page(name, tmp_path):
+    cls = STUDIES[name]
+    study = cls(dataclasses.replace(cls.quick, **SMALLER[name]))
+    rows = run_study(study, 0, tmp_path / "blocks")
+    assert "failure" not in rows.columns, rows["failure"].drop_nulls().to_list()
+    claims = publish(study, rows, 0, tmp_path / "out")
+    assert all(claim.verdict in ("holds", "misses", "undecided") for claim in claims)
+    page = (tmp_path / "out" / f"{name}.md").read_text()
+    assert "seed 0" in page
+    assert f"{study.config.repetitions} repetitions" in page
+    for picture in (tmp_path / "out").glob("*.png"):
+        assert picture.name in page
+    assert list((tmp_path / "out").glob(f"{name}-*.csv"))
+    overview = write_overview(tmp_path / "out").read_text()
+    assert all(claim.statement in overview for claim in claims)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_both_sizes_of_every_study_are_sound(name):
+    cls = study_class(name)
+    for config in (cls.full, cls.quick):
+        cells = cls(config).cells()
+        assert len({tuple(cell.items()) for cell in cells}) == len(cells) > 0
+    assert cls.quick.repetitions <= cls.full.repetitions
+
+
+def test_bias_and_variance_agree_with_theory_where_it_is_exact(tmp_path):
+    # With two rollouts a step the sums are trapezoid rules, so that the asymptotic constants hold to a per cent.
+    config = dataclasses.replace(
+        ValueRates.quick, repetitions=2000, block=2000, lengths=(50, 100), steps=(200,), course_steps=2
+    )
+    study = ValueRates(config)
+    tables = study.tables(run_study(study, 0, tmp_path))
+    windows = tables["windows"].filter(pl.col("window") >= 0.1)
+    assert (windows["bias_deviation"].abs() < 4).all()
+    assert (windows["variance_deviation"].abs() < 4).all()
+
+
+def test_a_study_that_failed_everywhere_says_so(tmp_path):
+    study = ValueRates(ValueRates.quick)
+    rows = pl.DataFrame({"kind": ["rate"], "block": [0], "failure": ["ValueError: no"]})
+    with pytest.raises(RuntimeError, match="every block of value-rates failed, the first with ValueError: no"):
+        publish(study, rows, 0, tmp_path)
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "simulations", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_line_teaches_and_refuses():
+    listed = call("list")
+    assert listed.returncode == 0
+    assert all(name in listed.stdout for name in STUDIES)
+    refused = call("run", "nonsense")
+    assert refused.returncode == 2
+    assert "unknown study 'nonsense'" in refused.stderr
+    assert "value-rates" in refused.stderr
+
+
+def test_the_race_judges_each_entry_at_its_best_rate():
+    # At a rate of 1 the curve rises by 0.1 every 100 rollouts, at 2 by 0.2, and at 3 it never arrives.
+    settings = itertools.product((("oracle", 2.0), ("group-mean", 1.0)), (1, 2, 3), range(10), (0, 1))
+    rows = [
+        {"baseline": name, "learning_rate": rate, "rollouts": 100 * k, "repetition": repetition}
+        | {"pass_rate": 0.4, "group_size": 2, "share": min(0.8, 0.1 * k) if rate == 3 else 0.1 * rate * k * speed}
+        for (name, speed), rate, k, repetition in settings
+    ]
+    tables = study_class("race")(study_class("race").quick).tables(pl.DataFrame(rows))
+    needed = {row["baseline"]: row for row in tables["needed"].iter_rows(named=True)}
+    assert needed["oracle"]["rollouts"] == pytest.approx(225.0)
+    assert needed["group-mean"]["rollouts"] == pytest.approx(450.0)
+    assert needed["group-mean"]["learning_rate"] == 2
+    ratio = tables["ratios"].filter(pl.col("against").str.starts_with("oracle"), baseline="group-mean")
+    assert ratio["value"][0] == pytest.approx(2.0)
