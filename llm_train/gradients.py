@@ -92,7 +92,7 @@ def scores(
     model.eval()
     try:
         # Of the attention kernels the plain one alone has a rule for many gradients at once.
-        with sdpa_kernel(SDPBackend.MATH):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
     finally:
         model.train(training)

@@ -38,7 +38,9 @@ SETTINGS = {
 def start(given: dict) -> subprocess.Popen:
     """Train in a process of its own, by the command that users have."""
     flags = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
-    return subprocess.Popen([sys.executable, "-m", "llm_train", "train", *flags], stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-m", "llm_train", "train", *flags], stdout=subprocess.DEVNULL
+    )
 
 
 def finish(child: subprocess.Popen) -> None:
