@@ -64,7 +64,7 @@ def to_host(array, name: str = "array") -> np.ndarray:
     at_home = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
     host = array if at_home else _on_host(array)
     if isinstance(host, np.ma.MaskedArray):
-        host = host.astype(np.float64).filled(np.nan)
+        host = np.ma.filled(host.astype(np.float64), np.nan)
     try:
         host = np.asarray(host)
         # Strings, dates and complex numbers could all be made into numbers, but not into what was meant.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from numbers import Real
+from typing import TypeGuard
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def require_flags(**values) -> None:
         require(isinstance(value, (bool, np.bool_)), f"{name} must be True or False, got {value!r:.60}")
 
 
-def is_number(value) -> bool:
+def is_number(value) -> TypeGuard[float]:
     """Whether this is a real number, and no bool.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,6 +12,8 @@ from kvar.checks import checked_array, checked_ids, checked_keys
 from kvar.prompt_index import PromptIndex
 
 __all__ = ["PromptTable"]
+
+_LARGEST = sys.float_info.max
 
 
 class PromptTable:
@@ -35,6 +38,7 @@ class PromptTable:
         self._bounds = bounds or {}
         blank["step"] = -math.inf
         fields = [(name, np.float64, np.shape(value)) for name, value in blank.items()]
+        self._fields = list(blank)
         self._blank = np.array(tuple(blank.values()), dtype=fields)
         self._index = PromptIndex()
         self._records = np.full(0, self._blank)
@@ -126,7 +130,7 @@ class PromptTable:
             Prompt ids as a list, each field as an array.
         """
         written = self._records[: len(self)]
-        return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in written.dtype.names}}
+        return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in self._fields}}
 
     def load_state_dict(self, state: dict) -> None:
         """Take a table over from plain data.
@@ -141,14 +145,13 @@ class PromptTable:
         ValueError
             If it is not that of such a table; nothing is changed then.
         """
-        fields = self._blank.dtype.names
-        checked_keys(state, ("prompt_ids", *fields), "this history")
+        checked_keys(state, ("prompt_ids", *self._fields), "this history")
         ids = checked_ids(state["prompt_ids"], "prompt_ids of this history")
         records = np.full(len(ids), self._blank)
-        for name in fields:
-            shape, bounds = records[name].shape, self._bounds.get(name, ())
+        for name in self._fields:
+            shape, (low, high) = records[name].shape, self._bounds.get(name, (-_LARGEST, _LARGEST))
             records[name] = checked_array(
-                state[name], f"{name} of this history", shape, *bounds, missing=len(shape) > 1
+                state[name], f"{name} of this history", shape, low, high, missing=len(shape) > 1
             )
         self._index = PromptIndex()
         self._index.add(ids, np.arange(len(ids)))

@@ -59,7 +59,7 @@ class Baseline(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
-    def estimate(self, prompt_ids, rewards, step, *, return_info: bool = False, **columns):
+    def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
 
         Parameters
@@ -93,10 +93,10 @@ class Baseline(ABC):
         if not return_info:
             return arrays.like(batch.to_rows(self.values(batch)), rewards)
         assessed = self.assess(batch)
-        columns = (getattr(assessed, column.name) for column in dataclasses.fields(Estimate))
-        return Estimate(*(arrays.like(batch.to_rows(column), rewards) for column in columns))
+        found = (getattr(assessed, field.name) for field in dataclasses.fields(Estimate))
+        return Estimate(*(arrays.like(batch.to_rows(numbers), rewards) for numbers in found))
 
-    def update(self, prompt_ids, rewards, step, **columns) -> None:
+    def update(self, prompt_ids, rewards, step: float, **columns) -> None:
         """Remember a step's rewards.
 
         Parameters
@@ -120,7 +120,7 @@ class Baseline(ABC):
         """
         self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
-    def advantages(self, prompt_ids, rewards, step, **columns):
+    def advantages(self, prompt_ids, rewards, step: float, **columns):
         """Rewards minus values, then remember the rewards.
 
         Parameters

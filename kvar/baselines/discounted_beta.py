@@ -73,7 +73,7 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)!r}")
         require_flags(include_own=self.include_own)
         if self.forgetting == _DRIFT:
-            self.needs = (_DRIFT,)
+            self.needs = (_DRIFT,)  # type: ignore[misc]
         self._table = PromptTable({"mass": (0.0, sys.float_info.max)}, mean=0.5, mass=2.0 * self.prior)
 
     def values(self, batch: Batch) -> np.ndarray:
@@ -132,6 +132,7 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
     def _faded(self, batch: Batch) -> np.ndarray:
         records = self._table.read(batch.prompt_ids)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
+        retained: float | np.ndarray
         if self.forgetting == "visit":
             retained = self.discount
         elif self.forgetting == "step":

@@ -106,6 +106,6 @@ class EmpiricalBayes(Baseline):
 
 def _shrinkage(noise: float, spread: float, counts: np.ndarray) -> np.ndarray:
     """Share of the global mean in the value of groups of these sizes."""
-    noise = noise / np.maximum(counts, 1)
-    total = noise + spread
-    return np.divide(noise, total, out=np.zeros(total.shape), where=total > 0)
+    of_mean = noise / np.maximum(counts, 1)
+    total = of_mean + spread
+    return np.divide(of_mean, total, out=np.zeros(total.shape), where=total > 0)

@@ -71,8 +71,8 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        number = is_number(self.bandwidth)
-        if self.bandwidth != "auto" and not (number and 0 < self.bandwidth < math.inf):
+        number = is_number(self.bandwidth) and 0 < self.bandwidth < math.inf
+        if self.bandwidth != "auto" and not number:
             raise ValueError(f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r}")
         if self.degree not in (0, 1):
             raise ValueError(f"degree must be 0 or 1, got {self.degree!r}")
@@ -83,9 +83,10 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
         kernel = get_kernel(self.kernel)
         self.kernel = kernel.name
+        windows = (float(self.bandwidth),) if is_number(self.bandwidth) else _AUTO_GRID
         if number:
-            self.bandwidth = float(self.bandwidth)
-        self._windows = [(kernel, w) for w in (_AUTO_GRID if self.bandwidth == "auto" else (self.bandwidth,))]
+            self.bandwidth = windows[0]
+        self._windows = [(kernel, width) for width in windows]
         reach = max(w for _, w in self._windows) * kernel.reach
         self._history = History(reach) if self.clock == "steps" else History(math.inf, max_visits=math.ceil(reach))
         self._experts = ExpertWeights(len(self._windows))
