@@ -153,7 +153,7 @@ class GradientError(Study):
         at_main = tables["excess"].filter(learning_rate=self.main_rate)
         for (name,), group in at_main.group_by(["baseline"], maintain_order=True):
             left.errorbar(
-                group["group_size"], 100 * group["value"], 200 * group["standard_error"], marker="o", markersize=3,
+                group["group_size"], 100 * group["value"], 200 * group["standard_error"],
                 **pictures.line(name), label=name,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="gradient MSE above the oracle's, %")

@@ -189,7 +189,7 @@ class Race(Study):
         for panel, pass_rate in zip(axes, self.config.pass_rates, strict=True):
             for (name,), group in reached.filter(pass_rate=pass_rate).group_by(["baseline"], maintain_order=True):
                 panel.errorbar(
-                    group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"], marker="o", markersize=4,
+                    group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"],
                     **pictures.line(name), label=name,
                 )  # fmt: skip
             panel.set(xscale="log", xlabel="rollouts a prompt, G", title=f"initial pass rate {pass_rate:g}")
