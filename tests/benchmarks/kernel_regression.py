@@ -18,7 +18,6 @@ import argparse
 import csv
 import gc
 import importlib.util
-import os
 import statistics
 import time
 import warnings
@@ -199,7 +198,7 @@ class Table:
         if self.path is None:
             return
         with open(self.path, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator=os.linesep)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(row for _, row in sorted(self.rows.items(), key=lambda item: item[0][:2]))
 
