@@ -20,6 +20,7 @@ _PANELS = (
     ("error of the value", ("baseline/value_mse", "baseline/one_step_error")),
     ("as the baseline sees it: standard error", ("baseline/standard_error",)),
     ("rewards that a value is worth", ("baseline/effective_sample_size",)),
+    ("steps that the baseline looks back", ("baseline/window",)),
     ("share of rollouts without advantage", ("baseline/zero_advantage",)),
     ("norm of the gradient", ("grad_norm",)),
     ("entropy", ("entropy",)),
