@@ -76,15 +76,18 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     """
     run, config = settings.run, settings.training
     out = Path(config.output_dir)
-    say = print if show and PartialState().is_main_process else lambda *args, **kwargs: None
+    process = PartialState()
+    say = print if show and process.is_main_process else lambda *args, **kwargs: None
     checkpoint = _place(settings, out)
+    process.wait_for_everyone()  # all have looked before one writes
     if run.threads:
         torch.set_num_threads(run.threads)
 
     model, tokenizer = load_policy(run.model, settings.model, config.seed)
     task = load_task(run, tokenizer, config.seed + 1)
-    # A checkpoint brings its own weights: its policy needs no warm-up.
-    model = warmed_up_policy(settings, model, tokenizer, task, say if checkpoint is None else None)
+    # A checkpoint brings its own weights: they need no warm-up, but features are those of the policy at the start.
+    afresh = checkpoint is None or run.prompt_features
+    model = warmed_up_policy(settings, model, tokenizer, task, say if afresh else None)
     prompts = task.train
     if run.prompt_features:
         prompts = with_prompt_features(prompts, model, tokenizer, run.prompt_features)
@@ -106,7 +109,12 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", per_step))
     if show:
         trainer.add_callback(ProgressBar())
-    settings.save(out / "config.json")
+    if process.is_main_process:
+        if run.resume and checkpoint is None and config.trace_dir:
+            # Killed before its first checkpoint: what it recorded is of a run that begins again.
+            shutil.rmtree(config.trace_dir, ignore_errors=True)
+        settings.save(out / "config.json")
+    process.wait_for_everyone()
 
     say(f"Reinforcement learning with baseline {config.baseline!r}", flush=True)
     start = time.perf_counter()
@@ -114,7 +122,6 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     seconds = time.perf_counter() - start
     rates = _last_evaluation(trainer)
     trainer.save_model(str(out / "policy"))
-    tokenizer.save_pretrained(str(out / "policy"))
     result = {
         **rates,
         "step": trainer.state.global_step,
@@ -127,7 +134,7 @@ def train(settings: RunSettings, show: bool = True) -> dict:
         result["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
     if trainer.critic:
         result["critic_bytes"] = trainer.critic.n_bytes
-    if trainer.accelerator.is_main_process:
+    if process.is_main_process:
         with whole_file(out / "result.json") as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")
         if show:
@@ -158,11 +165,7 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
             raise ValueError(
                 f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere"
             )
-    checkpoint = last_checkpoint(out)
-    if checkpoint is None:
-        # Killed before its first checkpoint: what it recorded is of a run that begins again.
-        shutil.rmtree(settings.training.trace_dir, ignore_errors=True)
-    return checkpoint
+    return last_checkpoint(out)
 
 
 def _last_evaluation(trainer) -> dict[str, float]:
