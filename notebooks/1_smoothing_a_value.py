@@ -24,7 +24,7 @@ import kvar
 
 rng = np.random.default_rng(3)
 step = np.arange(600) / 600
-value = 0.25 + 0.55 / (1 + np.exp(-18 * (step - 0.45))) - 0.12 * np.sin(9 * step) * (step > 0.6)
+value = 0.25 + 0.55 / (1 + np.exp(-18 * (step - 0.45))) - 0.15 * np.sin(np.pi * np.clip(step - 0.6, 0, None) / 0.4) ** 2
 reward = (rng.random(600) < value).astype(float)
 
 # %% [markdown]
@@ -79,7 +79,8 @@ assert error_at(chosen.bandwidth) < 3 * min(errors)
 #
 # A trainer at step i does not know the rewards of step i + 1. With `sided="past"` the estimate uses earlier rewards
 # only. It lags behind a value that rises: every point is at the edge of its window, where a local mean has a bias
-# of order h. A local line (`degree=1`) removes the lag and pays with variance.
+# of order h. A local line (`degree=1`) removes the lag and pays with variance. Which of them wins depends on how
+# fast the value moves beside the noise; the legend says who won here.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.2))

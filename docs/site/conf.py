@@ -13,7 +13,7 @@ from kvar.replaying import batches  # noqa: E402
 from notebooks.execute import write_all  # noqa: E402
 
 project = "kvar"
-author = "The kvar authors"
+author = project_copyright = "The kvar authors"
 release = kvar.__version__
 
 extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode"]
