@@ -51,7 +51,7 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path, no_more_than,
         temporary.write_text("x" * 30_000)
     writer.write(3, {"prompt_id": [0], "reward": [0.5]})
     assert kvar.read_trace(tmp_path).reward.tolist() == [0.0, 1.0, 0.5]
-    assert sorted(os.listdir(tmp_path)) == ["step-000000001.parquet", "step-000000003.parquet"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000001.parquet", "step-000000003.parquet"]
 
 
 @pytest.mark.parametrize("message", ["disk: No space left on device (os error 28)", "quota (os error 122)"])
@@ -100,3 +100,23 @@ def test_two_audits_into_one_folder(tmp_path):
     assert not litter(tmp_path)
     assert json.loads((tmp_path / "audit.json").read_text())
     assert (tmp_path / "audit.png").read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def test_a_folder_belongs_to_one_process_until_it_ends(tmp_path):
+    code = """
+        import sys, time, kvar
+        writer = kvar.TraceWriter(sys.argv[1])
+        writer.write(1, {"prompt_id": [0], "reward": [0.0]})
+        writer.write(2, {"prompt_id": [0], "reward": [0.0]})
+        print("written", flush=True)
+        time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "written\n"
+        with pytest.raises(FileExistsError, match="another process is writing into"):
+            kvar.TraceWriter(tmp_path, resume_from=1)
+        other.kill()
+    assert len(kvar.read_trace(tmp_path)) == 2
+    kvar.TraceWriter(tmp_path, resume_from=1)
+    assert len(kvar.read_trace(tmp_path)) == 1
