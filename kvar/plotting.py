@@ -10,31 +10,33 @@ import numpy as np
 
 from kvar.files import whole_file
 
-__all__ = ["audit_picture", "baseline_colour", "new_figure", "save", "value_error_picture"]
+__all__ = ["audit_picture", "baseline_style", "new_figure", "save", "value_error_picture"]
 
-# Okabe and Ito (2008): told apart with every common colour vision.
-_COLOURS = {
-    "adaptive": "#D81B60",
-    "kernel": "#0072B2",
-    "group-mean": "#D55E00",
-    "leave-one-out": "#E69F00",
-    "batch-mean": "#009E73",
-    "running-mean": "#CC79A7",
-    "none": "#7F7F7F",
-    "oracle": "#000000",
+# Colours of Okabe and Ito (2008) and of Tol (2021), told apart with every common colour vision; a marker besides, for
+# pictures in grey.
+_STYLES = {
+    "none": ("#7F7F7F", "x", "-"),
+    "group-mean": ("#D55E00", "s", "-"),
+    "leave-one-out": ("#E69F00", "^", "-"),
+    "opo": ("#88CCEE", "1", "--"),
+    "krpo": ("#661100", "2", ":"),
+    "batch-mean": ("#009E73", "v", "-"),
+    "james-stein": ("#AA4499", "<", "--"),
+    "basis": ("#44AA99", "3", ":"),
+    "running-mean": ("#CC79A7", "P", "-."),
+    "empirical-bayes": ("#999933", "h", "--"),
+    "buffer": ("#117733", "d", "--"),
+    "discounted-beta": ("#56B4E9", ">", "-"),
+    "kalman": ("#332288", "p", "-."),
+    "kernel": ("#0072B2", "o", "-"),
+    "adaptive": ("#D81B60", "D", "-"),
+    "oracle": ("#000000", "*", "-"),
 }
-_OTHER = "#56B4E9"
+_UNKNOWN = ("#56B4E9", ".", ":")
 
 
-def _line(name: str, rank: int) -> dict:
-    """How a baseline's line is drawn: those in common use by a colour of their own, the rest by colour and dashes."""
-    if name in _COLOURS:
-        return {"color": _COLOURS[name], "linewidth": 2 if name in ("kernel", "adaptive") else 1.3}
-    return {"color": f"C{rank % 10}", "linewidth": 1.1, "linestyle": ("--", ":", "-.")[rank % 3]}
-
-
-def baseline_colour(name: str) -> str:
-    """The colour that a baseline has in all pictures.
+def baseline_style(name: str) -> dict:
+    """How a baseline is drawn in all pictures.
 
     Parameters
     ----------
@@ -43,10 +45,12 @@ def baseline_colour(name: str) -> str:
 
     Returns
     -------
-    str
-        Hexadecimal; one for all that are not in common use.
+    dict
+        Colour, marker, line style and width, as matplotlib takes them; one style for all that are not registered.
     """
-    return _COLOURS.get(name, _OTHER)
+    colour, marker, dashes = _STYLES.get(name, _UNKNOWN)
+    width = 2.0 if name in ("adaptive", "kernel") else 1.2
+    return {"color": colour, "marker": marker, "linestyle": dashes, "linewidth": width}
 
 
 def new_figure(width: float, height: float, heights: tuple[int, ...] = (1,)):
@@ -122,10 +126,12 @@ def audit_picture(report, width: float = 6.4):
     floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if logarithmic else -np.inf
     figure, (axes,) = new_figure(width, 0.9 + 0.42 * len(rows))
     for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        colour, mean = baseline_colour(row.baseline), max(score.mean, floor)
+        style, mean = baseline_style(row.baseline), max(score.mean, floor)
         if not np.isnan(score.low):
-            axes.plot([max(score.low, floor), max(score.high, floor)], [place, place], color=colour, linewidth=2)
-        axes.plot(mean, place, "o", color=colour)
+            axes.plot(
+                [max(score.low, floor), max(score.high, floor)], [place, place], color=style["color"], linewidth=2
+            )
+        axes.plot(mean, place, color=style["color"], marker=style["marker"])
         axes.annotate(f"{score.mean:.3g}", (mean, place), (0, 7), textcoords="offset points", ha="center")
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.3)
@@ -165,8 +171,8 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
         Two panels with one time axis; the MSE is logarithmic.
     """
     figure, (upper, lower) = new_figure(7.2, 5.4, heights=(3, 1))
-    for rank, (name, curve) in enumerate(curves.items()):
-        upper.plot(steps, curve, label=name, **_line(name, rank))
+    for name, curve in curves.items():
+        upper.plot(steps, curve, label=name, markersize=4, markevery=0.2, **baseline_style(name))
     upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     upper.set_yscale("log")
     upper.set_ylabel("value MSE")

@@ -17,7 +17,7 @@ variance-optimal baseline ``E[|s|^2 Z | x] / E[|s|^2 | x]`` ([3], theorem 8).
 [1] Kernelized Advantage Estimation (2026), arXiv 2604.28005.
 [2] A U-statistic view of group-relative policy gradients (2026), arXiv 2603.01162.
 [3] Greensmith, Bartlett and Baxter (2004), Variance reduction techniques for gradient estimates in reinforcement
-    learning, Journal of Machine Learning Research 5, 1471-1530.
+learning, Journal of Machine Learning Research 5, 1471-1530.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ a setting chosen in hindsight on such runs; `own_reward` says whether a rollout'
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from kvar import audit, baseline_names, make_baseline, read_trace
 from kvar.baselines import Baseline
 from kvar.files import whole_file
 from kvar.replaying import batches
+from simulations.keyed import digest, write_key
+
+RUNS, OUT = Path("recorded_runs"), Path("docs/recorded_runs.csv")
 
 # Settings of authors beside the defaults: TRL's example of DDPO, DBB on its larger model, SPO with constant forgetting.
 _PUBLISHED = [
@@ -38,6 +42,32 @@ _TUNED = [
 _ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift", "features")]
 
 
+def _asked() -> dict[str, list[tuple[str, dict]]]:
+    registered = [(name, {}) for name in baseline_names() if name not in ("oracle", "adaptive")]
+    return {
+        "ours": [("adaptive", {})],
+        "ablation": _ABLATIONS,
+        "published": [*registered, *_PUBLISHED],
+        "tuned": _TUNED,
+    }
+
+
+def parameters(paths: Sequence[Path]) -> dict:
+    """What the table depends on.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The traces.
+
+    Returns
+    -------
+    dict
+        Digests of the runs, and the settings of the baselines by role.
+    """
+    return {"runs": {path.stem: digest(path) for path in sorted(paths)}, "baselines": _asked()}
+
+
 def comparisons(trace) -> list[tuple[str, object]]:
     """Baselines that a run is replayed with.
 
@@ -51,14 +81,7 @@ def comparisons(trace) -> list[tuple[str, object]]:
     list of (str, kvar.Baseline)
         Each with its role.
     """
-    registered = [(name, {}) for name in baseline_names() if name not in ("oracle", "adaptive")]
-    asked = {
-        "ours": [("adaptive", {})],
-        "ablation": _ABLATIONS,
-        "published": [*registered, *_PUBLISHED],
-        "tuned": _TUNED,
-    }
-    made = [(role, make_baseline(name, **p)) for role, settings in asked.items() for name, p in settings]
+    made = [(role, make_baseline(name, **p)) for role, settings in _asked().items() for name, p in settings]
     return [(role, baseline) for role, baseline in made if not baseline.obstacle(trace.reward, trace.extras)]
 
 
@@ -129,18 +152,25 @@ def compare(path: Path) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    """Write the table's data."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the table's data.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Of the command line.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("recorded_runs"), help="folder of Parquet traces")
-    parser.add_argument("--out", type=Path, default=Path("docs/recorded_runs.csv"))
-    options = parser.parse_args()
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of Parquet traces")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args(arguments)
     paths = sorted(options.runs.glob("*.parquet"))
     if not paths:
         parser.error(f"no Parquet trace in {options.runs}")
     rows = [row for path in track(paths, description="replaying runs", transient=True) for row in compare(path)]
     with whole_file(options.out) as temporary:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
+    write_key(options.out.with_suffix(".json"), parameters(paths), [options.out])
     print(f"Data of the table: {options.out}")
 
 

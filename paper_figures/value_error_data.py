@@ -7,7 +7,6 @@ training of a language model, so there is one run and no repetition; its uncerta
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,12 @@ import polars as pl
 from kvar import baseline_names, make_baseline, read_trace
 from kvar.files import whole_file
 from kvar.replaying import replay_baseline
+from simulations.keyed import digest, write_key
+
+# The run of `make reproduce`.
+TRAINED = Path("results/tiny/trace")
+OUT = Path("results/figures/value_error.csv")
+_LONGEST_BLOCK = 200
 
 
 def value_errors(trace) -> pl.DataFrame:
@@ -53,20 +58,63 @@ def value_errors(trace) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+def block_length(trace) -> int:
+    """Steps that a mini-batch is kept for.
+
+    Parameters
+    ----------
+    trace : kvar.Trace
+        A run.
+
+    Returns
+    -------
+    int
+        Steps at its start that have the prompts of the first one.
+    """
+    prompts = [set(trace.prompt_id[trace.step == step]) for step in np.unique(trace.step)[:_LONGEST_BLOCK]]
+    return next((k for k, these in enumerate(prompts) if these != prompts[0]), len(prompts))
+
+
+def parameters(trace: Path) -> dict:
+    """What the data depend on.
+
+    Parameters
+    ----------
+    trace : Path
+        The run.
+
+    Returns
+    -------
+    dict
+        Its digest and the baselines.
+    """
+    return {"trace": digest(trace), "baselines": baseline_names()}
+
+
+def write(trace: Path, out: Path) -> None:
+    """Replay the run and write the data of the figure with their key.
+
+    Parameters
+    ----------
+    trace : Path
+        The run.
+    out : Path
+        The table.
+    """
+    read = read_trace(trace)
+    frame = value_errors(read).with_columns(block=pl.lit(block_length(read)))
+    with whole_file(out) as temporary:
+        frame.write_csv(temporary)
+    write_key(out.with_suffix(".json"), parameters(trace), [out])
+
+
 def main() -> None:
     """Write the data of the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trace", type=Path, default=Path("results/tiny/trace"))
-    parser.add_argument("--config", type=Path, default=Path("results/tiny/config.json"), help="settings of the run")
-    parser.add_argument("--out", type=Path, default=Path("results/figures/value_error.csv"))
+    parser.add_argument("--trace", type=Path, default=TRAINED)
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
-    frame = value_errors(read_trace(options.trace))
-    with whole_file(options.out) as temporary:
-        frame.write_csv(temporary)
-    training = json.loads(options.config.read_text())["training"]
-    kept = ("block_reuse", "num_generations", "per_device_train_batch_size", "max_steps", "learning_rate", "seed")
-    with whole_file(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({name: training[name] for name in kept}, indent=2) + "\n")
+    write(options.trace, options.out)
     print(f"Data of the figure: {options.out}")
 
 

@@ -1,15 +1,21 @@
 """Value error over training, the figure: draws what ``value_error_data`` wrote, and nothing else."""
 
+# ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
-import polars as pl
 
 from kvar import plotting
+from paper_figures import value_error_data
+from paper_figures.exhibit import Exhibit, require
+from simulations.keyed import read_tables
+
+# A run that comes with the repository, where none was trained.
+_KEPT = Path("recorded_runs/block-g4.parquet")
+_LEFT_OUT = ("step", "reward", "block")
 
 
 def block_means(values: np.ndarray, block: int) -> np.ndarray:
@@ -30,25 +36,67 @@ def block_means(values: np.ndarray, block: int) -> np.ndarray:
     return values[: len(values) // block * block].reshape(-1, block).mean(axis=1)
 
 
-def main() -> None:
-    """Draw the figure after checking what its caption claims."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("results/figures/value_error.csv"))
-    options = parser.parse_args()
-    frame = pl.read_csv(options.data)
-    block = json.loads(options.data.with_suffix(".json").read_text())["block_reuse"]
-    columns = {name: frame[name].to_numpy().astype(float) for name in frame.columns}
-    step, reward = columns.pop("step"), columns.pop("reward")
+class ValueErrors(Exhibit):
+    """Value MSE of every baseline over training."""
 
-    # The caption: on this run kernel beats the means of group and batch.
-    means = {name: float(column.mean()) for name, column in columns.items()}
-    if not means["kernel"] < min(means["group-mean"], means["batch-mean"]):
-        raise SystemExit(f"the figure claims that kernel beats the means of group and batch, but this run says {means}")
+    name: ClassVar[str] = "value-error"
+    place: ClassVar[str] = "Figure 1"
+    caption: ClassVar[str] = (
+        "Value MSE of every baseline over training of the tiny policy with four rollouts a prompt, means over "
+        "blocks of steps on the same prompts. kernel has less error than the means of group and batch, adaptive "
+        "less than kernel. One run; standard errors over its prompts and steps are in the audit's table. Below, the "
+        "mean reward."
+    )
 
-    curves = {name: block_means(column, block) for name, column in columns.items()}
-    figure = plotting.value_error_picture(block_means(step, block), curves, block_means(reward, block))
-    print(f"Figure: {plotting.save(figure, options.data.with_suffix('.png'))}")
+    def tables(self):
+        return read_tables(value_error_data.OUT.with_suffix(".json"), value_error_data.parameters(self._trace()))
 
+    def compute(self):
+        value_error_data.write(self._trace(), value_error_data.OUT)
 
-if __name__ == "__main__":
-    main()
+    def _trace(self) -> Path:
+        return value_error_data.TRAINED if value_error_data.TRAINED.exists() else _KEPT
+
+    def _means(self, tables) -> dict[str, float]:
+        frame = tables["value_error"]
+        return {name: float(frame[name].mean()) for name in frame.columns if name not in _LEFT_OUT}
+
+    def check(self, tables):
+        means = self._means(tables)
+        found = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        require(means["kernel"] < min(means["group-mean"], means["batch-mean"]), "kernel beats both means", found)
+        require(means["adaptive"] < means["kernel"], "adaptive beats kernel", found)
+
+    def draw(self, tables):
+        frame = tables["value_error"]
+        block = frame["block"][0]
+        step, reward = (block_means(frame[name].to_numpy().astype(float), block) for name in ("step", "reward"))
+        # From the largest to the smallest, as they lie in the picture.
+        order = sorted(means := self._means(tables), key=lambda name: -means[name])
+        curves = {name: block_means(frame[name].to_numpy(), block) for name in order}
+        return {"": plotting.value_error_picture(step, curves, reward)}
+
+    def beside(self, tables):
+        means = self._means(tables)
+        told = ", ".join(
+            f"{name} {1e3 * means[name]:.1f}" for name in ("group-mean", "batch-mean", "kernel", "adaptive")
+        )
+        return "\n".join(
+            [
+                f"- value MSE x 1e-3, mean over training: {told}",
+                (
+                    f"- kernel over group-mean {means['kernel'] / means['group-mean']:.2f}; the paper, KAE over GRPO: "
+                    "0.30, 0.31 and 0.29 on MATH at steps 10, 90 and 170, 0.36 on GSM8K at step 170"
+                ),
+                (
+                    f"- kernel over batch-mean {means['kernel'] / means['batch-mean']:.2f}; the paper, KAE over "
+                    "REINFORCE++: 0.07 on MATH at step 10"
+                ),
+                "",
+                (
+                    "What differs: a 0.66M-parameter policy on sums, values exact; Qwen2.5 of 1.5B and 7B parameters "
+                    "on MATH and GSM8K there, values by many rollouts. The error of the batch mean is the spread "
+                    "between prompts, which is smaller here beside the noise of a reward."
+                ),
+            ]
+        )

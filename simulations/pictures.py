@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+from kvar import plotting
+
 __all__ = ["line", "panels", "ticks"]
 
-# Okabe and Ito (2008), as in the pictures of the toolkit: told apart with every common colour vision.
-_COLOURS = {
-    "adaptive": "#D81B60",
-    "kernel": "#0072B2",
-    "group-mean": "#D55E00",
-    "leave-one-out": "#E69F00",
-    "batch-mean": "#009E73",
-    "discounted-beta": "#56B4E9",
-    "score-weighted": "#CC79A7",
-    "optimal": "#009E73",
-    "james-stein": "#CC79A7",
-    "kernel, rewards clipped": "#56B4E9",
-    "none": "#7F7F7F",
-    "oracle": "#000000",
-}
+# What is no registered baseline, by the one whose looks it takes.
+_LOOKS_LIKE = {"score-weighted": "running-mean", "optimal": "batch-mean", "kernel, rewards clipped": "discounted-beta"}
 
 
 def line(name: str) -> dict:
@@ -32,10 +21,9 @@ def line(name: str) -> dict:
     Returns
     -------
     dict
-        Colour and width, as matplotlib takes them.
+        Colour, marker, line style and width, as matplotlib takes them.
     """
-    style = {"color": _COLOURS[name]} if name in _COLOURS else {}
-    return style | {"linewidth": 2.0 if name in ("adaptive", "kernel") else 1.3}
+    return {**plotting.baseline_style(_LOOKS_LIKE.get(name, name)), "markersize": 4}
 
 
 def panels(n: int, *, height: float = 3.4, width: float = 4.2):

@@ -1,4 +1,4 @@
-"""Writes what a study found: tables as CSV, pictures as PNG, and a page of Markdown that brings them together."""
+"""Writes what a study found: tables as CSV with their key, pictures as PNG, and a page of Markdown with all of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import polars as pl
 
 from kvar import plotting
 from kvar.files import whole_file
+from simulations.keyed import write_key
+from simulations.running import result_key
 from simulations.statistics import Claim
 from simulations.studies import STUDIES
 from simulations.study import Study
@@ -54,9 +56,12 @@ def publish(study: Study, rows: pl.DataFrame, seed: int, folder: Path) -> list[C
     claims = study.claims(tables)
     if claims:
         tables |= {_CLAIMS: pl.DataFrame([dataclasses.asdict(claim) for claim in claims])}
+    files = []
     for name, table in tables.items():
-        with whole_file(folder / f"{study.name}-{name}.csv") as temporary:
+        files.append(folder / f"{study.name}-{name}.csv")
+        with whole_file(files[-1]) as temporary:
             table.write_csv(temporary, float_precision=6)
+    write_key(folder / f"{study.name}.json", result_key(study, seed), files)
     drawn = study.pictures(tables)
     for name, figure in drawn.items():
         plotting.save(figure, folder / f"{study.name}-{name}.png")

@@ -23,7 +23,7 @@ import kvar
 from kvar.files import whole_file
 from simulations.study import Study
 
-__all__ = ["Task", "run_study", "study_key", "tasks"]
+__all__ = ["Task", "result_key", "run_study", "study_key", "tasks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,24 @@ def study_key(study: Study, seed: int) -> dict:
         "version": kvar.__version__,
         "source": source_digest(),
     }
+
+
+def result_key(study: Study, seed: int) -> dict:
+    """What the tables of a study are told apart by.
+
+    Parameters
+    ----------
+    study : Study
+        The study.
+    seed : int
+        Of the run.
+
+    Returns
+    -------
+    dict
+        Plain data; unlike `study_key` with the repetitions, and without the code, which results that are kept outlive.
+    """
+    return {"study": study.name, "seed": seed, "config": dataclasses.asdict(study.config)}
 
 
 def _simulate(study: Study, task: Task, seed: int) -> dict[str, np.ndarray] | str:

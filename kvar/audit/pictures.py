@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kvar.audit.report import AuditReport
-from kvar.plotting import audit_picture, baseline_colour, new_figure
+from kvar.plotting import audit_picture, baseline_style, new_figure
 
 __all__ = ["Picture", "pictures"]
 
@@ -98,9 +98,9 @@ def _group_sizes(report: AuditReport):
         return None
     figure, (axes,) = new_figure(4.8, 2.8)
     sizes = [row.size for row in study.rows]
-    _band(axes, sizes, [row.value_mse for row in study.rows], baseline_colour(study.baseline), study.baseline)
+    _band(axes, sizes, [row.value_mse for row in study.rows], baseline_style(study.baseline)["color"], study.baseline)
     reference = study.reference.mean
-    axes.axhline(reference, color=baseline_colour("group-mean"), linestyle="--", linewidth=1.3)
+    axes.axhline(reference, color=baseline_style("group-mean")["color"], linestyle="--", linewidth=1.3)
     axes.annotate(
         f"group-mean with all {study.full}", (sizes[-1], reference), (0, 4), textcoords="offset points", ha="right"
     )
@@ -127,7 +127,7 @@ def _windows(report: AuditReport):
         scores, name = study.above_best, "error above the best window"
     else:
         name = "estimated value MSE"
-    _band(axes, study.windows, scores, baseline_colour("kernel"), "kernel")
+    _band(axes, study.windows, scores, baseline_style("kernel")["color"], "kernel")
     _sizes_axis(axes, study.windows)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("window of the kernel baseline in steps")
@@ -147,7 +147,9 @@ def _over_time(report: AuditReport):
     middle = (steps[1:] + steps[:-1]) / 2
     for rank, row in enumerate(rows):
         style = ("-", "--", "-.", ":")[rank % 4]
-        axes.plot(middle, row.by_part, style, color=baseline_colour(row.baseline), label=row.label, linewidth=1.5)
+        axes.plot(
+            middle, row.by_part, style, color=baseline_style(row.baseline)["color"], label=row.label, linewidth=1.5
+        )
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     axes.set_xlabel("logged step")
     axes.set_ylabel("one-step-ahead error")

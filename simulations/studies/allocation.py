@@ -77,7 +77,7 @@ class Allocation(Study):
 
     name: ClassVar[str] = "allocation"
     title: ClassVar[str] = "How many rollouts a prompt are best, and how many does a better baseline save?"
-    full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=8, block=4)
+    full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=4, block=2)
     quick: ClassVar[AllocationConfig] = AllocationConfig(
         repetitions=4, block=2, pass_rates=(0.5,), learning_rates=(0.3,), budgets=(64,), steps=120
     )
@@ -206,9 +206,7 @@ class Allocation(Study):
         nuisance = self.config.nuisances[-2]
         chosen = tables["costs"].filter(nuisance=nuisance, **self.config.shown)
         for (name,), group in chosen.group_by(["baseline"], maintain_order=True):
-            axes[0].plot(
-                group["group_size"], group["cost"], marker="o", markersize=3, **pictures.line(name), label=name
-            )
+            axes[0].plot(group["group_size"], group["cost"], **pictures.line(name), label=name)
         axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
         pictures.ticks(axes[0], self.config.groups)
         axes[0].legend(frameon=False, fontsize="small")
@@ -222,7 +220,7 @@ class Allocation(Study):
         axes[1].plot(
             balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error"
         )
-        axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts that adaptive needs", ylim=(0.3, 1.15))
+        axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts needed", ylim=(0.3, 1.15))
         axes[1].legend(frameon=False, fontsize="small")
         drawn = {"groups": figure}
         if len(self.config.pass_rates) > 1:

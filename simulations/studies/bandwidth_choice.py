@@ -54,7 +54,7 @@ class BandwidthChoice(Study):
 
     name: ClassVar[str] = "bandwidth"
     title: ClassVar[str] = "How much do bandwidth and kernel matter, and does the automatic choice find the best?"
-    full: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(repetitions=20, block=10)
+    full: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(repetitions=10, block=5)
     quick: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(
         repetitions=4, block=2, kernels=("triangular",), bandwidths=(5.0, 10.0, 50.0, 200.0), learning_rates=(0.3,)
     )
@@ -128,6 +128,8 @@ class BandwidthChoice(Study):
         return sentences
 
     def pictures(self, tables):
+        from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
         schedules = tables["errors"]["schedule"].unique(maintain_order=True).to_list()
         figure, axes = pictures.panels(len(schedules), width=3.6)
         rates = tables["errors"]["learning_rate"].unique(maintain_order=True).to_list()
@@ -139,15 +141,20 @@ class BandwidthChoice(Study):
                     ["kernel"], maintain_order=True
                 ):
                     first = kernel == "triangular"
-                    panel.plot(
-                        group["window"].cast(float), group["value_mse"], color=colour, linewidth=1.8 if first else 0.7,
-                        label=f"learning rate {rate:g}" if first else None,
+                    panel.errorbar(
+                        group["window"].cast(float), group["value_mse"], 2 * group["value_mse_se"], color=colour,
+                        linewidth=1.8 if first else 0.7, label=f"learning rate {rate:g}" if first else None,
                     )  # fmt: skip
                 for kernel, style in (("triangular", "--"), ("adaptive", ":")):
                     automatic = cell.filter(window="auto", kernel=kernel)
                     panel.axhline(automatic["value_mse"][0], color=colour, linestyle=style, linewidth=1)
             panel.set(xscale="log", yscale="log", xlabel="window in steps", title=schedule)
+            pictures.ticks(panel, tables["errors"].filter(pl.col("window") != "auto")["window"].cast(float).unique())
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            panel.yaxis.set_minor_locator(NullLocator())
         axes[0].set_ylabel("value MSE")
-        title = "dashed auto, dotted adaptive,\nthin lines other kernels"
-        axes[0].legend(frameon=False, fontsize="small", title=title, title_fontsize="x-small")
+        for style, width, label in (("--", 1, "triangular, auto"), (":", 1, "adaptive"), ("-", 0.7, "other kernels")):
+            axes[0].plot([], [], style, color="black", linewidth=width, label=label)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
         return {"windows": figure}

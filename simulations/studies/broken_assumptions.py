@@ -249,8 +249,8 @@ class BrokenAssumptions(Study):
         axes_of = {
             _JUMP: ("steps after the jump", "value MSE", {}),
             _DRIFT: ("change of the value between visits", "value MSE", {"xscale": "log"}),
-            _NORM: ("completions a prompt", "gradient MSE, % above the true value's", {"xscale": "log"}),
-            _ONCE: ("rollouts a prompt, G", "gradient MSE above the oracle's, %", {"xscale": "log", "yscale": "log"}),
+            _NORM: ("completions a prompt", "excess gradient MSE, %", {"xscale": "log", "yscale": "symlog"}),
+            _ONCE: ("rollouts a prompt, G", "excess gradient MSE, %", {"xscale": "log", "yscale": "log"}),
             _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
         }
         for kind, (xlabel, ylabel, scales) in axes_of.items():
@@ -258,8 +258,8 @@ class BrokenAssumptions(Study):
             factor = 100.0 if "%" in ylabel else 1.0
             for (name,), group in tables["errors"].filter(broken=kind).group_by(["baseline"], maintain_order=True):
                 axes.errorbar(
-                    group["x"], factor * group["error"], 2 * factor * group["error_se"], marker="o", markersize=3,
-                    **pictures.line(name), label=name,
+                    group["x"], factor * group["error"], 2 * factor * group["error_se"],
+                    markevery=10 if kind == _JUMP else 1, elinewidth=0.7, **pictures.line(name), label=name,
                 )  # fmt: skip
             axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
             if kind != _JUMP:

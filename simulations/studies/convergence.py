@@ -145,7 +145,7 @@ class Convergence(Study):
         figure, (left, right) = pictures.panels(2)
         for (name,), group in tables["curves"].filter(beta=beta).group_by(["baseline"], maintain_order=True):
             error = group["suboptimality_se"]
-            left.plot(group["step"], group["suboptimality"], **pictures.line(name), label=name)
+            left.plot(group["step"], group["suboptimality"], markevery=0.15, **pictures.line(name), label=name)
             left.fill_between(
                 group["step"], group["suboptimality"] - 2 * error, group["suboptimality"] + 2 * error,
                 color=pictures.line(name)["color"], alpha=0.15, linewidth=0,
@@ -154,9 +154,7 @@ class Convergence(Study):
         left.legend(frameon=False, fontsize="small")
         shown = [(name, e) for name, e in self._excess(tables).items() if name != "oracle"][::-1]
         for place, (name, estimate) in enumerate(shown):
-            right.errorbar(
-                100 * estimate.value, place, xerr=100 * estimate.half_width, fmt="o", color=pictures.line(name)["color"]
-            )
+            right.errorbar(100 * estimate.value, place, xerr=100 * estimate.half_width, **pictures.line(name))
         right.set_yticks(range(len(shown)), [name for name, _ in shown])
         right.axvline(0, color="black", linewidth=1)
         right.set(xlabel="suboptimality at the end above the oracle's, %")

@@ -61,7 +61,7 @@ class GradientError(Study):
 
     name: ClassVar[str] = "gradient-error"
     title: ClassVar[str] = "How close do baselines bring the gradient to the oracle's? (T2, C2)"
-    full: ClassVar[GradientErrorConfig] = GradientErrorConfig(repetitions=120, block=10)
+    full: ClassVar[GradientErrorConfig] = GradientErrorConfig(repetitions=80, block=10)
     quick: ClassVar[GradientErrorConfig] = GradientErrorConfig(
         repetitions=8, block=4, groups=(1, 2, 8), learning_rates=(0.3,), visits=100
     )
@@ -153,7 +153,7 @@ class GradientError(Study):
         at_main = tables["excess"].filter(learning_rate=self.main_rate)
         for (name,), group in at_main.group_by(["baseline"], maintain_order=True):
             left.errorbar(
-                group["group_size"], 100 * group["value"], 200 * group["standard_error"], marker="o", markersize=3,
+                group["group_size"], 100 * group["value"], 200 * group["standard_error"],
                 **pictures.line(name), label=name,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="gradient MSE above the oracle's, %")

@@ -251,13 +251,13 @@ def _rates_picture(tables):
     figure, (left, right) = pictures.panels(2)
     labels = {("Lipschitz", "kernel"): "kernel, Lipschitz path", ("smooth", "kernel"): "local lines, smooth path"}
     for (path, baseline), group in tables["mse"].group_by(["path", "baseline"], maintain_order=True):
-        style = pictures.line(baseline) if path == "Lipschitz" else {"color": "#56B4E9"}
+        style = pictures.line(baseline if path == "Lipschitz" else "discounted-beta")
         left.errorbar(
-            group["rewards"], group["value_mse"], 2 * group["value_mse_se"], fmt="o", markersize=3, **style,
+            group["rewards"], group["value_mse"], 2 * group["value_mse_se"], **{**style, "linestyle": "none"},
             label=labels.get((path, baseline), baseline),
         )  # fmt: skip
         if group["theory"].is_not_null().all():
-            left.plot(group["rewards"], group["theory"], linestyle=":", **style)
+            left.plot(group["rewards"], group["theory"], ":", color=style["color"])
     left.set(xscale="log", yscale="log", xlabel="rewards seen, N", ylabel="value MSE")
     left.set_title("dots simulated, dotted lines theory", fontsize="medium")
     left.legend(frameon=False, fontsize="small")
@@ -286,7 +286,7 @@ def _rates_picture(tables):
 def _course_picture(course_table):
     figure, (axes,) = pictures.panels(1)
     for (name,), group in course_table.group_by(["baseline"], maintain_order=True):
-        axes.plot(group["step"], group["value_mse"], **pictures.line(name), label=name)
+        axes.plot(group["step"], group["value_mse"], markevery=0.15, **pictures.line(name), label=name)
     axes.set(xscale="log", yscale="log", xlabel="step", ylabel="value MSE")
     axes.legend(frameon=False, fontsize="small")
     return figure

@@ -21,7 +21,6 @@ import argparse
 import csv
 import importlib.util
 import math
-import os
 import warnings
 from collections import defaultdict
 from pathlib import Path
@@ -215,7 +214,7 @@ def main():
     done = {(row["curve"], row["noise"]) for row in read(args.out)
             if (row["n"], row["repetitions"], row["seed"]) == setting}  # fmt: skip
     if not done:
-        args.out.write_text(",".join(COLUMNS) + os.linesep)
+        args.out.write_text(",".join(COLUMNS) + "\n")
     for number, (curve, noise) in enumerate((curve, noise) for curve in curves for noise in NOISES):
         if (curve, noise) in done or curve not in (args.curves or curves):
             continue
@@ -227,7 +226,9 @@ def main():
         with open(args.out, "a", newline="") as file:
             for name, degree, failures, *values in lines:
                 numbers = [f"{value:.5g}" for value in values]
-                csv.writer(file).writerow([curve, noise, name, degree, *setting, failures, *numbers])
+                csv.writer(file, lineterminator="\n").writerow(
+                    [curve, noise, name, degree, *setting, failures, *numbers]
+                )
     compare(read(args.out))
 
 

@@ -1,15 +1,16 @@
-"""The figure's data are those of the audit, and its claim is checked before it is drawn."""
-
-import json
-import sys
+"""The data of the figure are those of the audit, other runs are refused, a false claim is not drawn."""
 
 import numpy as np
 import polars as pl
 import pytest
 
 import kvar
-from paper_figures import value_error_fig
-from paper_figures.value_error_data import value_errors
+from paper_figures import value_error_data
+from paper_figures.exhibit import FalseClaimError
+from paper_figures.index import make
+from paper_figures.value_error_data import block_length, value_errors
+from paper_figures.value_error_fig import ValueErrors, block_means
+from simulations.keyed import StaleResultError
 from tests.kvar.test_audit import simulated
 
 
@@ -26,16 +27,35 @@ def test_no_truth_no_curve(rng):
         value_errors(simulated(rng, truth=False))
 
 
+def test_another_run_is_refused(rng, tmp_path, monkeypatch):
+    run = tmp_path / "run.parquet"
+    monkeypatch.setattr(value_error_data, "TRAINED", run)
+    monkeypatch.setattr(value_error_data, "OUT", tmp_path / "value_error.csv")
+    kvar.write_trace(simulated(rng), run)
+    with pytest.raises(StaleResultError):
+        ValueErrors().tables()
+    ValueErrors().compute()
+    assert "adaptive" in ValueErrors().tables()["value_error"].columns
+    kvar.write_trace(simulated(rng), run)
+    with pytest.raises(StaleResultError, match="is of parameters"):
+        ValueErrors().tables()
+
+
 def test_a_false_claim_is_not_drawn(tmp_path, monkeypatch):
-    pl.DataFrame(
+    frame = pl.DataFrame(
         {"step": [1, 2], "reward": [0.5, 0.5], "kernel": [0.2, 0.2], "group-mean": [0.1, 0.1], "batch-mean": [0.3, 0.3]}
-    ).write_csv(tmp_path / "x.csv")
-    (tmp_path / "x.json").write_text(json.dumps({"block_reuse": 1}))
-    monkeypatch.setattr(sys, "argv", ["value_error_fig", "--data", str(tmp_path / "x.csv")])
-    with pytest.raises(SystemExit, match="claims that kernel beats"):
-        value_error_fig.main()
-    assert not (tmp_path / "x.png").exists()
+        | {"adaptive": [0.1, 0.1], "block": [1, 1]}
+    )
+    monkeypatch.setattr(ValueErrors, "tables", lambda self: {"value_error": frame})
+    with pytest.raises(FalseClaimError, match="claims that kernel beats both means"):
+        make(ValueErrors(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_block_means():
-    assert value_error_fig.block_means(np.arange(7.0), 3).tolist() == [1.0, 4.0]
+    assert block_means(np.arange(7.0), 3).tolist() == [1.0, 4.0]
+
+
+def test_the_length_of_a_block_is_read_off_the_prompts():
+    trace = kvar.read_trace("recorded_runs/block-g4.parquet")
+    assert block_length(trace) == 10

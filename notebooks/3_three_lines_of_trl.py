@@ -1,0 +1,93 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Three lines of a TRL script
+#
+# *For the engineer.* A GRPO script in TRL needs two or more rollouts of a prompt, because the mean of the group is
+# its baseline. What changes when the baseline is a memory of the prompt's past instead?
+#
+# ```diff
+# -from trl import GRPOConfig, GRPOTrainer
+# +from llm_train import KAEConfig, KAETrainer
+#
+# -args = GRPOConfig(output_dir="run", num_generations=8, per_device_train_batch_size=64)
+# +args = KAEConfig(output_dir="run", num_generations=1, per_device_train_batch_size=64, baseline="adaptive")
+#
+# -trainer = GRPOTrainer(model=model, reward_funcs=reward, train_dataset=data, args=args)
+# +trainer = KAETrainer(model=model, reward_funcs=reward, train_dataset=data, args=args)
+#  trainer.train()
+# ```
+#
+# With one rollout instead of eight the same 64 rollouts hold 64 prompts instead of 8. Training takes minutes, so
+# this lesson reads what such a trainer has recorded, and computes what the two baselines make of it.
+
+# %%
+# %matplotlib inline
+import matplotlib.pyplot as plt
+import numpy as np
+
+import kvar
+
+trace = kvar.read_trace("../kvar/data/demo.parquet")
+advantages = {name: trace.reward - kvar.replay(trace, name) for name in ("group-mean", "adaptive")}
+
+# %% [markdown]
+# ## Groups that teach nothing
+#
+# If all rollouts of a group earn the same, their mean is each of them, and all advantages are zero: the rollouts
+# were paid for and teach nothing. A memory knows that a prompt which usually fails has just succeeded.
+
+# %%
+names, group = np.unique([f"{s} {p}" for s, p in zip(trace.step, trace.prompt_id, strict=True)], return_inverse=True)
+spread = (
+    np.bincount(group, trace.reward**2) / np.bincount(group)
+    - (np.bincount(group, trace.reward) / np.bincount(group)) ** 2
+)
+wasted = (spread < 1e-12)[group]
+share = {name: np.mean(np.abs(a[wasted]) > 0.05) for name, a in advantages.items()}
+print(f"{wasted.mean():.0%} of the rollouts are in groups with equal rewards")
+for name, found in share.items():
+    print(f"{name}: {found:.0%} of these have an advantage beyond 0.05")
+
+# %% [markdown]
+# ## The same rollout, two advantages
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 3))
+bins = np.linspace(-1, 1, 41)
+for name, colour in (("group-mean", "#D55E00"), ("adaptive", "#D81B60")):
+    axes.hist(advantages[name][wasted], bins, histtype="step", linewidth=1.8, color=colour, label=name)
+axes.set(xlabel="advantage in groups with equal rewards", ylabel="rollouts", yscale="log")
+axes.legend()
+figure.tight_layout()
+
+# %% [markdown]
+# ## Is one rollout enough?
+#
+# Keep the first rollout of each group only, as if the run had been made with one. The truth is known on this run.
+
+# %%
+first = trace.rollout == 0
+single = kvar.Trace(
+    trace.step[first], trace.prompt_id[first], trace.rollout[first], trace.reward[first],
+    {"true_value": trace.extras["true_value"][first]},
+)  # fmt: skip
+for label, run, name in (("group-mean, 4 rollouts", trace, "group-mean"), ("adaptive, 1 rollout", single, "adaptive")):
+    error = ((kvar.replay(run, name) - run.extras["true_value"]) ** 2).mean()
+    print(f"{label}: value MSE {error:.4f}")
+
+# %% [markdown]
+# **The answer.** Three lines change; with them a group is no longer needed, and no rollout is wasted because its
+# neighbours earned the same. On this run a memory with one rollout knows the values better than the mean of four.
+#
+# **Try next:** `python -m llm_train --config llm_train/configs/tiny.yaml` trains the policy behind this log in
+# minutes; `block_reuse=10` keeps a mini-batch for ten steps, so that prompts meet their past sooner;
+# `AuditCallback.attach(trainer)` leaves a GRPO script as it is and records.

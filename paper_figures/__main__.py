@@ -1,0 +1,88 @@
+"""The index of figures and tables: ``python -m paper_figures``."""
+
+from pathlib import Path
+from typing import Annotated
+
+_FOLDER = Path("results/figures")
+
+
+def main() -> None:
+    """Run the command line."""
+    _app()()
+
+
+def _app():
+    import typer
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @app.command()
+    def figures(
+        what: Annotated[str, typer.Argument(help="Name of a figure or table, `all`, or `list`.")] = "list",
+        full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
+        out: Annotated[Path | None, typer.Option(help=f"By default {_FOLDER}/quick or full.")] = None,
+    ) -> None:
+        """Figures and tables of the paper, and ours, each with our numbers beside the paper's.
+
+        Data are made where they are missing or stale, and kept with a key of parameters and version; drawing takes
+        seconds. A caption's claim is checked first, and a figure that the data do not support is not drawn.
+
+        Example: python -m paper_figures sensitivity --full
+        """
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        if what == "list":
+            _list(console)
+            return
+        from paper_figures.index import EXHIBITS, exhibit_class
+
+        try:
+            chosen = list(EXHIBITS.values()) if what == "all" else [exhibit_class(what)]
+        except ValueError as error:
+            typer.echo(f"paper_figures: {error}", err=True)
+            raise typer.Exit(2) from None
+        folder = out or _FOLDER / ("full" if full else "quick")
+        failed = [cls.name for cls in chosen if not _make(cls(full), folder, console, must=what != "all")]
+        if failed:
+            console.print(f"[bold red]not drawn:[/] {', '.join(failed)}")
+            raise typer.Exit(1)
+
+    return app
+
+
+def _list(console) -> None:
+    from rich.table import Table
+
+    from paper_figures.index import EXHIBITS
+
+    table = Table("name", "in the paper", "what it shows and claims")
+    for name, cls in EXHIBITS.items():
+        table.add_row(name, cls.place, cls.caption)
+    console.print(table)
+
+
+def _make(exhibit, folder: Path, console, must: bool) -> bool:
+    """Whether all went well; without `must`, results of runs that are not made here may be absent."""
+    from rich.markdown import Markdown
+
+    from paper_figures.exhibit import FalseClaimError
+    from paper_figures.index import make
+    from simulations.keyed import StaleResultError
+
+    console.rule(f"{exhibit.place}: {exhibit.name}")
+    try:
+        text, written = make(exhibit, folder)
+    except StaleResultError as reason:
+        console.print(f"[yellow]left out:[/] {reason}")
+        return not must
+    except FalseClaimError as reason:
+        console.print(f"[red]{reason}[/]")
+        return False
+    console.print(Markdown(text))
+    console.print("Files: " + ", ".join(map(str, written)))
+    return True
+
+
+if __name__ == "__main__":
+    main()

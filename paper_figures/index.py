@@ -1,0 +1,101 @@
+"""All figures and tables in the order of the paper, and how one is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paper_figures.accuracy_exhibits import Accuracy, SingleRollout
+from paper_figures.adaptive_fig import Adaptive
+from paper_figures.allocation_fig import Allocation
+from paper_figures.audit_calibration_fig import AuditCalibration
+from paper_figures.broken_assumptions_fig import BrokenAssumptions
+from paper_figures.convergence_fig import Convergence
+from paper_figures.drawing import STYLE, write
+from paper_figures.exhibit import Exhibit
+from paper_figures.schedule_fig import Schedule
+from paper_figures.selectors_fig import Selectors
+from paper_figures.sensitivity_fig import Sensitivity
+from paper_figures.speed_fig import Speed
+from paper_figures.stage_tables import GradientByStage, ValueByStage
+from paper_figures.value_error_fig import ValueErrors
+from simulations.keyed import StaleResultError
+
+__all__ = ["EXHIBITS", "exhibit_class", "make"]
+
+EXHIBITS: dict[str, type[Exhibit]] = {
+    cls.name: cls
+    for cls in (
+        ValueErrors, Convergence, Sensitivity, SingleRollout, Schedule, ValueByStage, GradientByStage, Accuracy,
+        Adaptive, Allocation, BrokenAssumptions, AuditCalibration, Selectors, Speed,
+    )
+}  # fmt: skip
+
+
+def exhibit_class(name: str) -> type[Exhibit]:
+    """Look an exhibit up.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    type
+        A subclass of `Exhibit`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in EXHIBITS:
+        raise ValueError(f"unknown figure or table {name!r}; choose one of {', '.join(EXHIBITS)}, or all")
+    return EXHIBITS[name]
+
+
+def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
+    """Make the data if they are missing or stale, check the caption, draw, and write everything.
+
+    Parameters
+    ----------
+    exhibit : Exhibit
+        The figure or table.
+    folder : Path
+        Where; files are named after it.
+
+    Returns
+    -------
+    str
+        The table if it is one, and our numbers beside the paper's.
+    list of Path
+        Figures, and a page of Markdown with the caption and the text.
+
+    Raises
+    ------
+    StaleResultError
+        If the data come from a run that is not made here.
+    FalseClaimError
+        If the data do not support the caption; nothing is drawn then.
+    """
+    from matplotlib import rc_context
+
+    from kvar.files import whole_file
+
+    try:
+        tables = exhibit.tables()
+    except StaleResultError:
+        exhibit.compute()
+        tables = exhibit.tables()
+    exhibit.check(tables)
+    with rc_context(STYLE):
+        drawn = exhibit.draw(tables)
+        text = exhibit.beside(tables)
+        if isinstance(drawn, str):
+            text, drawn = f"{drawn}\n\n{text}", {}
+        written = write(drawn, folder / exhibit.name)
+    pictures = "".join(f"![]({path.name})\n\n" for path in written if path.suffix == ".png")
+    page = folder / f"{exhibit.name}.md"
+    with whole_file(page) as temporary:
+        temporary.write_text(f"# {exhibit.place}: {exhibit.name}\n\n{pictures}{exhibit.caption}\n\n{text}\n")
+    return text, [*written, page]
