@@ -54,6 +54,9 @@ def killed(child: subprocess.Popen, trace: Path, generator: random.Random) -> bo
     seen = len(list(trace.glob("step-*"))) if trace.exists() else 0
     while not trace.exists() or len(list(trace.glob("step-*"))) < min(seen + steps, STEPS):
         if child.poll() is not None:
+            if child.returncode < 0:
+                print(f"the process died by itself of {signal.Signals(-child.returncode).name}: as good as a kill")
+                return True
             finish(child)
             return False
         time.sleep(0.002)
