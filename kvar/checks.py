@@ -117,8 +117,7 @@ def checked_number(value, name: str, low: float = -_LARGEST, high: float = _LARG
         If it is something else, NaN included.
     """
     if not (is_number(value) and low <= value <= high):
-        bounds = "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be a number, {bounds}, got {value!r:.60}")
+        raise ValueError(f"{name} must be a number, {_within(low, high)}, got {value!r:.60}")
     return float(value)
 
 
@@ -169,9 +168,12 @@ def checked_array(
     if missing:
         wrong &= ~np.isnan(array)
     if wrong.any():
-        bounds = "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be {bounds}, got {array[wrong][0]:g}")
+        raise ValueError(f"{name} must be {_within(low, high)}, got {array[wrong][0]:g}")
     return array
+
+
+def _within(low: float, high: float) -> str:
+    return "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
 
 
 def checked_ids(value, name: str) -> list[int | str]:

@@ -1,0 +1,70 @@
+"""What counts as numbers, and what is handed back where."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import kvar
+from kvar import arrays
+
+
+def test_a_mask_says_what_is_missing():
+    masked = np.ma.array([[1, 0], [1, 1]], mask=[[False, True], [False, False]])
+    np.testing.assert_array_equal(arrays.to_host(masked), [[1.0, np.nan], [1.0, 1.0]])
+    advantages = kvar.make_baseline("none").advantages(["a", "b"], masked, 0)
+    np.testing.assert_array_equal(advantages, [[1.0, 0.0], [1.0, 1.0]])
+
+
+def test_a_column_of_a_table_is_at_home():
+    table = pd.DataFrame({"prompt": ["a", "b"], "reward": [1.0, None]})
+    advantages = kvar.make_baseline("none").advantages(table["prompt"], table["reward"], 0)
+    np.testing.assert_array_equal(advantages, [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["1", "0"], "got str"),
+        (["1", None], "got str"),
+        ([b"1", None], "got bytes"),
+        (np.array([1j, 0]), "got complex128"),
+        ([1j, None], "got complex"),
+        (torch.tensor([1j, 0]), "got complex64"),
+        (np.array(["2020-01-01"] * 2, dtype="M8[D]"), "got datetime64"),
+        ([{}, {}], "must be a string or a real number, not 'dict'"),
+        ([[1.0], [1.0, 2.0]], "inhomogeneous shape"),
+        ([10**400, 1], "too large"),
+    ],
+)
+def test_what_is_no_number_is_refused(wrong, said):
+    with pytest.raises(TypeError, match=f"rewards must hold real numbers in a rectangular shape: .*{said}"):
+        kvar.make_baseline("none").update(["a", "b"], wrong, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, torch.float16])
+def test_what_does_not_fit_is_refused_and_not_remembered(dtype):
+    rewards = [60_000.0, -60_000.0]
+    rewards = torch.tensor(rewards, dtype=dtype) if dtype is torch.float16 else np.array(rewards, dtype=dtype)
+    baseline = kvar.make_baseline("kernel")
+    before = baseline.state_dict()
+    with pytest.raises(ValueError, match=r"120000 is beyond the largest number of .*float16"):
+        baseline.advantages(["a", "a"], rewards, 0)
+    np.testing.assert_equal(baseline.state_dict(), before)
+
+
+def test_tensors_need_the_layer_between_libraries(monkeypatch):
+    monkeypatch.setitem(sys.modules, "array_api_compat", None)
+    with pytest.raises(ImportError, match="torch arrays need array-api-compat: pip install array-api-compat"):
+        arrays.to_host(torch.zeros(2))
+
+
+def test_what_only_looks_like_an_array_is_refused():
+    class Pretender:
+        def __dlpack__(self):
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="expected an array, a tensor or a list of numbers, got Pretender"):
+        arrays.to_host(Pretender())
