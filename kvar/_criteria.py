@@ -83,7 +83,7 @@ def _prediction_error(problem, grid):
             continue
         if lonely[g]:
             estimate = np.where(np.isnan(estimate), stand_in, estimate)
-        scores[g] = np.dot(share, (y - estimate) ** 2)
+        scores[g] = np.sum(share * (y - estimate) ** 2)  # a dot product would wake the threads of BLAS
     return scores, lonely
 
 
@@ -134,18 +134,10 @@ def _asymptotic(find_pilot):
 
 
 def _averaged(problem, grid):
-    """AICc, or looking back the logarithm of the one-step-ahead error, and what is known before the data come.
-
-    Both are minus twice a log-likelihood, an observation. A bandwidth is as unlikely beforehand as it is far from the
-    reference, on the logarithmic scale.
-    """
-    if problem.past:
-        errors, lonely = _prediction_error(problem, grid)
-        scores = np.log(np.maximum(errors, 1e-300))
-    else:
-        scores, lonely = _penalised(_aicc)(problem, grid)
+    """AICc and what is known before the data come: a bandwidth is as unlikely as it is far from the reference."""
+    scores, lonely = _penalised(_aicc)(problem, grid)
     distance = np.log(grid / _reference_bandwidth(problem)) / _REFERENCE_SPREAD
-    return scores + 2.0 * distance**2 / _n_scored(problem), lonely
+    return scores + 2.0 * distance**2 / np.sum(problem.weight), lonely
 
 
 def average_weights(problem: Problem, scores):
@@ -164,12 +156,8 @@ def average_weights(problem: Problem, scores):
         They sum to one. Half the exponent of a posterior: the largest at which mixtures of least-squares fits obey the
         oracle inequality of Leung and Barron (2006).
     """
-    weights = np.exp(-0.25 * _n_scored(problem) * (scores - np.min(scores)))
+    weights = np.exp(-0.25 * np.sum(problem.weight) * (scores - np.min(scores)))
     return weights / np.sum(weights)
-
-
-def _n_scored(problem):
-    return float(np.sum(problem.weight[problem.scored]))
 
 
 def _reference_bandwidth(problem):
@@ -178,11 +166,9 @@ def _reference_bandwidth(problem):
     spans = design.x[design.starts[1:] - 1] - design.x[design.starts[:-1]]
     spans = spans[spans > 0.0]
     width = float(np.mean(spans)) if spans.size else 1.0
-    frequency = 2.0 * math.pi / width
-    return optimal_bandwidth(
-        problem.kernel, problem.degree, n=_n_scored(problem) / max(spans.size, 1), noise=1.0,
-        slope=frequency, curvature=frequency**2, density=1.0 / width, boundary=problem.past,
-    )  # fmt: skip
+    n = float(np.sum(problem.weight)) / max(spans.size, 1)
+    curvature = (2.0 * math.pi / width) ** 2
+    return optimal_bandwidth(problem.kernel, problem.degree, n=n, noise=1.0, curvature=curvature, density=1.0 / width)
 
 
 def _lepski(problem, grid):

@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = ["like", "require_one_library", "to_host"]
 
+_NO_NUMBERS = (str, bytes, np.flexible, np.datetime64, np.timedelta64, complex, np.complexfloating)
 _HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
 
 
@@ -45,7 +46,7 @@ def to_host(array, name: str = "array") -> np.ndarray:
     Parameters
     ----------
     array : array of any library, or nested lists
-        Real numbers; ``None`` in a list becomes NaN. Gradients are not followed.
+        Real numbers; ``None`` in a list and what a mask hides become NaN. Gradients are not followed.
     name : str
         What to call it in an error.
 
@@ -62,10 +63,19 @@ def to_host(array, name: str = "array") -> np.ndarray:
     # What converts itself to NumPy without being an array of another library, such as a pandas column, is at home.
     at_home = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
     host = array if at_home else _on_host(array)
+    if isinstance(host, np.ma.MaskedArray):
+        host = np.ma.filled(host.astype(np.float64), np.nan)
     try:
-        return np.asarray(host, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold real numbers in a rectangular shape: {error}") from None
+        host = np.asarray(host)
+        # Strings, dates and complex numbers could all be made into numbers, but not into what was meant.
+        kinds = set(map(type, host.flat)) if host.dtype.kind == "O" else {host.dtype.type}
+        strange = [kind.__name__ for kind in kinds if issubclass(kind, _NO_NUMBERS)]
+        if not strange:
+            return host.astype(np.float64, copy=False)
+        problem = f"got {strange[0]}"
+    except (TypeError, ValueError, OverflowError) as error:
+        problem = str(error)
+    raise TypeError(f"{name} must hold real numbers in a rectangular shape: {problem}")
 
 
 def like(values: np.ndarray, reference):
@@ -82,16 +92,31 @@ def like(values: np.ndarray, reference):
     -------
     array of the reference's library
         A copy of the numbers, rounded to the reference's precision.
+
+    Raises
+    ------
+    ValueError
+        If a number is beyond the largest of the reference's dtype.
     """
     # A copy, always: values may be a view of the caller's own columns, or one number spread over a row.
     if isinstance(reference, _HOST_TYPES) or not hasattr(reference, "__dlpack__"):
         dtype = getattr(reference, "dtype", None)
-        floating = isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)
-        return np.array(values, dtype=dtype if floating else np.float64)
+        if not (isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)):
+            return np.array(values, dtype=np.float64)
+        _check_fit(values, np.finfo(dtype).max, dtype)
+        return np.array(values, dtype=dtype)
     standard = _standard(reference)
     xp = standard.array_namespace(reference)
-    dtype = reference.dtype if xp.isdtype(reference.dtype, "real floating") else xp.float64
-    return xp.asarray(np.array(values), dtype=dtype, device=standard.device(reference))
+    if not xp.isdtype(reference.dtype, "real floating"):
+        return xp.asarray(np.array(values), dtype=xp.float64, device=standard.device(reference))
+    _check_fit(values, xp.finfo(reference.dtype).max, reference.dtype)
+    return xp.asarray(np.array(values), dtype=reference.dtype, device=standard.device(reference))
+
+
+def _check_fit(values: np.ndarray, largest: float, dtype) -> None:
+    beyond = np.abs(values) > largest
+    if beyond.any():
+        raise ValueError(f"{values[beyond][0]:g} is beyond the largest number of {dtype}; pass rewards in a wider one")
 
 
 def to_list(array) -> list:

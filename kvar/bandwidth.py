@@ -106,7 +106,7 @@ def bandwidth_methods() -> list[str]:
 def select_bandwidth(
     x,
     y,
-    method: str = "averaged",
+    method: str | None = None,
     kernel: str | Kernel = "epanechnikov",
     degree: int = 0,
     *,
@@ -124,19 +124,20 @@ def select_bandwidth(
         Points.
     y : array_like, shape (n,)
         Responses; binary ones are scored by squared error too.
-    method : str
-        ``"averaged"`` weighs all candidates by AICc (looking back: by the one-step-ahead error) and by their distance
-        from a reference bandwidth, and takes their mean on the logarithmic scale; see the notes. ``"loo-cv"`` minimises
-        the leave-one-out squared error; ``"gcv"`` [3] and ``"aicc"`` [4] penalise the residuals; ``"one-step-ahead"``
-        is the squared error of predictions from strictly earlier points, and implies ``sided="past"``; ``"lepski"``
-        compares each fit with all less smooth ones [5]; ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order
-        mean squared error of `kvar.theory` with pilot estimates [1, 2].
+    method : str, optional
+        By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
+        ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
+        mean on the logarithmic scale. ``"one-step-ahead"`` is the squared error of predictions from strictly earlier
+        points, and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
+        ``"aicc"`` [4] penalise the residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
+        ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order mean squared error of `kvar.theory` with pilot
+        estimates [1, 2].
     kernel : str or Kernel
         The weight function.
     degree : {0, 1}
         Local mean or local line.
     sided : {"two", "past"}
-        As in `KernelRegressor`; ``"gcv"`` and ``"aicc"`` need ``"two"``.
+        As in `KernelRegressor`; ``"averaged"``, ``"gcv"`` and ``"aicc"`` need ``"two"``.
     grid : array_like, shape (g,), optional
         Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
         ``empty="nearest"``: half of them) up to the range.
@@ -170,10 +171,10 @@ def select_bandwidth(
     -----
     Which method: the minimiser of a criterion follows its noise, so ``"averaged"`` errs least over many curves and is
     the default. Its weights are ``exp(-n score / 4)`` [6]; its reference is the bandwidth that theory wants where one
-    wave spans the range with as much variance as the noise, trusted within a factor of six. ``"loo-cv"`` and
-    ``"one-step-ahead"`` assume least: for many observations, for weights that are no counts, and to compare with other
-    programs. ``"plug-in"`` suits smooth curves with many observations and little noise, ``"rule-of-thumb"`` curves
-    about as simple as a quartic; ``"lepski"`` guards against bias.
+    wave spans the range with as much variance as the noise, trusted within a factor of six. ``"one-step-ahead"`` has
+    less noise of its own and is taken as it is. ``"loo-cv"`` assumes least: for many observations, for weights that are
+    no counts, and to compare with other programs. ``"plug-in"`` suits smooth curves with many observations and little
+    noise, ``"rule-of-thumb"`` curves about as simple as a quartic; ``"lepski"`` guards against bias.
 
     Observations that no bandwidth serves, because their series has fewer than ``degree + 1`` other (earlier) points,
     are not scored; all others count under every candidate, so that small windows cannot win by skipping the hard ones.
@@ -197,15 +198,17 @@ def select_bandwidth(
     True
     """
     kernel = get_kernel(kernel)
+    check_choice("sided", sided, ("two", "past"))
+    if method is None:
+        method = "one-step-ahead" if sided == "past" else "averaged"
     check_choice("method", method, tuple(CRITERIA))
     check_choice("degree", degree, (0, 1))
-    check_choice("sided", sided, ("two", "past"))
     check_choice("empty", empty, ("nan", "nearest"))
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"
-    if past and method in ("gcv", "aicc"):
-        raise ValueError(f"{method} scores fits that see the response they are at; use averaged or one-step-ahead")
+    if past and method in ("averaged", "gcv", "aicc"):
+        raise ValueError(f"{method} scores fits that see the response they are at; for the past use one-step-ahead")
     if kernel.one_sided and not past:
         raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
     if groups is not None and method in _ASYMPTOTIC:

@@ -173,13 +173,13 @@ def bandwidth_command(
     kernel: Annotated[str, typer.Option(help="Kernel, by name.")] = "epanechnikov",
     degree: Annotated[int, typer.Option(help="0 for local means, 1 for local lines.")] = 0,
     sided: Annotated[str, typer.Option(help="two, or past: earlier points only.")] = "two",
-    draw_method: Annotated[str, typer.Option("--draw", help="Method in the picture.")] = "averaged",
+    draw_method: Annotated[str | None, typer.Option("--draw", help="Method in the picture.")] = None,
     out: Annotated[Path | None, typer.Option(help="Picture, FILE-bandwidth.png by default.")] = None,
 ) -> None:
     """Say which smoothing window the columns of a table ask for, by every method that applies.
 
     Prints a table and saves a picture: one method's scores over the candidates, and the fit at its choice.
-    Take the bandwidth of the method averaged unless you have a reason to take another.
+    Take the bandwidth of the method averaged, or of one-step-ahead when looking back, unless you have reasons not to.
 
     Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular \f
 
@@ -197,7 +197,7 @@ def bandwidth_command(
         Local mean or local line.
     sided : {"two", "past"}
         As in `kvar.KernelRegressor`.
-    draw_method : str
+    draw_method : str, optional
         Method in the picture.
     out : Path, optional
         Picture; its suffix decides the format.
@@ -208,11 +208,12 @@ def bandwidth_command(
         groups = table[group].to_numpy() if group else None
         outcomes = compare_methods(points, responses, kernel=kernel, degree=degree, sided=sided, groups=groups)
         by_name = {outcome.method: outcome for outcome in outcomes}
-        if draw_method not in by_name:
-            raise ValueError(f"unknown method {draw_method!r}; choose one of {', '.join(by_name)}")
-        shown = by_name[draw_method]
+        wanted = draw_method or ("one-step-ahead" if sided == "past" else "averaged")
+        if wanted not in by_name:
+            raise ValueError(f"unknown method {wanted!r}; choose one of {', '.join(by_name)}")
+        shown = by_name[wanted]
         if shown.selection is None:
-            raise ValueError(f"{draw_method}: {shown.note}")
+            raise ValueError(f"{wanted}: {shown.note}")
     except (OSError, ValueError) as error:
         typer.echo(f"kvar bandwidth: {error}", err=True)
         raise typer.Exit(2) from None

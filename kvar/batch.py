@@ -6,6 +6,7 @@ NaN, so a flat list of rollouts, a (B, G) block, uneven groups and prompts that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ import numpy as np
 from kvar import arrays
 
 __all__ = ["Batch", "occurrence", "sums_of_others"]
+
+# Products of three numbers of this size still lie in the range of double precision.
+_LARGEST = 1e100
 
 
 def sums_of_others(values: np.ndarray) -> np.ndarray:
@@ -67,8 +71,18 @@ def _as_ids(prompt_ids) -> list[int | str]:
         ids = [int(i) if isinstance(i, np.integer) else str(i) if isinstance(i, np.str_) else i for i in ids]
         for i in ids:
             if type(i) not in (int, str):
-                raise TypeError(f"prompt ids must be integers or strings, got {i!r} of type {type(i).__name__}")
+                raise TypeError(f"prompt ids must be integers or strings, got {i!r:.80} of type {type(i).__name__}")
     return ids
+
+
+def _as_step(step) -> float:
+    try:
+        value = math.nan if isinstance(step, (str, bytes)) else float(step)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not abs(value) <= _LARGEST:
+        raise ValueError(f"step must be a finite number of at most {_LARGEST:g} in size, got {step!r:.80}")
+    return value
 
 
 @dataclass
@@ -118,7 +132,7 @@ class Batch:
         Raises
         ------
         ValueError
-            If shapes disagree, a reward is infinite or the step is not a finite number.
+            If shapes disagree, a reward is infinite or beyond 1e100, or the step is not a finite number within that.
         TypeError
             If a prompt id is neither an integer nor a string, or arrays of several libraries are mixed.
         """
@@ -129,13 +143,15 @@ class Batch:
         shape = block.shape
         if block.ndim not in (1, 2) or shape[0] != len(ids):
             raise ValueError(f"rewards must have shape ({len(ids)}, G) for {len(ids)} prompt ids, got {shape}")
-        step = float(step)
-        if not np.isfinite(step):
-            raise ValueError(f"step must be a finite number, got {step}")
-        infinite = np.isinf(block)
-        if infinite.any():
-            bad = ids[int(np.argwhere(infinite)[0, 0])]
-            raise ValueError(f"prompt {bad!r} has an infinite reward at step {step:g}; use NaN for what has no score")
+        step = _as_step(step)
+        extreme = np.abs(block) > _LARGEST
+        if extreme.any():
+            place = tuple(np.argwhere(extreme)[0])
+            what = "an infinite reward" if np.isinf(block[place]) else f"the reward {block[place]:g}"
+            raise ValueError(
+                f"prompt {ids[place[0]]!r:.80} has {what} at step {step:g}; rewards are at most {_LARGEST:g} in size, "
+                "use NaN for what has no score"
+            )
 
         first: dict[int | str, int] = {}
         row = np.fromiter((first.setdefault(i, len(first)) for i in ids), dtype=np.intp, count=len(ids))

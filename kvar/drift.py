@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_array, checked_keys
 from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
 
@@ -112,9 +113,9 @@ class SharedDrift:
         Raises
         ------
         ValueError
-            If it is of another number of windows.
+            If it is not that of the drift of as many windows; nothing is changed then.
         """
-        products, squares = (np.array(state[key], dtype=np.float64) for key in ("products", "squares"))
-        if not products.shape == squares.shape == self._products.shape:
-            raise ValueError(f"the state is of {products.size} windows, not {self._products.size}")
+        checked_keys(state, ("products", "squares"), "a drift")
+        products = checked_array(state["products"], "products of a drift", self._products.shape)
+        squares = checked_array(state["squares"], "squares of a drift", self._squares.shape, low=0.0)
         self._products, self._squares = products, squares

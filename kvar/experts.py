@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_keys, checked_number
 from kvar.forgetting import forgetting
 
 __all__ = ["ExpertWeights"]
@@ -92,9 +93,9 @@ class ExpertWeights:
         Raises
         ------
         ValueError
-            If it is of another number of predictions.
+            If it is not that of the weights of as many predictions; nothing is changed then.
         """
-        losses = np.array(state["losses"], dtype=np.float64)
-        if losses.shape != self._losses.shape:
-            raise ValueError(f"the state is of {losses.size} predictions, not {self._losses.size}")
-        self._losses, self._best, self._count = losses, float(state["best"]), float(state["count"])
+        checked_keys(state, ("losses", "best", "count"), "weights")
+        losses = checked_array(state["losses"], "losses of weights", self._losses.shape, low=0.0)
+        best, count = (checked_number(state[key], f"{key} of weights", low=0.0) for key in ("best", "count"))
+        self._losses, self._best, self._count = losses, best, count

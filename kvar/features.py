@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_array, checked_keys, require
 from kvar.experts import ExpertWeights
 from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
@@ -179,11 +180,16 @@ class FeaturePrior:
         Raises
         ------
         ValueError
-            If its parts do not fit together.
+            If it is not that of a prior from features; nothing is changed then.
         """
-        names, size = list(state["names"]), len(state["names"]) + 1
-        moments, products = (np.array(state[key], dtype=np.float64) for key in ("moments", "products"))
-        if moments.shape != (size, size) or products.shape != (size,):
-            raise ValueError(f"moments of {size - 1} features have shape {(size, size)}, got {moments.shape}")
+        checked_keys(state, ("names", "moments", "products", "experts"), "features")
+        names = state["names"]
+        named = isinstance(names, list) and set(map(type, names)) <= {str}
+        require(named and names == feature_columns(set(names)), f"names of features must be a list like ['{_PREFIX}0']")
+        size = len(names) + 1
+        moments = checked_array(state["moments"], "moments of features", (size, size))
+        products = checked_array(state["products"], "products of features", (size,))
+        require(np.allclose(moments, moments.T, rtol=1e-9, atol=0.0), "moments of features must be symmetric")
+        require(np.diagonal(moments) >= 0, "moments of features must not be negative on the diagonal")
         self._experts.load_state_dict(state["experts"])
-        self._names, self._moments, self._products = names, moments, products
+        self._names, self._moments, self._products = list(names), moments, products

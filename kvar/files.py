@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "whole_file"]
+__all__ = ["TEMPORARY_SUFFIX", "claimed", "whole_file"]
 
 TEMPORARY_SUFFIX = ".partial"
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 @contextmanager
@@ -26,6 +29,11 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     ------
     Path
         Where to write. If the body raises, nothing appears and nothing is left behind.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or broken, by the name of the file, whatever the library that was writing makes of it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,51 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
+        # On the disk before it has its name, or a power cut could leave the name with nothing behind it.
+        with temporary.open("rb") as content:
+            os.fsync(content.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if (number := _errno(error)) in _DISK_ERRORS:
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+def _errno(error: BaseException) -> int | None:
+    """Number of the system's error, which libraries written in Rust put into their message."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else getattr(error, "errno", None)
+
+
+def claimed(folder: Path) -> int:
+    """Hold a folder against other processes.
+
+    Parameters
+    ----------
+    folder : Path
+        An existing folder. A hidden file in it carries the claim.
+
+    Returns
+    -------
+    int
+        A file descriptor: the claim lasts until it is closed or the process ends, however it ends. Where the file
+        system knows no locks, it is no claim.
+
+    Raises
+    ------
+    FileExistsError
+        If another process holds the folder.
+    """
+    claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        import fcntl
+
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # pragma: no cover  (no POSIX)
+        pass
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(claim)
+            raise FileExistsError(f"another process is writing into {folder}; choose another folder") from None
+    return claim

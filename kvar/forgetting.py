@@ -23,4 +23,4 @@ def forgetting(factor: float, n_rewards: float) -> float:
         ``factor``, or for a smaller step the power of it that makes 64 rewards forget as much as one full step: what is
         learned from few rewards a step must be remembered over more steps to mean anything.
     """
-    return factor ** min(1.0, n_rewards / _FULL_STEP)
+    return factor ** min(1.0, float(n_rewards) / _FULL_STEP)

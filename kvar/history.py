@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_ids, checked_keys, checked_number, require
 from kvar.prompt_index import PromptIndex
 
 __all__ = ["History", "Visits"]
@@ -248,19 +249,25 @@ class History:
         Raises
         ------
         ValueError
-            If keys or shapes are not those of a history.
+            If it is not that of a history; nothing is changed then.
         """
-        expected = {"prompt_ids", "steps", "totals", "counts", "next", "last_step"}
-        if set(state) != expected:
-            raise ValueError(f"a history has the keys {sorted(expected)}, got {sorted(state)}")
-        ids = list(state["prompt_ids"])
-        tables = {name: np.array(state[name], dtype=np.float64) for name in ("steps", "totals", "counts")}
-        shapes = {table.shape for table in tables.values()}
-        cells = np.array(state["next"], dtype=np.int32)
-        if len(shapes) != 1 or next(iter(shapes))[0] != len(ids) or cells.shape != (len(ids),):
-            raise ValueError(f"a history of {len(ids)} prompts has tables of one shape, got {sorted(shapes)}")
+        keys = ("prompt_ids", "steps", "totals", "counts", "next", "last_step")
+        checked_keys(state, keys, "a history")
+        ids = checked_ids(state["prompt_ids"], "prompt_ids of a history")
+        last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY)
+        steps = checked_array(state["steps"], "steps of a history", (len(ids), None), low=_EMPTY, high=last_step)
+        width = steps.shape[1]
+        require(1 <= width <= (self._max_visits or width), f"a history has no room for {width} visits a prompt")
+        totals = checked_array(state["totals"], "totals of a history", steps.shape)
+        counts = checked_array(state["counts"], "counts of a history", steps.shape, low=0.0)
+        cells = checked_array(state["next"], "next of a history", (len(ids),), low=0.0, high=width - 1.0)
+        require(cells % 1 == 0, "next of a history must hold whole numbers")
+        require((counts > 0) == (steps > _EMPTY), "a history has rewards at a step, and only there")
+        require(totals[counts == 0] == 0, "a history has no total where it has no rewards")
+        cells = cells.astype(np.int32)
+        oldest_first = np.take_along_axis(steps, (cells[:, None] + np.arange(width)) % width, axis=1)
+        require(oldest_first[:, :-1] <= oldest_first[:, 1:], "steps of a history must ascend around each ring")
         self._clear()
         self._index.add(ids, np.arange(len(ids)))
-        self._steps, self._totals, self._counts = tables["steps"], tables["totals"], tables["counts"]
-        self._next = cells
-        self.last_step = float(state["last_step"])
+        self._steps, self._totals, self._counts, self._next = steps, totals, counts, cells
+        self.last_step = last_step

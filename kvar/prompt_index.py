@@ -24,7 +24,7 @@ class PromptIndex:
     def __init__(self):
         self._keys = np.empty(0, dtype=np.int64)
         self._places = np.empty(0, dtype=np.int32)
-        self._waiting: dict[int, int] = {}
+        self._waiting: dict[int | str, int] = {}
         self._others: dict[int | str, int] = {}
 
     def __len__(self) -> int:

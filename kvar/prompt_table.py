@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Mapping
 
 import numpy as np
 
+from kvar.checks import checked_array, checked_ids, checked_keys
 from kvar.prompt_index import PromptIndex
 
 __all__ = ["PromptTable"]
+
+_LARGEST = sys.float_info.max
 
 
 class PromptTable:
@@ -16,6 +21,9 @@ class PromptTable:
 
     Parameters
     ----------
+    bounds : mapping of str to (float, float), optional
+        The least and the largest that a field can hold once it is written, for a state that is loaded; by default
+        anything finite. A field of several numbers may have gaps, which are NaN.
     **blank : float or array_like of float
         The fields of a record by name, with what they hold for a prompt that was never written. A field ``step`` is
         added, the time of the last writing, ``-inf`` for a prompt that was never written.
@@ -26,9 +34,11 @@ class PromptTable:
     12 for its id and place; nothing is ever dropped.
     """
 
-    def __init__(self, **blank):
+    def __init__(self, bounds: Mapping[str, tuple[float, float]] | None = None, **blank):
+        self._bounds = bounds or {}
         blank["step"] = -math.inf
         fields = [(name, np.float64, np.shape(value)) for name, value in blank.items()]
+        self._fields = list(blank)
         self._blank = np.array(tuple(blank.values()), dtype=fields)
         self._index = PromptIndex()
         self._records = np.full(0, self._blank)
@@ -82,8 +92,8 @@ class PromptTable:
         if late.any():
             k = int(np.argmax(late))
             raise ValueError(
-                f"step {step:g} comes after step {records['step'][k]:g} of prompt {prompt_ids[k]!r} was remembered; "
-                "history only moves forward (load an earlier state_dict to go back)"
+                f"step {step:g} comes after step {records['step'][k]:g} of prompt {prompt_ids[k]!r:.80} was "
+                "remembered; history only moves forward (load an earlier state_dict to go back)"
             )
         return np.where(np.isfinite(records["step"]), step - records["step"], 0.0)
 
@@ -120,7 +130,7 @@ class PromptTable:
             Prompt ids as a list, each field as an array.
         """
         written = self._records[: len(self)]
-        return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in written.dtype.names}}
+        return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in self._fields}}
 
     def load_state_dict(self, state: dict) -> None:
         """Take a table over from plain data.
@@ -133,18 +143,16 @@ class PromptTable:
         Raises
         ------
         ValueError
-            If keys or shapes are not those of this table; nothing is changed then.
+            If it is not that of such a table; nothing is changed then.
         """
-        fields = self._blank.dtype.names
-        if set(state) != {"prompt_ids", *fields}:
-            raise ValueError(f"this history has the keys {sorted(['prompt_ids', *fields])}, got {sorted(state)}")
-        ids = list(state["prompt_ids"])
+        checked_keys(state, ("prompt_ids", *self._fields), "this history")
+        ids = checked_ids(state["prompt_ids"], "prompt_ids of this history")
         records = np.full(len(ids), self._blank)
-        for name in fields:
-            column = np.asarray(state[name], dtype=np.float64)
-            if column.shape != records[name].shape:
-                raise ValueError(f"{name} of this history has shape {records[name].shape}, got {column.shape}")
-            records[name] = column
+        for name in self._fields:
+            shape, (low, high) = records[name].shape, self._bounds.get(name, (-_LARGEST, _LARGEST))
+            records[name] = checked_array(
+                state[name], f"{name} of this history", shape, low, high, missing=len(shape) > 1
+            )
         self._index = PromptIndex()
         self._index.add(ids, np.arange(len(ids)))
         self._records = records

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from kvar.batch import Batch
+from kvar.checks import checked_keys, checked_number, require
 from kvar.forgetting import forgetting
 
 __all__ = ["RewardScale"]
@@ -129,6 +130,18 @@ class RewardScale:
         ----------
         state : dict
             What `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is not that of a scale; nothing is changed then.
         """
-        self._total, self._count = float(state["total"]), float(state["count"])
-        self._lowest, self._highest = float(state["lowest"]), float(state["highest"])
+        checked_keys(state, ("total", "count", "lowest", "highest"), "a reward scale")
+        total = checked_number(state["total"], "total of a reward scale")
+        count = checked_number(state["count"], "count of a reward scale", low=0.0)
+        lowest, highest = (
+            checked_number(state[key], f"{key} of a reward scale", -math.inf, math.inf) for key in ("lowest", "highest")
+        )
+        ordered = -math.inf < lowest <= highest < math.inf if count > 0 else lowest == math.inf == -highest
+        require(ordered, "a reward scale goes from its lowest to its highest reward")
+        self._total, self._count, self._lowest, self._highest = total, count, lowest, highest

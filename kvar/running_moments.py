@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import sys
+from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from kvar.checks import checked_keys, checked_number
 
 __all__ = ["RunningMoments"]
 
@@ -85,9 +88,8 @@ class RunningMoments:
         Raises
         ------
         ValueError
-            If the keys are not those of running moments.
+            If it is not that of running moments.
         """
-        keys = [field.name for field in fields(cls)]
-        if set(state) != set(keys):
-            raise ValueError(f"running moments have the keys {keys}, got {sorted(state)}")
-        return cls(**{key: float(state[key]) for key in keys})
+        lowest = {"count": 0.0, "mean": -sys.float_info.max, "squares": 0.0}
+        checked_keys(state, lowest, "running moments")
+        return cls(**{key: checked_number(state[key], f"{key} of running moments", low) for key, low in lowest.items()})

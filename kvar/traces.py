@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kvar.batch import occurrence
-from kvar.files import whole_file
+from kvar.files import claimed, whole_file
 
 __all__ = ["Trace", "TraceWriter", "read_trace", "write_trace"]
 
@@ -229,7 +230,7 @@ class TraceWriter:
     Raises
     ------
     FileExistsError
-        If the folder holds steps and `resume_from` is not given.
+        If the folder holds steps and `resume_from` is not given, or another process is recording into it.
     FileNotFoundError
         If the folder holds steps, but not the one to resume from.
     """
@@ -237,6 +238,8 @@ class TraceWriter:
     def __init__(self, folder: str | os.PathLike, resume_from: int | None = None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Before anything is looked at or removed: the steps there may be those of a run that is still going.
+        weakref.finalize(self, os.close, claimed(self.folder))
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
         if steps and resume_from is None:
             raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")

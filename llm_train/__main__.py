@@ -1,88 +1,93 @@
-"""``python -m llm_train``: train the tiny policy on sums, from a YAML file and flags as in TRL's own scripts."""
+"""``python -m llm_train``: train a policy, compare baselines in training, measure their gradients."""
 
 from __future__ import annotations
 
-import json
-import statistics
-import warnings
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import torch
-from trl import TrlParser
-
-from kvar.files import whole_file
-from llm_train.config import KAEConfig
-from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums, warm_up
-from llm_train.trainer import KAETrainer
-from llm_train.truth import ExactValue
+import sys
 
 _DESCRIPTION = """
-Train the tiny policy on sums by reinforcement learning and record every rollout with its exact value.
+Fine-tune a language model by reinforcement learning with any baseline, and leave all one wants to know of the run.
 
-Every setting of TRL's GRPOConfig is a flag, and a key of the YAML file given with --config; flags win. For example:
+  python -m llm_train train --task sums --baseline adaptive --num_generations 1 --output_dir results/one
+  python -m llm_train train --model smollm2-135m --task chain_sum --difficulty 0 --max_steps 30
+  python -m llm_train train --model Qwen/Qwen2.5-0.5B-Instruct --task data.jsonl --reward math --use_peft --use_vllm
+  python -m llm_train train --config llm_train/configs/tiny.yaml --baseline kernel --seed 1 --resume
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
+  python -m llm_train gradients --out results/gradients
 
-  python -m llm_train --config llm_train/configs/tiny.yaml --num_generations 1 --output_dir results/single
+A run leaves in --output_dir: config.json (every setting), metrics.jsonl (as it goes), trace/ (every rollout, as it
+goes; kvar audit reads it), checkpoints, policy/, result.json and summary.html. --resume goes on after a kill, exactly.
+Without a command, train is meant. Flags win over the file given with --config.
 """
 
-
-@dataclass
-class TinyArguments:
-    """The task of the tiny policy."""
-
-    n_prompts: int = field(default=480, metadata={"help": "Number of different sums to train on."})
-    largest: int = field(default=49, metadata={"help": "Largest operand of a sum."})
-    warm_up_steps: int = field(
-        default=300, metadata={"help": "Supervised steps before, which spread the success rates over (0, 1)."}
-    )
-    threads: int = field(
-        default=1, metadata={"help": "CPU threads of torch; one is fastest for a model this small on a busy machine."}
-    )
+_OFTEN = {
+    "output_dir", "num_generations", "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "seed",
+    "learning_rate", "max_completion_length", "eval_steps", "num_generations_eval", "save_steps", "logging_steps",
+    "use_peft", "use_vllm", "bf16", "beta",
+}  # fmt: skip
 
 
 def main() -> None:
-    """Warm the policy up, train it, and say where everything lies."""
-    parser = TrlParser((TinyArguments, KAEConfig), prog="python -m llm_train", description=_DESCRIPTION)
-    task, config = parser.parse_args_and_config()
-    plain = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
-    for name, needed in plain.items():
-        if getattr(config, name) != needed:
-            parser.error(f"the exact value holds for plain sampling only: {name} must be {needed}")
-    longest = len(str(2 * task.largest)) + 1
-    if config.max_completion_length < longest:
-        parser.error(f"max_completion_length must be at least {longest} for sums of numbers up to {task.largest}")
-    torch.set_num_threads(task.threads)
-    # Raised by TRL's own use of transformers, whatever the settings.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-    out = Path(config.output_dir)
+    """Run a command."""
+    from llm_train.run import quiet_libraries
 
-    tokenizer = make_tokenizer()
-    policy = make_policy(tokenizer, config.seed)
-    print(f"Warm-up on sums: {task.warm_up_steps} supervised steps", flush=True)
-    warm_up(policy, tokenizer, task.largest, task.warm_up_steps, config.seed, out / "warm-up")
+    quiet_libraries()
+    command, arguments = "train", sys.argv[1:]
+    if arguments and arguments[0] in ("train", "compare", "gradients"):
+        command, *arguments = arguments
+    if command == "compare":
+        from llm_train.compare import main as run
+    elif command == "gradients":
+        from llm_train.gradient_tables import main as run
+    else:
+        run = _train
+    run(arguments)
 
-    prompts, exact_value = sums(task.n_prompts, task.largest, config.seed + 1), ExactValue(tokenizer)
-    before = statistics.fmean(exact_value(policy, list(prompts)))
-    trainer = KAETrainer(
-        model=policy,
-        reward_funcs=answer_reward(tokenizer),
-        args=config,
-        train_dataset=prompts,
-        processing_class=tokenizer,
-        true_value_func=exact_value,
+
+def _train(arguments: list[str]) -> None:
+    import argparse
+
+    from llm_train.run import train
+    from llm_train.settings import given_settings, make_parser, resolve
+
+    parser = make_parser(
+        prog="python -m llm_train train",
+        description=_DESCRIPTION,
+        epilog="Every setting of TRL's GRPOConfig and ModelConfig is a flag and a key of the file; see --help-all.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    with whole_file(out / "config.json") as temporary:
-        temporary.write_text(json.dumps({"task": vars(task), "training": config.to_dict()}, indent=2) + "\n")
-    print(f"Reinforcement learning with baseline {config.baseline!r}", flush=True)
-    trainer.train(resume_from_checkpoint=config.resume_from_checkpoint)
-    with whole_file(out / "metrics.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in trainer.state.log_history))
-    after = statistics.fmean(exact_value(trainer.model, list(prompts)))
-    print(f"Exact success rate over all {task.n_prompts} prompts: {before:.3f} before, {after:.3f} after")
-    trainer.save_model(str(out / "policy"))
-    print(f"Policy: {out / 'policy'}", f"Metrics: {out / 'metrics.jsonl'}", sep="\n")
-    if config.trace_dir is not None:
-        print(f"Trace: {config.trace_dir}", f"Look at it: kvar audit {config.trace_dir}", sep="\n")
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    first.add_argument("--help-all", action="store_true")
+    first.add_argument("-h", "--help", action="store_true")
+    options, flags = first.parse_known_args(arguments)
+    if options.help or options.help_all:
+        _print_help(parser, everything=options.help_all)
+        return
+    try:
+        settings = resolve(given_settings(parser, flags, options.config))
+        train(settings)
+    except (ValueError, FileExistsError, FileNotFoundError, ModuleNotFoundError) as error:
+        parser.exit(2, f"python -m llm_train: {error}\n")
+
+
+def _print_help(parser, everything: bool) -> None:
+    """Our own settings and the few of TRL's that a first run needs; or all of several hundred."""
+    import argparse
+    from dataclasses import fields
+
+    from trl import GRPOConfig
+
+    from llm_train.config import KAEConfig
+    from llm_train.settings import RunArguments
+
+    first = {f.name for f in fields(RunArguments)} | {f.name for f in fields(KAEConfig)} - {
+        f.name for f in fields(GRPOConfig)
+    }
+    if not everything:
+        for action in parser._actions:
+            if action.dest not in first | _OFTEN:
+                action.help = argparse.SUPPRESS
+    parser.print_help()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,14 @@ from typing import ClassVar
 
 from trl import GRPOConfig
 
-from kvar import make_baseline
+from kvar import Baseline
+from llm_train.critic import make_trainer_baseline
+from llm_train.gradients import SCORE_PARAMETERS
 
 __all__ = ["KAEConfig"]
+
+
+_ORDERS = ("epochs", "independent", "variance")
 
 
 class _OneGeneration(int):
@@ -30,15 +35,26 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     Parameters
     ----------
     baseline : str
-        A name out of `kvar.baseline_names`.
+        A name out of `kvar.baseline_names`, or "critic".
     baseline_kwargs : dict or str, optional
         Parameters of the baseline; JSON on the command line.
     prompt_id_column : str, optional
         Dataset column with an integer or a string that names the prompt. By default a hash of the prompt's text does.
     block_reuse : int
         Consecutive generations on the same prompts before the next ones come.
-    prompt_order : {"epochs", "independent"}
-        Every prompt once an epoch, as TRL has it, or each batch drawn independently with replacement.
+    prompt_order : {"epochs", "independent", "variance"}
+        Every prompt once an epoch, as TRL has it; each batch drawn independently with replacement; or without, a prompt
+        the likelier the more its reward is estimated to vary.
+    warm_start_rollouts : int
+        Rollouts of every prompt before training, which the baseline remembers.
+    whiten_advantages : bool
+        Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do.
+    score_norms : {"all", "last-layer", "lora"}, optional
+        Record the norm of each completion's score with respect to these parameters.
+    pass_at : list of int
+        Evaluate pass@k for these k.
+    pass_reward : float
+        Least reward that passes.
     trace_dir : str, optional
         Folder to which every rollout is recorded, for ``kvar audit``. Not recorded by default.
 
@@ -52,7 +68,10 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
 
     baseline: str = field(
         default="kernel",
-        metadata={"help": "How the value of a prompt is estimated: a name out of kvar.baseline_names()."},
+        metadata={
+            "help": "How the value of a prompt is estimated: a name out of kvar.baseline_names(), such as adaptive, "
+            "kernel, group-mean, leave-one-out, batch-mean or discounted-beta; or critic, a value network."
+        },
     )
     baseline_kwargs: dict | str | None = field(
         default=None,
@@ -72,10 +91,31 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     prompt_order: str = field(
         default="epochs",
         metadata={
-            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement.",
-            "choices": ["epochs", "independent"],
+            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement. "
+            "'variance': drawn by the estimated variance of the reward, v(1-v), what is uncertain taken hopefully.",
+            "choices": list(_ORDERS),
         },
     )
+    warm_start_rollouts: int = field(
+        default=0,
+        metadata={"help": "Rollouts of every prompt before training, which the baseline remembers (SPO and BASIS: 8)."},
+    )
+    whiten_advantages: bool = field(
+        default=False,
+        metadata={"help": "Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do."},
+    )
+    pass_at: list[int] = field(
+        default_factory=lambda: [1], metadata={"help": "Evaluate pass@k for these k, by the unbiased estimator."}
+    )
+    score_norms: str | None = field(
+        default=None,
+        metadata={
+            "help": "Record the norm of each completion's score by all parameters, those of the last layer, or LoRA's, "
+            "for kvar.gradient_variance. Default: only where the baseline needs it, by all parameters.",
+            "choices": list(SCORE_PARAMETERS),
+        },
+    )
+    pass_reward: float = field(default=1.0, metadata={"help": "Least reward that counts as a pass in pass@k."})
     trace_dir: str | None = field(
         default=None,
         metadata={"help": "Record every rollout to this folder, one Parquet file a step. Default: no recording."},
@@ -93,13 +133,21 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         if single:
             self.num_generations = 1
         self.baseline_kwargs = self.baseline_kwargs or {}
-        make_baseline(self.baseline, **self.baseline_kwargs)  # a wrong name or parameter is said now, not at step one
+        # A wrong name or parameter is said now, not at step one.
+        baseline = make_trainer_baseline(self.baseline, **self.baseline_kwargs)
         if self.block_reuse < 1:
             raise ValueError(f"block_reuse must be at least 1, got {self.block_reuse}")
-        if self.prompt_order not in ("epochs", "independent"):
-            raise ValueError(f"prompt_order must be 'epochs' or 'independent', got {self.prompt_order!r}")
-        if self.prompt_order == "independent" and not self.shuffle_dataset:
-            raise ValueError("prompt_order='independent' draws at random and needs shuffle_dataset=True")
+        if self.prompt_order not in _ORDERS:
+            raise ValueError(f"prompt_order must be one of {', '.join(map(repr, _ORDERS))}, got {self.prompt_order!r}")
+        if self.prompt_order != "epochs" and not self.shuffle_dataset:
+            raise ValueError(f"prompt_order={self.prompt_order!r} draws at random and needs shuffle_dataset=True")
+        if self.prompt_order == "variance" and type(baseline).assess is Baseline.assess:
+            raise ValueError(
+                f"prompt_order='variance' needs values with standard errors, which baseline {self.baseline!r} does not "
+                "give; use adaptive or kernel"
+            )
+        if self.warm_start_rollouts < 0:
+            raise ValueError(f"warm_start_rollouts must be at least 0, got {self.warm_start_rollouts}")
         if self.scale_rewards not in ("none", False):
             raise ValueError(
                 f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "

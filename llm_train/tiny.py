@@ -7,17 +7,18 @@ large ones, leaves it with success rates spread over (0, 1), which is where rein
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
-from trl import SFTConfig, SFTTrainer
 
-__all__ = ["answer_reward", "make_policy", "make_tokenizer", "sums", "warm_up"]
+from llm_train.supervised import supervise
+
+__all__ = ["answer_reward", "make_policy", "make_tokenizer", "skewed_sums", "sums", "warm_up"]
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 _CHARACTERS = "0123456789+-*= "
@@ -76,7 +77,7 @@ def make_policy(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     return LlamaForCausalLM(config)
 
 
-def sums(n_prompts: int, largest: int, seed: int) -> Dataset:
+def sums(n_prompts: int, largest: int, seed: int, without: Dataset | None = None) -> Dataset:
     """Draw distinct sums of two numbers.
 
     Parameters
@@ -87,6 +88,8 @@ def sums(n_prompts: int, largest: int, seed: int) -> Dataset:
         Largest operand; the smallest is 0.
     seed : int
         Of the draw.
+    without : datasets.Dataset, optional
+        Sums that are not to be drawn.
 
     Returns
     -------
@@ -98,13 +101,36 @@ def sums(n_prompts: int, largest: int, seed: int) -> Dataset:
     ValueError
         If there are not that many sums.
     """
-    n_sums = (largest + 1) ** 2
-    if not 1 <= n_prompts <= n_sums:
-        raise ValueError(f"n_prompts must be between 1 and {n_sums} for operands up to {largest}, got {n_prompts}")
-    pairs = [divmod(k, largest + 1) for k in random.Random(seed).sample(range(n_sums), n_prompts)]
+    taken = set(without["prompt"]) if without is not None else ()
+    pairs = [divmod(k, largest + 1) for k in range((largest + 1) ** 2)]
+    free = [(a, b) for a, b in pairs if f"{a}+{b}=" not in taken]
+    if not 1 <= n_prompts <= len(free):
+        raise ValueError(f"n_prompts must be between 1 and {len(free)} for operands up to {largest}, got {n_prompts}")
+    drawn = random.Random(seed).sample(free, n_prompts)
     return Dataset.from_dict(
-        {"prompt": [f"{a}+{b}=" for a, b in pairs], "answer": [str(a + b) for a, b in pairs]},
+        {"prompt": [f"{a}+{b}=" for a, b in drawn], "answer": [str(a + b) for a, b in drawn]},
     )
+
+
+def skewed_sums(largest: int, seed: int) -> Iterator[dict]:
+    """Draw sums to imitate, small ones more often, so that small sums are known well and large ones hardly.
+
+    Parameters
+    ----------
+    largest : int
+        Largest operand.
+    seed : int
+        Of the draw.
+
+    Yields
+    ------
+    dict
+        With ``prompt`` and ``answer``.
+    """
+    generator = random.Random(seed)
+    while True:
+        a, b = (int((largest + 1) * generator.random() ** 3) for _ in range(2))
+        yield {"prompt": f"{a}+{b}=", "answer": f"{a + b}"}
 
 
 def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path) -> None:
@@ -125,35 +151,11 @@ def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path)
     folder : Path
         For what the trainer writes.
     """
-    generator = random.Random(seed)
-
-    def operand():
-        # Small numbers come more often, so that small sums are known well and large ones hardly.
-        return int((largest + 1) * generator.random() ** 3)
-
-    def example():
-        a, b = operand(), operand()
-        return {"prompt": f"{a}+{b}=", "completion": f"{a + b}{tokenizer.eos_token}"}
-
-    config = SFTConfig(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=128,
-        learning_rate=2e-3,
-        lr_scheduler_type="cosine",
-        warmup_steps=20,
-        logging_steps=100,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
-        bf16=False,
-        use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=False,
-        max_length=None,
-        dataloader_pin_memory=False,
+    examples = (
+        {"prompt": row["prompt"], "completion": row["answer"] + tokenizer.eos_token}
+        for row in skewed_sums(largest, seed)
     )
-    data = Dataset.from_list([example() for _ in range(128 * steps)])
-    SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer).train()
+    supervise(model, tokenizer, examples, steps, seed, folder)
 
 
 def answer_reward(tokenizer, partial: bool = False):

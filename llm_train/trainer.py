@@ -10,28 +10,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object
 from datasets import IterableDataset
+from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
-from trl import GRPOTrainer
 
-from kvar import TraceWriter, make_baseline
+from kvar import TraceWriter
 from kvar.features import feature_columns
-from kvar.prompt_keys import prompt_key
 from llm_train.config import KAEConfig
-from llm_train.schedule import BlockSampler, IndependentSampler
+from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
+from llm_train.gradients import chosen_parameters, score_norms
+from llm_train.health import health, window_in_use
+from llm_train.measuring import MeasuringTrainer
+from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.state_file import load_state, save_state
+from llm_train.warm_start import warm_start
 
 __all__ = ["KAETrainer"]
 
 logger = logging.get_logger(__name__)
 
 _STATE_FILE = "baseline.safetensors"
+_SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
 
 
-class KAETrainer(GRPOTrainer):
+class _WarmStart(TrainerCallback):
+    """Before the first step, once the policy can sample; a resumed run has it behind it."""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step == 0:
+            self._trainer.offline_values = warm_start(self._trainer, args.warm_start_rollouts)
+
+
+class KAETrainer(MeasuringTrainer):
     """Policy gradients with a baseline that remembers each prompt's past rewards.
 
     A drop-in for TRL's ``GRPOTrainer``: same arguments, with a `KAEConfig`. One rollout a prompt is enough.
@@ -42,7 +59,8 @@ class KAETrainer(GRPOTrainer):
         As for ``GRPOTrainer``.
     true_value_func : callable, optional
         ``true_value_func(model, examples) -> sequence of float``: the exact value of each example of the local batch
-        under the current policy. Recorded in the trace, and given to the baseline if it is the oracle.
+        under the current policy. Recorded in the trace, given to the baseline if it is the oracle, and used for
+        evaluation in place of sampling if it has an attribute ``is_pass_rate`` that is true.
     **kwargs
         As for ``GRPOTrainer``.
 
@@ -50,6 +68,10 @@ class KAETrainer(GRPOTrainer):
     ----------
     baseline : kvar.Baseline
         With the history of the run; the same on every process, since rewards are gathered before it sees them.
+    critic : Critic or None
+        The value network, if that is the baseline.
+    offline_values : dict
+        Mean reward of each prompt over ``warm_start_rollouts``.
 
     Notes
     -----
@@ -64,34 +86,60 @@ class KAETrainer(GRPOTrainer):
         config = kwargs.get("args", args[2] if len(args) > 2 else None)
         if not isinstance(config, KAEConfig):
             raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
-        super().__init__(*args, **kwargs)
-        own_order = config.block_reuse > 1 or config.prompt_order != "epochs"
-        if own_order and isinstance(self.train_dataset, IterableDataset):
+        super().__init__(*args, true_value_func=true_value_func, **kwargs)
+        self.baseline = make_trainer_baseline(config.baseline, **config.baseline_kwargs)
+        self.offline_values: dict[int | str, float] = {}
+        self._check_data()
+        self._generations = 0
+        self._sampler: BlockSampler | None = None
+        self._trace_writer: TraceWriter | None = None
+        self.critic = None
+        if isinstance(self.baseline, CriticBaseline):
+            policy = self.accelerator.unwrap_model(self.model)
+            self.critic = Critic(self.baseline, policy, self.accelerator.device, config.seed)
+        if config.warm_start_rollouts:
+            self.add_callback(_WarmStart(self))
+
+    def _check_data(self) -> None:
+        """Refuse what the baseline or the order of prompts cannot work with."""
+        config, data = self.args, self.train_dataset
+        if isinstance(data, IterableDataset):
+            if config.block_reuse > 1 or config.prompt_order != "epochs" or config.warm_start_rollouts:
+                raise ValueError(
+                    "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length; a streamed one "
+                    "comes in its own order"
+                )
+        elif len(data) < (needed := config.generation_batch_size // self.num_generations):
             raise ValueError(
-                "block_reuse and prompt_order need a dataset with a length; a streamed one comes in its own order"
+                f"one generation takes {needed} different prompts, but the dataset has {len(data)}: lower "
+                "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
             )
-        self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
-        pictures = {"image", "images"} & set(self.train_dataset.column_names or ())
+        pictures = {"image", "images"} & set(data.column_names or ())
         if config.prompt_id_column is None and (pictures or self.environments is not None):
             raise ValueError(
                 "prompts with pictures or from an environment are not told apart by their text: name a column of ids "
                 "by prompt_id_column"
             )
-        if "true_value" in self.baseline.needs and true_value_func is None:
+        samples_needed = 1 if self._evaluates_exactly else max(config.pass_at, default=1)
+        if config.eval_strategy != "no" and self.num_generations_eval < samples_needed:
+            raise ValueError(
+                f"pass@{samples_needed} needs {samples_needed} samples a prompt, but evaluation draws "
+                f"{self.num_generations_eval}: raise num_generations_eval"
+            )
+        needs = self.baseline.needs
+        if "true_value" in needs and self._true_value_func is None:
             raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
-        known = {"true_value", "completion_length", *(self.train_dataset.column_names or ())}
+        known = {"true_value", "completion_length", "critic_value", "score_norm", *(data.column_names or ())}
+        if config.warm_start_rollouts:
+            known.add("offline_value")
         self._feature_columns = feature_columns(known)
-        missing = [name for name in self.baseline.needs if name not in known]
+        missing = [name for name in needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
-        self._true_value_func = true_value_func
-        self._generations = 0
-        self._trace_writer: TraceWriter | None = None
-        self._gathered_rewards: torch.Tensor | None = None
 
     def _get_train_sampler(self, dataset=None):
-        sampler = IndependentSampler if self.args.prompt_order == "independent" else BlockSampler
-        return sampler(
+        order = self.args.prompt_order
+        self._sampler = _SAMPLERS[order](
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
@@ -99,31 +147,31 @@ class KAETrainer(GRPOTrainer):
             block_reuse=self.args.block_reuse,
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
+            **({"assess": self._assess_all} if order == "variance" else {}),
         )
+        return self._sampler
 
-    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._gathered_rewards = rewards
-        # From the tokens: masks may leave truncated completions out.
-        self._completion_lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
-        return rewards
+    def _assess_all(self):
+        """What the history says of every prompt of the training set, without any reward of the step."""
+        data = self.train_dataset
+        keys = [self.prompt_key(example) for example in data]
+        columns = {name: np.asarray(data[name]) for name in self.baseline.columns_used(self._feature_columns)}
+        nothing = np.full(len(keys), np.nan)
+        found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True, **columns)
+        return found.values, found.standard_error
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return output
+        keys = gather_object([self.prompt_key(example) for example in inputs])
         rewards = self._total_rewards()
-        keys = gather_object([self._prompt_key(example) for example in inputs])
-        columns = self._columns(inputs)
-        self._generations += 1
-        # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
-        groups = (-1, self.num_generations)
-        advantages = self.baseline.advantages(
-            keys[:: self.num_generations],
-            rewards.view(groups),
-            self._generations,
-            **{name: column.view(groups) for name, column in columns.items()},
-        ).flatten()
+        with self._clock.part("truth"):
+            columns = self._columns(inputs, output)
+        with self._clock.part("baseline"):
+            learn = self._criticize(output, columns)
+            advantages = self._advantages(keys, rewards, columns)
+            learn(rewards)
 
         start = self.accelerator.process_index * len(inputs)
         output["advantages"] = advantages[start : start + len(inputs)]
@@ -135,49 +183,100 @@ class KAETrainer(GRPOTrainer):
             self._record(keys, rewards, {**columns, "advantage": advantages})
         return output
 
-    def _columns(self, inputs) -> dict[str, torch.Tensor]:
+    def _advantages(self, keys, rewards, columns) -> torch.Tensor:
+        """Advantages of all processes' rollouts, and the health of the baseline that gave them."""
+        self._generations += 1
+        # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
+        groups = (-1, self.num_generations)
+        step = (keys[:: self.num_generations], rewards.view(groups), self._generations)
+        columns = {name: column.view(groups) for name, column in columns.items()}
+        found = self.baseline.estimate(*step, return_info=True, **columns)
+        advantages = self.baseline.advantages(*step, **columns)
+        numbers = health(found, step[1], advantages, columns.get("true_value"))
+        for name, number in {**numbers, "window": window_in_use(self.baseline)}.items():
+            self._metrics["train"][f"baseline/{name}"].append(number)
+        advantages = advantages.flatten()
+        scored = ~torch.isnan(rewards)
+        if self.args.whiten_advantages and scored.any():
+            level, spread = advantages[scored].mean(), advantages[scored].std(correction=0)
+            advantages = torch.where(scored, (advantages - level) / (spread + 1e-8), 0.0)
+        return advantages
+
+    def _criticize(self, output, columns) -> Callable[[torch.Tensor], None]:
+        """Add the critic's values to the columns, if there is one; what comes back teaches it the rewards."""
+        if self.critic is None:
+            return lambda rewards: None
+        tokens, mask = output["prompt_ids"], output["prompt_mask"]
+        features = self.critic.features(self.model, tokens, mask)
+        if features.shape[1] == tokens.shape[1]:
+            features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
+        features = self.accelerator.gather(features)
+        columns["critic_value"] = self.critic.values(features)
+        return lambda rewards: self.critic.learn(features, rewards)
+
+    def sample(self, inputs: list[dict], n_rollouts: int):
+        """Sample and score completions outside of training.
+
+        Parameters
+        ----------
+        inputs : list of dict
+            Examples of this process, each as often as it is to be sampled, side by side.
+        n_rollouts : int
+            How often that is.
+
+        Returns
+        -------
+        rewards : torch.Tensor, shape (n,)
+            Of all processes.
+        columns : dict of str to torch.Tensor, each of shape (n,)
+            What the baseline needs beside them.
+        learn : callable
+            ``learn(rewards)`` teaches the critic, if there is one.
+        """
+        usual, self.num_generations_eval = self.num_generations_eval, n_rollouts
+        self.model.eval()
+        try:
+            output = super()._generate_and_score_completions(inputs)
+            columns = self._columns(inputs, output)
+            learn = self._criticize(output, columns)
+        finally:
+            self.model.train()
+            self.num_generations_eval = usual
+            self._metrics["eval"].clear()
+            self._evaluated.clear()
+        return self._total_rewards(), columns, learn
+
+    def _columns(self, inputs, output) -> dict[str, torch.Tensor]:
         """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
-        wanted = {*self.baseline.needs, *self.baseline.columns_used(self._feature_columns)}
+        wanted = {*self.baseline.needs, *self.baseline.columns_used(self._feature_columns)} - {"critic_value"}
         if self.args.trace_dir is not None:
             wanted |= {"completion_length", *self._feature_columns}
             wanted |= set() if self._true_value_func is None else {"true_value"}
+            wanted |= set() if self.args.score_norms is None else {"score_norm"}
         # In one order on all processes, since each column is gathered from all of them.
-        return {name: self.accelerator.gather(self._column(name, inputs)) for name in sorted(wanted)}
+        return {name: self.accelerator.gather(self._column(name, inputs, output)) for name in sorted(wanted)}
 
-    def _column(self, name, inputs) -> torch.Tensor:
+    def _column(self, name, inputs, output) -> torch.Tensor:
         if name == "completion_length":
             return self._completion_lengths
+        if name == "score_norm":
+            return self._score_norms(output)
         if name == "true_value":
             return self._true_values(inputs)
-        numbers = [example[name] for example in inputs]
+        if name == "offline_value" and self.args.warm_start_rollouts:
+            numbers = [self.offline_values.get(self.prompt_key(example), 0.5) for example in inputs]
+        else:
+            numbers = [example[name] for example in inputs]
         return torch.tensor(numbers, dtype=torch.float32, device=self.accelerator.device)
 
-    def _true_values(self, inputs) -> torch.Tensor:
-        """True values of the local batch, of the policy as it samples: without dropout."""
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
-        finally:
-            self.model.train()
-        if values.shape != (len(inputs),):
-            raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
-        return values.detach().to(self.accelerator.device)
-
-    def _total_rewards(self) -> torch.Tensor:
-        """Weighted sum over reward functions for all processes; NaN where none could score the completion."""
-        weighted = self._gathered_rewards * self.reward_weights.to(self._gathered_rewards.device)
-        unscorable = torch.isnan(self._gathered_rewards).all(dim=1)
-        return torch.where(unscorable, torch.nan, weighted.nansum(dim=1))
-
-    def _prompt_key(self, example) -> int | str:
-        column = self.args.prompt_id_column
-        if column is None:
-            return prompt_key(example["prompt"])
-        try:
-            return example[column]
-        except KeyError:
-            raise ValueError(f"prompt_id_column={column!r} is no column of the dataset: {', '.join(example)}") from None
+    def _score_norms(self, output) -> torch.Tensor:
+        """Norm of the score of each completion of the local batch."""
+        model = self.accelerator.unwrap_model(self.model)
+        sides = ("prompt", "completion")
+        rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
+        prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
+        parameters = chosen_parameters(model, self.args.score_norms or "all")
+        return score_norms(model, parameters, prompts, completions)
 
     def _record(self, keys, rewards, columns) -> None:
         if not self.accelerator.is_main_process:
@@ -219,7 +318,13 @@ class KAETrainer(GRPOTrainer):
         # Before the rest, which uploads the folder and removes older ones: a checkpoint never stands without history.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            state = {"generations": self._generations, "baseline": self.baseline.state_dict()}
+            state = {
+                "generations": self._generations,
+                "baseline": self.baseline.state_dict(),
+                "critic": self.critic.state_dict() if self.critic else {},
+                "offline_values": [list(self.offline_values), list(self.offline_values.values())],
+                "order": self._sampler.state_dict() if self._sampler else {},
+            }
             save_state(state, folder / _STATE_FILE)
         super()._save_checkpoint(model, trial)
 
@@ -236,3 +341,8 @@ class KAETrainer(GRPOTrainer):
         state = load_state(path)
         self._generations = state["generations"]
         self.baseline.load_state_dict(state["baseline"])
+        if self.critic:
+            self.critic.load_state_dict(state["critic"])
+        self.offline_values = dict(zip(*state["offline_values"], strict=True))
+        if self._sampler:
+            self._sampler.load_state_dict(state["order"])

@@ -56,11 +56,17 @@ class ExactValue:
     partial : bool
         Whether the reward is the share of the answer's tokens that are right from the first on, instead of 1 for the
         whole answer. Its expectation is the mean over t of the probability that the first t tokens are right.
+
+    Attributes
+    ----------
+    is_pass_rate : bool
+        Whether the value is the probability of the whole answer.
     """
 
     def __init__(self, tokenizer, partial: bool = False):
         self._tokenizer = tokenizer
         self._partial = partial
+        self.is_pass_rate = not partial
 
     def __call__(self, model, examples: Sequence[dict]) -> list[float]:
         """Values of the examples under a model.

@@ -220,7 +220,8 @@ def collect(
             columns = facts.add(cells)
             scores = score(baselines, stretch, _known_noise(cells, columns))
             baselines, refusals = scores.baselines, {**scores.refusals, **refusals}
-            sums.add(columns | _sums_of(cells, scores, refusals), cells.prompt, cells.time // length)
+            columns |= _sums_of(cells, scores, refusals)
+            sums.add({name: c for name, c in columns.items() if c.any()}, cells.prompt, cells.time // length)
             first_time = int(cells.time[-1]) + 1
             advance(len(stretch.rows))
     everywhere = range(len(baselines))

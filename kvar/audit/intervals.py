@@ -122,19 +122,19 @@ class ClusteredSums:
         Parameters
         ----------
         cells : mapping of str to ndarray, each of shape (n,)
-            The sums of each cell. A prompt may have several cells in a period, but all of a period's in one call.
+            The sums of each cell; a column that is left out is zero, and costs nothing. A prompt may have several cells
+            in a period, but all of a period's in one call.
         prompts, periods : ndarray of int, shape (n,)
             Where each cell belongs.
         """
-        n_prompts = len(self._by_prompt)
+        n_prompts, n_periods = len(self._by_prompt), len(self._by_period)
+        values = np.column_stack(list(cells.values()))
+        places = [self._place[name] for name in cells]
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
-        both = np.empty((len(keys), len(self._place)))
-        for name, k in self._place.items():
-            both[:, k] = np.bincount(cluster, weights=cells[name], minlength=len(keys))
-        for k, column in enumerate(both.T):
-            self._by_prompt[:, k] += np.bincount(keys % n_prompts, weights=column, minlength=n_prompts)
-            self._by_period[:, k] += np.bincount(keys // n_prompts, weights=column, minlength=len(self._by_period))
-        self._products += both.T @ both
+        both = _sums(values, cluster, len(keys))
+        self._by_prompt[:, places] += _sums(both, keys % n_prompts, n_prompts)
+        self._by_period[:, places] += _sums(both, keys // n_prompts, n_periods)
+        self._products[np.ix_(places, places)] += both.T @ both
         self._n_cells += len(keys)
 
     def combine(self, columns: Mapping[str, Sequence[str]]) -> None:
@@ -226,6 +226,15 @@ class ClusteredSums:
         half = float(stdtrit(freedom, 0.975)) * error
         p_value = 2 * float(stdtr(freedom, -abs(estimate) / error)) if error > 0 else np.nan
         return Interval(estimate, error, estimate - half, estimate + half, n_rollouts, n_prompts, p_value)
+
+
+def _sums(values: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sums of rows by group, all columns at once."""
+    # Slow to import, and needed only here.
+    from scipy.sparse import csr_array
+
+    places = (group, np.arange(len(group)))
+    return csr_array((np.ones(len(group)), places), shape=(n_groups, len(group))) @ values
 
 
 def _variance(residuals: np.ndarray, n_clusters: int) -> float:

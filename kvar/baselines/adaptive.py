@@ -10,6 +10,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_array, checked_keys, require_flags
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
 from kvar.features import FeaturePrior, feature_columns
@@ -102,6 +103,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     _last: _Look | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
+        require_flags(**self.parameters)
         self._windows = _WINDOWS if self.history else _WINDOWS[:1]
         self._priors = _PRIORS if self.shrinkage else _PRIORS[:1]
         self._history = History(_REACH if self.history else 0.0)
@@ -248,13 +250,12 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         }
 
     def _load_state(self, state: dict) -> None:
-        expected = {"history", "scale", "drift", "features", "experts", "noise"}
-        if set(state) != expected:
-            raise ValueError(f"the state of an adaptive baseline has the keys {sorted(expected)}, got {sorted(state)}")
+        keys = ("history", "scale", "drift", "features", "experts", "noise")
+        checked_keys(state, keys, "the state of an adaptive baseline")
         self._history.load_state_dict(state["history"])
         self._scale.load_state_dict(state["scale"])
         self._drift.load_state_dict(state["drift"])
         self._features.load_state_dict(state["features"])
         self._experts.load_state_dict(state["experts"])
-        self._error_total, self._spread_total = map(float, state["noise"])
-        self._last = None
+        noise = checked_array(state["noise"], "noise of an adaptive baseline", (2,), low=0.0)
+        self._error_total, self._spread_total = noise.tolist()

@@ -12,6 +12,7 @@ import numpy as np
 
 from kvar import arrays
 from kvar.batch import Batch
+from kvar.checks import checked_keys
 
 __all__ = ["Baseline", "Estimate"]
 
@@ -58,7 +59,7 @@ class Baseline(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
-    def estimate(self, prompt_ids, rewards, step, *, return_info: bool = False, **columns):
+    def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
 
         Parameters
@@ -92,10 +93,10 @@ class Baseline(ABC):
         if not return_info:
             return arrays.like(batch.to_rows(self.values(batch)), rewards)
         assessed = self.assess(batch)
-        columns = (getattr(assessed, column.name) for column in dataclasses.fields(Estimate))
-        return Estimate(*(arrays.like(batch.to_rows(column), rewards) for column in columns))
+        found = (getattr(assessed, field.name) for field in dataclasses.fields(Estimate))
+        return Estimate(*(arrays.like(batch.to_rows(numbers), rewards) for numbers in found))
 
-    def update(self, prompt_ids, rewards, step, **columns) -> None:
+    def update(self, prompt_ids, rewards, step: float, **columns) -> None:
         """Remember a step's rewards.
 
         Parameters
@@ -119,7 +120,7 @@ class Baseline(ABC):
         """
         self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
-    def advantages(self, prompt_ids, rewards, step, **columns):
+    def advantages(self, prompt_ids, rewards, step: float, **columns):
         """Rewards minus values, then remember the rewards.
 
         Parameters
@@ -147,8 +148,10 @@ class Baseline(ABC):
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
         differences = np.where(batch.scored, batch.rewards - self.values(batch), 0.0)
+        # Handed over first, so that what the caller cannot be given has not been remembered either.
+        found = arrays.like(batch.to_rows(differences), rewards)
         self.remember(batch)
-        return arrays.like(batch.to_rows(differences), rewards)
+        return found
 
     def _batch(self, prompt_ids, rewards, step, columns) -> Batch:
         missing = [name for name in self.needs if columns.get(name) is None]
@@ -279,20 +282,27 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            If it belongs to another baseline, other parameters or another version; nothing is changed then.
+            If it belongs to another baseline, other parameters or another version, or is damaged; nothing is changed
+            then.
         """
         expected = {"version": _STATE_VERSION, "name": self.name, "parameters": self.parameters}
-        if set(state) != {*expected, "state"}:
-            raise ValueError(f"a baseline's state has the keys {sorted([*expected, 'state'])}, got {sorted(state)}")
+        checked_keys(state, (*expected, "state"), "a baseline's state")
         for key, value in expected.items():
-            if state[key] != value:
-                raise ValueError(f"this state is of {key} {state[key]!r}, but the baseline is of {key} {value!r}")
-        self._load_state(state["state"])
+            if type(state[key]) is not type(value) or state[key] != value:
+                raise ValueError(f"this state is of {key} {state[key]!r:.200}, but the baseline is of {key} {value!r}")
+        # Another one takes it first, so that a state which turns out damaged half way through has changed nothing.
+        other = type(self)(**self.parameters)
+        try:
+            other._load_state(state["state"])
+        except ValueError as error:
+            raise ValueError(f"this state of baseline {self.name!r} is damaged: {error}") from None
+        self.__dict__.update(other.__dict__)
 
     @property
     def parameters(self) -> dict:
-        """The parameters by name, as `make_baseline` takes them."""
-        return {name: getattr(self, name) for name in self.parameter_names()}
+        """The parameters by name, as `make_baseline` takes them; numbers are Python's own."""
+        given = {name: getattr(self, name) for name in self.parameter_names()}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
 
     @classmethod
     def parameter_names(cls) -> list[str]:
@@ -309,5 +319,4 @@ class Baseline(ABC):
         return {}
 
     def _load_state(self, state: dict) -> None:
-        if state:
-            raise ValueError(f"baseline {self.name!r} keeps no history, got {sorted(state)}")
+        checked_keys(state, (), "the state of a baseline without a history")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import is_number, require_flags
 from kvar.prompt_table import PromptTable
 
 __all__ = ["DiscountedBeta"]
@@ -64,14 +66,15 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
     def __post_init__(self):
         if self.forgetting not in ("visit", "step", _DRIFT):
             raise ValueError(f"forgetting must be visit, step or {_DRIFT}, got {self.forgetting!r}")
-        if not 0 <= self.discount <= 1:
+        if not (is_number(self.discount) and 0 <= self.discount <= 1):
             raise ValueError(f"discount must be from 0 to 1, got {self.discount!r}")
         for name in ("half_life", "prior"):
-            if not 0 < getattr(self, name) < math.inf:
+            if not (is_number(getattr(self, name)) and 0 < getattr(self, name) < math.inf):
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)!r}")
+        require_flags(include_own=self.include_own)
         if self.forgetting == _DRIFT:
-            self.needs = (_DRIFT,)
-        self._table = PromptTable(mean=0.5, mass=2.0 * self.prior)
+            self.needs = (_DRIFT,)  # type: ignore[misc]
+        self._table = PromptTable({"mass": (0.0, sys.float_info.max)}, mean=0.5, mass=2.0 * self.prior)
 
     def values(self, batch: Batch) -> np.ndarray:
         """Means of the faded counts with the batch in them.
@@ -129,6 +132,7 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
     def _faded(self, batch: Batch) -> np.ndarray:
         records = self._table.read(batch.prompt_ids)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
+        retained: float | np.ndarray
         if self.forgetting == "visit":
             retained = self.discount
         elif self.forgetting == "step":

@@ -10,6 +10,7 @@ import numpy as np
 from kvar.baselines.base import Baseline
 from kvar.baselines.group import group_means
 from kvar.batch import Batch
+from kvar.checks import checked_keys
 from kvar.running_moments import RunningMoments
 
 __all__ = ["EmpiricalBayes"]
@@ -99,14 +100,12 @@ class EmpiricalBayes(Baseline):
         return {"rewards": self._rewards.state_dict(), "means": self._means.state_dict()}
 
     def _load_state(self, state: dict) -> None:
-        if set(state) != {"rewards", "means"}:
-            raise ValueError(f"this history has the keys ['means', 'rewards'], got {sorted(state)}")
-        loaded = [RunningMoments.from_state_dict(state[key]) for key in ("rewards", "means")]
-        self._rewards, self._means = loaded
+        checked_keys(state, ("rewards", "means"), "this history")
+        self._rewards, self._means = (RunningMoments.from_state_dict(state[key]) for key in ("rewards", "means"))
 
 
 def _shrinkage(noise: float, spread: float, counts: np.ndarray) -> np.ndarray:
     """Share of the global mean in the value of groups of these sizes."""
-    noise = noise / np.maximum(counts, 1)
-    total = noise + spread
-    return np.divide(noise, total, out=np.zeros(total.shape), where=total > 0)
+    of_mean = noise / np.maximum(counts, 1)
+    total = of_mean + spread
+    return np.divide(of_mean, total, out=np.zeros(total.shape), where=total > 0)

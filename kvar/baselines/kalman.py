@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_keys, checked_number, is_number
 from kvar.prompt_table import PromptTable
 from kvar.running_moments import RunningMoments
 
@@ -70,9 +72,11 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if not 0 <= self.drift_rate < math.inf:
+        if not (is_number(self.drift_rate) and 0 <= self.drift_rate < math.inf):
             raise ValueError(f"drift_rate must be a number from 0 on, got {self.drift_rate!r}")
-        self._table = PromptTable(mean=np.nan, variance=np.nan)
+        self._table = PromptTable(
+            {"mean": (0.0, math.pi / 2), "variance": (0.0, sys.float_info.max)}, mean=np.nan, variance=np.nan
+        )
 
     def values(self, batch: Batch) -> np.ndarray:
         """Success rates from the past and from the others in the group.
@@ -146,13 +150,11 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
         }
 
     def _load_state(self, state: dict) -> None:
-        expected = ["drift", "first", "first_noise", "noise", "prompts"]
-        if sorted(state) != expected:
-            raise ValueError(f"this history has the keys {expected}, got {sorted(state)}")
-        first, first_noise = (RunningMoments.from_state_dict(state[key]) for key in ("first", "first_noise"))
+        checked_keys(state, ("drift", "first", "first_noise", "noise", "prompts"), "this history")
+        self._drift = checked_number(state["drift"], "drift of this history")
+        self._noise = checked_number(state["noise"], "noise of this history", low=_LEAST_NOISE)
+        self._first, self._first_noise = (RunningMoments.from_state_dict(state[k]) for k in ("first", "first_noise"))
         self._table.load_state_dict(state["prompts"])
-        self._first, self._first_noise = first, first_noise
-        self._drift, self._noise = float(state["drift"]), float(state["noise"])
 
 
 def _observed(total: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_keys, is_number, require_flags
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
 from kvar.history import History
@@ -71,20 +71,22 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        number = isinstance(self.bandwidth, Real) and not isinstance(self.bandwidth, bool)
-        if self.bandwidth != "auto" and not (number and 0 < self.bandwidth < math.inf):
+        number = is_number(self.bandwidth) and 0 < self.bandwidth < math.inf
+        if self.bandwidth != "auto" and not number:
             raise ValueError(f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r}")
         if self.degree not in (0, 1):
             raise ValueError(f"degree must be 0 or 1, got {self.degree!r}")
         if self.clock not in ("steps", "visits"):
             raise ValueError(f"clock must be 'steps' or 'visits', got {self.clock!r}")
+        require_flags(drift=self.drift)
         if self.drift and self.degree == 1:
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
         kernel = get_kernel(self.kernel)
         self.kernel = kernel.name
+        windows = (float(self.bandwidth),) if is_number(self.bandwidth) else _AUTO_GRID
         if number:
-            self.bandwidth = float(self.bandwidth)
-        self._windows = [(kernel, w) for w in (_AUTO_GRID if self.bandwidth == "auto" else (self.bandwidth,))]
+            self.bandwidth = windows[0]
+        self._windows = [(kernel, width) for width in windows]
         reach = max(w for _, w in self._windows) * kernel.reach
         self._history = History(reach) if self.clock == "steps" else History(math.inf, max_visits=math.ceil(reach))
         self._experts = ExpertWeights(len(self._windows))
@@ -137,6 +139,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         batch : Batch
             A step's rollouts.
         """
+        self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
             past = self._past(batch)
             errors = np.where(batch.scored[..., None], self._window_values(batch, past) - batch.filled[..., None], 0.0)
@@ -204,10 +207,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         }
 
     def _load_state(self, state: dict) -> None:
-        if set(state) != {"history", "scale", "drift", "experts"}:
-            raise ValueError(
-                f"the state of a kernel baseline has a history, scale, drift and experts, got {sorted(state)}"
-            )
+        checked_keys(state, ("history", "scale", "drift", "experts"), "the state of a kernel baseline")
         self._history.load_state_dict(state["history"])
         self._scale.load_state_dict(state["scale"])
         self._drift.load_state_dict(state["drift"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch
+from kvar.checks import is_number
 
 __all__ = ["KRPO", "OPO"]
 
@@ -42,9 +43,9 @@ class KRPO(Baseline):  # numpydoc ignore=PR02
     measurement_noise: float = 1e-2
 
     def __post_init__(self):
-        if not 0 <= self.process_noise < math.inf:
+        if not (is_number(self.process_noise) and 0 <= self.process_noise < math.inf):
             raise ValueError(f"process_noise must be a number from 0 on, got {self.process_noise!r}")
-        if not 0 < self.measurement_noise < math.inf:
+        if not (is_number(self.measurement_noise) and 0 < self.measurement_noise < math.inf):
             raise ValueError(f"measurement_noise must be a positive number, got {self.measurement_noise!r}")
 
     def values(self, batch: Batch) -> np.ndarray:

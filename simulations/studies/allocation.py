@@ -77,7 +77,7 @@ class Allocation(Study):
 
     name: ClassVar[str] = "allocation"
     title: ClassVar[str] = "How many rollouts a prompt are best, and how many does a better baseline save?"
-    full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=8, block=4)
+    full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=4, block=2)
     quick: ClassVar[AllocationConfig] = AllocationConfig(
         repetitions=4, block=2, pass_rates=(0.5,), learning_rates=(0.3,), budgets=(64,), steps=120
     )

@@ -54,7 +54,7 @@ class BandwidthChoice(Study):
 
     name: ClassVar[str] = "bandwidth"
     title: ClassVar[str] = "How much do bandwidth and kernel matter, and does the automatic choice find the best?"
-    full: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(repetitions=20, block=10)
+    full: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(repetitions=10, block=5)
     quick: ClassVar[BandwidthChoiceConfig] = BandwidthChoiceConfig(
         repetitions=4, block=2, kernels=("triangular",), bandwidths=(5.0, 10.0, 50.0, 200.0), learning_rates=(0.3,)
     )

@@ -61,7 +61,7 @@ class GradientError(Study):
 
     name: ClassVar[str] = "gradient-error"
     title: ClassVar[str] = "How close do baselines bring the gradient to the oracle's? (T2, C2)"
-    full: ClassVar[GradientErrorConfig] = GradientErrorConfig(repetitions=120, block=10)
+    full: ClassVar[GradientErrorConfig] = GradientErrorConfig(repetitions=80, block=10)
     quick: ClassVar[GradientErrorConfig] = GradientErrorConfig(
         repetitions=8, block=4, groups=(1, 2, 8), learning_rates=(0.3,), visits=100
     )

@@ -47,7 +47,7 @@ class RaceConfig(StudyConfig):
         Step sizes; each baseline is judged at its best, group by group. Those with a history, which are slow to
         simulate, do without the smallest.
     pass_rates : tuple of float
-        Mean values under the initial policy; claims are about the first.
+        Mean values under the initial policy.
     rollouts : int
         Longest run, in rollouts; half of it for baselines with a history.
     """
@@ -55,7 +55,7 @@ class RaceConfig(StudyConfig):
     groups: tuple[int, ...] = (1, 2, 4, 8, 16)
     history_groups: tuple[int, ...] = (1, 2)
     learning_rates: tuple[float, ...] = (0.07, 0.1, 0.14, 0.2)
-    pass_rates: tuple[float, ...] = (0.4, 0.15)
+    pass_rates: tuple[float, ...] = (0.4,)
     rollouts: int = 16_000
 
 
@@ -79,7 +79,6 @@ class Race(Study):
         groups=(1, 4, 8),
         history_groups=(1,),
         learning_rates=(0.1, 0.14),
-        pass_rates=(0.4,),
         rollouts=12_000,
     )
     share: ClassVar[float] = 0.9

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from joblib.externals.loky import get_reusable_executor
 
 import kvar
 from kvar.readers import read_log
@@ -36,7 +37,7 @@ def write_log(path: Path, n_rollouts: int, n_prompts: int) -> None:
 
 
 def audit_once(path: Path, baselines: str) -> None:
-    """Read and audit in this process; prints seconds and gigabytes."""
+    """Read and audit in this process; prints seconds by the clock, of reading and of all cores, and gigabytes."""
     names = None
     if baselines == "cheap":
         names = [name for name in kvar.baseline_names() if name not in ("adaptive", "oracle", "basis", "opo")]
@@ -45,8 +46,12 @@ def audit_once(path: Path, baselines: str) -> None:
     read = time.perf_counter() - start
     report = kvar.audit(log, names)
     seconds = time.perf_counter() - start
-    used = [resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(f"{seconds:.1f} {read:.1f} {used[0]:.2f} {used[1]:.2f} {report.rows[0].label}")
+    # Workers are children only once they have ended.
+    get_reusable_executor().shutdown(wait=True)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cores = sum(one.ru_utime + one.ru_stime for one in used)
+    memory = " ".join(f"{one.ru_maxrss / 2**20:.2f}" for one in used)
+    print(f"{seconds:.1f} {read:.1f} {cores:.1f} {memory} {report.rows[0].label}")
 
 
 def main() -> None:
@@ -70,12 +75,12 @@ def main() -> None:
                     write_log(path, n_rollouts, options.prompts)
                 command = [sys.executable, __file__, "--once", str(path), "--baselines", baselines]
                 done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-                seconds, read, main_gb, worker_gb, best = done.stdout.split(maxsplit=4)
+                seconds, read, cores, main_gb, worker_gb, best = done.stdout.split(maxsplit=5)
                 ratio = f", {float(seconds) / before:.2f} times as long as the last" if before else ""
                 before = float(seconds)
                 print(
-                    f"  {baselines:6s} {n_rollouts:12,} rollouts {seconds:>7} s (reading {read} s), {main_gb} and "
-                    f"{worker_gb} GB, best {best.strip()}{ratio}",
+                    f"  {baselines:6s} {n_rollouts:12,} rollouts {seconds:>7} s (reading {read} s, all cores together "
+                    f"{cores} s), {main_gb} and {worker_gb} GB, best {best.strip()}{ratio}",
                     flush=True,
                 )
 

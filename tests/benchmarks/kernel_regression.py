@@ -3,7 +3,8 @@
     python tests/benchmarks/kernel_regression.py [docs/kernel_regression_speed.csv] [--sizes 10000 100000 1000000]
 
 Two jobs on the same points (uniform, sorted): all n fits with the Epanechnikov kernel, local means, h = 0.05 of the
-range; and the leave-one-out choice among 50 bandwidths. The last column sets each time in ratio to ours (with numba
+range; and the leave-one-out choice among 50 bandwidths. Times are CPU seconds of the whole process, so that other work
+on the machine disturbs them little and threads gain nothing. The last column sets each in ratio to ours (with numba
 where it is installed) of the same run. A program that would take longer than the patience, by its time at the size
 before and quadratic growth, is left out of that size and named. Errors are against direct sums at sampled points.
 A table that exists keeps its other rows, so that slow programs can be timed apart (--programs, by parts of names).
@@ -18,7 +19,6 @@ import argparse
 import csv
 import gc
 import importlib.util
-import os
 import statistics
 import time
 import warnings
@@ -39,19 +39,19 @@ COLUMNS = ("job", "n", "program", "median_seconds", "largest_error", "chosen_ban
 
 
 def median_time(run, repeats=REPEATS):
-    """Median seconds, collector off, after a warm-up; a program that takes ten seconds or more is run once, cold."""
-    began = time.perf_counter()
+    """Median CPU seconds, collector off, after a warm-up; what takes ten seconds or more is run once, cold."""
+    began = time.process_time()
     answer = run()
-    first = time.perf_counter() - began
+    first = time.process_time() - began
     if first >= 10.0:
         return first, answer
     gc.collect()
     gc.disable()
     times = []
     while len(times) < repeats and sum(times) < 10.0:
-        began = time.perf_counter()
+        began = time.process_time()
         run()
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     gc.enable()
     return statistics.median(times), answer
 
@@ -199,7 +199,7 @@ class Table:
         if self.path is None:
             return
         with open(self.path, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator=os.linesep)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(row for _, row in sorted(self.rows.items(), key=lambda item: item[0][:2]))
 

@@ -1,25 +1,22 @@
-"""What the kernel baseline adds to a training step of the tiny policy, against TRL's own GRPO at the same settings.
+"""What a baseline adds to a training step of the tiny policy, against TRL's own GRPO at the same settings.
 
-Two measures. Direct: the time spent in our part of a step, over the time of the whole step; this is the one that
-resolves a percent. End to end: both trainers run in turn and their median step times are compared; on a shared machine
-this carries a few percent of noise, which is printed with it.
+Two measures of time. Direct: the seconds spent in our part of a step, over those of the whole; this is the one that
+resolves a percent. End to end: all trainers run in turn and their median step times are compared; on a shared machine
+this carries a few percent of noise, which is printed with it. Memory is the peak of a process of its own, above what it
+held before the first step.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
-
-import torch
-from transformers.utils import logging as transformers_logging
-from trl import GRPOConfig, GRPOTrainer
-
-from llm_train import KAEConfig, KAETrainer
-from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
 
 SETTINGS = {
     "num_generations": 4,
@@ -37,69 +34,75 @@ SETTINGS = {
     "disable_tqdm": True,
     "scale_rewards": "none",
 }
+NAMES = ("GRPO", "kernel", "kernel, recorded", "adaptive", "critic")
 
 
-class _Clock:
-    """Adds up the time spent inside a method."""
+def one(name: str, steps: int) -> dict:
+    """Step times, our part of them and the memory of one run, in this process."""
+    import torch
+    from transformers.utils import logging
+    from trl import GRPOConfig, GRPOTrainer
 
-    def __init__(self, owner, name):
-        self.seconds = []
-        original = getattr(owner, name)
+    from llm_train import KAEConfig, KAETrainer
+    from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
 
-        def timed(*args, **kwargs):
-            start = time.perf_counter()
-            result = original(*args, **kwargs)
-            self.seconds.append(time.perf_counter() - start)
-            return result
-
-        setattr(owner, name, timed)
-
-
-def _train(make, config, steps) -> list[float]:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.set_verbosity_error()
     tokenizer = make_tokenizer()
-    trainer = make(
-        model=make_policy(tokenizer, 0),
-        reward_funcs=answer_reward(tokenizer),
-        args=config,
-        train_dataset=sums(480, 99, seed=1),
-        processing_class=tokenizer,
-    )
-    trainer.train()
-    return [entry["step_time"] for entry in trainer.state.log_history if "step_time" in entry][steps // 10 :]
+    with tempfile.TemporaryDirectory() as folder:
+        shared = {**SETTINGS, "output_dir": folder, "max_steps": steps}
+        make, config = GRPOTrainer, None
+        if name == "GRPO":
+            config = GRPOConfig(**shared)
+        else:
+            trace = str(Path(folder, "trace")) if name.endswith("recorded") else None
+            make, config = KAETrainer, KAEConfig(**shared, baseline=name.partition(",")[0], trace_dir=trace)
+        trainer = make(
+            model=make_policy(tokenizer, 0),
+            reward_funcs=answer_reward(tokenizer),
+            args=config,
+            train_dataset=sums(480, 99, seed=1),
+            processing_class=tokenizer,
+        )
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        trainer.train()
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    entries = [e for e in trainer.state.log_history if "step_time" in e][steps // 10 :]
+    return {
+        "step": statistics.median(e["step_time"] for e in entries),
+        "ours": statistics.median(e.get("time/baseline", 0.0) for e in entries),
+        "memory": (after - before) / 1024,
+    }
 
 
 def main() -> None:
-    """Print the two measures, without and with recording of the trace."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
+    """Print the measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    transformers_logging.set_verbosity_error()
-
-    theirs = _Clock(GRPOTrainer, "_generate_and_score_completions")
-    ours = _Clock(KAETrainer, "_generate_and_score_completions")
-    for recording in (False, True):
-        times, extra = {"GRPO": [], "KAE": []}, []
-        for round_number in range(options.rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                shared = {**SETTINGS, "output_dir": folder, "max_steps": options.steps}
-                trace = str(Path(folder, "trace")) if recording else None
-                kae = KAEConfig(**shared, baseline="kernel", baseline_kwargs={"bandwidth": 10}, trace_dir=trace)
-                runs = {"GRPO": (GRPOTrainer, GRPOConfig(**shared)), "KAE": (KAETrainer, kae)}
-                for name in sorted(runs, reverse=bool(round_number % 2)):
-                    theirs.seconds.clear(), ours.seconds.clear()
-                    times[name].append(statistics.median(_train(*runs[name], options.steps)))
-                    if name == "KAE":
-                        extra += [a - b for a, b in zip(ours.seconds, theirs.seconds, strict=True)]
-        step = statistics.median(times["GRPO"])
-        spread = statistics.stdev(times["GRPO"]) / step
-        print(f"{'with' if recording else 'without'} recording, {options.rounds} rounds of {options.steps} steps")
-        print(f"  GRPO step                    {step * 1e3:8.2f} ms (standard deviation over rounds {spread:.1%})")
-        print(f"  KAE step, as a ratio         {statistics.median(times['KAE']) / step:8.4f}")
-        print(f"  our part of a step           {statistics.median(extra) * 1e3:8.3f} ms")
-        print(f"  our part, share of a step    {statistics.median(extra) / step:8.2%}", flush=True)
+    if options.one:
+        print(json.dumps(one(options.one, options.steps)))
+        return
+    found: dict[str, list[dict]] = {name: [] for name in NAMES}
+    for round_number in range(options.rounds):
+        for name in sorted(NAMES, reverse=bool(round_number % 2)):
+            command = [sys.executable, __file__, "--one", name, "--steps", str(options.steps)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    reference = statistics.median(run["step"] for run in found["GRPO"])
+    print(f"{options.rounds} rounds of {options.steps} steps of 64 rollouts; medians, ± standard deviation over rounds")
+    print(f"{'':18}{'step, ms':>16}{'of GRPO':>9}{'ours, ms':>10}{'share':>8}{'memory, MiB':>16}")
+    for name, runs in found.items():
+        step, ours, memory = ([run[key] for run in runs] for key in ("step", "ours", "memory"))
+        print(
+            f"{name:18}{statistics.median(step) * 1e3:8.1f} ± {statistics.stdev(step) * 1e3:<5.1f}"
+            f"{statistics.median(step) / reference:9.3f}{statistics.median(ours) * 1e3:10.2f}"
+            f"{statistics.median(ours) / statistics.median(step):8.2%}"
+            f"{statistics.median(memory):9.1f} ± {statistics.stdev(memory):<4.1f}"
+        )
 
 
 if __name__ == "__main__":

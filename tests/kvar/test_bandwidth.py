@@ -113,19 +113,26 @@ def test_the_averaged_bandwidth_from_aicc_and_the_reference(degree):
     assert chosen.method == "averaged"
 
 
-def test_the_averaged_bandwidth_of_series_looking_back():
+def test_the_reference_of_many_series_is_that_of_their_mean_range():
     rng = np.random.default_rng(8)
-    x, groups = rng.random(200), np.repeat([0, 1], 100)
+    x, groups = np.concatenate([rng.random(100), 3.0 * rng.random(100)]), np.repeat([0, 1], 100)
     y = np.sin(6.0 * x) + groups + 0.3 * rng.standard_normal(200)
-    facts = {"kernel": "triangular", "grid": GRID, "sided": "past", "groups": groups, "empty": "nearest"}
-    error = select_bandwidth(x, y, "one-step-ahead", **facts)
+    aicc = select_bandwidth(x, y, "aicc", grid=GRID, groups=groups, empty="nearest").scores
     width = np.mean([np.ptp(x[groups == g]) for g in (0, 1)])
     reference = theory.optimal_bandwidth(
-        "triangular", 0, n=99, noise=1.0, slope=2.0 * math.pi / width, density=1.0 / width, boundary=True
+        "epanechnikov", 0, n=100, noise=1.0, curvature=(2.0 * math.pi / width) ** 2, density=1.0 / width
     )
-    log_weights = -0.25 * 198 * np.log(error.scores) - 0.5 * (np.log(GRID / reference) / 0.9) ** 2
+    log_weights = -0.25 * 200 * aicc - 0.5 * (np.log(GRID / reference) / 0.9) ** 2
     weights = np.exp(log_weights - log_weights.max())
-    np.testing.assert_allclose(select_bandwidth(x, y, **facts).weights, weights / weights.sum(), rtol=1e-9)
+    chosen = select_bandwidth(x, y, grid=GRID, groups=groups, empty="nearest")
+    np.testing.assert_allclose(chosen.weights, weights / weights.sum(), rtol=1e-9)
+
+
+def test_the_default_looking_back_is_one_step_ahead():
+    chosen = select_bandwidth(*_sample(), kernel="triangular", sided="past")
+    assert chosen.method == "one-step-ahead"
+    assert chosen.bandwidth == chosen.grid[np.argmin(chosen.scores)]
+    assert chosen.weights.tolist() == (chosen.grid == chosen.bandwidth).tolist()
 
 
 def test_averaging_errs_less_than_minimising():
@@ -301,7 +308,8 @@ def test_order_does_not_matter_and_units_do_not(n, seed, method, degree):
     ("change", "message"),
     [
         ({"method": "magic"}, "method must be one of"),
-        ({"method": "gcv", "sided": "past"}, "use averaged or one-step-ahead"),
+        ({"method": "gcv", "sided": "past"}, "use one-step-ahead"),
+        ({"method": "averaged", "sided": "past"}, "use one-step-ahead"),
         ({"method": "plug-in", "groups": np.zeros(120)}, "describes one curve"),
         ({"kernel": "exponential"}, "looks back only"),
         ({"grid": [0.0, 1.0]}, "positive finite"),

@@ -93,7 +93,7 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
     [
         ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
         ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
-        ({"prompt_order": "random"}, "must be 'epochs' or 'independent', got 'random'"),
+        ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
         ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be at least 1"),
         ({"scale_rewards": "group"}, "undoes the baseline"),

@@ -1,0 +1,201 @@
+"""What comes from outside, parameters and states, is checked before it is believed."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Real
+from typing import TypeGuard
+
+import numpy as np
+
+__all__ = ["checked_array", "checked_ids", "checked_keys", "checked_number", "is_number", "require", "require_flags"]
+
+_LARGEST = sys.float_info.max
+
+
+def require(condition, sentence: str) -> None:
+    """Refuse what does not hold.
+
+    Parameters
+    ----------
+    condition : bool or ndarray of bool
+        What must hold everywhere.
+    sentence : str
+        What to say otherwise.
+
+    Raises
+    ------
+    ValueError
+        If it does not hold.
+    """
+    if not np.all(condition):
+        raise ValueError(sentence)
+
+
+def require_flags(**values) -> None:
+    """Refuse what is neither True nor False.
+
+    Parameters
+    ----------
+    **values : bool
+        Parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If one is something else.
+    """
+    for name, value in values.items():
+        require(isinstance(value, (bool, np.bool_)), f"{name} must be True or False, got {value!r:.60}")
+
+
+def is_number(value) -> TypeGuard[float]:
+    """Whether this is a real number, and no bool.
+
+    Parameters
+    ----------
+    value : object
+        What was found.
+
+    Returns
+    -------
+    bool
+        True for those of Python and of NumPy, NaN and infinities included.
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def checked_keys(state, keys, name: str) -> dict:
+    """A dictionary with exactly these keys.
+
+    Parameters
+    ----------
+    state : object
+        What was found.
+    keys : iterable of str
+        Which keys it must have.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    dict
+        The state itself.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if not isinstance(state, dict):
+        raise ValueError(f"{name} must be a dictionary, got {type(state).__name__}")
+    if set(state) != set(keys):
+        raise ValueError(f"{name} has the keys {sorted(keys)}, got {sorted(map(str, state))}")
+    return state
+
+
+def checked_number(value, name: str, low: float = -_LARGEST, high: float = _LARGEST) -> float:
+    """A number within bounds, by default any finite one.
+
+    Parameters
+    ----------
+    value : object
+        What was found.
+    name : str
+        What to call it in an error.
+    low, high : float
+        The least and the largest that it may be.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, NaN included.
+    """
+    if not (is_number(value) and low <= value <= high):
+        bounds = "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be a number, {bounds}, got {value!r:.60}")
+    return float(value)
+
+
+def checked_array(
+    value,
+    name: str,
+    shape: tuple[int | None, ...],
+    low: float = -_LARGEST,
+    high: float = _LARGEST,
+    missing: bool = False,
+) -> np.ndarray:
+    """Numbers within bounds, by default any finite ones.
+
+    Parameters
+    ----------
+    value : array_like
+        What was found.
+    name : str
+        What to call it in an error.
+    shape : tuple of int or None
+        Its shape; any length where it is None.
+    low, high : float
+        The least and the largest that they may be.
+    missing : bool
+        Whether NaN may be among them.
+
+    Returns
+    -------
+    ndarray of float64
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    try:
+        array = np.array(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a rectangular array of numbers") from None
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+        wanted = str(shape).replace("None", "n")
+        raise ValueError(f"{name} must have the shape {wanted}, got {array.shape}")
+    array = array.astype(np.float64)
+    wrong = ~((array >= low) & (array <= high))
+    if missing:
+        wrong &= ~np.isnan(array)
+    if wrong.any():
+        bounds = "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be {bounds}, got {array[wrong][0]:g}")
+    return array
+
+
+def checked_ids(value, name: str) -> list[int | str]:
+    """Distinct prompt ids.
+
+    Parameters
+    ----------
+    value : list
+        What was found.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    list of int or str
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or an id is there twice.
+    """
+    if not isinstance(value, list) or not set(map(type, value)) <= {int, str}:
+        raise ValueError(f"{name} must be a list of integers and strings")
+    if len(set(value)) < len(value):
+        raise ValueError(f"{name} must be distinct")
+    return list(value)

@@ -1,0 +1,291 @@
+"""``python -m llm_train compare``: methods against each other in training, at equal rollouts and over seeds.
+
+The learning rate of each method is chosen on seeds of their own, and everything that is reported comes from others. A
+run that is done is not done again, so a comparison can be stopped, resumed and given more seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from kvar.files import whole_file
+from llm_train.run import quiet_libraries, train
+from llm_train.settings import given_settings, make_parser, resolve
+
+__all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
+
+_TUNING = 1000  # the first seed that learning rates are chosen on
+_DESCRIPTION = """
+Train with several methods over several seeds at equal rollouts, and say which was better, with intervals.
+
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --sft_until 0.4 --output_dir results/middle
+
+CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
+rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
+every run. --output_dir gets runs/, table.md, table.json and curves.png; runs that are done are not made again.
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Attributes
+    ----------
+    settings : dict
+        Of every run.
+    methods : dict of str to dict
+        What a method sets beside them.
+    seeds : int
+        Seeds 0, 1, ... that are reported.
+    learning_rates : tuple of float
+        Among which each method's is chosen; one is taken as it is.
+    tuning_seeds : int
+        Seeds on which it is chosen; none of the reported ones.
+    reference : str
+        The method that others are measured against.
+    measure : str
+        The metric that counts.
+    """
+
+    settings: dict
+    methods: dict[str, dict]
+    seeds: int
+    learning_rates: tuple[float, ...]
+    tuning_seeds: int
+    reference: str
+    measure: str
+
+    @classmethod
+    def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
+        """Read a comparison.
+
+        Parameters
+        ----------
+        config : mapping
+            What the YAML file holds.
+        flags : sequence of str
+            Settings that win over the file's.
+        seeds : int, optional
+            Wins over the file's.
+
+        Returns
+        -------
+        Comparison
+            Checked.
+
+        Raises
+        ------
+        ValueError
+            If a key or a setting is unknown or missing, or methods do not use the same number of rollouts a step.
+        """
+        known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        if unknown := set(config) - known:
+            raise ValueError(f"a comparison has {', '.join(sorted(known))}; got {sorted(unknown)[0]!r}")
+        if not config.get("methods"):
+            raise ValueError("a comparison needs methods: 'label: {setting: value}'")
+        parser = make_parser()
+        settings = given_settings(parser, flags, config.get("settings", {}))
+        methods = {label: given_settings(parser, (), method) for label, method in config["methods"].items()}
+        rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
+        found = cls(
+            settings=settings,
+            methods=methods,
+            seeds=seeds or int(config.get("seeds", 5)),
+            learning_rates=rates,
+            tuning_seeds=int(config.get("tuning_seeds", 2)),
+            reference=config.get("reference", next(iter(methods))),
+            measure=config.get("measure", "eval_held_out_pass@1"),
+        )
+        if found.reference not in methods:
+            raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
+        rollouts = {}
+        for label, method in methods.items():
+            training = resolve({**settings, **method}).training
+            rollouts.setdefault(training.generation_batch_size / training.steps_per_generation, []).append(label)
+        if len(rollouts) > 1:
+            raise ValueError(
+                "methods are compared at equal rollouts, but these differ: "
+                + "; ".join(f"{n:g} a step for {', '.join(labels)}" for n, labels in rollouts.items())
+            )
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where everything lies."""
+        return Path(self.settings.get("output_dir", "results/compare"))
+
+    def run_folder(self, label: str, rate: float, seed: int) -> Path:
+        """Where one run lies.
+
+        Parameters
+        ----------
+        label : str
+            Of the method.
+        rate : float
+            Learning rate.
+        seed : int
+            Seed.
+
+        Returns
+        -------
+        Path
+            A folder.
+        """
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")
+        return self.folder / "runs" / name / f"lr-{rate:g}" / f"seed-{seed}"
+
+    def given(self, label: str, rate: float, seed: int) -> dict:
+        """Settings of one run.
+
+        Parameters
+        ----------
+        label : str
+            Of the method.
+        rate : float
+            Learning rate.
+        seed : int
+            Seed.
+
+        Returns
+        -------
+        dict
+            As for `llm_train.settings.resolve`.
+        """
+        folder = self.run_folder(label, rate, seed)
+        trace = {} if "trace_dir" in self.settings else {"trace_dir": str(folder / "trace")}
+        return {
+            **self.settings,
+            **self.methods[label],
+            **trace,
+            "learning_rate": rate,
+            "seed": seed,
+            "output_dir": str(folder),
+            "resume": True,
+        }
+
+
+def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> None:
+    """One run, unless it is done; in a process of its own."""
+    quiet_libraries()
+    folder, given = comparison.run_folder(label, rate, seed), comparison.given(label, rate, seed)
+    if (folder / "result.json").exists():
+        before = json.loads((folder / "config.json").read_text())["given"]
+        if before != json.loads(json.dumps(given)):
+            changed = sorted(k for k in {*before, *given} if before.get(k) != given.get(k))
+            raise ValueError(f"{folder} was made with another {changed[0]}: choose another --output_dir")
+        return
+    train(resolve(given), show=False)
+    # The curves are what a comparison is for; a policy a run would fill the disk.
+    shutil.rmtree(folder / "policy")
+
+
+def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> dict[str, float]:
+    """The learning rate with the best mean score, for each method.
+
+    Parameters
+    ----------
+    scores : mapping
+        Method to learning rate to scores over seeds.
+
+    Returns
+    -------
+    dict of str to float
+        Method to learning rate; the smaller of two equal ones.
+    """
+    return {
+        label: max(sorted(rates), key=lambda rate: sum(rates[rate]) / len(rates[rate]))
+        for label, rates in scores.items()
+    }
+
+
+def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
+    """Make all runs that are not done.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What is compared.
+    jobs : int
+        Processes of joblib; ``joblib.parallel_config`` puts them elsewhere.
+
+    Returns
+    -------
+    dict of str to float
+        Learning rate chosen for each method.
+    """
+    rates = comparison.learning_rates
+    chosen = dict.fromkeys(comparison.methods, rates[0])
+    if len(rates) > 1:
+        seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
+        wanted = [(label, rate, seed) for seed in seeds for label in comparison.methods for rate in rates]
+        _make_runs(comparison, wanted, jobs, "choosing learning rates")
+        chosen = choose_learning_rates(
+            {
+                label: {
+                    rate: [
+                        json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[
+                            comparison.measure
+                        ]
+                        for seed in seeds
+                    ]
+                    for rate in rates
+                }
+                for label in comparison.methods
+            }
+        )
+        with whole_file(comparison.folder / "learning_rates.json") as temporary:
+            temporary.write_text(json.dumps(chosen, indent=2) + "\n")
+    wanted = [(label, chosen[label], seed) for seed in range(comparison.seeds) for label in comparison.methods]
+    _make_runs(comparison, wanted, jobs, "runs")
+    return chosen
+
+
+def _make_runs(comparison, wanted, jobs, title) -> None:
+    from joblib import Parallel, delayed
+    from rich.progress import track
+
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(_make_run)(comparison, *run) for run in wanted
+    )
+    for _ in track(work, description=title, total=len(wanted)):
+        pass
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compare, and write what came of it.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line.
+    """
+    from llm_train.compare_report import report
+
+    parser = argparse.ArgumentParser(
+        prog="python -m llm_train compare",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, help="YAML file")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, -1 for one a core")
+    parser.add_argument("--seeds", type=int, help="how many are reported; wins over the file")
+    options, flags = parser.parse_known_args(arguments)
+    try:
+        comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
+        chosen = perform(comparison, options.jobs)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"python -m llm_train compare: {error}\n")
+    print(report(comparison, chosen))
+    print(f"Table and picture: {comparison.folder}/")

@@ -1,0 +1,255 @@
+"""What came of a comparison: a table with intervals over seeds, and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import stats
+
+from kvar import plotting
+from kvar.files import whole_file
+from llm_train.run_files import read_metrics
+
+__all__ = ["MethodRow", "mean_interval", "report", "rollouts_to_reach", "rows"]
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method of a comparison. Intervals are 95 %, as mean, lower and upper end.
+
+    Attributes
+    ----------
+    label : str
+        Of the method.
+    learning_rate : float
+        Chosen for it.
+    n_seeds : int
+        Runs behind the row.
+    start, final, train : tuple of float
+        The measure before training and after it, and after it on the training prompts; NaN where it was not measured.
+    average : tuple of float
+        Mean of the measure over the whole of training.
+    difference : tuple of float
+        Final measure minus the reference's, paired over seeds.
+    rollouts : tuple of float
+        Rollouts to reach the reference's final measure, as a share of what the reference used; infinite if not reached.
+        Interval by resampling seeds.
+    fell : int
+        Runs that ended below where they started, or below half of their own best.
+    """
+
+    label: str
+    learning_rate: float
+    n_seeds: int
+    start: tuple[float, float, float]
+    final: tuple[float, float, float]
+    train: tuple[float, float, float]
+    average: tuple[float, float, float]
+    difference: tuple[float, float, float]
+    rollouts: tuple[float, float, float]
+    fell: int
+
+
+def mean_interval(numbers) -> tuple[float, float, float]:
+    """Mean with its 95 % interval by Student's t.
+
+    Parameters
+    ----------
+    numbers : array_like, shape (n,)
+        One a seed.
+
+    Returns
+    -------
+    tuple of float
+        Mean, lower end, upper end; the ends are NaN for fewer than two numbers.
+    """
+    numbers = np.asarray(numbers, dtype=np.float64)
+    mean = float(numbers.mean())
+    if len(numbers) < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers)))
+    return mean, mean - half, mean + half
+
+
+def rollouts_to_reach(rollouts: np.ndarray, curve: np.ndarray, level: float) -> float:
+    """When a curve first reaches a level, by linear interpolation.
+
+    Parameters
+    ----------
+    rollouts, curve : ndarray, shape (T,)
+        The measure after so many rollouts.
+    level : float
+        To reach.
+
+    Returns
+    -------
+    float
+        Rollouts; infinite if it is never reached.
+
+    Examples
+    --------
+    >>> rollouts_to_reach(np.array([0.0, 100.0, 200.0]), np.array([0.1, 0.2, 0.4]), 0.3)
+    150.0
+    """
+    above = np.flatnonzero(curve >= level)
+    if not above.size:
+        return float("inf")
+    k = above[0]
+    if k == 0:
+        return float(rollouts[0])
+    share = (level - curve[k - 1]) / (curve[k] - curve[k - 1])
+    return float(rollouts[k - 1] + share * (rollouts[k] - rollouts[k - 1]))
+
+
+def rows(
+    curves: Mapping[str, np.ndarray], trained: Mapping[str, np.ndarray], rollouts, reference: str, rates
+) -> list[MethodRow]:
+    """Judge every method.
+
+    Parameters
+    ----------
+    curves : mapping of str to ndarray of shape (seeds, T)
+        The measure over training; row k of every method is of the same seed.
+    trained : mapping of str to ndarray of shape (seeds,)
+        Final measure on the training prompts.
+    rollouts : ndarray, shape (T,)
+        When it was measured.
+    reference : str
+        Label of the method that others are measured against.
+    rates : mapping of str to float
+        Learning rates.
+
+    Returns
+    -------
+    list of MethodRow
+        The best final measure first.
+    """
+    target = curves[reference]
+    draws = np.random.default_rng(0).integers(len(target), size=(_RESAMPLES, len(target)))
+    whole = rollouts[-1]
+    found = []
+    for label, curve in curves.items():
+        ratios = [rollouts_to_reach(rollouts, curve[k].mean(axis=0), target[k, -1].mean()) / whole for k in draws]
+        ends = np.quantile(ratios, [0.025, 0.975], method="nearest")
+        ratio = rollouts_to_reach(rollouts, curve.mean(axis=0), target[:, -1].mean()) / whole
+        final = curve[:, -1]
+        found.append(
+            MethodRow(
+                label=label,
+                learning_rate=rates[label],
+                n_seeds=len(curve),
+                start=mean_interval(curve[:, 0]),
+                final=mean_interval(final),
+                train=mean_interval(trained[label]),
+                average=mean_interval(curve.mean(axis=1)),
+                difference=mean_interval(final - target[:, -1]),
+                rollouts=(ratio, *map(float, ends)),
+                fell=int(((final < curve[:, 0]) | (final < curve.max(axis=1) / 2)).sum()),
+            )
+        )
+    return sorted(found, key=lambda row: -row.final[0])
+
+
+def _read(comparison, chosen):
+    curves, trained, rollouts = {}, {}, None
+    train_measure = comparison.measure.replace("held_out", "train")
+    for label in comparison.methods:
+        measured, on_train = [], []
+        for seed in range(comparison.seeds):
+            folder = comparison.run_folder(label, chosen[label], seed)
+            entries = [e for e in read_metrics(folder / "metrics.jsonl") if comparison.measure in e]
+            measured.append([e[comparison.measure] for e in entries])
+            rollouts = np.array([e["rollouts"] for e in entries], dtype=np.float64)
+            on_train.append(json.loads((folder / "result.json").read_text()).get(train_measure, float("nan")))
+        curves[label], trained[label] = np.array(measured), np.array(on_train)
+    return curves, trained, rollouts
+
+
+def report(comparison, chosen: Mapping[str, float]) -> str:
+    """Write ``table.md``, ``table.json`` and ``curves.png``.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        All of its runs are done.
+    chosen : mapping of str to float
+        Learning rates.
+
+    Returns
+    -------
+    str
+        The table.
+    """
+    curves, trained, rollouts = _read(comparison, chosen)
+    found = rows(curves, trained, rollouts, comparison.reference, chosen)
+    table = _markdown(found, comparison, rollouts[-1])
+    with whole_file(comparison.folder / "table.md") as temporary:
+        temporary.write_text(table)
+    with whole_file(comparison.folder / "table.json") as temporary:
+        temporary.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    plotting.save(_picture(found, curves, rollouts, comparison.measure), comparison.folder / "curves.png")
+    return table
+
+
+def _markdown(found, comparison, whole) -> str:
+    def interval(numbers):
+        mean, low, high = numbers
+        return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} ± {(high - low) / 2:.3f}"
+
+    def ratio(numbers):
+        value, low, high = ("more" if np.isinf(n) else f"{n:.2f}" for n in numbers)
+        return f"{value} ({low} to {high})" if np.isfinite(numbers[0]) else "not reached"
+
+    edges = (
+        {min(comparison.learning_rates), max(comparison.learning_rates)}
+        if len(comparison.learning_rates) > 1
+        else set()
+    )
+    title = (
+        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds; ± is half "
+        f"of the 95 % interval over seeds, differences are paired over seeds. Start: {interval(found[0].start)}."
+    )
+    columns = (
+        "method", "learning rate", "held out", "training prompts", "mean over training",
+        f"against {comparison.reference}", "rollouts to reach it, share", "fell",
+    )  # fmt: skip
+    lines = [title, "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for row in found:
+        edge = "*" if row.learning_rate in edges else ""
+        cells = (
+            row.label, f"{row.learning_rate:g}{edge}", interval(row.final), interval(row.train), interval(row.average),
+            "" if row.label == comparison.reference else interval(row.difference), ratio(row.rollouts),
+            f"{row.fell} of {row.n_seeds}",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    if edges:
+        lines += ["", "\\* an end of the grid of learning rates."]
+    return "\n".join(lines) + "\n"
+
+
+def _picture(found, curves, rollouts, measure):
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 1.5 + 0.35 * max(len(found), 9)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for k, row in enumerate(found):
+        colour = colormaps["turbo"](0.05 + 0.9 * k / max(len(found) - 1, 1))
+        middle, low, high = zip(*map(mean_interval, curves[row.label].T), strict=True)
+        left.plot(rollouts, middle, color=colour, linewidth=1.5)
+        left.fill_between(rollouts, low, high, color=colour, alpha=0.12, linewidth=0)
+        right.plot(row.final[1:], (-k, -k), color=colour, linewidth=2)
+        right.plot(row.final[0], -k, "o", color=colour)
+    right.set_yticks([-k for k in range(len(found))], [row.label for row in found])
+    left.set_xlabel("rollouts")
+    left.set_ylabel(measure.removeprefix("eval_").replace("_", " "))
+    right.set_xlabel("at the end, 95 % interval over seeds")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure

@@ -1,0 +1,283 @@
+"""Value error and gradient error of every baseline during training, on the same rollouts, against exact truth.
+
+Tables 1 and 2 of the paper at the scale of the tiny policy. For each number of rollouts G a run is recorded. A stage is
+one block of steps on the same prompts, with every visit of the block in it, so that young and old histories both count.
+At each step of a stage the policy as it then stood samples anew, again and again; each baseline, with the history it
+would have had, gives values for these rollouts; and the gradient estimate is held against the exact gradient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from kvar import Trace, make_baseline, read_trace
+from kvar.prompt_keys import prompt_key
+from llm_train.gradients import chosen_parameters, score_norms, scores
+from llm_train.models import load_policy
+from llm_train.run import quiet_libraries, warmed_up_policy
+from llm_train.settings import RunSettings, resolve
+from llm_train.tasks import Task, load_task
+from llm_train.trainer import KAETrainer
+
+__all__ = ["BASELINES", "BLOCK", "STAGES", "Study", "measure", "record"]
+
+BLOCK = 10
+STAGES = (10, 90, 170)
+BASELINES: dict[str, dict] = {
+    "none": {}, "batch-mean": {}, "running-mean": {}, "group-mean": {}, "leave-one-out": {}, "opo": {}, "krpo": {},
+    "james-stein": {}, "empirical-bayes": {}, "buffer": {}, "discounted-beta": {}, "kalman": {},
+    "kernel": {"bandwidth": 10}, "adaptive": {}, "oracle": {},
+}  # fmt: skip
+# The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]; the value if |s|^2 and reward are uncorrelated.
+OPTIMAL = "score-weighted optimum"
+_NORM_SAMPLES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is measured.
+
+    Attributes
+    ----------
+    folder : Path
+        For runs and results.
+    settings : dict
+        Of the runs; the number of rollouts is set here.
+    n_prompts_a_step : int
+        Prompts B of a step, whatever the number of rollouts.
+    stages : tuple of int
+        First step of each stage, a multiple of the block.
+    """
+
+    folder: Path
+    settings: dict
+    n_prompts_a_step: int = 16
+    stages: tuple[int, ...] = STAGES
+
+    def run_settings(self, g: int) -> RunSettings:
+        """Settings of the run with g rollouts a prompt.
+
+        Parameters
+        ----------
+        g : int
+            Rollouts a prompt.
+
+        Returns
+        -------
+        RunSettings
+            Checked.
+        """
+        folder = self.folder / f"run-g{g}"
+        return resolve(
+            {
+                "baseline": "kernel",
+                "block_reuse": BLOCK,
+                "lr_scheduler_type": "constant",
+                "max_completion_length": 5,
+                "save_strategy": "no",
+                "eval_on_start": False,
+                "n_held_out": 0,
+                **self.settings,
+                "num_generations": g,
+                "per_device_train_batch_size": g * self.n_prompts_a_step,
+                "max_steps": max(self.stages) + BLOCK,
+                "output_dir": str(folder),
+                "trace_dir": str(folder / "trace"),
+            }
+        )
+
+
+class _KeepPolicies(TrainerCallback):
+    """Keeps the policy before the first step and after each step of a stage."""
+
+    def __init__(self, folder: Path, steps: Sequence[int]):
+        self._folder, self._steps = folder, set(steps)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step in self._steps:
+            model.save_pretrained(self._folder / f"policy-{state.global_step}")
+
+
+def record(study: Study, g: int) -> None:
+    """Train with g rollouts a prompt, keep the trace and the policies of the stages.
+
+    Parameters
+    ----------
+    study : Study
+        What is measured.
+    g : int
+        Rollouts a prompt.
+    """
+    quiet_libraries()
+    settings = study.run_settings(g)
+    done = study.folder / f"run-g{g}" / "done"
+    if done.exists():
+        return
+    torch.set_num_threads(1)
+    model, tokenizer, task = _policy_and_task(settings)
+    settings.training.disable_tqdm = True
+    steps = [stage + visit for stage in study.stages for visit in range(BLOCK)]
+    trainer = KAETrainer(
+        model=warmed_up_policy(settings, model, tokenizer, task, say=lambda *args, **kwargs: None),
+        reward_funcs=task.reward,
+        args=settings.training,
+        train_dataset=task.train,
+        processing_class=tokenizer,
+        true_value_func=task.exact_value,
+        callbacks=[_KeepPolicies(study.folder / f"run-g{g}", steps)],
+    )
+    trainer.train()
+    done.touch()
+
+
+def _policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:
+    run, seed = settings.run, settings.training.seed
+    model, tokenizer = load_policy(run.model, settings.model, seed)
+    return model, tokenizer, load_task(run, tokenizer, seed + 1)
+
+
+def histories(trace: Trace, step: int) -> dict[str, object]:
+    """Every baseline with the history that it would have before a step.
+
+    Parameters
+    ----------
+    trace : Trace
+        Of the run.
+    step : int
+        Number of a generation.
+
+    Returns
+    -------
+    dict of str to kvar.Baseline
+        By name.
+    """
+    made = {name: make_baseline(name, **parameters) for name, parameters in BASELINES.items()}
+    for earlier in range(1, step):
+        rows = trace.step == earlier
+        columns = {name: trace.extras[name][rows] for name in ("true_value", "completion_length")}
+        for baseline in made.values():
+            # As in training: what is learned from predictions needs the prediction.
+            baseline.advantages(trace.prompt_id[rows], trace.reward[rows], earlier, **columns)
+    return made
+
+
+def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
+    """Errors of every baseline at one step of the run, on fresh rollouts of the policy of that step.
+
+    Parameters
+    ----------
+    study : Study
+        What is measured.
+    g : int
+        Rollouts a prompt.
+    step : int
+        Optimiser steps that the policy has behind it.
+    repetitions : int
+        Times that all prompts of the step are sampled.
+
+    Returns
+    -------
+    list of dict
+        For each repetition and baseline: the mean squared error of the values; that of the gradient as a whole, given
+        the prompts of the step; and what the choice of these prompts adds to it, the same for every baseline.
+    """
+    quiet_libraries()
+    torch.set_num_threads(1)
+    settings = study.run_settings(g)
+    _, tokenizer, task = _policy_and_task(settings)
+    folder = study.folder / f"run-g{g}"
+    trace = read_trace(folder / "trace")
+    model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}").eval()
+    generator = torch.Generator().manual_seed(settings.training.seed * 100_003 + 1009 * g + step)
+
+    visited = dict.fromkeys(trace.prompt_id[trace.step == step + 1].tolist())
+    examples = {prompt_key(row["prompt"]): row for row in task.train}
+    rows = [examples[key] for key in visited]
+    prompts = [tokenizer(row["prompt"])["input_ids"] for row in rows]
+    answers = [[*tokenizer(row["answer"])["input_ids"], tokenizer.eos_token_id] for row in rows]
+    values = np.array(task.exact_value(model, rows))
+    parameters = chosen_parameters(model)
+    longest, end = settings.training.max_completion_length, tokenizer.eos_token_id
+    right = scores(model, parameters, prompts, answers)
+    # One right answer: the gradient of a value is V(x) grad log pi(y*|x), without sampling.
+    of_prompts = right * torch.as_tensor(values, dtype=right.dtype)[:, None]
+    exact = of_prompts.mean(dim=0)
+    choice = float(of_prompts.double().var(dim=0).sum()) / len(rows)
+    # And of the optimum E[|s|^2 Z] / E[|s|^2] the numerator is exact, the denominator a mean over rollouts of its own.
+    repeated = [prompt for prompt in prompts for _ in range(_NORM_SAMPLES)]
+    sampled = sample_completions(model, repeated, longest, end, generator)
+    norms = score_norms(model, parameters, repeated, sampled).square().numpy().reshape(-1, _NORM_SAMPLES)
+    optimum = values * right.square().sum(dim=1).numpy() / norms.mean(axis=1)
+
+    baselines = histories(trace, step + 1)
+    found = []
+    for repetition in range(repetitions):
+        repeated = [k for k in range(len(rows)) for _ in range(g)]
+        sampled = sample_completions(model, [prompts[k] for k in repeated], longest, end, generator)
+        rewards = np.array([float(y == answers[k]) for y, k in zip(sampled, repeated, strict=True)]).reshape(-1, g)
+        score = scores(model, parameters, [prompts[k] for k in repeated], sampled)
+        columns = {"true_value": np.repeat(values, g).reshape(-1, g)}
+        columns["completion_length"] = np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)
+        estimates = {
+            name: baseline.estimate(list(visited), rewards, step + 1, **columns) for name, baseline in baselines.items()
+        }
+        estimates[OPTIMAL] = np.repeat(optimum, g).reshape(-1, g)
+        advantages = torch.tensor(np.stack([(rewards - v).ravel() for v in estimates.values()]), dtype=score.dtype)
+        errors = (advantages @ score / len(repeated) - exact).double().square().sum(dim=1).tolist()
+        for (name, estimate), error in zip(estimates.items(), errors, strict=True):
+            found.append(
+                {
+                    "rollouts": g,
+                    "step": step,
+                    "repetition": repetition,
+                    "baseline": name,
+                    "value_mse": float(((estimate - values[:, None]) ** 2).mean()),
+                    "gradient_mse": error,
+                    "gradient_norm2": float(exact.double().square().sum()),
+                    "choice_mse": choice,
+                }
+            )
+    return found
+
+
+def sample_completions(
+    model, prompts: Sequence[list[int]], longest: int, end: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Sample from a policy at temperature 1, without anything of a trainer.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The policy.
+    prompts : sequence of list of int
+        Token ids.
+    longest : int
+        Tokens of a completion at most.
+    end : int
+        Token that ends one.
+    generator : torch.Generator
+        For the draws.
+
+    Returns
+    -------
+    list of list of int
+        Completions, the end token included.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    tokens = torch.zeros(len(prompts), int(lengths.max()) + longest, dtype=torch.long)
+    for k, prompt in enumerate(prompts):
+        tokens[k, : len(prompt)] = torch.tensor(prompt)
+    rows = torch.arange(len(prompts))
+    with torch.no_grad():
+        for k in range(longest):
+            # Padding on the right of what is written so far is never looked at.
+            logits = model(input_ids=tokens[:, : int(lengths.max()) + k]).logits[rows, lengths - 1 + k]
+            tokens[rows, lengths + k] = torch.multinomial(torch.softmax(logits, -1), 1, generator=generator)[:, 0]
+    completions = [tokens[k, n : n + longest].tolist() for k, n in enumerate(lengths.tolist())]
+    return [y[: y.index(end) + 1] if end in y else y for y in completions]

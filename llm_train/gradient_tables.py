@@ -1,0 +1,152 @@
+"""``python -m llm_train gradients``: value error and gradient error of every baseline, against exact truth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from kvar.files import whole_file
+from llm_train.gradient_study import BLOCK, STAGES, Study, measure, record
+
+__all__ = ["main", "table"]
+
+_DESCRIPTION = f"""
+Record a run of the tiny policy for each number of rollouts, then let the policies of three stages sample again and
+again and hold every baseline's values and gradient against the exact ones, on the same rollouts.
+
+  python -m llm_train gradients --out results/gradients --jobs 2
+
+Stages are blocks of {BLOCK} steps on the same {Study.n_prompts_a_step} prompts, and begin after
+{", ".join(map(str, STAGES))} steps. Leaves rows.parquet (a row a repetition) and table.md; what is done is not redone.
+"""
+
+
+def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
+    """Mean errors of every baseline at every stage.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        Of all repetitions, from `measure`.
+    stages : sequence of int
+        First step of each stage.
+
+    Returns
+    -------
+    str
+        Markdown; ± is the Monte Carlo standard error over repetitions, within the steps of a stage.
+    """
+    parts = []
+    for g in sorted(rows["rollouts"].unique()):
+        # The group mean is the mean of the others, shrunk by (G - 1) / G with all of its gradient.
+        reference = "batch-mean" if g == 1 else "leave-one-out"
+        lines = [
+            f"**{g} rollout{'s' if g > 1 else ''} a prompt**",
+            "",
+            "| baseline | " + " | ".join(f"value MSE, step {s}" for s in stages) + " | "
+            + " | ".join(f"gradient MSE against {reference}, step {s}" for s in stages) + " |",
+            "|---" * (1 + 2 * len(stages)) + "|",
+        ]  # fmt: skip
+        names = rows["baseline"].unique(maintain_order=True).to_list()
+        for name in names:
+            cells = [_value_cell(_cell_rows(rows, g, stage, name)) for stage in stages]
+            cells += [
+                _gradient_cell(_cell_rows(rows, g, stage, name), _cell_rows(rows, g, stage, reference))
+                for stage in stages
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    repetitions = rows.group_by("rollouts", "step", "baseline").len()["len"].max()
+    note = (
+        "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, "
+        "paired over rollouts; in brackets, with the choice of prompts as error too. ± is the Monte Carlo standard "
+        f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each."
+    )
+    return note + "\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _cell_rows(rows, g, stage, name) -> pl.DataFrame:
+    within = pl.col("step").is_between(stage, stage + BLOCK - 1)
+    return rows.filter((pl.col("rollouts") == g) & within & (pl.col("baseline") == name)).sort("step", "repetition")
+
+
+def _stratified(steps: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error where steps are given and repetitions within them are drawn."""
+    strata = [numbers[steps == step] for step in np.unique(steps)]
+    variance = sum(part.var(ddof=1) / len(part) for part in strata if len(part) > 1) / len(strata) ** 2
+    return float(numbers.mean()), float(np.sqrt(variance))
+
+
+def _value_cell(rows) -> str:
+    mean, error = _stratified(rows["step"].to_numpy(), 1e3 * rows["value_mse"].to_numpy())
+    return f"{mean:.2f} ± {error:.2f}"
+
+
+def _gradient_cell(rows, reference) -> str:
+    base = reference["gradient_mse"].to_numpy()
+    change, error = _stratified(rows["step"].to_numpy(), rows["gradient_mse"].to_numpy() - base)
+    whole = base.mean() + rows["choice_mse"].mean()
+    return f"{change / base.mean():+.1%} ± {error / base.mean():.1%} ({change / whole:+.1%})"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Record, measure and write the tables.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the command line.
+    """
+    from joblib import Parallel, delayed
+    from rich.progress import track
+
+    parser = argparse.ArgumentParser(
+        prog="python -m llm_train gradients",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/gradients"))
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[1, 4, 8], metavar="G")
+    parser.add_argument("--stages", type=int, nargs="+", default=list(STAGES), metavar="STEP")
+    parser.add_argument("--repetitions", type=int, default=10, help="of each step of a stage")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time, -1 for one a core")
+    parser.add_argument("--learning_rate", type=float, default=1e-4)
+    parser.add_argument("--sft_until", type=float, default=0.4, help="mean value that the runs start from")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(list(arguments))
+    if any(stage % BLOCK for stage in options.stages):
+        parser.error(f"stages begin at multiples of {BLOCK}, got {options.stages}")
+    settings = {
+        "learning_rate": options.learning_rate,
+        "sft_until": options.sft_until,
+        "sft_steps": 600,
+        "largest": 99,
+        "seed": options.seed,
+        "policy_cache": str(options.out / "policies"),
+    }
+    study = Study(options.out, settings, stages=tuple(options.stages))
+    work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")
+    for _ in track(work(delayed(record)(study, g) for g in options.rollouts), "recording", total=len(options.rollouts)):
+        pass
+    steps = [(g, stage + visit) for g in options.rollouts for stage in options.stages for visit in range(BLOCK)]
+    parts = [options.out / f"rows-g{g}-step{step}-x{options.repetitions}.parquet" for g, step in steps]
+    todo = [(cell, part) for cell, part in zip(steps, parts, strict=True) if not part.exists()]
+    done = work(delayed(_measured)(study, *cell, options.repetitions, part) for cell, part in todo)
+    for _ in track(done, "measuring", total=len(todo)):
+        pass
+    rows = pl.concat([pl.read_parquet(part) for part in parts])
+    with whole_file(options.out / "rows.parquet") as temporary:
+        rows.write_parquet(temporary)
+    text = table(rows, options.stages)
+    with whole_file(options.out / "table.md") as temporary:
+        temporary.write_text(text)
+    print(text)
+
+
+def _measured(study: Study, g: int, step: int, repetitions: int, part: Path) -> None:
+    with whole_file(part) as temporary:
+        pl.DataFrame(measure(study, g, step, repetitions)).write_parquet(temporary)

@@ -1,0 +1,125 @@
+"""Policy gradients rollout by rollout.
+
+The estimate of a step is ``(1/BG) sum A s`` with the score ``s = grad log pi(y|x)`` of each completion, so with all
+scores at hand every baseline is judged on the same rollouts by one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
+
+SCORE_PARAMETERS = ("all", "last-layer", "lora")
+
+
+def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter]:
+    """Parameters to take gradients of.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The policy.
+    which : {"all", "last-layer", "lora"}
+        All of them; those of the last decoder layer; or those of LoRA adapters. A score has as many entries, so for
+        models above some ten million parameters take one of the latter.
+
+    Returns
+    -------
+    dict of str to torch.nn.Parameter
+        By name.
+
+    Raises
+    ------
+    ValueError
+        If the choice is unknown or empty.
+    """
+    named = dict(model.named_parameters())
+    if which == "all":
+        return named
+    if which == "lora":
+        found = {name: p for name, p in named.items() if "lora_" in name}
+    elif which == "last-layer":
+        last = f".layers.{model.config.get_text_config().num_hidden_layers - 1}."
+        found = {name: p for name, p in named.items() if last in f".{name}"}
+    else:
+        raise ValueError(f"which parameters must be one of {', '.join(SCORE_PARAMETERS)}, got {which!r}")
+    if not found:
+        raise ValueError(f"this model has no parameters of the kind {which!r}")
+    return found
+
+
+def scores(
+    model, parameters: dict, prompts: Sequence[list[int]], completions: Sequence[list[int]], chunk: int = 32
+) -> torch.Tensor:
+    """Gradient of the log-probability of each completion after its prompt.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The policy.
+    parameters : dict
+        From `chosen_parameters`.
+    prompts, completions : sequence of list of int
+        Token ids; the end token belongs to the completion.
+    chunk : int
+        Rollouts at a time.
+
+    Returns
+    -------
+    torch.Tensor, shape (n, p)
+        A row a rollout; p the number of entries of all chosen parameters, in their order. Memory n p numbers.
+    """
+    rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
+    device = next(iter(parameters.values())).device
+    # Padding on the right is never looked at, and its tokens are not counted.
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+    place = torch.arange(tokens.shape[1])
+    start = torch.tensor([len(prompt) for prompt in prompts])[:, None]
+    end = torch.tensor([len(row) for row in rows])[:, None]
+    counted = ((place >= start) & (place < end)).to(device)
+
+    def log_probability(weights, row, mask):
+        logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double()
+        return (torch.log_softmax(logits, -1).gather(1, row[1:, None])[:, 0] * mask[1:]).sum()
+
+    weights = {name: parameter.detach() for name, parameter in parameters.items()}
+    training = model.training
+    model.eval()
+    try:
+        # Of the attention kernels the plain one alone has a rule for many gradients at once.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
+    finally:
+        model.train(training)
+    return torch.cat([score[name].flatten(1) for name in weights], dim=1)
+
+
+def score_norms(
+    model, parameters: dict, prompts: Sequence[list[int]], completions: Sequence[list[int]], chunk: int = 32
+) -> torch.Tensor:
+    """Norm of the gradient of the log-probability of each completion.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The policy.
+    parameters : dict
+        From `chosen_parameters`.
+    prompts, completions : sequence of list of int
+        Token ids; the end token belongs to the completion.
+    chunk : int
+        Rollouts at a time, and in memory.
+
+    Returns
+    -------
+    torch.Tensor, shape (n,)
+        As `scores` would have them.
+    """
+    starts = range(0, len(prompts), chunk)
+    parts = [scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk) for k in starts]
+    return torch.cat([part.norm(dim=1) for part in parts])

@@ -1,0 +1,77 @@
+"""Whether the baseline of a run is well: what is logged of it at every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvar import Baseline, arrays
+from kvar.baselines import Estimate
+
+__all__ = ["health", "window_in_use"]
+
+
+def health(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
+    """Numbers that say how good the values of a step were.
+
+    Parameters
+    ----------
+    found : kvar.Estimate
+        Values of the step's rollouts, with their uncertainty.
+    rewards, advantages : array_like of any shape
+        Of the same rollouts; a reward of NaN is left out.
+    true_values : array_like, optional
+        Where they are known.
+
+    Returns
+    -------
+    dict of str to float
+        NaN where the method states nothing. ``one_step_error`` is the mean of (reward - value)^2, the noise of the
+        reward plus the error of the value; ``standard_error`` is the root of the mean square of what the method itself
+        gives as its error; ``value_mse`` is the error against the truth.
+    """
+    rewards, advantages, values, errors, sizes = (
+        np.asarray(arrays.to_host(column, "a column"))
+        for column in (rewards, advantages, found.values, found.standard_error, found.effective_sample_size)
+    )
+    scored = ~np.isnan(rewards)
+    numbers = {
+        "value": _mean(values[scored]),
+        "one_step_error": _mean((rewards - values)[scored] ** 2),
+        "standard_error": np.sqrt(_mean(errors[scored] ** 2)),
+        "effective_sample_size": _mean(sizes[scored]),
+        "zero_advantage": float((np.abs(advantages) < 1e-8).mean()),
+    }
+    if true_values is not None:
+        numbers["value_mse"] = _mean((values - arrays.to_host(true_values, "true_value"))[scored] ** 2)
+    return {name: float(number) for name, number in numbers.items()}
+
+
+def window_in_use(baseline: Baseline) -> float:
+    """How many steps back a baseline looks, as it has chosen so far.
+
+    Parameters
+    ----------
+    baseline : kvar.Baseline
+        With its history.
+
+    Returns
+    -------
+    float
+        The window, or the geometric mean of its windows under their weights; NaN for a baseline without any.
+    """
+    # Baselines that choose keep their windows and the weights of their candidates, window by window, and at the end
+    # those candidates that have none.
+    windows, experts = (getattr(baseline, name, None) for name in ("_windows", "_experts"))
+    if not windows or experts is None:
+        return float("nan")
+    weights = experts.weights()
+    per_window = len(weights) // len(windows)
+    shares = weights[: per_window * len(windows)].reshape(len(windows), per_window).sum(axis=1)
+    widths = np.array([width for _, width in windows])
+    return float(np.exp(shares @ np.log(widths) / shares.sum())) if shares.sum() > 0 else float("nan")
+
+
+def _mean(numbers: np.ndarray) -> float:
+    """Mean of what is a number; NaN if nothing is."""
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if known.size else float("nan")

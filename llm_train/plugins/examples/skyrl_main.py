@@ -1,0 +1,37 @@
+"""SkyRL on GSM8K with one rollout a prompt and a history; run with SkyRL installed, as its own examples are.
+
+python -m llm_train.plugins.examples.skyrl_main \
+    data.train_data="['$HOME/data/gsm8k/train.parquet']" data.val_data="['$HOME/data/gsm8k/validation.parquet']" \
+    trainer.algorithm.advantage_estimator=kvar trainer.algorithm.advantage_batch_normalize=false \
+    trainer.policy.model.path=Qwen/Qwen2.5-1.5B-Instruct trainer.placement.colocate_all=true trainer.strategy=fsdp2 \
+    trainer.train_batch_size=1024 trainer.policy_mini_batch_size=256 trainer.epochs=20 \
+    trainer.algorithm.use_kl_loss=false generator.n_samples_per_prompt=1 environment.env_class=gsm8k
+"""
+
+import sys
+
+import ray
+from skyrl.train.config import SkyRLTrainConfig
+from skyrl.train.entrypoints.main_base import BasePPOExp, validate_cfg
+from skyrl.train.utils import initialize_ray
+
+from llm_train.plugins.skyrl import register
+
+
+@ray.remote(num_cpus=1)
+def train(config):  # numpydoc ignore=PR01
+    """Train in a process of Ray, which receives the registered estimator."""
+    BasePPOExp(config).run()
+
+
+def main() -> None:
+    """Register, then start SkyRL."""
+    config = SkyRLTrainConfig.from_cli_overrides(sys.argv[1:])
+    initialize_ray(config)
+    register("kvar", baseline="adaptive", state_path="kvar-history.safetensors")
+    validate_cfg(config)
+    ray.get(train.remote(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A baseline that counts its own steps and keeps itself on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kvar import make_baseline
+from llm_train.state_file import load_state, save_state
+
+__all__ = ["PromptHistory"]
+
+
+class PromptHistory:
+    """Advantages of flat batches, one call a step.
+
+    Parameters
+    ----------
+    baseline : str
+        A name out of `kvar.baseline_names`.
+    state_path : path, optional
+        File that holds the history. It is read if it is there and written after every call, and appears
+        whole. After a crash it may be some steps ahead of the trainer's checkpoint; these steps are then
+        seen twice, which adds rewards of nearly the same policy.
+    **parameters
+        Of the baseline.
+
+    Attributes
+    ----------
+    baseline : kvar.Baseline
+        With its history.
+    step : int
+        Calls so far.
+
+    Raises
+    ------
+    ValueError
+        If the baseline needs more than rewards, or the file belongs to another one.
+    """
+
+    def __init__(self, baseline: str = "adaptive", state_path: str | os.PathLike | None = None, **parameters):
+        self.baseline = make_baseline(baseline, **parameters)
+        if self.baseline.needs:
+            raise ValueError(
+                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on; "
+                "use adaptive or kernel"
+            )
+        self.step = 0
+        self._path = Path(state_path) if state_path is not None else None
+        if self._path is not None and self._path.exists():
+            state = load_state(self._path)
+            self.baseline.load_state_dict(state["baseline"])
+            self.step = state["step"]
+
+    def advantages(self, prompt_ids: Sequence[int | str], rewards) -> np.ndarray:
+        """Advantages of one step, which is then remembered.
+
+        Parameters
+        ----------
+        prompt_ids : sequence of int or str, length n
+            The prompt of each rollout, in any order; stable over steps.
+        rewards : array_like, shape (n,)
+            Rewards, NaN or None where there is none.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Reward minus value; 0 where there is no reward.
+        """
+        self.step += 1
+        rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
+        advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step)
+        if self._path is not None:
+            save_state({"step": self.step, "baseline": self.baseline.state_dict()}, self._path)
+        return advantages

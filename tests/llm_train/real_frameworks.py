@@ -1,0 +1,44 @@
+"""The plug-ins through the real registries and dispatch of verl and SkyRL, which this project does not install.
+
+Not part of the suite. In an environment that has them, beside what this project needs:
+
+  python -m pytest tests/llm_train/real_frameworks.py
+"""
+
+import numpy as np
+import pytest
+
+from llm_train.plugins import skyrl as skyrl_plugin
+from llm_train.plugins import verl as verl_plugin
+from tests.llm_train.test_plugins import PROMPTS, STEPS, expected, token_level
+
+
+def test_through_the_real_verl():
+    from verl import DataProto
+    from verl.trainer.ppo import core_algos, ray_trainer
+
+    verl_plugin.register("kvar-test")
+    assert isinstance(core_algos.get_adv_estimator_fn("kvar-test"), verl_plugin.AdvantageEstimator)
+    table, mask = token_level(STEPS[0])
+    data = DataProto.from_dict(
+        tensors={"token_level_rewards": table, "response_mask": mask},
+        non_tensors={
+            "uid": np.array(["1b4e28ba-2fa1-41d2-883f-0016d3cca427"] * 6, dtype=object),
+            "extra_info": np.array([{"index": p} for p in PROMPTS], dtype=object),
+        },
+    )
+    with pytest.raises(ValueError, match="anew at every step"):
+        ray_trainer.compute_advantage(data, adv_estimator="kvar-test")
+    verl_plugin.use_stable_keys()
+    done = ray_trainer.compute_advantage(data, adv_estimator="kvar-test")
+    np.testing.assert_allclose(done.batch["advantages"], expected()[0][:, None] * mask.numpy(), atol=1e-7)
+
+
+def test_through_the_real_skyrl():
+    from skyrl.backends.skyrl_train.utils import ppo_utils
+
+    skyrl_plugin.register("kvar-test")
+    table, mask = token_level(STEPS[0])
+    index = np.array(list(map(str, PROMPTS)))
+    advantages, _ = ppo_utils.compute_advantages_and_returns(table, mask, index, "kvar-test", None)
+    np.testing.assert_allclose(advantages, expected()[0][:, None] * mask.numpy(), atol=1e-7)

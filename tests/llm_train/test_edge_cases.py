@@ -1,0 +1,95 @@
+"""Unusual settings and rewards: each works, or is refused with a sentence."""
+
+import numpy as np
+import pytest
+
+import kvar
+from llm_train.tiny import sums
+
+
+def trace_of(trainer):
+    return kvar.read_trace(trainer.args.trace_dir)
+
+
+def test_prompts_that_do_not_fill_the_last_batch_wait_for_the_next_epoch(make_trainer):
+    # Seven prompts, four a step: one step an epoch, and TRL leaves the rest of the shuffle out.
+    trainer = make_trainer(data=sums(7, 9, seed=0), max_steps=3)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert [len(set(trace.prompt_id[trace.step == step])) for step in (1, 2, 3)] == [4, 4, 4]
+    with pytest.raises(ValueError, match="one generation takes 4 different prompts, but the dataset has 3"):
+        make_trainer("few", data=sums(3, 9, seed=0))
+
+
+def test_a_prompt_that_comes_twice_in_a_batch_is_one_group(make_trainer):
+    trainer = make_trainer(
+        data=sums(4, 9, seed=0), prompt_order="independent", baseline="leave-one-out", baseline_kwargs={}
+    )
+    trainer.train()
+    trace = trace_of(trainer)
+    repeated = [s for s in range(1, 5) if len(set(trace.prompt_id[trace.step == s])) < 4]
+    assert repeated
+    rows = trace.step == repeated[0]
+    for key in set(trace.prompt_id[rows]):
+        group = rows & (trace.prompt_id == key)
+        reward, n = trace.reward[group], group.sum()
+        np.testing.assert_allclose(trace.extras["advantage"][group], (reward - reward.mean()) * n / (n - 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adaptive", "batch-mean", "critic"])
+def test_a_step_without_any_reward_moves_nothing(make_trainer, name):
+    trainer = make_trainer(
+        baseline=name, baseline_kwargs={}, reward=lambda prompts, **_: [None] * len(prompts), max_steps=2,
+        whiten_advantages=name == "batch-mean",
+    )  # fmt: skip
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.train()
+    assert all((a == b).all() for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert not trace_of(trainer).extras["advantage"].any()
+
+
+def test_rewards_of_a_million(make_trainer):
+    def reward(completion_ids, **_):
+        return [1e6 * (len(ids) % 2) for ids in completion_ids]
+
+    trainer = make_trainer(baseline="adaptive", baseline_kwargs={}, reward=reward, block_reuse=4)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert np.isfinite(trace.extras["advantage"]).all()
+    values = trace.reward - trace.extras["advantage"]
+    assert (values > -1).all()
+    assert (values < 1e6 + 1).all()
+    assert all(p.isfinite().all() for p in trainer.model.parameters())
+    refused = make_trainer("counts", baseline="kalman", baseline_kwargs={}, reward=reward)
+    with pytest.raises(ValueError, match="takes rewards from 0 to 1, got 1e\\+06"):
+        refused.train()
+
+
+def test_accumulated_gradients_see_one_generation(make_trainer):
+    one = make_trainer("one", per_device_train_batch_size=8, gradient_accumulation_steps=1, max_steps=3)
+    one.train()
+    two = make_trainer("two", per_device_train_batch_size=4, gradient_accumulation_steps=2, max_steps=3)
+    two.train()
+    first, second = trace_of(one), trace_of(two)
+    assert first.prompt_id.tolist() == second.prompt_id.tolist()
+    assert second.extras["optimizer_step"].tolist() == np.repeat([0, 1, 2], 8).tolist()
+
+
+def test_a_single_rollout_with_several_iterations(make_trainer):
+    trainer = make_trainer(num_generations=1, num_iterations=2, steps_per_generation=2, max_steps=4,
+                           per_device_train_batch_size=4)  # fmt: skip
+    trainer.train()
+    trace = trace_of(trainer)
+    assert trace.step.tolist() == [1] * 8
+    assert len(set(trace.prompt_id)) == 8 or len(trace) == 16
+
+
+def test_whitening_is_over_the_whole_batch(make_trainer):
+    trainer = make_trainer(baseline="batch-mean", baseline_kwargs={}, whiten_advantages=True, block_reuse=4)
+    trainer.train()
+    trace = trace_of(trainer)
+    for step in range(1, 5):
+        advantage = trace.extras["advantage"][trace.step == step]
+        if advantage.any():
+            assert abs(advantage.mean()) < 1e-6
+            assert abs(advantage.std() - 1) < 1e-5

@@ -1,0 +1,243 @@
+"""What the trainer adds beside the baseline: critic, warm start, order by variance, evaluation, health."""
+
+import doctest
+import importlib
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import kvar
+from kvar.prompt_keys import prompt_key
+from kvar.replaying import replay_baseline
+from kvar.variance import ScoreWeighted
+from llm_train.critic import Critic, CriticBaseline
+from llm_train.evaluation import exact_pass_rates, pass_at_k, sampled_pass_rates
+from llm_train.health import health, window_in_use
+from llm_train.schedule import VarianceSampler, variance_weights
+from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.truth import ExactValue
+
+
+def trace_of(trainer):
+    return kvar.read_trace(trainer.args.trace_dir)
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 4, 7])
+def test_pass_at_k_counts_subsets_and_is_unbiased(n):
+    for passed, k in itertools.product(range(n + 1), range(1, n + 1)):
+        outcomes = [1] * passed + [0] * (n - passed)
+        subsets = list(itertools.combinations(outcomes, k))
+        assert pass_at_k(n, passed, k) == pytest.approx(np.mean([any(s) for s in subsets]))
+    for k in range(1, n + 1):
+        weights = [math.comb(n, c) * 0.3**c * 0.7 ** (n - c) for c in range(n + 1)]
+        assert np.dot(weights, pass_at_k(n, np.arange(n + 1), k)) == pytest.approx(1 - 0.7**k)
+    with pytest.raises(ValueError, match=f"needs at least {n + 1} samples a prompt, got {n}"):
+        pass_at_k(n, [0], n + 1)
+
+
+def test_pass_rates_over_prompts():
+    rewards = {"a": [1.0, 0.0], "b": [0.0, math.nan]}
+    assert sampled_pass_rates(rewards, [1, 2], 1.0) == {"pass@1": 0.25, "pass@2": 0.5}
+    assert exact_pass_rates([0.5, 0.0], [1, 2]) == {"pass@1": 0.25, "pass@2": 0.375}
+
+
+def test_sampled_evaluation_agrees_with_the_exact_one(make_trainer):
+    tokenizer = make_tokenizer()
+    data = sums(6, 9, seed=0).map(lambda row: {"answer": ""})  # an untrained policy ends at once in one of 19 cases
+    common = {
+        "data": data,
+        "per_device_eval_batch_size": 300,
+        "num_generations_eval": 300,
+        "max_steps": 1,
+        "pass_at": [1, 4],
+    }
+    truth = ExactValue(tokenizer)
+
+    def reward(completion_ids, **_):
+        return [float(list(ids) == [tokenizer.eos_token_id]) for ids in completion_ids]
+
+    sampled = make_trainer("sampled", reward=reward, **common).evaluate(data)
+    exact = make_trainer("exact", reward=reward, extra={"true_value_func": truth}, **common).evaluate(data)
+    assert "eval_loss" not in exact  # nothing was sampled
+    error = math.sqrt(exact["eval_pass@1"] / 1800)
+    assert abs(sampled["eval_pass@1"] - exact["eval_pass@1"]) < 4 * error
+    assert abs(sampled["eval_pass@4"] - exact["eval_pass@4"]) < 16 * error
+    with pytest.raises(ValueError, match="pass@8 needs 8 samples a prompt, but evaluation draws 2"):
+        make_trainer(
+            "few", pass_at=[8], eval_strategy="steps", num_generations_eval=2, per_device_eval_batch_size=2,
+            extra={"eval_dataset": data},
+        )  # fmt: skip
+
+
+# --- health -------------------------------------------------------------------------------------------------------
+
+
+def test_the_health_of_a_step():
+    found = kvar.make_baseline("kernel").estimate([1, 2], [[1.0, 0.0], [1.0, np.nan]], 1, return_info=True)
+    numbers = health(found, [[1.0, 0.0], [1.0, np.nan]], [[1.0, -1.0], [0.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]])
+    values = found.values[[0, 0, 1], [0, 1, 0]]
+    assert numbers["one_step_error"] == pytest.approx(np.mean((np.array([1.0, 0.0, 1.0]) - values) ** 2))
+    assert numbers["value_mse"] == pytest.approx(np.mean((0.5 - values) ** 2))
+    assert numbers["zero_advantage"] == 0.5
+    assert numbers["effective_sample_size"] == 1.0  # each of the first prompt's is worth the other one
+
+
+def test_the_window_in_use():
+    assert window_in_use(kvar.make_baseline("kernel", bandwidth=7)) == pytest.approx(7)
+    assert math.isnan(window_in_use(kvar.make_baseline("group-mean")))
+    still = kvar.make_baseline("adaptive")
+    assert 2 < window_in_use(still) < 500
+    before = window_in_use(still)
+    generator = np.random.default_rng(0)
+    for step in range(60):  # nothing moves, so that a long memory predicts best
+        still.advantages(list(range(8)), (generator.random((8, 2)) < np.linspace(0.1, 0.9, 8)[:, None]) * 1.0, step)
+    assert window_in_use(still) > before
+
+
+def test_health_and_times_are_logged(make_trainer):
+    trainer = make_trainer(baseline="adaptive", baseline_kwargs={}, block_reuse=4)
+    trainer.train()
+    entries = [e for e in trainer.state.log_history if "time/step" in e]
+    assert len(entries) == 4
+    assert entries[-1]["baseline/effective_sample_size"] > entries[0]["baseline/effective_sample_size"]
+    assert all(0 < e["baseline/standard_error"] < 1 for e in entries[1:])
+    for entry in entries:
+        parts = sum(entry[f"time/{name}"] for name in ("generation", "reward", "truth", "baseline", "update"))
+        assert parts == pytest.approx(entry["time/step"])
+
+
+# --- critic -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["head", "network"])
+def test_the_critic_learns_and_resumes(kind):
+    tokenizer = make_tokenizer()
+    model = make_policy(tokenizer, seed=0).eval()
+    prompts = tokenizer([f"{k}+1=" for k in (3, 44)], return_tensors="pt", padding=True)
+    baseline = CriticBaseline(kind=kind, learning_rate=0.01, epochs=4)
+
+    def made():
+        return Critic(baseline, model, torch.device("cpu"), seed=1)
+
+    critic, other = made(), made()
+    features = critic.features(model, prompts["input_ids"], prompts["attention_mask"])
+    assert critic.values(features).tolist() == [0.0, 0.0]
+    for _ in range(40):
+        critic.learn(features, torch.tensor([0.2, 0.9]))
+    assert critic.values(features).tolist() == pytest.approx([0.2, 0.9], abs=0.02)
+    # The padding of a prompt is no part of it.
+    alone = tokenizer(["3+1="], return_tensors="pt")
+    alone = critic.features(model, alone["input_ids"], alone["attention_mask"])
+    assert float(critic.values(alone)) == pytest.approx(float(critic.values(features)[0]), abs=1e-3)
+
+    other.load_state_dict(critic.state_dict())
+    for copy in (critic, other):
+        copy.learn(features, torch.tensor([0.5, math.nan]))
+    assert torch.equal(critic.values(features), other.values(features))
+
+
+def test_the_critic_is_a_baseline_of_the_trainer(make_trainer):
+    trainer = make_trainer(baseline="critic", baseline_kwargs={"learning_rate": 0.05}, block_reuse=6, max_steps=6)
+    trainer.train()
+    trace = trace_of(trainer)
+    value = trace.extras["critic_value"]
+    assert not value[trace.step == 1].any()
+    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - value, atol=1e-6)
+    assert value[trace.step == 6].std() < 1
+    assert trainer.critic.n_bytes == 4 * 4 * 129
+    with pytest.raises(ValueError, match="kind of a critic must be 'head' or 'network', got 'body'"):
+        make_trainer("body", baseline="critic", baseline_kwargs={"kind": "body"})
+    with pytest.raises(ValueError, match="baseline 'critic' takes kind, learning_rate, epochs; got 'bandwidth'"):
+        make_trainer("other", baseline="critic", baseline_kwargs={"bandwidth": 3})
+
+
+def test_the_norms_of_scores_are_recorded_and_weigh_rewards(make_trainer):
+    trainer = make_trainer(baseline="score-weighted", baseline_kwargs={}, block_reuse=3, max_steps=3)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert (trace.extras["score_norm"] > 0).all()
+    values = replay_baseline(trace, ScoreWeighted()).values
+    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - values, atol=1e-6)
+    # Any other run can record them too, by fewer parameters.
+    other = make_trainer("other", score_norms="last-layer", max_steps=1)
+    other.train()
+    assert (trace_of(other).extras["score_norm"] < trace.extras["score_norm"][:8].max()).all()
+
+
+# --- warm start ---------------------------------------------------------------------------------------------------
+
+
+def test_rollouts_before_training_fill_the_history(make_trainer):
+    # Seven prompts, chunks of two: the last chunk is filled up, and its copies count for nothing.
+    data = sums(7, 9, seed=0)
+    trainer = make_trainer(data=data, warm_start_rollouts=4, max_steps=1, baseline="adaptive", baseline_kwargs={})
+    trainer.train()
+    history = trainer.baseline.state_dict()["state"]["history"]
+    at_start = history["counts"] * (history["steps"] == 0)
+    assert at_start.sum() == 7 * 4
+    assert (at_start.sum(axis=1) == 4).all()
+    assert set(trainer.offline_values) == {prompt_key(prompt) for prompt in data["prompt"]}
+    assert all(4 * value == int(4 * value) for value in trainer.offline_values.values())
+    assert len(trace_of(trainer)) == 8  # what was sampled before is no part of the run
+
+
+def test_basis_gets_its_offline_values(make_trainer):
+    trainer = make_trainer(warm_start_rollouts=4, max_steps=2, baseline="basis", baseline_kwargs={})
+    trainer.train()
+    trace = trace_of(trainer)
+    wanted = [trainer.offline_values[key] for key in trace.prompt_id]
+    np.testing.assert_allclose(trace.extras["offline_value"], wanted)
+
+
+# --- order by variance --------------------------------------------------------------------------------------------
+
+
+def test_prompts_come_as_their_reward_varies():
+    values, errors = np.array([0.5, 0.9, 1.0, 0.0, np.nan]), np.array([0.1, 0.05, 0.0, 0.4, np.nan])
+    np.testing.assert_allclose(
+        variance_weights(values, errors), [1, 4 * 0.85 * 0.15, 0.05, 4 * 0.4 * 0.6, 1], atol=1e-12
+    )
+    sampler = VarianceSampler(
+        list(range(5)), mini_repeat_count=1, batch_size=1, steps_per_batch=1, block_reuse=1, shuffle=True, seed=0,
+        assess=lambda: (values, errors),
+    )  # fmt: skip
+    drawn = []
+    for epoch in range(1, 801):
+        sampler.set_epoch(epoch)
+        drawn += list(sampler)
+    shares = np.bincount(drawn, minlength=5) / len(drawn)
+    wanted = variance_weights(values, errors) / variance_weights(values, errors).sum()
+    assert (np.abs(shares - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / len(drawn))).all()
+
+
+def test_the_order_by_variance_resumes(make_trainer):
+    settings = {"prompt_order": "variance", "block_reuse": 2, "baseline": "adaptive", "baseline_kwargs": {}}
+    data = sums(20, 9, seed=0)
+    whole = make_trainer("whole", data=data, max_steps=14, **settings)
+    whole.train()
+    # 20 prompts, 4 a step, blocks of 2: an epoch has ten steps, and the checkpoint falls inside the first.
+    first = make_trainer("parts", data=data, max_steps=5, save_strategy="steps", save_steps=4, **settings)
+    first.train()
+    second = make_trainer("parts", data=data, max_steps=14, **settings)
+    second.train(resume_from_checkpoint=f"{first.args.output_dir}/checkpoint-4")
+    assert trace_of(second).prompt_id.tolist() == trace_of(whole).prompt_id.tolist()
+    with pytest.raises(
+        ValueError, match="needs values with standard errors, which baseline 'group-mean' does not give"
+    ):
+        make_trainer("none", prompt_order="variance", baseline="group-mean", baseline_kwargs={})
+
+
+# --- examples in docstrings ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["answers", "compare_report", "evaluation", "schedule"])
+def test_the_examples_in_docstrings_hold(name):
+    done = doctest.testmod(importlib.import_module(f"llm_train.{name}"))
+    assert done.attempted
+    assert not done.failed

@@ -1,0 +1,77 @@
+"""Scores and gradient errors against one rollout at a time, against the exact gradient, and through the whole study."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from llm_train.gradient_study import BASELINES, BLOCK, OPTIMAL, Study, measure, record, sample_completions
+from llm_train.gradient_tables import table
+from llm_train.gradients import chosen_parameters, score_norms, scores
+from llm_train.tiny import make_policy, make_tokenizer
+from llm_train.truth import answer_log_probabilities
+
+
+@pytest.fixture(scope="module")
+def policy():
+    tokenizer = make_tokenizer()
+    return make_policy(tokenizer, seed=0).eval(), tokenizer
+
+
+@pytest.mark.parametrize("which", ["all", "last-layer"])
+def test_scores_are_those_of_single_rollouts(policy, which):
+    model, tokenizer = policy
+    parameters = chosen_parameters(model, which)
+    prompts = [tokenizer(p)["input_ids"] for p in ("1+2=", "47+9=", "3+3=")]
+    completions = [tokenizer(a)["input_ids"] for a in ("3", "56", "+")]
+    completions[0].append(tokenizer.eos_token_id)
+    found = scores(model, parameters, prompts, completions, chunk=2)
+    for row, prompt, completion in zip(found, prompts, completions, strict=True):
+        log_probability = answer_log_probabilities(model, [prompt], [completion]).sum()
+        alone = torch.autograd.grad(log_probability, list(parameters.values()))
+        torch.testing.assert_close(row, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
+    norms = score_norms(model, parameters, prompts, completions, chunk=2)
+    torch.testing.assert_close(norms, found.norm(dim=1), rtol=1e-5, atol=0)
+
+
+def test_which_parameters(policy):
+    model, _ = policy
+    assert sum(p.numel() for p in chosen_parameters(model).values()) == sum(p.numel() for p in model.parameters())
+    assert all(".layers.3." in name for name in chosen_parameters(model, "last-layer"))
+    with pytest.raises(ValueError, match="no parameters of the kind 'lora'"):
+        chosen_parameters(model, "lora")
+    with pytest.raises(ValueError, match="must be one of all, last-layer, lora, got 'head'"):
+        chosen_parameters(model, "head")
+
+
+def test_samples_follow_the_policy(policy):
+    model, tokenizer = policy
+    prompts = [tokenizer("1+2=")["input_ids"]] * 2000 + [tokenizer("47+9=")["input_ids"]] * 2000
+    sampled = sample_completions(model, prompts, 1, tokenizer.eos_token_id, torch.Generator().manual_seed(0))
+    for start in (0, 2000):
+        with torch.no_grad():
+            wanted = torch.softmax(model(torch.tensor([prompts[start]])).logits[0, -1], 0).numpy()
+        shares = np.bincount([y[0] for y in sampled[start : start + 2000]], minlength=len(wanted)) / 2000
+        assert (np.abs(shares - wanted) < 4.5 * np.sqrt(wanted * (1 - wanted) / 2000)).all()
+
+
+def test_the_study_from_a_run_to_its_table(tmp_path):
+    small = {"largest": 9, "n_prompts": 16, "max_completion_length": 3, "sft_steps": 10, "learning_rate": 1e-4}
+    study = Study(tmp_path, small, n_prompts_a_step=4, stages=(0,))
+    record(study, 2)
+    found = pl.DataFrame(measure(study, 2, 5, repetitions=6))
+    assert set(found["baseline"]) == {*BASELINES, OPTIMAL}
+    assert len(found) == 6 * (len(BASELINES) + 1)
+    mean = {name: found.filter(pl.col("baseline") == name) for name in (*BASELINES, OPTIMAL)}
+    assert mean["oracle"]["value_mse"].max() == 0
+    # REINFORCE has the square of the gradient's norm and more as its error; the optimum has less than the value has.
+    error = {name: rows["gradient_mse"].mean() for name, rows in mean.items()}
+    assert error[OPTIMAL] < error["oracle"]
+    # The group's own rewards in its mean shrink the gradient by (G - 1) / G.
+    pairs = zip(mean["group-mean"]["gradient_mse"], mean["leave-one-out"]["gradient_mse"], strict=True)
+    assert all(abs(own**0.5 - 0.5 * other**0.5) < 0.5 * norm**0.5 + 1e-9
+               for (own, other), norm in zip(pairs, mean["oracle"]["gradient_norm2"], strict=True))  # fmt: skip
+    text = table(found, stages=(0,))
+    assert "| oracle | 0.00 ± 0.00 |" in text
+    assert f"| {OPTIMAL} |" in text
+    assert BLOCK == 10

