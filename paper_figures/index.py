@@ -84,7 +84,8 @@ def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
 
     # What an earlier run has drawn must not outlive a claim that no longer holds.
     for earlier in (*folder.glob(f"{exhibit.name}.*"), *folder.glob(f"{exhibit.name}-*.*")):
-        earlier.unlink()
+        if earlier.suffix in (".pdf", ".png", ".md"):
+            earlier.unlink()
     try:
         tables = exhibit.tables()
     except StaleResultError:
