@@ -82,6 +82,10 @@ def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
 
     from kvar.files import whole_file
 
+    # What an earlier run has drawn must not outlive a claim that no longer holds.
+    for earlier in (*folder.glob(f"{exhibit.name}.*"), *folder.glob(f"{exhibit.name}-*.*")):
+        if earlier.suffix in (".pdf", ".png", ".md"):
+            earlier.unlink()
     try:
         tables = exhibit.tables()
     except StaleResultError:

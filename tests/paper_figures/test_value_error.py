@@ -46,6 +46,10 @@ def test_a_false_claim_is_not_drawn(tmp_path, monkeypatch):
         {"step": [1, 2], "reward": [0.5, 0.5], "kernel": [0.2, 0.2], "group-mean": [0.1, 0.1], "batch-mean": [0.3, 0.3]}
         | {"adaptive": [0.1, 0.1], "block": [1, 1]}
     )
+    right = frame.with_columns(kernel=0.09, adaptive=0.08)
+    monkeypatch.setattr(ValueErrors, "tables", lambda self: {"value_error": right})
+    assert len(make(ValueErrors(), tmp_path)[1]) == 3
+    # The figure of the earlier data goes too.
     monkeypatch.setattr(ValueErrors, "tables", lambda self: {"value_error": frame})
     with pytest.raises(FalseClaimError, match="claims that kernel beats both means"):
         make(ValueErrors(), tmp_path)
