@@ -61,7 +61,8 @@ class CsvFile(TableFile):
         """Rows with as many fields as the header, and the line that each begins in."""
         csv.field_size_limit(_LONGEST_FIELD)
         source = _Lines(self.path, notes)
-        next(source)
+        if next(source, None) is None:
+            return
         while True:
             begin = source.number + 1
             source.mark()

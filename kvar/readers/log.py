@@ -121,18 +121,18 @@ def read_log(
                 spool.append(rows)
                 advance(len(rows["step"]))
         notes.n_rows = len(spool)
-        _check_share(notes, max_bad)
+        _check_share(notes, max_bad, os.fspath(path))
         if batches.get("repeated"):
             notes.remarks.append(f"{batches['repeated']} batches that were logged again at the next step count once.")
         return RolloutLog(_trace(spool, mapped[0][1], notes), notes, layout, os.fspath(path))
 
 
-def _check_share(notes: ReadingNotes, max_bad: float) -> None:
+def _check_share(notes: ReadingNotes, max_bad: float, path: str) -> None:
     total = notes.n_bad + notes.n_rows
     if notes.n_bad > max_bad * total or not notes.n_rows:
         reasons = " ".join(notes.omissions()) or "The files hold no rows."
         limit = f", more than a share of {max_bad:g} (max_bad, --max-bad)" if notes.n_rows else ""
-        raise ValueError(f"{notes.n_bad:,} of {total:,} rows cannot be used{limit}. {reasons}")
+        raise ValueError(f"{notes.n_bad:,} of {total:,} rows of {path} cannot be used{limit}. {reasons}")
 
 
 def _candidates(path: str | os.PathLike) -> list[Path]:

@@ -128,6 +128,19 @@ def test_a_file_that_breaks_off_is_read_up_to_there(tmp_path, name, rng):
     assert f"{name} ends in the middle" in " ".join(log.notes.omissions())
 
 
+@pytest.mark.parametrize("name", ["log.csv.gz", "log.jsonl.zst", "log.csv"])
+def test_a_file_may_break_off_anywhere(tmp_path, name):
+    path = (csv if "csv" in name else jsonl)(tmp_path / name)
+    whole, lengths = path.read_bytes(), []
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        try:
+            lengths.append(len(read_log(path, max_bad=1.0).trace))
+        except ValueError as refusal:
+            assert name in str(refusal) or "no column" in str(refusal)  # noqa: PT017  (either is right)
+    assert lengths == sorted(lengths)
+
+
 def test_bad_lines_are_counted_by_reason(tmp_path):
     good = [json.dumps(row) for row in ROWS]
     bad = [
@@ -156,7 +169,8 @@ def test_bad_lines_are_counted_by_reason(tmp_path):
     assert len(log.trace) == len(ROWS) + 1
     assert np.isnan(log.trace.reward[-1])
     with pytest.raises(
-        ValueError, match=r"8 of 33 rows cannot be used, more than a share of 0.05 \(max_bad, --max-bad\)"
+        ValueError,
+        match=r"8 of 33 rows of .*log.jsonl cannot be used, more than a share of 0.05 \(max_bad, --max-bad\)",
     ):
         read_log(path)
 
