@@ -160,6 +160,9 @@ def checked_array(
         raise ValueError(f"{name} must be a rectangular array of numbers") from None
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be an array of numbers, got {array.dtype}")
+    if array.size == 0 and shape[0] == 0:
+        # As a list, a table without rows has lost their length.
+        array = np.zeros([1 if n is None else n for n in shape])
     if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         wanted = str(shape).replace("None", "n")
         raise ValueError(f"{name} must have the shape {wanted}, got {array.shape}")

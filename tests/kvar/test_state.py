@@ -57,8 +57,9 @@ def test_it_is_plain_data_with_a_version(state):
 
 
 @pytest.mark.parametrize(("name", "parameters"), SETTINGS, ids=IDS)
-def test_it_goes_through_json_to_the_last_bit(name, parameters):
-    baseline, other = experienced(name, parameters), kvar.make_baseline(name, **parameters)
+@pytest.mark.parametrize("n_steps", [0, 5])
+def test_it_goes_through_json_to_the_last_bit(name, parameters, n_steps):
+    baseline, other = experienced(name, parameters, n_steps), kvar.make_baseline(name, **parameters)
     other.load_state_dict(json.loads(json.dumps(baseline.state_dict(), default=np.ndarray.tolist)))
     np.testing.assert_equal(other.state_dict(), baseline.state_dict())
 
