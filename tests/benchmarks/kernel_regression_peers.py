@@ -170,7 +170,7 @@ SEARCHES = {
     "nprobust imse-dpi": nprobust_search, "hessband golden": hessband_search,
 }  # fmt: skip
 # Largest n that fits in memory, where it grows as n squared.
-MOST_POINTS = {"hessband": 10_000, "hessband golden": 3_000}
+MOST_POINTS = {"hessband": 10_000, "hbw": 30_000, "hessband golden": 3_000}
 
 
 def installed(programs):
