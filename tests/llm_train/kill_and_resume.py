@@ -92,25 +92,21 @@ def same(whole: Path, resumed: Path) -> None:
 
 
 def check(folder: Path, kills: int, seed: int) -> None:
-    """The whole trial."""
+    """The whole trial: runs are killed and resumed until they are through, then compared and begun again."""
     generator = random.Random(seed)
-    whole, resumed = folder / "whole", folder / "resumed"
+    whole = folder / "whole"
     shared = {**SETTINGS, "policy_cache": str(folder / "policies")}
     train(resolve({**shared, "output_dir": str(whole)}), show=False)
     done = 0
     while done < kills:
-        if killed(start({**shared, "output_dir": str(resumed), "resume": True}), resumed / "trace", generator):
+        resumed = folder / f"resumed-{done}"
+        given, recorded = {**shared, "output_dir": str(resumed), "resume": True}, 0
+        while done < kills and recorded < STEPS and killed(start(given), resumed / "trace", generator):
             done += 1
-            print(
-                f"kill {done} of {kills} after {len(list((resumed / 'trace').glob('step-*')))} recorded steps",
-                flush=True,
-            )
-        else:
-            # It came to its end first: begin the run again, the kills so far were survived.
-            same(whole, resumed)
-            resumed = folder / f"resumed-{done}"
-    train(resolve({**shared, "output_dir": str(resumed), "resume": True}), show=False)
-    same(whole, resumed)
+            recorded = len(list((resumed / "trace").glob("step-*")))
+            print(f"kill {done} of {kills} after {recorded} recorded steps", flush=True)
+        train(resolve(given), show=False)
+        same(whole, resumed)
 
 
 def main() -> None:
