@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from numbers import Real
 from typing import TypeGuard
@@ -116,9 +117,13 @@ def checked_number(value, name: str, low: float = -_LARGEST, high: float = _LARG
     ValueError
         If it is something else, NaN included.
     """
-    if not (is_number(value) and low <= value <= high):
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:
+        number = math.nan
+    if not low <= number <= high:
         raise ValueError(f"{name} must be a number, {_within(low, high)}, got {value!r:.60}")
-    return float(value)
+    return number
 
 
 def checked_array(

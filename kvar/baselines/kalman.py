@@ -22,6 +22,8 @@ _PRIOR_MEAN, _PRIOR_VARIANCE, _ENOUGH_PROMPTS = math.pi / 4, math.pi**2 / 48, 10
 _NOISE_RATE = 0.1
 _LEAST_NOISE = 1e-5
 _LEAST_SLOPE = 0.05
+# Less time than this teaches no rate: it would be beyond double precision over the longest time there can be.
+_LEAST_TIME = 1e-100
 
 
 @dataclass
@@ -114,7 +116,7 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
         self._first = self._first.including(angle[new])
         self._first_noise = self._first_noise.including(noise[new])
 
-        moved = elapsed > 0
+        moved = elapsed > _LEAST_TIME
         if moved.any():
             surprise, elapsed = (angle - mean)[moved], elapsed[moved]
             slope = np.maximum(np.sin(2 * mean[moved]), _LEAST_SLOPE)

@@ -143,6 +143,13 @@ def test_values_scale_with_the_rewards(setting, size, seed):
         scaled.update([0, 1, 2], rewards * scale, step, **columns)
 
 
+def test_a_moment_and_an_age_between_visits():
+    baseline = kvar.make_baseline("kalman")
+    for step in (0, 1e-300, 1e-90, 1.0, 1e100):
+        baseline.update([0], [[1.0, 0.0]], step)
+        assert 0 <= baseline.estimate([0], [[1.0, 0.0]], step)[0, 0] <= 1
+
+
 def test_a_refusal_is_short_whatever_the_name():
     baseline = kvar.make_baseline("kernel")
     for bad in ("x" * 1_000_000, 10**4000):
