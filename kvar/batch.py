@@ -14,11 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from kvar import arrays
+from kvar.checks import LARGEST
 
 __all__ = ["Batch", "occurrence", "sums_of_others"]
-
-# Products of three numbers of this size still lie in the range of double precision.
-_LARGEST = 1e100
 
 
 def sums_of_others(values: np.ndarray) -> np.ndarray:
@@ -80,8 +78,8 @@ def _as_step(step) -> float:
         value = math.nan if isinstance(step, (str, bytes)) else float(step)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
-    if not abs(value) <= _LARGEST:
-        raise ValueError(f"step must be a finite number of at most {_LARGEST:g} in size, got {step!r:.80}")
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"step must be a finite number of at most {LARGEST:g} in size, got {step!r:.80}")
     return value
 
 
@@ -144,12 +142,12 @@ class Batch:
         if block.ndim not in (1, 2) or shape[0] != len(ids):
             raise ValueError(f"rewards must have shape ({len(ids)}, G) for {len(ids)} prompt ids, got {shape}")
         step = _as_step(step)
-        extreme = np.abs(block) > _LARGEST
+        extreme = np.abs(block) > LARGEST
         if extreme.any():
             place = tuple(np.argwhere(extreme)[0])
             what = "an infinite reward" if np.isinf(block[place]) else f"the reward {block[place]:g}"
             raise ValueError(
-                f"prompt {ids[place[0]]!r:.80} has {what} at step {step:g}; rewards are at most {_LARGEST:g} in size, "
+                f"prompt {ids[place[0]]!r:.80} has {what} at step {step:g}; rewards are at most {LARGEST:g} in size, "
                 "use NaN for what has no score"
             )
 

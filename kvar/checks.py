@@ -9,8 +9,19 @@ from typing import TypeGuard
 
 import numpy as np
 
-__all__ = ["checked_array", "checked_ids", "checked_keys", "checked_number", "is_number", "require", "require_flags"]
+__all__ = [
+    "LARGEST",
+    "checked_array",
+    "checked_ids",
+    "checked_keys",
+    "checked_number",
+    "is_number",
+    "require",
+    "require_flags",
+]
 
+# Rewards and steps are no larger than this: products of three numbers of its size still lie in double precision.
+LARGEST = 1e100
 _LARGEST = sys.float_info.max
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from kvar.batch import Batch
-from kvar.checks import checked_array, checked_keys, require
+from kvar.checks import LARGEST, checked_array, checked_keys, require
 from kvar.experts import ExpertWeights
 from kvar.forgetting import forgetting
 from kvar.reward_scale import RewardScale
@@ -133,10 +133,10 @@ class FeaturePrior:
         self._products = discount * self._products + regressors.T @ errors[0][batch.scored]
 
     def _regressors(self, batch: Batch) -> np.ndarray:
-        """Features and a constant, shape (P, N, D + 1); all zero where one is not finite."""
+        """Features and a constant, shape (P, N, D + 1); all zero where one is not finite or beyond all squares."""
         columns = [batch.columns[name] for name in feature_columns(batch.columns)]
         regressors = np.stack([*columns, np.ones(batch.rewards.shape)], axis=-1)
-        return np.where(np.isfinite(regressors).all(axis=-1, keepdims=True), regressors, 0.0)
+        return np.where((np.abs(regressors) <= LARGEST).all(axis=-1, keepdims=True), regressors, 0.0)
 
     def _slopes(self) -> list[np.ndarray]:
         """Slopes and constant of each regression; zero where nothing is known."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.checks import checked_array, checked_ids, checked_keys, checked_number, require
+from kvar.checks import LARGEST, checked_array, checked_ids, checked_keys, checked_number, require
 from kvar.prompt_index import PromptIndex
 
 __all__ = ["History", "Visits"]
@@ -254,7 +254,7 @@ class History:
         keys = ("prompt_ids", "steps", "totals", "counts", "next", "last_step")
         checked_keys(state, keys, "a history")
         ids = checked_ids(state["prompt_ids"], "prompt_ids of a history")
-        last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY)
+        last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY, high=LARGEST)
         steps = checked_array(state["steps"], "steps of a history", (len(ids), None), low=_EMPTY, high=last_step)
         width = steps.shape[1]
         require(1 <= width <= (self._max_visits or width), f"a history has no room for {width} visits a prompt")
@@ -263,7 +263,7 @@ class History:
         cells = checked_array(state["next"], "next of a history", (len(ids),), low=0.0, high=width - 1.0)
         require(cells % 1 == 0, "next of a history must hold whole numbers")
         require((counts > 0) == (steps > _EMPTY), "a history has rewards at a step, and only there")
-        require(totals[counts == 0] == 0, "a history has no total where it has no rewards")
+        require(np.abs(totals) <= 2 * LARGEST * counts, "totals of a history are beyond the largest rewards")
         cells = cells.astype(np.int32)
         oldest_first = np.take_along_axis(steps, (cells[:, None] + np.arange(width)) % width, axis=1)
         require(oldest_first[:, :-1] <= oldest_first[:, 1:], "steps of a history must ascend around each ring")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 
 import numpy as np
 
-from kvar.checks import checked_array, checked_ids, checked_keys
+from kvar.checks import LARGEST, checked_array, checked_ids, checked_keys
 from kvar.prompt_index import PromptIndex
 
 __all__ = ["PromptTable"]
-
-_LARGEST = sys.float_info.max
 
 
 class PromptTable:
@@ -23,7 +20,7 @@ class PromptTable:
     ----------
     bounds : mapping of str to (float, float), optional
         The least and the largest that a field can hold once it is written, for a state that is loaded; by default
-        anything finite. A field of several numbers may have gaps, which are NaN.
+        what a reward can be. A field of several numbers may have gaps, which are NaN.
     **blank : float or array_like of float
         The fields of a record by name, with what they hold for a prompt that was never written. A field ``step`` is
         added, the time of the last writing, ``-inf`` for a prompt that was never written.
@@ -149,7 +146,7 @@ class PromptTable:
         ids = checked_ids(state["prompt_ids"], "prompt_ids of this history")
         records = np.full(len(ids), self._blank)
         for name in self._fields:
-            shape, (low, high) = records[name].shape, self._bounds.get(name, (-_LARGEST, _LARGEST))
+            shape, (low, high) = records[name].shape, self._bounds.get(name, (-LARGEST, LARGEST))
             records[name] = checked_array(
                 state[name], f"{name} of this history", shape, low, high, missing=len(shape) > 1
             )

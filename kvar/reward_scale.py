@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from kvar.batch import Batch
-from kvar.checks import checked_keys, checked_number, require
+from kvar.checks import LARGEST, checked_keys, checked_number, require
 from kvar.forgetting import forgetting
 
 __all__ = ["RewardScale"]
@@ -142,6 +142,7 @@ class RewardScale:
         lowest, highest = (
             checked_number(state[key], f"{key} of a reward scale", -math.inf, math.inf) for key in ("lowest", "highest")
         )
-        ordered = -math.inf < lowest <= highest < math.inf if count > 0 else lowest == math.inf == -highest
+        ordered = -LARGEST <= lowest <= highest <= LARGEST if count > 0 else lowest == math.inf == -highest
         require(ordered, "a reward scale goes from its lowest to its highest reward")
+        require(abs(total) <= 2 * LARGEST * count, "total of a reward scale is larger than that of the largest rewards")
         self._total, self._count, self._lowest, self._highest = total, count, lowest, highest

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from kvar.checks import checked_keys, checked_number
+from kvar.checks import LARGEST, checked_keys, checked_number
 
 __all__ = ["RunningMoments"]
 
@@ -90,6 +89,6 @@ class RunningMoments:
         ValueError
             If it is not that of running moments.
         """
-        lowest = {"count": 0.0, "mean": -sys.float_info.max, "squares": 0.0}
-        checked_keys(state, lowest, "running moments")
-        return cls(**{key: checked_number(state[key], f"{key} of running moments", low) for key, low in lowest.items()})
+        checked_keys(state, ("count", "mean", "squares"), "running moments")
+        count, squares = (checked_number(state[key], f"{key} of running moments", 0.0) for key in ("count", "squares"))
+        return cls(count, checked_number(state["mean"], "mean of running moments", -LARGEST, LARGEST), squares)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.batch import Batch, sums_of_others
-from kvar.checks import checked_keys, checked_number, is_number
+from kvar.checks import LARGEST, checked_keys, checked_number, is_number
 from kvar.prompt_table import PromptTable
 from kvar.running_moments import RunningMoments
 
@@ -23,7 +22,7 @@ _NOISE_RATE = 0.1
 _LEAST_NOISE = 1e-5
 _LEAST_SLOPE = 0.05
 # Less time than this teaches no rate: it would be beyond double precision over the longest time there can be.
-_LEAST_TIME = 1e-100
+_LEAST_TIME = 1e-60
 
 
 @dataclass
@@ -77,7 +76,7 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
         if not (is_number(self.drift_rate) and 0 <= self.drift_rate < math.inf):
             raise ValueError(f"drift_rate must be a number from 0 on, got {self.drift_rate!r}")
         self._table = PromptTable(
-            {"mean": (0.0, math.pi / 2), "variance": (0.0, sys.float_info.max)}, mean=np.nan, variance=np.nan
+            {"mean": (0.0, math.pi / 2), "variance": (0.0, LARGEST**2)}, mean=np.nan, variance=np.nan
         )
 
     def values(self, batch: Batch) -> np.ndarray:
@@ -153,8 +152,8 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
 
     def _load_state(self, state: dict) -> None:
         checked_keys(state, ("drift", "first", "first_noise", "noise", "prompts"), "this history")
-        self._drift = checked_number(state["drift"], "drift of this history")
-        self._noise = checked_number(state["noise"], "noise of this history", low=_LEAST_NOISE)
+        self._drift = checked_number(state["drift"], "drift of this history", -LARGEST, LARGEST)
+        self._noise = checked_number(state["noise"], "noise of this history", _LEAST_NOISE, LARGEST)
         self._first, self._first_noise = (RunningMoments.from_state_dict(state[k]) for k in ("first", "first_noise"))
         self._table.load_state_dict(state["prompts"])
 
