@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 
 from kvar import Trace, make_baseline, read_trace
 from kvar.prompt_keys import prompt_key
@@ -132,6 +132,7 @@ def record(study: Study, g: int) -> None:
         true_value_func=task.exact_value,
         callbacks=[_KeepPolicies(study.folder / f"run-g{g}", steps)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     done.touch()
 
