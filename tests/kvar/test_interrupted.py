@@ -3,13 +3,10 @@
 import errno
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 import textwrap
 
-import numpy as np
 import pytest
 
 import kvar
@@ -31,25 +28,27 @@ def test_a_run_that_is_killed_loses_no_step(tmp_path):
     assert n_litter <= 6
 
 
-@pytest.fixture
-def no_more_than():
-    """Files of this process may not outgrow a size: the same error as that of a full disk, but for its number."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
+    # In a process of its own: the limit holds for every file that a process writes, the log of the tests included.
+    code = """
+        import errno, pathlib, resource, signal, sys
+        import numpy as np, pytest, kvar
+        from kvar.files import whole_file
 
-
-def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path, no_more_than, rng):
-    writer = kvar.TraceWriter(tmp_path)
-    writer.write(1, {"prompt_id": [0, 0], "reward": [0.0, 1.0]})
-    no_more_than(20_000)
-    with pytest.raises(OSError, match=r"File too large: .*step-000000002\.parquet") as refused:
-        writer.write(2, {"prompt_id": np.arange(20_000), "reward": rng.random(20_000)})
-    assert refused.value.errno == errno.EFBIG
-    with pytest.raises(OSError, match=r"File too large: .*note"), whole_file(tmp_path / "note") as temporary:
-        temporary.write_text("x" * 30_000)
-    writer.write(3, {"prompt_id": [0], "reward": [0.5]})
+        folder, rng = pathlib.Path(sys.argv[1]), np.random.default_rng(0)
+        writer = kvar.TraceWriter(folder)
+        writer.write(1, {"prompt_id": [0, 0], "reward": [0.0, 1.0]})
+        # The same error as that of a full disk, but for its number.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+        with pytest.raises(OSError, match=r"File too large: .*step-000000002\\.parquet") as refused:
+            writer.write(2, {"prompt_id": np.arange(20_000), "reward": rng.random(20_000)})
+        assert refused.value.errno == errno.EFBIG
+        with pytest.raises(OSError, match=r"File too large: .*note"), whole_file(folder / "note") as temporary:
+            temporary.write_text("x" * 30_000)
+        writer.write(3, {"prompt_id": [0], "reward": [0.5]})
+    """
+    assert run(code, tmp_path).wait() == 0
     assert kvar.read_trace(tmp_path).reward.tolist() == [0.0, 1.0, 0.5]
     assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000001.parquet", "step-000000003.parquet"]
 
