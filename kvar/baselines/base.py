@@ -299,6 +299,11 @@ class Baseline(ABC):
         self.__dict__.update(other.__dict__)
 
     @property
+    def window_in_use(self) -> float:
+        """How many steps back the method looks, as it has chosen so far; NaN for one that has no window."""
+        return math.nan
+
+    @property
     def parameters(self) -> dict:
         """The parameters by name, as `make_baseline` takes them; numbers are Python's own."""
         given = {name: getattr(self, name) for name in self.parameter_names()}

@@ -150,6 +150,11 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
 
     @property
+    def window_in_use(self) -> float:
+        """The window, or the geometric mean of the windows under their weights."""
+        return self._experts.mean_window([width for _, width in self._windows])
+
+    @property
     def _at_zero(self) -> float:
         return float(self._windows[0][0](0.0))
 

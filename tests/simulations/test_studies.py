@@ -1,7 +1,7 @@
 """Every study at its smallest, from cells to page; claims that must hold even so; the command line.
 
-What these small studies print is kept in printed/, so that every supported version of NumPy and every machine
-can be held against the same digits. `python -m tests.simulations.test_studies` writes them anew where they are to change.
+What these small studies print is kept in printed/, so that every supported version of NumPy and every machine can be
+held against the same digits. `python -m tests.simulations.test_studies` writes them anew where they are to change.
 """
 
 import dataclasses
