@@ -221,7 +221,7 @@ class Allocation(Study):
             balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error"
         )
         axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts needed", ylim=(0.3, 1.15))
-        axes[1].legend(frameon=False, fontsize="small")
+        axes[1].legend(frameon=False, fontsize="small", loc="lower right")
         drawn = {"groups": figure}
         if len(self.config.pass_rates) > 1:
             drawn["map"] = self._map(tables["savings"], nuisance)

@@ -151,6 +151,8 @@ class Convergence(Study):
                 color=pictures.line(name)["color"], alpha=0.15, linewidth=0,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="step", ylabel="J* - J")
+        last = int(tables["curves"]["step"].max())
+        pictures.ticks(left, [last // 32, last // 16, last // 8, last // 4, last // 2, last])
         left.legend(frameon=False, fontsize="small")
         shown = [(name, e) for name, e in self._excess(tables).items() if name != "oracle"][::-1]
         for place, (name, estimate) in enumerate(shown):
