@@ -151,7 +151,7 @@ class Convergence(Study):
             f"in ten beta mu is {beta * mu['tenth_percentile']:.2f}, {enough} the 1 that the rate 1 / i asks for. "
             f"Bandits with a second, better optimum: {mu['second_top']}."
         )
-        ends = f"At the oracle's best beta, {beta:g}, the suboptimality at the end differs from the oracle's by: {told}."
+        ends = f"At the oracle's best beta, {beta:g}, suboptimality at the end differs from the oracle's by: {told}."
         return [ends, ratios]
 
     def pictures(self, tables):
