@@ -30,7 +30,7 @@ SMALLER = {
     "broken-assumptions": {
         "repetitions": 2, "block": 2, "drifts": (0.1,), "completions": (2, 4), "degrees": (3.0,), "groups": (2,),
     },
-    "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "rollouts": 10_000, "learning_rates": (0.05, 0.14)},
+    "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "reach": 1000.0, "learning_rates": (0.07, 0.14)},
 }  # fmt: skip
 
 
