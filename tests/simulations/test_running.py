@@ -133,3 +133,6 @@ def test_no_two_blocks_share_a_stream(counting):
 def test_repetitions_come_in_whole_blocks():
     with pytest.raises(ValueError, match="5 repetitions in blocks of 2"):
         StudyConfig(5, 2)
+    for repetitions in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"repetitions must be a whole number from 1 on, got {repetitions}"):
+            StudyConfig(repetitions, 1)
