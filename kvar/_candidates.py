@@ -100,10 +100,10 @@ def _needed(problem):
         far = np.clip(index + sign * count, 0, design.x.size - 1)
         return np.where(available >= count, np.abs(design.x[far] - design.x), math.inf)
 
-    distances = [gap(count, before, -1) for count in range(1, n_others + 1)]
+    gaps = [gap(count, before, -1) for count in range(1, n_others + 1)]
     if not problem.past:
-        distances += [gap(count, after, 1) for count in range(1, n_others + 1)]
-    distances = np.sort(np.stack(distances), axis=0)[:, design.member]
+        gaps += [gap(count, after, 1) for count in range(1, n_others + 1)]
+    distances = np.sort(np.stack(gaps), axis=0)[:, design.member]
     if not problem.past and design.mates_w is not None:
         # Somebody else at the same x is a neighbour at distance zero.
         nearer = np.vstack([np.zeros(design.member.size), distances[:-1]])

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -268,9 +269,11 @@ class TraceWriter:
         # Before anything is looked at or removed: the steps there may be those of a run that is still going.
         weakref.finalize(self, os.close, claimed(self.folder))
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
-        if steps and resume_from is None:
+        if not steps:
+            return
+        if resume_from is None:
             raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")
-        if steps and resume_from not in steps:
+        if resume_from not in steps:
             raise FileNotFoundError(
                 f"{self.folder} holds no step {resume_from} to go on after: it is of another run; choose another folder"
             )
@@ -278,7 +281,7 @@ class TraceWriter:
             if step > resume_from:
                 (self.folder / name).unlink()
 
-    def write(self, step: int, columns: Mapping[str, object]) -> None:
+    def write(self, step: int, columns: Mapping[str, Any]) -> None:
         """Write one step.
 
         Parameters

@@ -171,12 +171,12 @@ def _gradient_saving(found: Collected, kept: list[int], best: int) -> Interval |
     places = [k for k in kept if found.baselines[k].name == usual and found.comparable[k]]
     if not places or not found.comparable[best]:
         return None
-    (usual,) = places[:1]
-    level = found.error(usual).mean
+    other = places[0]
+    level = found.error(other).mean
     if not level > 0:
         return None
     ratio = found.error(best).mean / level
     # The derivative of the ratio of two means; the estimate itself is 1 less the ratio.
-    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{usual}": Mean("count", ratio / level)}
-    spread = found.sums.interval(terms if best != usual else {f"error:{best}": Mean("count", 0.0)})
+    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{other}": Mean("count", ratio / level)}
+    spread = found.sums.interval(terms if best != other else {f"error:{best}": Mean("count", 0.0)})
     return dataclasses.replace(spread, mean=1 - ratio, low=1 - ratio + spread.low, high=1 - ratio + spread.high)
