@@ -53,7 +53,7 @@ def given_grid(grid):
     """
     bandwidths = np.unique(checked_array(grid, "grid", (None,)))
     if bandwidths.size == 0 or bandwidths[0] <= 0.0:
-        raise ValueError(f"grid must hold positive bandwidths, got {grid!r:.60}")
+        raise ValueError(f"grid must hold positive finite bandwidths, got {grid!r:.60}")
     return bandwidths
 
 
