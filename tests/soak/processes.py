@@ -109,7 +109,7 @@ def main():
     for name in options.baselines:
         with tempfile.TemporaryDirectory() as folder:
             said, states = run(folder, name, options.steps, options.processes, options.forget)
-        for state in states:
+        for state in states if not options.forget else ():
             np.testing.assert_equal(state, states[0])
         print(f"{name}: {options.steps:,} steps in {options.processes} processes: {said[0]}")
 
