@@ -47,6 +47,12 @@ def test_data_of_regression_are_refused_by_name(bad):
             kvar.KernelRegressor().fit(*data)
 
 
+def test_a_level_lies_between_0_and_1():
+    for level in (0, 1, -0.5, math.nan, True, "0.9"):
+        with pytest.raises(ValueError, match="level must lie between 0 and 1, got"):
+            regress().confidence_band(X, level=level)
+
+
 def test_counts_are_whole_numbers():
     columns = {**COLUMNS, "score_norm": [1.0, 2.0, 1.0, 2.0], "true_value": [0.5] * 4}
     variance = gradient_variance(kvar.Trace.from_columns(columns), "none")
@@ -126,5 +132,7 @@ def test_an_audit_says_what_it_cannot_take():
     for n_jobs in (0, 2.5, True, "two", math.nan):
         with pytest.raises(ValueError, match="n_jobs must be a number of processes"):
             kvar.audit(trace, "none", n_jobs=n_jobs)
+    with pytest.raises(ValueError, match="baseline 'oracle' needs the column 'true_value' in this trace"):
+        kvar.replay(trace, "oracle")
     with pytest.raises(TypeError, match=r"replay takes a Trace, got 'run'; kvar.read_trace\(path\) makes one"):
         kvar.replay("run", "none")

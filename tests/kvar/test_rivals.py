@@ -150,6 +150,7 @@ def test_spo_is_the_value_before_the_update():
     baseline.update(["a"], [1.0], 2, drift=[9.0])
     expected = (0.875 * 0.96 * 1.48 + 1) / (0.875 * (0.96 * 1.96 + 1) + 1)
     np.testing.assert_allclose(baseline.estimate(["a"], [0.0], 3, drift=[1.0]), [expected])
+    assert baseline.own_weight(kvar.Batch.from_rows(["a"], [0.0], 3, {"drift": [1.0]})) == [[0.0]]
 
 
 def test_a_faded_mass_leaves_the_last_mean():
