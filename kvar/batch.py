@@ -64,6 +64,8 @@ def occurrence(codes: np.ndarray) -> np.ndarray:
 
 def _as_ids(prompt_ids) -> list[int | str]:
     ids = arrays.to_list(prompt_ids)
+    if not isinstance(ids, list):
+        raise TypeError(f"prompt ids must be a list or an array with an id a row, got {prompt_ids!r:.80}")
     # A set of types is two orders of magnitude cheaper than a check of every id.
     if not set(map(type, ids)) <= {int, str}:
         ids = [int(i) if isinstance(i, np.integer) else str(i) if isinstance(i, np.str_) else i for i in ids]
@@ -75,7 +77,7 @@ def _as_ids(prompt_ids) -> list[int | str]:
 
 def _as_step(step) -> float:
     try:
-        value = math.nan if isinstance(step, (str, bytes)) else float(step)
+        value = math.nan if isinstance(step, (str, bytes, bool, np.bool_)) else float(step)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not abs(value) <= LARGEST:

@@ -145,7 +145,7 @@ class StepOrder:
         trace, start = self.trace, 0
         ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
         while start < len(trace):
-            stop = int(ends[min(np.searchsorted(ends, start + _STRETCH), len(ends) - 1)])
+            stop = int(ends[min(int(np.searchsorted(ends, start + _STRETCH)), len(ends) - 1)])
             rows = np.arange(start, stop) if self._order is None else self._order[start:stop]
             distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
             code = np.searchsorted(self.prompts, distinct)[code]
@@ -230,5 +230,9 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     ------
     ValueError
         If the baseline or a parameter is unknown, or the trace lacks a column that the baseline needs.
+    TypeError
+        If it is no trace.
     """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"replay takes a Trace, got {trace!r:.60}; kvar.read_trace(path) makes one of a file")
     return replay_baseline(trace, make_baseline(name, **parameters)).values

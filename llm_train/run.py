@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import resource
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging
 from trl import get_peft_config
 
-from kvar.files import whole_file
+from kvar.files import claimed, whole_file
 from llm_train.models import load_policy
 from llm_train.prompt_features import with_prompt_features
 from llm_train.run_files import MetricsFile, ProgressBar, last_checkpoint
@@ -70,13 +71,21 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     Raises
     ------
     FileExistsError
-        If ``output_dir`` holds a run and ``resume`` is not set.
+        If ``output_dir`` holds a run and ``resume`` is not set, or another process is at it.
     ValueError
         If the run to go on with had other settings.
     """
+    out, process = Path(settings.training.output_dir), PartialState()
+    with contextlib.ExitStack() as until_done:
+        if process.is_main_process:
+            # Two that go on with one run would each remove what the other has recorded since its last checkpoint.
+            out.mkdir(parents=True, exist_ok=True)
+            until_done.callback(os.close, claimed(out))
+        return _train(settings, out, process, show)
+
+
+def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) -> dict:
     run, config = settings.run, settings.training
-    out = Path(config.output_dir)
-    process = PartialState()
     say = print if show and process.is_main_process else lambda *args, **kwargs: None
     checkpoint = _place(settings, out)
     process.wait_for_everyone()  # all have looked before one writes

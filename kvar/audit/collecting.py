@@ -213,7 +213,8 @@ def collect(
     sums = ClusteredSums(names, n_prompts, -(-n_steps // length))
     facts = FactCollector(n_prompts, n_steps)
     needed = sorted({*known, *(name for baseline in baselines for name in baseline.columns_used(trace.extras))})
-    first_time, refusals, baselines = 0, {}, list(baselines)
+    first_time, baselines = 0, list(baselines)
+    refusals: dict[int, str] = {}
     with shared_scoring(n_jobs, len(trace)) as score:
         for stretch in order.stretches(needed, length):
             cells = Cells.of(stretch, first_time)

@@ -94,7 +94,7 @@ def audit_command(
         raise typer.Exit(2)
     try:
         with progress_bar(not as_json, "reading rows") as (advance, _):
-            log = read_log(demo_path() if demo else path, format, columns, max_bad=max_bad, advance=advance)
+            log = read_log(demo_path() if path is None else path, format, columns, max_bad=max_bad, advance=advance)
         if demo:
             log = dataclasses.replace(log, path=_DEMO)
         report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)
@@ -102,7 +102,7 @@ def audit_command(
             typer.echo(json.dumps(report.to_dict(), indent=2))
             return
         _print(report)
-        name = Path("kvar-demo") if demo else Path(path.rstrip("/*?.")).resolve()
+        name = Path("kvar-demo") if path is None else Path(path.rstrip("/*?.")).resolve()
         folder = report.save(out or name.with_name(f"{name.name.partition('.')[0] or 'log'}-audit"))
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {error}", err=True)
@@ -124,7 +124,8 @@ def _print(report: AuditReport) -> None:
     for title in ("est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best"):
         table.add_column(title, justify="right")
     for row in report.rows:
-        scores = [row.estimated_value_mse, *([row.value_mse] if known else []), row.one_step_error, row.above_best]
+        true = [] if row.value_mse is None else [row.value_mse]
+        scores = [row.estimated_value_mse, *true, row.one_step_error, row.above_best]
         style = "bold" if row.above_best.mean == 0 else None
         table.add_row(escape(row.label), *map(cell, scores), style=style)
     console.print(table)

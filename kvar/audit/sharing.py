@@ -41,7 +41,7 @@ def shared_scoring(
     joblib = None
     if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
         with suppress(ImportError):
-            import joblib
+            import joblib  # type: ignore[no-redef]
     if joblib is None:
         yield score_stretch
         return

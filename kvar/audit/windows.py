@@ -102,5 +102,5 @@ def effective_sample_size(trace: Trace, baseline: Baseline) -> float:
                 sizes.append(baseline.assess(batch).effective_sample_size[batch.scored])
             baseline.remember(batch)
             time += 1
-    sizes = np.concatenate(sizes) if sizes else np.array([np.nan])
-    return float(np.nanmedian(sizes)) if not np.isnan(sizes).all() else np.nan
+    found = np.concatenate(sizes) if sizes else np.array([np.nan])
+    return float(np.nanmedian(found)) if not np.isnan(found).all() else np.nan

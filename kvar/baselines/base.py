@@ -6,7 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,9 +33,9 @@ class Estimate:
         How many rewards of equal weight the value is worth; NaN where the method states none.
     """
 
-    values: object
-    standard_error: object
-    effective_sample_size: object
+    values: Any
+    standard_error: Any
+    effective_sample_size: Any
 
 
 @dataclasses.dataclass
