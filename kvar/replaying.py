@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch
 from kvar.traces import Trace
 
-__all__ = ["Replayed", "StepOrder", "Stretch", "batches", "replay", "replay_baseline"]
+__all__ = ["Replayed", "StepOrder", "Stretch", "batches", "replay", "replay_baseline", "replay_steps"]
 
 # Rows held in memory at a time, but for a step that is longer.
 _STRETCH = 500_000
@@ -57,28 +58,75 @@ class Stretch:
     reward: np.ndarray
     columns: dict[str, np.ndarray]
 
-    def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Cut into steps.
+    def __len__(self) -> int:
+        """Number of rollouts."""
+        return len(self.rows)
 
-        Yields
-        ------
-        places : ndarray of int, shape (P, N) or (n,)
-            Where the rollouts of the step stand in the stretch: a group a row if all groups are of one size.
-        batch : Batch
-            The rollouts in that shape, prompts in the order of their numbers.
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """Where each step begins."""
+        return np.flatnonzero(np.diff(self.step, prepend=np.nan) != 0)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Where each group begins, the rollouts of one prompt at one step; shape (C,)."""
+        change = np.diff(self.code, prepend=-1) != 0
+        change[self.steps] = True
+        return np.flatnonzero(change)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Rollouts of each group, shape (C,)."""
+        return np.diff(self.groups, append=len(self))
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum by group.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n,)
+            A number a rollout.
+
+        Returns
+        -------
+        ndarray, shape (C,)
+            A number a group.
         """
-        new_step = np.diff(self.step, prepend=np.nan) != 0
-        groups = np.flatnonzero(new_step | (np.diff(self.code, prepend=-1) != 0))
-        sizes = np.diff(groups, append=len(self.code))
-        first_groups = np.searchsorted(groups, np.flatnonzero(new_step))
-        for start, stop in zip(first_groups, [*first_groups[1:], len(groups)], strict=True):
-            size, n_groups = sizes[start], stop - start
-            places = np.arange(groups[start], groups[start] + sizes[start:stop].sum())
-            if (sizes[start:stop] == size).all():
-                places = places.reshape(n_groups, size)
+        return np.add.reduceat(values, self.groups)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Give every rollout what belongs to its group.
+
+        Parameters
+        ----------
+        values : ndarray, shape (C,)
+            A number a group.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            A number a rollout.
+        """
+        return np.repeat(values, self.sizes)
+
+    @cached_property
+    def batches(self) -> list[tuple[np.ndarray, Batch]]:
+        """The steps one by one, prompts in the order of their numbers.
+
+        Beside each stand the places of its rollouts in the stretch, a group a row if all groups are of one size.
+        """
+        cut = []
+        first_groups = np.searchsorted(self.groups, self.steps)
+        for start, stop in zip(first_groups, [*first_groups[1:], len(self.groups)], strict=True):
+            sizes = self.sizes[start:stop]
+            places = np.arange(self.groups[start], self.groups[start] + sizes.sum())
+            if (sizes == sizes[0]).all():
+                places = places.reshape(len(sizes), sizes[0])
             codes = self.code[places] if places.ndim == 1 else self.code[places[:, 0]]
             columns = {name: column[places] for name, column in self.columns.items()}
-            yield places, Batch.from_rows(codes, self.reward[places], self.step[groups[start]], columns)
+            batch = Batch.from_rows(codes, self.reward[places], self.step[self.groups[start]], columns)
+            cut.append((places, batch))
+        return cut
 
 
 @dataclass(frozen=True)
@@ -126,6 +174,22 @@ class StepOrder:
             rows = slice(k, k + _STRETCH + 1) if order is None else order[k : k + _STRETCH + 1]
             starts.append(np.flatnonzero(np.diff(step[rows])) + k + 1)
         return cls(trace, prompts, np.concatenate(starts), order)
+
+    def rows_of(self, prompts: np.ndarray) -> np.ndarray:
+        """Find all rollouts of some prompts.
+
+        Parameters
+        ----------
+        prompts : ndarray
+            Which.
+
+        Returns
+        -------
+        ndarray of int
+            Rows of the trace, ascending.
+        """
+        ids, cuts = self.trace.prompt_id, range(0, len(self.trace), _STRETCH)
+        return np.concatenate([np.flatnonzero(np.isin(ids[k : k + _STRETCH], prompts)) + k for k in cuts])
 
     def stretches(self, columns: Sequence[str] = (), whole_steps: int = 1) -> Iterator[Stretch]:
         """Cut into stretches that fit in memory.
@@ -175,7 +239,7 @@ def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndar
         Their rollouts, the prompts numbered instead of named.
     """
     for stretch in StepOrder.of(trace).stretches(columns):
-        for places, batch in stretch.batches():
+        for places, batch in stretch.batches:
             yield stretch.rows[places], batch
 
 
@@ -201,10 +265,35 @@ def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
     """
     if obstacle := baseline.obstacle(trace.reward, trace.extras):
         raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
-    values, own_weight = np.empty(len(trace)), np.empty(len(trace))
-    for rows, batch in batches(trace, baseline.columns_used(trace.extras)):
-        values[rows] = batch.to_rows(baseline.values(batch))
-        own_weight[rows] = batch.to_rows(baseline.own_weight(batch))
+    return replay_steps(baseline, batches(trace, baseline.columns_used(trace.extras)), len(trace))
+
+
+def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], n_rows: int) -> Replayed:
+    """Run one baseline over some steps.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        With what came before in its history; it is moved on.
+    steps : iterable of (ndarray of int, Batch)
+        Steps in their order, and where the rollouts of each stand in the result.
+    n_rows : int
+        How many rollouts the steps have together.
+
+    Returns
+    -------
+    Replayed
+        Flat, each value from what was known before and beside the rollout.
+
+    Raises
+    ------
+    ValueError
+        If the baseline refuses a step.
+    """
+    values, own_weight = np.empty(n_rows), np.empty(n_rows)
+    for places, batch in steps:
+        values[places] = batch.to_rows(baseline.values(batch))
+        own_weight[places] = batch.to_rows(baseline.own_weight(batch))
         baseline.remember(batch)
     return Replayed(values, own_weight)
 

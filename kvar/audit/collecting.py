@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,12 @@ import numpy as np
 from kvar.audit.cells import Cells
 from kvar.audit.facts import FactCollector, LogFacts
 from kvar.audit.intervals import ClusteredSums, Interval, Mean
-from kvar.audit.scores import TRUTH, Scores
-from kvar.audit.sharing import shared_scoring
+from kvar.audit.scores import TRUTH, Score, score_stretch
+from kvar.audit.sharing import ahead, shared_work
 from kvar.baselines import Baseline
-from kvar.replaying import StepOrder
-from kvar.traces import Trace
+from kvar.replaying import StepOrder, Stretch
 
-__all__ = ["Collected", "collect", "period_length"]
+__all__ = ["Collected", "collect", "period_length", "sum_up"]
 
 _COUNTS = ("count", "partial", "noise", "noisy", "half_square_1", "pairs_1", "half_square_2", "pairs_2")
 
@@ -175,7 +174,7 @@ class Collected:
 
 
 def collect(
-    trace: Trace,
+    order: StepOrder,
     baselines: Sequence[Baseline],
     n_jobs: int | None = None,
     advance: Callable[[int], object] = lambda n_rollouts: None,
@@ -184,8 +183,8 @@ def collect(
 
     Parameters
     ----------
-    trace : Trace
-        With at least one reward.
+    order : StepOrder
+        A trace with at least one reward.
     baselines : sequence of Baseline
         Without a past.
     n_jobs : int, optional
@@ -196,43 +195,89 @@ def collect(
     Returns
     -------
     Collected
-        Means are over the groups that all baselines have a score for, if at least half of all rollouts lie in such
-        groups; else over all groups, and the baselines without a score for some of them are not comparable.
+        See `sum_up`.
+    """
+    baselines = list(baselines)
+    extras = order.trace.extras
+    needed = {TRUTH} & extras.keys()
+    needed |= {name for baseline in baselines for name in baseline.columns_used(extras)}
+    with shared_work(n_jobs, len(order.trace)) as share:
+
+        def score(stretch: Stretch, noise: np.ndarray) -> list[Score]:
+            scores = share(score_stretch, baselines, stretch, noise)
+            baselines[:] = [one.baseline for one in scores]
+            return scores
+
+        return sum_up(order, len(baselines), sorted(needed), score, advance)
+
+
+def sum_up(
+    order: StepOrder,
+    n: int,
+    columns: Sequence[str],
+    score: Callable[[Stretch, np.ndarray], Sequence[Score]],
+    advance: Callable[[int], object] = lambda n_rollouts: None,
+) -> Collected:
+    """Sum up over a trace what some predictions score.
+
+    Parameters
+    ----------
+    order : StepOrder
+        A trace with at least one reward.
+    n : int
+        How many predictions there are.
+    columns : sequence of str
+        Extra columns that scores depend on.
+    score : callable
+        Takes the stretches of the trace one after the other, each with the variance of a reward of its groups, NaN
+        where it is not known, and returns the score of each prediction.
+    advance : callable
+        Told the number of rollouts done each time.
+
+    Returns
+    -------
+    Collected
+        Means are over the groups that all predictions have a score for, if at least half of all rollouts lie in such
+        groups; else over all groups, and those without a score for some of them are not comparable.
 
     Notes
     -----
-    Memory grows with the number of prompts, steps and baselines, not with the number of rollouts.
+    Memory grows with the number of prompts, steps and predictions, not with the number of rollouts.
     """
-    order = StepOrder.of(trace)
     n_prompts, n_steps = len(order.prompts), len(order.starts)
     length = period_length(n_steps)
-    known = (TRUTH,) if TRUTH in trace.extras else ()
     names = list(_COUNTS)
-    for k in range(len(baselines)):
-        names += [f"error:{k}", f"partial:{k}", f"defined:{k}", *([f"value:{k}", f"known:{k}"] if known else [])]
+    for k in range(n):
+        names += [f"error:{k}", f"partial:{k}", f"defined:{k}"]
+        names += [f"value:{k}", f"known:{k}"] if TRUTH in columns else []
     sums = ClusteredSums(names, n_prompts, -(-n_steps // length))
     facts = FactCollector(n_prompts, n_steps)
-    needed = sorted({*known, *(name for baseline in baselines for name in baseline.columns_used(trace.extras))})
-    first_time, refusals, baselines = 0, {}, list(baselines)
-    with shared_scoring(n_jobs, len(trace)) as score:
-        for stretch in order.stretches(needed, length):
-            cells = Cells.of(stretch, first_time)
-            columns = facts.add(cells)
-            scores = score(baselines, stretch, _known_noise(cells, columns))
-            baselines, refusals = scores.baselines, {**scores.refusals, **refusals}
-            columns |= _sums_of(cells, scores, refusals)
-            sums.add({name: c for name, c in columns.items() if c.any()}, cells.prompt, cells.time // length)
-            first_time = int(cells.time[-1]) + 1
-            advance(len(stretch.rows))
-    everywhere = range(len(baselines))
-    comparable = [True for _ in everywhere]
+    refusals: dict[int, str] = {}
+    for stretch, cells, about in ahead(_prepared(order, columns, length, facts)):
+        scores = score(stretch, _known_noise(cells, about))
+        refusals = {k: one.refusal for k, one in enumerate(scores) if one.refusal} | refusals
+        about |= _sums_of(cells, scores, refusals)
+        sums.add({name: c for name, c in about.items() if c.any()}, cells.prompt, cells.time // length)
+        advance(len(stretch))
+    comparable = [True] * n
     if sums.total("count") < sums.total("partial"):
-        comparable = [sums.total(f"defined:{k}") == sums.total("partial") for k in everywhere]
+        comparable = [sums.total(f"defined:{k}") == sums.total("partial") for k in range(n)]
         parts = {"count": ("count", "partial")}
-        for k in everywhere:
+        for k in range(n):
             parts |= {f"error:{k}": (f"error:{k}", f"partial:{k}"), f"defined:{k}": ("count", f"defined:{k}")}
         sums.combine(parts)
-    return Collected(baselines, sums, facts.facts(), refusals, comparable)
+    return Collected([one.baseline for one in scores], sums, facts.facts(), refusals, comparable)
+
+
+def _prepared(
+    order: StepOrder, columns: Sequence[str], length: int, facts: FactCollector
+) -> Iterator[tuple[Stretch, Cells, dict[str, np.ndarray]]]:
+    """Each stretch with its groups and with the columns of sums that no baseline is needed for."""
+    first_time = 0
+    for stretch in order.stretches(columns, length):
+        cells = Cells.of(stretch, first_time)
+        yield stretch, cells, facts.add(cells)
+        first_time = int(cells.time[-1]) + 1
 
 
 def _known_noise(cells: Cells, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -240,20 +285,21 @@ def _known_noise(cells: Cells, columns: dict[str, np.ndarray]) -> np.ndarray:
     return np.where(columns["pairs_1"] > 0, columns["half_square_1"], cells.variance)
 
 
-def _sums_of(cells: Cells, scores: Scores, refusals: dict[int, str]) -> dict[str, np.ndarray]:
+def _sums_of(cells: Cells, scores: Sequence[Score], refusals: Container[int]) -> dict[str, np.ndarray]:
     """The columns of one stretch that depend on baselines."""
     count = cells.count.astype(np.float64)
-    undefined = np.isnan(scores.errors)
-    undefined[:, list(refusals)] = False
-    whole = ~undefined.any(axis=1)
+    whole = np.ones(len(cells), dtype=bool)
+    for k, score in enumerate(scores):
+        if k not in refusals:
+            whole &= ~np.isnan(score.errors)
     columns = {"count": np.where(whole, count, 0.0), "partial": np.where(whole, 0.0, count)}
-    for k, error in enumerate(scores.errors.T):
-        defined = ~np.isnan(error)
-        columns[f"error:{k}"] = np.where(whole & defined, error, 0.0)
-        columns[f"partial:{k}"] = np.where(~whole & defined, error, 0.0)
+    for k, score in enumerate(scores):
+        defined = ~np.isnan(score.errors)
+        columns[f"error:{k}"] = np.where(whole & defined, score.errors, 0.0)
+        columns[f"partial:{k}"] = np.where(~whole & defined, score.errors, 0.0)
         columns[f"defined:{k}"] = np.where(~whole & defined, count, 0.0)
-        if scores.value_errors is not None:
-            right = ~np.isnan(scores.value_errors[:, k])
-            columns[f"value:{k}"] = np.where(right, scores.value_errors[:, k], 0.0)
+        if score.value_errors is not None:
+            right = ~np.isnan(score.value_errors)
+            columns[f"value:{k}"] = np.where(right, score.value_errors, 0.0)
             columns[f"known:{k}"] = np.where(right, count, 0.0)
     return columns

@@ -106,8 +106,9 @@ class ClusteredSums:
     def __init__(self, columns: Sequence[str], n_prompts: int, n_periods: int):
         self._place = {name: k for k, name in enumerate(columns)}
         width = len(self._place)
-        self._by_prompt = np.zeros((n_prompts, width))
-        self._by_period = np.zeros((n_periods, width))
+        # A column lies in one piece, since an interval looks at few of many.
+        self._by_prompt = np.zeros((width, n_prompts))
+        self._by_period = np.zeros((width, n_periods))
         self._products = np.zeros((width, width))
         self._n_cells = 0
 
@@ -127,13 +128,13 @@ class ClusteredSums:
         prompts, periods : ndarray of int, shape (n,)
             Where each cell belongs.
         """
-        n_prompts, n_periods = len(self._by_prompt), len(self._by_period)
+        n_prompts, n_periods = self._by_prompt.shape[1], self._by_period.shape[1]
         values = np.column_stack(list(cells.values()))
         places = [self._place[name] for name in cells]
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
         both = _sums(values, cluster, len(keys))
-        self._by_prompt[:, places] += _sums(both, keys % n_prompts, n_prompts)
-        self._by_period[:, places] += _sums(both, keys // n_prompts, n_periods)
+        self._by_prompt[places] += _sums(both, keys % n_prompts, n_prompts).T
+        self._by_period[places] += _sums(both, keys // n_prompts, n_periods).T
         self._products[np.ix_(places, places)] += both.T @ both
         self._n_cells += len(keys)
 
@@ -149,8 +150,8 @@ class ClusteredSums:
         for name, parts in columns.items():
             change[:, self._place[name]] = 0.0
             change[[self._place[part] for part in parts], self._place[name]] = 1.0
-        self._by_prompt = self._by_prompt @ change
-        self._by_period = self._by_period @ change
+        self._by_prompt = change.T @ self._by_prompt
+        self._by_period = change.T @ self._by_period
         self._products = change.T @ self._products @ change
 
     def total(self, column: str) -> float:
@@ -166,7 +167,7 @@ class ClusteredSums:
         float
             The sum.
         """
-        return float(self._by_period[:, self._place[column]].sum())
+        return float(self._by_period[self._place[column]].sum())
 
     def by_period(self, column: str) -> np.ndarray:
         """Sums of a column by period.
@@ -181,7 +182,7 @@ class ClusteredSums:
         ndarray of float64, shape (T,)
             A copy.
         """
-        return self._by_period[:, self._place[column]].copy()
+        return self._by_period[self._place[column]].copy()
 
     def interval(self, means: Mapping[str, Mean]) -> Interval:
         """Estimate a sum of means.
@@ -200,7 +201,7 @@ class ClusteredSums:
         from scipy.special import stdtr, stdtrit
 
         first = next(iter(means.values())).count
-        behind = self._by_prompt[:, self._place[first]] != 0
+        behind = self._by_prompt[self._place[first]] != 0
         n_rollouts, n_prompts = round(self.total(first)), int(behind.sum())
         estimate, direction = 0.0, np.zeros(len(self._place))
         for column, mean in means.items():
@@ -211,12 +212,13 @@ class ClusteredSums:
             estimate += mean.coefficient * value
             direction[self._place[column]] += mean.coefficient / count
             direction[self._place[mean.count]] -= mean.coefficient * value / count
-        n_periods = int((self._by_period[:, self._place[first]] != 0).sum())
+        n_periods = int((self._by_period[self._place[first]] != 0).sum())
         clusters = [n for n in (n_prompts, n_periods) if n > 1]
         if not clusters:
             return Interval(estimate, np.nan, np.nan, np.nan, n_rollouts, n_prompts)
-        over_prompts = _variance(self._by_prompt @ direction, n_prompts)
-        over_periods = _variance(self._by_period @ direction, n_periods)
+        used = np.flatnonzero(direction)
+        over_prompts = _variance(direction[used] @ self._by_prompt[used], n_prompts)
+        over_periods = _variance(direction[used] @ self._by_period[used], n_periods)
         over_both = float(direction @ self._products @ direction) * _correction(self._n_cells)
         if len(clusters) == 2:
             variance = max(over_prompts + over_periods - over_both, over_prompts)

@@ -19,6 +19,7 @@ from kvar.audit.scores import TRUTH
 from kvar.audit.thinning import Thinned
 from kvar.audit.windows import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
+from kvar.replaying import StepOrder
 from kvar.traces import Trace
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def audit(
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
     candidates, skipped = _candidates(trace, baselines)
     with progress_bar(progress, "replaying baselines", len(trace)) as (advance, stage):
-        found = collect(trace, candidates, n_jobs, advance)
+        order = StepOrder.of(trace)
+        found = collect(order, candidates, n_jobs, advance)
         for k, why in found.refusals.items():
             if baselines is not None:
                 raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {why}")
@@ -91,13 +93,13 @@ def audit(
         best = _best(found, kept)
         chosen = candidates[best]
         needed = {*chosen.columns_used(trace.extras), *({TRUTH} & trace.extras.keys())}
-        thinned = Thinned.of(trace, _STUDIED_ROLLOUTS, sorted(needed))
+        thinned = Thinned.of(order, _STUDIED_ROLLOUTS, sorted(needed))
         stage("trying windows")
-        windows = study_windows(thinned.trace)
+        windows = study_windows(thinned.order)
         stage("trying smaller groups")
-        sizes = study_group_sizes(thinned.trace, chosen, found.facts.group_size, thinned.one_in)
+        sizes = study_group_sizes(thinned.order, chosen, found.facts.group_size, thinned.one_in, n_jobs)
         stage("measuring sample sizes")
-        worth = effective_sample_size(thinned.trace, chosen)
+        worth = effective_sample_size(thinned.order, chosen)
     rows = [_row(found, k, best) for k in kept]
     ranked = sorted(rows, key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
     advice = advise(found.facts, ranked, rows[kept.index(best)], _gradient_saving(found, kept, best), sizes, windows)
