@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from typing import Any, TypeVar
 
 __all__ = ["Share", "ahead", "shared_work"]
@@ -43,7 +44,7 @@ def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
         return
     # What the caller has set by joblib.parallel_config goes before all cores, or all workers of its cluster.
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
-    # Items move on in the processes, so nothing of theirs may be mapped from a file that cannot be written to.
+    # Everything is used once, which is not worth a file to map it from.
     with joblib.Parallel(n_jobs=n_jobs, max_nbytes=None) as parallel:
         yield _Shared(parallel, n_jobs)
 
@@ -69,7 +70,8 @@ def _timed(function: Callable, items: Sequence, arguments: tuple) -> list[tuple[
     done = []
     for item in items:
         start = time.process_time()
-        result = function(item, *arguments)
+        # An item moves on, and what a cluster hands over may be read only.
+        result = function(deepcopy(item), *arguments)
         done.append((time.process_time() - start, result))
     return done
 

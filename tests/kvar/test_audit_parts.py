@@ -9,6 +9,7 @@ import pytest
 
 import kvar
 from kvar import replaying
+from kvar.audit import sharing
 from kvar.audit.advice import _warnings
 from kvar.audit.cells import Cells
 from kvar.audit.collecting import collect
@@ -20,6 +21,7 @@ from kvar.audit.thinning import Thinned
 from kvar.audit.windows import study_windows
 from kvar.readers import ReadingNotes, RolloutLog
 from kvar.replaying import StepOrder
+from tests import clusters
 from tests.kvar.test_audit import simulated
 
 
@@ -102,6 +104,21 @@ def test_processes_change_nothing(rng):
     for k, name in enumerate(baselines):
         assert alone.error(k) == shared.error(k)
         assert shared.baselines[k].name == name
+
+
+@pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
+@pytest.mark.filterwarnings("ignore")  # of Ray's own making, when it starts and stops
+def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
+    trace = ragged(rng)
+    names = ["kernel", "adaptive", "group-mean", "discounted-beta"]
+    alone = kvar.audit(trace, names).to_dict()
+    monkeypatch.setattr(sharing, "_PARALLEL_FROM", 0)
+    monkeypatch.setattr(replaying, "_STRETCH", 200)
+    with cluster():
+        shared = kvar.audit(trace, names).to_dict()
+    assert shared["recommendation"] == alone["recommendation"]
+    for one, other in zip(shared["table"], alone["table"], strict=True):
+        assert one == pytest.approx(other, nan_ok=True)
 
 
 def test_large_histories_travel_between_processes(monkeypatch, rng):
