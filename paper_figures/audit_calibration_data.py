@@ -18,7 +18,8 @@ from rich.progress import track
 from kvar import Trace, audit, make_baseline, read_trace
 from kvar.audit.group_sizes import study_group_sizes
 from kvar.files import whole_file
-from kvar.replaying import StepOrder, replay_baseline
+from kvar.replaying import replay_baseline
+from kvar.stretches import StepOrder
 from simulations.keyed import digest, write_key
 
 RUNS, OUT = Path("recorded_runs"), Path("docs/audit_calibration.csv")
@@ -68,7 +69,7 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
             inside = estimate.low <= truth <= estimate.high
             limits = {"estimate": estimate.mean, "low": estimate.low, "high": estimate.high}
             rows.append({"run": path.stem, "baseline": row.label, "truth": truth, **limits, "inside": inside})
-    best = next(row for row in report.rows if row.above_best.mean == 0)
+    best = report.chosen
     advice = {"run": path.stem, "baseline": best.label, "full": report.facts.group_size, "advised": None}
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.replaying import Stretch
+from kvar.stretches import Stretch
 
 __all__ = ["Cells"]
 

@@ -14,7 +14,8 @@ from kvar.audit.scores import TRUTH, fresh_error
 from kvar.audit.sharing import shared_work
 from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch
-from kvar.replaying import Replayed, StepOrder, Stretch, replay_steps
+from kvar.replaying import Replayed, replay_steps
+from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
 

@@ -9,6 +9,9 @@ import numpy as np
 
 __all__ = ["ClusteredSums", "Interval", "Mean"]
 
+# Of the sums that an estimate is made of: what is smaller is their rounding, and would pass for a clear difference.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -203,15 +206,18 @@ class ClusteredSums:
         first = next(iter(means.values())).count
         behind = self._by_prompt[self._place[first]] != 0
         n_rollouts, n_prompts = round(self.total(first)), int(behind.sum())
-        estimate, direction = 0.0, np.zeros(len(self._place))
+        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._place))
         for column, mean in means.items():
             count = self.total(mean.count)
             if count == 0:
                 return Interval(np.nan, np.nan, np.nan, np.nan, n_rollouts, n_prompts)
             value = self.total(column) / count
             estimate += mean.coefficient * value
+            size += abs(mean.coefficient * value)
             direction[self._place[column]] += mean.coefficient / count
             direction[self._place[mean.count]] -= mean.coefficient * value / count
+        rounding = _ROUNDING * size
+        estimate = estimate if abs(estimate) > rounding else 0.0
         n_periods = int((self._by_period[self._place[first]] != 0).sum())
         clusters = [n for n in (n_prompts, n_periods) if n > 1]
         if not clusters:
@@ -225,6 +231,8 @@ class ClusteredSums:
         else:
             variance = over_prompts if n_prompts > 1 else over_periods
         error, freedom = float(np.sqrt(max(variance, 0.0))), min(clusters) - 1
+        if estimate == 0 and error <= rounding:
+            error = 0.0
         half = float(stdtrit(freedom, 0.975)) * error
         p_value = 2 * float(stdtr(freedom, -abs(estimate) / error)) if error > 0 else np.nan
         return Interval(estimate, error, estimate - half, estimate + half, n_rollouts, n_prompts, p_value)

@@ -15,7 +15,8 @@ import numpy as np
 
 from kvar.baselines import Baseline
 from kvar.baselines.group import group_variances
-from kvar.replaying import Replayed, Stretch, batches, replay_steps
+from kvar.replaying import Replayed, batches, replay_steps
+from kvar.stretches import Stretch
 from kvar.traces import Trace
 
 __all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "score_stretch"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from itertools import chain
 from typing import Any, TypeVar
 
 __all__ = ["Share", "ahead", "shared_work"]
@@ -61,7 +62,7 @@ class _Shared:
 
         parts = _balanced(self._seconds, self._n_jobs) if self._seconds else [[k] for k in range(len(items))]
         done = self._parallel(delayed(_timed)(function, [items[k] for k in part], arguments) for part in parts)
-        by_item = {k: one for part, results in zip(parts, done, strict=True) for k, one in zip(part, results)}
+        by_item = dict(zip(chain(*parts), chain(*done), strict=True))
         self._seconds = [by_item[k][0] for k in range(len(items))]
         return [by_item[k][1] for k in range(len(items))]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.replaying import StepOrder
+from kvar.stretches import StepOrder
 from kvar.traces import Trace
 
 __all__ = ["Thinned"]

@@ -10,7 +10,7 @@ from kvar.audit.collecting import sum_up
 from kvar.audit.intervals import Interval
 from kvar.audit.scores import Score
 from kvar.baselines import Baseline, make_baseline
-from kvar.replaying import StepOrder, Stretch
+from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
 

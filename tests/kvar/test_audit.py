@@ -11,7 +11,8 @@ import statsmodels.api as sm
 import kvar
 from kvar.audit import Interval, fresh_error, group_noise
 from kvar.audit.collecting import collect
-from kvar.replaying import Replayed, StepOrder, replay_baseline
+from kvar.replaying import Replayed, replay_baseline
+from kvar.stretches import StepOrder
 
 
 def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):

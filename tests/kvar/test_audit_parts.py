@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kvar
-from kvar import replaying
+from kvar import stretches
 from kvar.audit import sharing
 from kvar.audit.advice import _warnings
 from kvar.audit.cells import Cells
@@ -20,7 +20,7 @@ from kvar.audit.page import page
 from kvar.audit.thinning import Thinned
 from kvar.audit.windows import study_windows
 from kvar.readers import ReadingNotes, RolloutLog
-from kvar.replaying import StepOrder
+from kvar.stretches import StepOrder
 from tests import clusters
 from tests.kvar.test_audit import simulated
 
@@ -84,7 +84,7 @@ def test_stretches_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
-    monkeypatch.setattr(replaying, "_STRETCH", 70)
+    monkeypatch.setattr(stretches, "_STRETCH", 70)
     pieces, pieces_facts = kvar.audit(trace, names), facts_of(trace)
     assert [row.label for row in whole.rows] == [row.label for row in pieces.rows]
     for one, two in zip(whole.rows, pieces.rows, strict=True):
@@ -113,7 +113,7 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
     names = ["kernel", "adaptive", "group-mean", "discounted-beta"]
     alone = kvar.audit(trace, names).to_dict()
     monkeypatch.setattr(sharing, "_PARALLEL_FROM", 0)
-    monkeypatch.setattr(replaying, "_STRETCH", 200)
+    monkeypatch.setattr(stretches, "_STRETCH", 200)
     with cluster():
         shared = kvar.audit(trace, names).to_dict()
     assert shared["recommendation"] == alone["recommendation"]
@@ -123,13 +123,38 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
 
 def test_large_histories_travel_between_processes(monkeypatch, rng):
     # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
-    monkeypatch.setattr(replaying, "_STRETCH", 10_000)
+    monkeypatch.setattr(stretches, "_STRETCH", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
     order = StepOrder.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
     alone, shared = (collect(order, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
     assert not shared.refusals
     assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+
+
+def test_baselines_that_differ_by_rounding_are_the_same(rng):
+    # In the first step no prompt has a past, and the window of each prompt's last rewards falls back to the batch mean.
+    report = kvar.audit(trace_with(rng.random((1, 30, 4)) * 7), ["buffer", "batch-mean"])
+    assert [row.above_best.high for row in report.rows] == [0.0, 0.0]
+    assert math.isnan(report.rows[1].above_best.p_value)
+    assert report.chosen.baseline == "buffer"
+    assert "the same as that of batch-mean" in report.recommendation
+
+
+def test_lone_rollouts_do_not_enter_with_the_noise_of_groups():
+    # Easy prompts were asked once and hard ones four times: the noise of the hard is not that of the easy.
+    rng, gaps = np.random.default_rng(4), []
+    for _ in range(30):
+        step, prompt = (a.ravel() for a in np.indices((30, 20)))
+        sizes = np.where(prompt < 10, 1, 4)
+        step, prompt = np.repeat(step, sizes), np.repeat(prompt, sizes)
+        value = np.where(prompt < 10, 0.97, 0.5)
+        columns = {"step": step, "prompt_id": prompt, "reward": (rng.random(step.size) < value).astype(float)}
+        report = kvar.audit(kvar.Trace.from_columns(columns), ["kernel", "none"])
+        # Without a baseline the value error in groups is the square of the value.
+        none = next(row for row in report.rows if row.baseline == "none")
+        gaps.append(none.estimated_value_mse.mean - 0.25)
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps, ddof=1) / math.sqrt(len(gaps))
 
 
 def test_a_ratio_of_sums_has_the_jackknife_error(rng):
@@ -174,7 +199,7 @@ def test_one_prompt_has_an_interval_over_time(rng):
     # Sixty steps are twenty periods, and there is nothing else to be a sample.
     residual = kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none"]).rows[0].one_step_error
     assert math.isnan(residual.low)
-    assert "no interval" in kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none", "batch-mean"]).recommendation
+    assert "no interval" in kvar.audit(trace_with(np.array([[[1.0, 0.0, 1.0]]])), ["none", "kernel"]).recommendation
 
 
 @pytest.mark.parametrize("group", [1, 4])
