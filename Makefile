@@ -7,8 +7,8 @@ RUN := results/tiny
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
-.PHONY: help install reproduce reproduce-full smollm2 docs lint test coverage bench types lowest-install lowest \
-	lowest-quick packaging nightly clean
+.PHONY: help install reproduce reproduce-full smollm2 docs lint test coverage bench types lowest-install \
+	lowest lowest-quick packaging nightly clean
 
 help:
 	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
