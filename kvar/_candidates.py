@@ -8,6 +8,7 @@ import numpy as np
 
 from kvar._criteria import Problem
 from kvar._design import Design
+from kvar.checks import checked_array
 from kvar.kernels import CompactKernel
 
 __all__ = ["default_grid", "given_grid", "positions"]
@@ -50,10 +51,10 @@ def given_grid(grid):
     ValueError
         Unless all are positive and finite.
     """
-    grid = np.unique(np.asarray(grid, dtype=np.float64))
-    if grid.ndim != 1 or grid.size == 0 or not np.all(np.isfinite(grid)) or grid[0] <= 0.0:
-        raise ValueError("grid must hold positive finite bandwidths")
-    return grid
+    bandwidths = np.unique(checked_array(grid, "grid", (None,)))
+    if bandwidths.size == 0 or bandwidths[0] <= 0.0:
+        raise ValueError(f"grid must hold positive finite bandwidths, got {grid!r:.60}")
+    return bandwidths
 
 
 def default_grid(problem: Problem):
@@ -99,10 +100,10 @@ def _needed(problem):
         far = np.clip(index + sign * count, 0, design.x.size - 1)
         return np.where(available >= count, np.abs(design.x[far] - design.x), math.inf)
 
-    distances = [gap(count, before, -1) for count in range(1, n_others + 1)]
+    gaps = [gap(count, before, -1) for count in range(1, n_others + 1)]
     if not problem.past:
-        distances += [gap(count, after, 1) for count in range(1, n_others + 1)]
-    distances = np.sort(np.stack(distances), axis=0)[:, design.member]
+        gaps += [gap(count, after, 1) for count in range(1, n_others + 1)]
+    distances = np.sort(np.stack(gaps), axis=0)[:, design.member]
     if not problem.past and design.mates_w is not None:
         # Somebody else at the same x is a neighbour at distance zero.
         nearer = np.vstack([np.zeros(design.member.size), distances[:-1]])

@@ -178,8 +178,8 @@ def _lepski(problem, grid):
     neighbouring responses, which hold no bandwidth.
     """
     design, past = problem.design, problem.past
-    share = np.bincount(design.member, problem.weight * problem.scored, minlength=design.x.size)
-    share = share / np.sum(share)
+    weight = np.bincount(design.member, problem.weight * problem.scored, minlength=design.x.size)
+    share = weight / np.sum(weight)
     noise = _difference_noise(problem)
     instead = nearest(design, past=past)
     fits, variances = [], np.empty(grid.size)

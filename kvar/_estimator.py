@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Estimator:
     """Parameters by name, the score, and how scikit-learn recognises a regressor of one variable."""
 
     _estimator_type = "regressor"
+    predict: Callable
 
     def score(self, x, y, sample_weight=None):
         """Coefficient of determination of the predictions.

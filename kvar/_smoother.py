@@ -125,7 +125,7 @@ def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degre
     if past or design.mates_w is None:
         return _combine(sums, 0.0, 0.0, degree)
     at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)
+    return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
 
 
 def squared_row(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):

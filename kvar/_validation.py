@@ -1,31 +1,10 @@
-"""Data and choices from callers, checked once at the boundary."""
+"""Data from callers, checked once at the boundary."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["check_choice", "check_data", "check_points"]
-
-
-def check_choice(name, value, choices):
-    """Refuse a value that is not one of a few.
-
-    Parameters
-    ----------
-    name : str
-        What the parameter is called.
-    value : object
-        What was given.
-    choices : sequence
-        What is allowed.
-
-    Raises
-    ------
-    ValueError
-        If it is none of them.
-    """
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+__all__ = ["check_data", "check_points"]
 
 
 def check_points(x):
@@ -101,7 +80,10 @@ def _finite(values, name):
         raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
     if np.iscomplexobj(values):
         raise ValueError(f"Complex data not supported: {name} must be real")
-    values = values.astype(np.float64, copy=False)
+    try:
+        values = values.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} must hold numbers: {error}") from None
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} contains NaN or infinity")
     return values

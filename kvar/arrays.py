@@ -130,7 +130,7 @@ def to_list(array) -> list:
     Returns
     -------
     list
-        Python ints, floats or strings.
+        Python ints, floats or strings. What is neither, nor an array of one dimension, comes back as what it is.
     """
     if isinstance(array, (list, tuple)):
         return list(array)

@@ -11,7 +11,8 @@ import numpy as np
 from kvar._candidates import default_grid, given_grid, positions
 from kvar._criteria import CRITERIA, Problem, average_weights
 from kvar._design import Design
-from kvar._validation import check_choice, check_data
+from kvar._validation import check_data
+from kvar.checks import require_choice
 from kvar.kernels import Kernel, get_kernel
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
@@ -198,12 +199,12 @@ def select_bandwidth(
     True
     """
     kernel = get_kernel(kernel)
-    check_choice("sided", sided, ("two", "past"))
+    require_choice("sided", sided, ("two", "past"))
     if method is None:
         method = "one-step-ahead" if sided == "past" else "averaged"
-    check_choice("method", method, tuple(CRITERIA))
-    check_choice("degree", degree, (0, 1))
-    check_choice("empty", empty, ("nan", "nearest"))
+    require_choice("method", method, tuple(CRITERIA))
+    require_choice("degree", degree, (0, 1))
+    require_choice("empty", empty, ("nan", "nearest"))
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"

@@ -113,15 +113,15 @@ def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) 
     return outcomes
 
 
-def draw(x, y, outcome: MethodOutcome, path: Path, *, x_name: str, y_name: str, single_series: bool = True) -> None:
+def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: str, single_series: bool = True) -> None:
     """Save a picture: the scores over the grid, and beside it the data with the fit where they are one series.
 
     Parameters
     ----------
     x, y : ndarray of float64, shape (n,)
         Points and responses.
-    outcome : MethodOutcome
-        The method to draw; it must have a selection.
+    chosen : BandwidthSelection
+        What to draw.
     path : Path
         Image file; the suffix decides the format.
     x_name, y_name : str
@@ -135,7 +135,6 @@ def draw(x, y, outcome: MethodOutcome, path: Path, *, x_name: str, y_name: str, 
     from kvar import plotting
     from kvar.regression import KernelRegressor
 
-    chosen = outcome.selection
     figure = Figure(figsize=(10.0 if single_series else 5.0, 4.0), layout="constrained")
     axes = figure.subplots(1, 2 if single_series else 1, squeeze=False)[0]
     chosen.plot(axes[0])
@@ -221,5 +220,5 @@ def bandwidth_command(
         typer.echo(f"{n_dropped} rows without a finite {x} or {y} are left out.")
     _print_table(outcomes, f"{file.name}: {points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided")
     picture = out or file.with_name(f"{file.stem}-bandwidth.png")
-    draw(points, responses, shown, picture, x_name=x, y_name=y, single_series=groups is None)
+    draw(points, responses, shown.selection, picture, x_name=x, y_name=y, single_series=groups is None)
     typer.echo(f"Picture: {picture}")

@@ -65,6 +65,8 @@ def occurrence(codes: np.ndarray) -> np.ndarray:
 
 def _as_ids(prompt_ids) -> list[int | str]:
     ids = arrays.to_list(prompt_ids)
+    if not isinstance(ids, list):
+        raise TypeError(f"prompt ids must be a list or an array with an id a row, got {prompt_ids!r:.80}")
     # A set of types is two orders of magnitude cheaper than a check of every id.
     if not set(map(type, ids)) <= {int, str}:
         ids = [int(i) if isinstance(i, np.integer) else str(i) if isinstance(i, np.str_) else i for i in ids]
@@ -76,7 +78,7 @@ def _as_ids(prompt_ids) -> list[int | str]:
 
 def _as_step(step) -> float:
     try:
-        value = math.nan if isinstance(step, (str, bytes)) else float(step)
+        value = math.nan if isinstance(step, (str, bytes, bool, np.bool_)) else float(step)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not abs(value) <= LARGEST:
@@ -154,12 +156,12 @@ class Batch:
 
         distinct = list(dict.fromkeys(ids))
         if len(distinct) == len(ids):
-            row, place = np.arange(len(ids)), np.zeros(len(ids), dtype=np.intp)
+            row, block_of = np.arange(len(ids)), np.zeros(len(ids), dtype=np.intp)
         else:
             number = {prompt_id: k for k, prompt_id in enumerate(distinct)}
             row = np.array([number[prompt_id] for prompt_id in ids])
-            place = occurrence(row)
-        batch = cls(distinct, block, step, {}, row, place, shape)
+            block_of = occurrence(row)
+        batch = cls(distinct, block, step, {}, row, block_of, shape)
         batch.rewards = batch._by_prompt(block)
         for name, column in (columns or {}).items():
             column = np.array(arrays.to_host(column, name))

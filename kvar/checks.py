@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from numbers import Real
+from collections.abc import Collection
+from numbers import Integral
 from typing import TypeGuard
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy as np
 __all__ = [
     "LARGEST",
     "checked_array",
+    "checked_count",
     "checked_ids",
     "checked_keys",
     "checked_number",
     "is_number",
     "require",
+    "require_choice",
     "require_flags",
 ]
 
@@ -61,8 +64,30 @@ def require_flags(**values) -> None:
         require(isinstance(value, (bool, np.bool_)), f"{name} must be True or False, got {value!r:.60}")
 
 
+def require_choice(name: str, value, choices: Collection) -> None:
+    """Refuse a value that is not one of a few.
+
+    Parameters
+    ----------
+    name : str
+        What the parameter is called.
+    value : object
+        What was given.
+    choices : collection of str or int
+        What is allowed.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them. True is not 1, and an array is no choice.
+    """
+    plain = isinstance(value, (str, Integral)) and not isinstance(value, bool)
+    if not plain or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r:.60}")
+
+
 def is_number(value) -> TypeGuard[float]:
-    """Whether this is a real number, and no bool.
+    """Whether this is a real number that double precision can hold, and no bool.
 
     Parameters
     ----------
@@ -74,7 +99,42 @@ def is_number(value) -> TypeGuard[float]:
     bool
         True for those of Python and of NumPy, NaN and infinities included.
     """
-    return isinstance(value, Real) and not isinstance(value, bool)
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
+def checked_count(value, name: str, low: int = 1, high: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    name : str
+        What to call it in an error.
+    low, high : int
+        The least and the largest that it may be; by default any from 1 on.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, a float that happens to be whole included.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        bounds = f"from {low} on" if high is None else f"from {low} to {high:,}"
+        raise ValueError(f"{name} must be a whole number {bounds}, got {value!r:.60}")
+    return int(value)
 
 
 def checked_keys(state, keys, name: str) -> dict:
@@ -128,10 +188,7 @@ def checked_number(value, name: str, low: float = -_LARGEST, high: float = _LARG
     ValueError
         If it is something else, NaN included.
     """
-    try:
-        number = float(value) if is_number(value) else math.nan
-    except OverflowError:
-        number = math.nan
+    number = float(value) if is_number(value) else math.nan
     if not low <= number <= high:
         raise ValueError(f"{name} must be a number, {_within(low, high)}, got {value!r:.60}")
     return number

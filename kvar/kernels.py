@@ -305,4 +305,4 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
     try:
         return _REGISTRY[kernel]
     except (KeyError, TypeError):
-        raise ValueError(f"unknown kernel {kernel!r}; choose one of {', '.join(_REGISTRY)}") from None
+        raise ValueError(f"unknown kernel {kernel!r:.60}; choose one of {', '.join(_REGISTRY)}") from None

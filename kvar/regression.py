@@ -12,7 +12,8 @@ from kvar._design import Design
 from kvar._estimator import Estimator, NotFittedError
 from kvar._pilot import noise_from_fit
 from kvar._smoother import fit_points, leave_one_out, nearest, squared_row
-from kvar._validation import check_choice, check_data, check_points
+from kvar._validation import check_data, check_points
+from kvar.checks import is_number, require_choice
 from kvar.kernels import get_kernel
 
 __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit", "NotFittedError"]
@@ -144,11 +145,11 @@ class KernelRegressor(Estimator):
             positive, a one-sided kernel with ``sided="two"``.
         """
         kernel = get_kernel(self.kernel)
-        if not (np.isscalar(self.bandwidth) and math.isfinite(self.bandwidth) and self.bandwidth > 0):
-            raise ValueError(f"bandwidth must be a positive number, not {self.bandwidth!r}")
-        check_choice("degree", self.degree, (0, 1))
-        check_choice("sided", self.sided, ("two", "past"))
-        check_choice("empty", self.empty, ("nan", "nearest"))
+        if not (is_number(self.bandwidth) and 0 < self.bandwidth < math.inf):
+            raise ValueError(f"bandwidth must be a positive number, got {self.bandwidth!r:.60}")
+        require_choice("degree", self.degree, (0, 1))
+        require_choice("sided", self.sided, ("two", "past"))
+        require_choice("empty", self.empty, ("nan", "nearest"))
         if kernel.one_sided and self.sided != "past":
             raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
         x, y, weight = check_data(x, y, sample_weight)
@@ -209,7 +210,7 @@ class KernelRegressor(Estimator):
             Standard errors are ``sigma(t) sqrt(sum_j l_j**2 / w_j)`` with l_j the weights of the linear smoother (Fan
             and Gijbels 1996, section 4.3); they leave the bias out.
         """
-        check_choice("noise", noise, ("constant", "local"))
+        require_choice("noise", noise, ("constant", "local"))
         design, where = self._at(x0)
         fits = self._fits(design)
         kernel = get_kernel(self.kernel)
@@ -247,8 +248,8 @@ class KernelRegressor(Estimator):
         ValueError
             If `level` is not between 0 and 1.
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, not {level!r}")
+        if not (is_number(level) and 0.0 < level < 1.0):
+            raise ValueError(f"level must lie between 0 and 1, got {level!r:.60}")
         fit = self.local_fit(x0, noise)
         half = NormalDist().inv_cdf(0.5 + 0.5 * level) * fit.standard_error
         return ConfidenceBand(fit.estimate - half, fit.estimate, fit.estimate + half, level)

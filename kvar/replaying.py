@@ -129,5 +129,9 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     ------
     ValueError
         If the baseline or a parameter is unknown, or the trace lacks a column that the baseline needs.
+    TypeError
+        If it is no trace.
     """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"replay takes a Trace, got {trace!r:.60}; kvar.read_trace(path) makes one of a file")
     return replay_baseline(trace, make_baseline(name, **parameters)).values

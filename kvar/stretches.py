@@ -192,7 +192,7 @@ class StepOrder:
         trace, start = self.trace, 0
         ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
         while start < len(trace):
-            stop = int(ends[min(np.searchsorted(ends, start + _STRETCH), len(ends) - 1)])
+            stop = int(ends[min(int(np.searchsorted(ends, start + _STRETCH)), len(ends) - 1)])
             rows = np.arange(start, stop) if self._order is None else self._order[start:stop]
             distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
             code = np.searchsorted(self.prompts, distinct)[code]

@@ -13,16 +13,20 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kvar.arrays import to_host
 from kvar.batch import occurrence
+from kvar.checks import checked_count
 from kvar.files import claimed, whole_file
 
 __all__ = ["Trace", "TraceWriter", "read_trace", "write_trace"]
 
 _REQUIRED = ("step", "prompt_id", "reward")
 _COLUMNS = ("step", "prompt_id", "rollout", "reward")
+_LAST_STEP = 999_999_999
 _STEP_FILE = re.compile(r"step-(\d{9})\.parquet")
 
 
@@ -75,7 +79,11 @@ class Trace:
                 f"a trace needs the columns {', '.join(_REQUIRED)}; missing {', '.join(missing)} among "
                 f"{', '.join(columns) or 'none'}"
             )
-        values = {name: np.asarray(column) for name, column in columns.items()}
+        try:
+            reward = to_host(columns["reward"], "column 'reward'")
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        values = {"reward": reward, **{name: np.asarray(c) for name, c in columns.items() if name != "reward"}}
         lengths = {name: column.shape for name, column in values.items()}
         if len(set(lengths.values())) > 1 or len(lengths["step"]) != 1:
             raise ValueError(f"the columns of a trace are one-dimensional and of one length, got {lengths}")
@@ -83,21 +91,7 @@ class Trace:
         step = values["step"]
         if step.dtype.kind not in "iuf" or (step.dtype.kind == "f" and not np.isfinite(step).all()):
             raise ValueError("column 'step' must hold finite numbers")
-        prompt_id = values["prompt_id"]
-        if prompt_id.dtype.kind not in "iuUTO":
-            raise ValueError(f"column 'prompt_id' must hold integers or strings, got {prompt_id.dtype}")
-        if prompt_id.dtype.kind == "O":
-            wrong = [i for i in prompt_id.tolist() if type(i) not in (int, str)]
-            if wrong:
-                raise ValueError(f"column 'prompt_id' must hold integers or strings, got {wrong[0]!r}")
-        # NumPy turns a mixture into strings without a word, which would make one prompt of 1 and "1".
-        kinds = set(map(type, columns["prompt_id"])) if isinstance(columns["prompt_id"], list) else {type(prompt_id)}
-        if len(kinds & {int, str}) > 1 or (prompt_id.dtype.kind == "O" and len(set(map(type, prompt_id))) > 1):
-            raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")
-        try:
-            reward = values["reward"].astype(np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"column 'reward' must hold numbers, got {values['reward'].dtype}") from None
+        prompt_id = _prompt_ids(columns["prompt_id"], values["prompt_id"])
         if np.isinf(reward).any():
             row = int(np.argmax(np.isinf(reward)))
             raise ValueError(f"row {row} has an infinite reward; use NaN for what has no score")
@@ -127,6 +121,28 @@ class Trace:
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name, those of the schema first."""
         return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
+
+
+def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:
+    """Integers of 64 bits or strings; of a mixture and of larger integers NumPy makes something else without a word."""
+    if isinstance(given, list) or ids.dtype.kind in "Ou":
+        entries = ids.tolist() if ids.dtype.kind in "Ou" else given
+        kinds = set(map(type, entries))
+        if {int, str} <= kinds:
+            raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")
+        if kinds == {int}:
+            try:
+                return np.array(entries, dtype=np.int64)
+            except OverflowError:
+                raise ValueError(
+                    f"column 'prompt_id' must hold integers of 64 bits or strings, got {max(entries, key=abs)!r:.60}; "
+                    "convert them to strings"
+                ) from None
+        if ids.dtype.kind == "O" and (wrong := [i for i in entries if type(i) is not str]):
+            raise ValueError(f"column 'prompt_id' must hold integers or strings, got {wrong[0]!r:.60}")
+    if ids.dtype.kind not in "iUTO":
+        raise ValueError(f"column 'prompt_id' must hold integers or strings, got {ids.dtype}")
+    return ids
 
 
 def _count_off(step, prompt_id) -> np.ndarray:
@@ -204,10 +220,20 @@ def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     -------
     Path
         The file.
+
+    Raises
+    ------
+    ValueError
+        If a column holds what is neither a number nor a string.
+    OSError
+        If the disk is full.
     """
-    columns = {name: _for_parquet(column) for name, column in trace.columns.items()}
+    polars = _polars()
+    frame = polars.DataFrame({name: _for_parquet(column) for name, column in trace.columns.items()})
+    if strange := [name for name, dtype in frame.schema.items() if dtype == polars.Object]:
+        raise ValueError(f"column {strange[0]!r} holds objects that Parquet has no form for; convert them to strings")
     with whole_file(path) as temporary:
-        _polars().DataFrame(columns).write_parquet(temporary)
+        frame.write_parquet(temporary)
     return Path(path)
 
 
@@ -238,12 +264,16 @@ class TraceWriter:
     def __init__(self, folder: str | os.PathLike, resume_from: int | None = None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if resume_from is not None:
+            checked_count(resume_from, "resume_from", low=0, high=_LAST_STEP)
         # Before anything is looked at or removed: the steps there may be those of a run that is still going.
         weakref.finalize(self, os.close, claimed(self.folder))
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
-        if steps and resume_from is None:
+        if not steps:
+            return
+        if resume_from is None:
             raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")
-        if steps and resume_from not in steps:
+        if resume_from not in steps:
             raise FileNotFoundError(
                 f"{self.folder} holds no step {resume_from} to go on after: it is of another run; choose another folder"
             )
@@ -251,7 +281,7 @@ class TraceWriter:
             if step > resume_from:
                 (self.folder / name).unlink()
 
-    def write(self, step: int, columns: Mapping[str, object]) -> None:
+    def write(self, step: int, columns: Mapping[str, Any]) -> None:
         """Write one step.
 
         Parameters
@@ -264,10 +294,11 @@ class TraceWriter:
         Raises
         ------
         ValueError
-            If the columns are not those of a trace, or the step is negative or has more than nine digits.
+            If the columns are not those of a trace, or the step is no whole number of up to nine digits.
         """
-        if not 0 <= step < 10**9:
-            raise ValueError(f"a recorded step lies between 0 and 999,999,999, got {step}")
-        n_rows = len(columns["reward"])
-        trace = Trace.from_columns({"step": np.full(n_rows, step, dtype=np.int64), **columns})
+        step = checked_count(step, "a recorded step", low=0, high=_LAST_STEP)
+        if "step" in columns:
+            raise ValueError(f"the rows of step {step} have that step; leave the column 'step' out")
+        rows = np.shape(columns.get("reward", ()))[:1]
+        trace = Trace.from_columns({"step": np.full(rows, step, dtype=np.int64), **columns})
         write_trace(trace, self.folder / f"step-{step:09d}.parquet")

@@ -32,6 +32,7 @@ import numpy as np
 from kvar.audit import Interval
 from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch, sums_of_others
+from kvar.checks import checked_count, is_number
 from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
@@ -105,7 +106,7 @@ class ScoreMoments:
         ndarray
             ``square variance / (G - 1)``: this value has no bias, so its error has no product with `cross`.
         """
-        return self.square * reward_variance / (group_size - 1)
+        return self.square * reward_variance / (checked_count(group_size, "group_size", low=2) - 1)
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class GradientVariance:
         float
             ``P / B + (R + D) / (B G)``, without P where that is not known.
         """
+        n_prompts, group_size = checked_count(n_prompts, "n_prompts"), checked_count(group_size, "group_size")
         prompt = 0.0 if self.prompt is None else self.prompt.mean
         return prompt / n_prompts + (self.reward.mean + self.baseline.mean) / (n_prompts * group_size)
 
@@ -316,8 +318,8 @@ class ScoreWeighted(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if not 0 < self.bandwidth < math.inf:
-            raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r}")
+        if not (is_number(self.bandwidth) and 0 < self.bandwidth < math.inf):
+            raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r:.60}")
         self._window = (get_kernel(self.kernel), float(self.bandwidth))
         self._history = History(self.bandwidth * self._window[0].reach)
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from trl import GRPOConfig
 
 from kvar import Baseline
+from kvar.checks import checked_count
 from llm_train.critic import make_trainer_baseline
 from llm_train.gradients import SCORE_PARAMETERS
 
@@ -135,8 +136,10 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         self.baseline_kwargs = self.baseline_kwargs or {}
         # A wrong name or parameter is said now, not at step one.
         baseline = make_trainer_baseline(self.baseline, **self.baseline_kwargs)
-        if self.block_reuse < 1:
-            raise ValueError(f"block_reuse must be at least 1, got {self.block_reuse}")
+        checked_count(self.block_reuse, "block_reuse")
+        checked_count(self.warm_start_rollouts, "warm_start_rollouts", low=0)
+        for k in self.pass_at:
+            checked_count(k, "pass_at")
         if self.prompt_order not in _ORDERS:
             raise ValueError(f"prompt_order must be one of {', '.join(map(repr, _ORDERS))}, got {self.prompt_order!r}")
         if self.prompt_order != "epochs" and not self.shuffle_dataset:
@@ -146,8 +149,6 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
                 f"prompt_order='variance' needs values with standard errors, which baseline {self.baseline!r} does not "
                 "give; use adaptive or kernel"
             )
-        if self.warm_start_rollouts < 0:
-            raise ValueError(f"warm_start_rollouts must be at least 0, got {self.warm_start_rollouts}")
         if self.scale_rewards not in ("none", False):
             raise ValueError(
                 f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "

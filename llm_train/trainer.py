@@ -20,10 +20,11 @@ from transformers.utils import logging
 
 from kvar import TraceWriter
 from kvar.features import feature_columns
+from llm_train.agreement import require_same_advantages, require_same_file
 from llm_train.config import KAEConfig
 from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
 from llm_train.gradients import chosen_parameters, score_norms
-from llm_train.health import health, window_in_use
+from llm_train.health import health
 from llm_train.measuring import MeasuringTrainer
 from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.state_file import load_state, save_state
@@ -193,9 +194,10 @@ class KAETrainer(MeasuringTrainer):
         found = self.baseline.estimate(*step, return_info=True, **columns)
         advantages = self.baseline.advantages(*step, **columns)
         numbers = health(found, step[1], advantages, columns.get("true_value"))
-        for name, number in {**numbers, "window": window_in_use(self.baseline)}.items():
+        for name, number in {**numbers, "window": self.baseline.window_in_use}.items():
             self._metrics["train"][f"baseline/{name}"].append(number)
         advantages = advantages.flatten()
+        require_same_advantages(self.accelerator, keys, advantages, self._generations)
         scored = ~torch.isnan(rewards)
         if self.args.whiten_advantages and scored.any():
             level, spread = advantages[scored].mean(), advantages[scored].std(correction=0)
@@ -330,9 +332,10 @@ class KAETrainer(MeasuringTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
+        path = None if checkpoint is None else Path(checkpoint, _STATE_FILE)
+        require_same_file(path)
+        if path is None:
             return
-        path = Path(checkpoint, _STATE_FILE)
         if not path.exists():
             raise FileNotFoundError(
                 f"{path} is missing: this checkpoint was not written by KAETrainer, and training on it would silently "

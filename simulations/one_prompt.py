@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kvar import Batch, make_baseline
+from kvar.checks import checked_count
 from simulations.paths import ValuePath
 from simulations.rewards import RewardLaw
 
@@ -115,8 +116,8 @@ def course(
         raise ValueError(
             f"{pooling[0]} pools over prompts; repetitions can stand for prompts of {', '.join(SEPARABLE)}"
         )
-    if group_size < 2:
-        raise ValueError("repetitions can stand for prompts where a group has two rollouts or more")
+    # A group of one would turn to the other prompts, which these repetitions are not.
+    checked_count(group_size, "group_size", low=2)
     made = {label: make_baseline(name, **parameters) for label, (name, parameters) in baselines.items()}
     errors = {label: (np.empty(steps), np.empty(steps)) for label in made}
     ids = np.arange(repetitions)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kvar.checks import checked_count
 from simulations.statistics import Claim
 
 __all__ = ["Study", "StudyConfig"]
@@ -31,7 +32,7 @@ class StudyConfig:
     block: int
 
     def __post_init__(self):
-        if self.repetitions < 1 or self.block < 1 or self.repetitions % self.block:
+        if checked_count(self.repetitions, "repetitions") % checked_count(self.block, "block"):
             raise ValueError(
                 f"repetitions must be whole blocks, got {self.repetitions} repetitions in blocks of {self.block}"
             )

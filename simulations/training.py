@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from kvar import make_baseline
+from kvar.checks import checked_count
 from simulations.bandits import PolicyBandit, Rollouts
 from simulations.policies import Policy
 from simulations.schedules import prompts_by_step
@@ -86,6 +87,10 @@ class TrainingConfig:
     learning_rate: float
     delay: float = 0.0
     schedule: str = "epochs"
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "group_size"):
+            checked_count(getattr(self, name), name)
 
     def step_size(self, step: int) -> float:
         """Step size at a step.

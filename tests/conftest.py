@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# The same examples each time in the suite; by night ten thousand new ones for every law that sets no number of its own.
+# The same examples each time in the suite, and fewer for each of many mutants; by night ten thousand new ones for every
+# law that sets no number of its own.
 settings.register_profile("fast", derandomize=True, deadline=None)
+settings.register_profile("few", max_examples=15, derandomize=True, deadline=None)
 settings.register_profile("nightly", max_examples=10_000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 

@@ -1,14 +1,16 @@
-"""How many small faults in the code the tests notice: ``python -m tests.mutation --seconds 900``.
+"""How many small faults in the code the tests notice: ``python -m tests.mutation --mutants 400``.
 
 Every comparison, operation, constant, condition and return of a file is changed in turn, and the tests of that file
-are run until one fails. A change that none of them notices is printed with its line. Each change is tried in a forked
-process that has the libraries loaded already, which makes it cost what the tests cost and no more.
+are run until one fails. A change that none of them notices is printed with its line. Of all possible changes some are
+drawn, from each file as its size has it. Each is tried in a forked process that has the libraries loaded already, which
+makes it cost what the tests cost and no more.
 """
 
 import argparse
 import ast
 import contextlib
 import copy
+import importlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -18,21 +20,42 @@ import sys
 import time
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 ROOT = Path(__file__).parent.parent
-LAWS = "tests/kvar/test_baselines.py"
-DAMAGE = "tests/kvar/test_state.py::test_a_damaged_state_is_refused_or_harmless"
+LAWS = ["tests/kvar/test_baselines.py", "tests/kvar/test_rivals.py", "tests/kvar/test_adaptive.py"]
+INPUT = "tests/kvar/test_any_input.py"
+DAMAGE = "tests/kvar/test_state.py"
+# What the names of a file's tests hold, beside those that try everything.
+EVERYTHING = "hand or edges or wrong or bad or table or forward or empty or damaged or number"
+WORDS = {
+    "adaptive": "adaptive or plain_loop or ingredient or look or weights or uncertainty or scaling or writing",
+    "base": "",
+    "basis": "basis",
+    "batch_level": "none or batch-mean or running-mean or falls_back",
+    "buffer": "buffer",
+    "discounted_beta": "discounted or spo or faded",
+    "empirical_bayes": "empirical",
+    "group": "group or leave",
+    "james_stein": "james",
+    "kalman": "kalman or flow",
+    "kernel": "kernel or standard_error or line or window or degree or visits or drift or very_step",
+    "oracle": "oracle",
+    "within_group": "krpo or opo",
+}
 TARGETS = {
     "kvar/kernels.py": ["tests/kvar/test_kernels.py"],
-    "kvar/history.py": ["tests/kvar/test_history.py", DAMAGE],
-    "kvar/baselines/group.py": [LAWS, "tests/kvar/test_rivals.py", "-k", "group or leave or hand or james or absent"],
-    "kvar/baselines/kernel.py": [
-        LAWS,
-        "tests/kvar/test_adaptive.py",
+    "kvar/history.py": [
+        "tests/kvar/test_history.py",
+        *LAWS,
         DAMAGE,
         "-k",
-        "kernel or damaged or error or line",
+        f"history or {WORDS['kernel']} or {EVERYTHING}",
     ],
 }
+for name, words in WORDS.items():
+    chosen = ["-k", f"{words} or {EVERYTHING}"] if words else []
+    TARGETS[f"kvar/baselines/{name}.py"] = [*LAWS, INPUT, DAMAGE, *chosen]
 COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -147,29 +170,34 @@ def survives(path, tree, tests, patience):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", default=list(TARGETS), help="; ".join(TARGETS))
-    parser.add_argument("--seconds", type=float, default=900, help="for all files together")
+    parser.add_argument("--mutants", type=int, default=400, help="how many are drawn")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.chdir(ROOT)
+    # A change that only one example in a hundred brings to light counts as not noticed.
+    os.environ["HYPOTHESIS_PROFILE"] = "few"
     # Loaded once for all; nothing of kvar is, so that each child imports the changed file.
-    import torch  # noqa: F401
+    for library in ("pytest", "scipy.special", "torch"):
+        importlib.import_module(library)
 
+    possible = [(path, *one) for path in options.files for one in mutants(ast.parse(Path(path).read_text()))]
+    drawn = random.Random(options.seed).sample(range(len(possible)), min(options.mutants, len(possible)))
+    n_tried = n_noticed = 0
     for path in options.files:
-        todo = list(mutants(ast.parse(Path(path).read_text())))
-        random.Random(options.seed).shuffle(todo)
-        end, tried, survivors = time.time() + options.seconds / len(options.files), 0, []
         start = time.time()
         assert survives(path, ast.parse(Path(path).read_text()), TARGETS[path], 600), f"{path} fails as it is"
         patience = int(10 * (time.time() - start)) + 10
-        for line, what, tree in todo:
-            if time.time() > end:
-                break
-            tried += 1
-            if survives(path, tree, TARGETS[path], patience):
-                survivors.append((line, what))
-        print(f"{path}: {tried - len(survivors)} of {tried} changes noticed, of {len(todo)} possible", flush=True)
-        for line, what in sorted(survivors):
+        tried = [possible[k] for k in sorted(drawn) if possible[k][0] == path]
+        survivors = [(line, what) for _, line, what, tree in tried if survives(path, tree, TARGETS[path], patience)]
+        n_tried, n_noticed = n_tried + len(tried), n_noticed + len(tried) - len(survivors)
+        print(f"{path}: {len(tried) - len(survivors)} of {len(tried)} changes noticed", flush=True)
+        for line, what in survivors:
             print(f"  line {line}: {what}", flush=True)
+    interval = binomtest(n_noticed, n_tried).proportion_ci()
+    print(
+        f"{n_noticed} of {n_tried} noticed, drawn from {len(possible)} possible (seed {options.seed}): "
+        f"{n_noticed / n_tried:.1%}, 95 % interval {interval.low:.1%} to {interval.high:.1%}"
+    )
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def audit_command(
         raise typer.Exit(2)
     try:
         with progress_bar(not as_json, "reading rows") as (advance, _):
-            log = read_log(demo_path() if demo else path, format, columns, max_bad=max_bad, advance=advance)
+            log = read_log(demo_path() if path is None else path, format, columns, max_bad=max_bad, advance=advance)
         if demo:
             log = dataclasses.replace(log, path=_DEMO)
         report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)
@@ -102,7 +102,7 @@ def audit_command(
             typer.echo(json.dumps(report.to_dict(), indent=2))
             return
         _print(report)
-        name = Path("kvar-demo") if demo else Path(path.rstrip("/*?.")).resolve()
+        name = Path("kvar-demo") if path is None else Path(path.rstrip("/*?.")).resolve()
         folder = report.save(out or name.with_name(f"{name.name.partition('.')[0] or 'log'}-audit"))
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {error}", err=True)

@@ -61,7 +61,7 @@ def _style():
             "figure.facecolor": "none",
             "axes.facecolor": "none",
             "savefig.facecolor": "none",
-            **dict.fromkeys(ink, _INK),
+            **dict.fromkeys(ink, _INK),  # type: ignore[arg-type]
         }
     )
 

@@ -166,7 +166,7 @@ class AuditReport:
     def _records(self) -> list[dict]:
         records = []
         for row in self.rows:
-            record = {"baseline": row.baseline, "parameters": json.dumps(row.parameters)}
+            record: dict[str, object] = {"baseline": row.baseline, "parameters": json.dumps(row.parameters)}
             for name in _SCORES:
                 interval = getattr(row, name)
                 if interval is not None:

@@ -20,6 +20,7 @@ from kvar.audit.scores import TRUTH
 from kvar.audit.thinning import Thinned
 from kvar.audit.windows import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
+from kvar.checks import is_number, require
 from kvar.stretches import StepOrder
 from kvar.traces import Trace
 
@@ -35,7 +36,7 @@ _STUDIED_ROLLOUTS = 400_000
 
 def audit(
     trace: Trace | RolloutLog | str | os.PathLike,
-    baselines: Iterable[str | Baseline] | None = None,
+    baselines: str | Baseline | Iterable[str | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
 ) -> AuditReport:
@@ -45,7 +46,7 @@ def audit(
     ----------
     trace : Trace, kvar.readers.RolloutLog or path
         A recorded run, with or without notes on how it was read, or where one is to be read, see `kvar.read_trace`.
-    baselines : iterable of str or Baseline, optional
+    baselines : str, Baseline or iterable of them, optional
         Names, which stand for their default parameters, or baselines, which stand for theirs. All registered ones by
         default; those that need a column which the trace lacks, or rewards in another range, are then skipped and
         reported.
@@ -73,6 +74,10 @@ def audit(
     Beyond the trace itself, memory grows with the number of prompts, steps and baselines. Window and group sizes are
     studied on all of a trace of up to 400,000 rollouts, and on some of the prompts of a longer one.
     """
+    require(
+        n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
+        f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
+    )
     reading, source = [], ""
     if not isinstance(trace, Trace):
         # Reading needs more than the core.
@@ -123,6 +128,9 @@ def audit(
 
 def _candidates(trace: Trace, baselines) -> tuple[list[Baseline], dict[str, str]]:
     if baselines is not None:
+        baselines = [baselines] if isinstance(baselines, (str, Baseline)) else list(baselines)
+        if not baselines:
+            raise ValueError("nothing to audit: the list of baselines is empty; leave it out for all of them")
         # Fresh ones, so that a baseline with a past can be asked about as well as its name.
         asked = [(b.name, b.parameters) if isinstance(b, Baseline) else (b, {}) for b in baselines]
         made = [make_baseline(name, **parameters) for name, parameters in asked]
@@ -169,12 +177,12 @@ def _gradient_saving(found: Collected, kept: list[int], best: int) -> Interval |
     places = [k for k in kept if found.baselines[k].name == usual and found.comparable[k]]
     if not places or not found.comparable[best]:
         return None
-    (usual,) = places[:1]
-    level = found.error(usual).mean
+    other = places[0]
+    level = found.error(other).mean
     if not level > 0:
         return None
     ratio = found.error(best).mean / level
     # The derivative of the ratio of two means; the estimate itself is 1 less the ratio.
-    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{usual}": Mean("count", ratio / level)}
-    spread = found.sums.interval(terms if best != usual else {f"error:{best}": Mean("count", 0.0)})
+    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{other}": Mean("count", ratio / level)}
+    spread = found.sums.interval(terms if best != other else {f"error:{best}": Mean("count", 0.0)})
     return dataclasses.replace(spread, mean=1 - ratio, low=1 - ratio + spread.low, high=1 - ratio + spread.high)

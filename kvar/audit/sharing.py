@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 __all__ = ["Share", "ahead", "shared_work"]
@@ -39,7 +39,7 @@ def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
     joblib = None
     if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
         with suppress(ImportError):
-            import joblib
+            import joblib  # type: ignore[no-redef]
     if joblib is None:
         yield lambda function, items, *arguments: [function(item, *arguments) for item in items]
         return
@@ -101,9 +101,8 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     object
         The same items in the same order.
     """
-    end = object()
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
-            yield item
+        coming = thread.submit(list, islice(items, 1))
+        while found := coming.result():
+            coming = thread.submit(list, islice(items, 1))
+            yield found[0]

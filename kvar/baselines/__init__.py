@@ -73,7 +73,7 @@ def baseline_class(name: str) -> type[Baseline]:
     try:
         return _REGISTRY[name]
     except (KeyError, TypeError):
-        raise ValueError(f"unknown baseline {name!r}; choose one of {', '.join(_REGISTRY)}") from None
+        raise ValueError(f"unknown baseline {name!r:.60}; choose one of {', '.join(_REGISTRY)}") from None
 
 
 def make_baseline(name: str, **parameters) -> Baseline:

@@ -34,9 +34,9 @@ class Estimate:
         How many rewards of equal weight the value is worth; NaN where the method states none.
     """
 
-    values: object
-    standard_error: object
-    effective_sample_size: object
+    values: Any
+    standard_error: Any
+    effective_sample_size: Any
 
 
 def once_a_batch(method: Callable) -> Callable:
@@ -323,6 +323,11 @@ class Baseline(ABC):
         except ValueError as error:
             raise ValueError(f"this state of baseline {self.name!r} is damaged: {error}") from None
         self.__dict__.update(other.__dict__)
+
+    @property
+    def window_in_use(self) -> float:
+        """How many steps back the method looks, as it has chosen so far; NaN for one that has no window."""
+        return math.nan
 
     @property
     def parameters(self) -> dict:

@@ -10,9 +10,13 @@ import numpy as np
 from kvar.baselines.base import Baseline, once_a_batch
 from kvar.baselines.batch_level import BatchMean
 from kvar.batch import Batch
+from kvar.checks import checked_count
 from kvar.prompt_table import PromptTable
 
 __all__ = ["BufferBaseline"]
+
+# Each prompt takes 8 bytes a reward of its window, so a longer one is a slip of the pen.
+_LONGEST = 1_000_000
 
 
 @dataclass
@@ -27,7 +31,7 @@ class BufferBaseline(Baseline):  # numpydoc ignore=PR02
     Parameters
     ----------
     size : int
-        Rewards in the window.
+        Rewards in the window, up to a million.
     min_count : int
         From 1 to `size`; both are 16 in the published configuration.
     """
@@ -38,11 +42,10 @@ class BufferBaseline(Baseline):  # numpydoc ignore=PR02
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        for name in ("size", "min_count"):
-            if not isinstance(getattr(self, name), int) or isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be an integer, got {getattr(self, name)!r}")
-        if not 1 <= self.min_count <= self.size:
-            raise ValueError(f"min_count must be from 1 to size, got {self.min_count} and {self.size}")
+        self.size = checked_count(self.size, "size", high=_LONGEST)
+        self.min_count = checked_count(self.min_count, "min_count")
+        if self.min_count > self.size:
+            raise ValueError(f"min_count must be from 1 to size, got {self.min_count!r:.60} and {self.size}")
         # Missing rewards are NaN, and the newest stands last.
         self._table = PromptTable(rewards=np.full(self.size, np.nan))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, once_a_batch
 from kvar.batch import Batch, sums_of_others
-from kvar.checks import is_number, require_flags
+from kvar.checks import is_number, require_choice, require_flags
 from kvar.prompt_table import PromptTable
 
 __all__ = ["DiscountedBeta"]
@@ -64,13 +64,12 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if self.forgetting not in ("visit", "step", _DRIFT):
-            raise ValueError(f"forgetting must be visit, step or {_DRIFT}, got {self.forgetting!r}")
+        require_choice("forgetting", self.forgetting, ("visit", "step", _DRIFT))
         if not (is_number(self.discount) and 0 <= self.discount <= 1):
-            raise ValueError(f"discount must be from 0 to 1, got {self.discount!r}")
+            raise ValueError(f"discount must be from 0 to 1, got {self.discount!r:.60}")
         for name in ("half_life", "prior"):
             if not (is_number(getattr(self, name)) and 0 < getattr(self, name) < math.inf):
-                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)!r:.60}")
         require_flags(include_own=self.include_own)
         if self.forgetting == _DRIFT:
             self.needs = (_DRIFT,)  # type: ignore[misc]

@@ -59,8 +59,8 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
     Parameters
     ----------
     drift_rate : float
-        The rate a, 0.1 in ARCUS. With few prompts a step, or one, this leaves v to the noise of the last steps; 0 does
-        without drift.
+        The rate a, from 0 to 1, 0.1 in ARCUS. With few prompts a step, or one, this leaves v to the noise of the last
+        steps; 0 does without drift.
     """
 
     name: ClassVar[str] = "kalman"
@@ -73,8 +73,8 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        if not (is_number(self.drift_rate) and 0 <= self.drift_rate < math.inf):
-            raise ValueError(f"drift_rate must be a number from 0 on, got {self.drift_rate!r}")
+        if not (is_number(self.drift_rate) and 0 <= self.drift_rate <= 1):
+            raise ValueError(f"drift_rate must be from 0 to 1, got {self.drift_rate!r:.60}")
         self._table = PromptTable(
             {"mean": (0.0, math.pi / 2), "variance": (0.0, LARGEST**2)}, mean=np.nan, variance=np.nan
         )

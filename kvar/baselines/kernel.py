@@ -11,7 +11,7 @@ import numpy as np
 from kvar.baselines.base import Baseline, Estimate, once_a_batch
 from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
-from kvar.checks import checked_keys, is_number, require_flags
+from kvar.checks import checked_keys, is_number, require_choice, require_flags
 from kvar.drift import SharedDrift
 from kvar.experts import ExpertWeights
 from kvar.history import History
@@ -71,13 +71,13 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
+        require_choice("degree", self.degree, (0, 1))
+        require_choice("clock", self.clock, ("steps", "visits"))
         number = is_number(self.bandwidth) and 0 < self.bandwidth < math.inf
-        if self.bandwidth != "auto" and not number:
-            raise ValueError(f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r}")
-        if self.degree not in (0, 1):
-            raise ValueError(f"degree must be 0 or 1, got {self.degree!r}")
-        if self.clock not in ("steps", "visits"):
-            raise ValueError(f"clock must be 'steps' or 'visits', got {self.clock!r}")
+        if not number and not (isinstance(self.bandwidth, str) and self.bandwidth == "auto"):
+            raise ValueError(
+                f"bandwidth must be a positive number of {self.clock} or 'auto', got {self.bandwidth!r:.60}"
+            )
         require_flags(drift=self.drift)
         if self.drift and self.degree == 1:
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
@@ -164,6 +164,11 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         self._scale.learn(batch)
         self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
         self._found = None
+
+    @property
+    def window_in_use(self) -> float:
+        """The window, or the geometric mean of the windows under their weights."""
+        return self._experts.mean_window([width for _, width in self._windows])
 
     @property
     def _at_zero(self) -> float:

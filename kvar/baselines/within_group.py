@@ -44,9 +44,9 @@ class KRPO(Baseline):  # numpydoc ignore=PR02
 
     def __post_init__(self):
         if not (is_number(self.process_noise) and 0 <= self.process_noise < math.inf):
-            raise ValueError(f"process_noise must be a number from 0 on, got {self.process_noise!r}")
+            raise ValueError(f"process_noise must be a number from 0 on, got {self.process_noise!r:.60}")
         if not (is_number(self.measurement_noise) and 0 < self.measurement_noise < math.inf):
-            raise ValueError(f"measurement_noise must be a positive number, got {self.measurement_noise!r}")
+            raise ValueError(f"measurement_noise must be a positive number, got {self.measurement_noise!r:.60}")
 
     def values(self, batch: Batch) -> np.ndarray:
         """States of the filter after each reward.

@@ -131,7 +131,8 @@ def map_columns(
         fixed = {"step", "prompt", "completion", "advantage", found["step"], found["prompt"]}
         rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
         weights_from = "advantage" if len(rewards) > 1 else None
-    given = {"step": found["step"] or numbered, "prompt": found["prompt"], "reward": rewards}
+    prompt = found["prompt"] or ""
+    given = {"step": found["step"] or numbered, "prompt": prompt, "reward": rewards}
     missing = [name for name, value in given.items() if not value]
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
@@ -145,7 +146,7 @@ def map_columns(
     # What was recorded by ourselves comes back as it was.
     own = layout == "kvar"
     texts = [name for name in columns if own and name not in numeric and name not in taken]
-    return ColumnMap(layout, found["step"], found["prompt"], rewards, own, weights_from, texts, extras)
+    return ColumnMap(layout, found["step"], prompt, rewards, own, weights_from, texts, extras)
 
 
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:

@@ -71,10 +71,10 @@ class CsvFile(TableFile):
             except StopIteration:
                 return
             except csv.Error as error:
-                row, reason = None, f"not CSV: {error}"
+                row, reason = [""], f"not CSV: {error}"
             else:
                 reason = f"{len(row)} fields instead of {len(self.columns)}"
-            if row is not None and len(row) == len(self.columns):
+            if len(row) == len(self.columns):
                 notes.n_joined += source.number - begin
                 yield begin, row
             elif row != []:

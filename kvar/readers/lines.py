@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 __all__ = ["CutFileError", "first_bytes", "lines"]
 
@@ -40,7 +41,8 @@ class _Zstd(io.RawIOBase):
         self._new = zstandard.ZstdDecompressor().decompressobj
         self._error = zstandard.ZstdError
         self._file = path.open("rb")
-        self._frame, self._rest, self._ready = self._new(), b"", b""
+        self._frame: Any = self._new()
+        self._rest = self._ready = b""
 
     def readable(self) -> bool:
         return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -260,7 +261,7 @@ def _seen_before(columns: dict, batches: dict) -> bool:
 
 
 def _trace(spool: Spool, column_map: ColumnMap, notes: ReadingNotes) -> Trace:
-    columns = spool.columns()
+    columns: dict[str, Any] = spool.columns()
     rewards = {name: columns.pop(f"reward:{name}") for name in column_map.rewards}
     weights = np.array(list(column_map.rewards.values()))
     if column_map.weights_from in columns:

@@ -1,6 +1,7 @@
 """Whatever comes in, a baseline works on it or refuses it by name, and what it has refused it has not remembered."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -32,7 +33,12 @@ STEPS = st.one_of(
 )
 DTYPES = [np.float16, np.float32, np.int8, np.int64, np.uint8, np.bool_]
 DTYPES += [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.bool]
-BAD_STEPS = [math.nan, math.inf, -math.inf, 1e101, 10**400, None, "3", [3], 1j]
+BAD_STEPS = [math.nan, math.inf, -math.inf, 1e101, 10**400, None, "3", [3], 1j, True, np.bool_(False)]
+# What some parameter may be, and what none is.
+PARAMETERS = [1e-320, 1e-12, 0.5, 1, 2, 16, 2.5, 1e12, 1e300, 2**70, 0, -1, True, np.bool_(True)]
+PARAMETERS += [np.float32(3), np.int64(2), np.int8(1)]
+NO_PARAMETERS = [None, "wrong", "1", math.nan, math.inf, 10**400, 1j, [], {}, Fraction(1, 2)]
+NO_PARAMETERS += [np.array(1.0), np.array([1.0, 2.0]), np.array("auto")]
 
 
 @st.composite
@@ -158,9 +164,31 @@ def test_a_refusal_is_short_whatever_the_name():
         assert len(str(error.value)) < 300
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_impossible_parameters_are_named(name):
-    for parameter in baseline_class(name).parameter_names():
-        for wrong in (None, "wrong", math.nan, -1, [], {}, 1j, "1"):
-            with pytest.raises(ValueError, match=parameter):
-                kvar.make_baseline(name, **{parameter: wrong})
+@pytest.mark.parametrize(("name", "parameter"), [(n, p) for n in NAMES for p in baseline_class(n).parameter_names()])
+def test_a_parameter_works_or_is_refused_by_name(name, parameter, rng):
+    for value in PARAMETERS + NO_PARAMETERS:
+        said = refusal(lambda value=value: kvar.make_baseline(name, **{parameter: value}))
+        if said is not None:
+            assert parameter in said
+            assert (str if isinstance(value, np.generic) else repr)(value)[:40] in said
+            assert len(said) < 300
+            continue
+        assert not any(value is bad for bad in NO_PARAMETERS)
+        baseline = kvar.make_baseline(name, **{parameter: value})
+        columns = columns_of((3, 2))
+        for step in (0, 1, 2, 1e9):
+            rewards = rng.integers(0, 2, size=(3, 2))
+            assert np.isfinite(baseline.estimate([0, 1, 2], rewards, step, **columns)).all()
+            baseline.update([0, 1, 2], rewards, step, **columns)
+        state = baseline.state_dict()
+        assert type(state["parameters"][parameter]) in (int, float, str, bool)
+        kvar.make_baseline(name, **{parameter: value}).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "ids", ["ab", {0, 1}, {0: 1, 1: 2}, 0, np.array(0), iter([0, 1])], ids=lambda ids: type(ids).__name__
+)
+def test_prompt_ids_come_one_a_row(ids):
+    for baseline in map(kvar.make_baseline, ("kernel", "group-mean")):
+        with pytest.raises(TypeError, match="prompt ids must be a list or an array with an id a row, got"):
+            baseline.update(ids, np.zeros((2, 2)), 0)

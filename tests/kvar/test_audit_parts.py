@@ -5,6 +5,7 @@ import math
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 
 import kvar
@@ -349,6 +350,19 @@ def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
     }
     assert html.count("<svg") == html.count("</svg>") >= 5
     assert report._repr_html_() in html
+
+
+def test_names_and_prompts_of_a_log_appear_as_text(rng, tmp_path):
+    names = ["<script>alert('a')</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(2)>']
+    columns = {"step": np.repeat(np.arange(8), 8), "prompt": np.tile(["<script>p</script>"] * 4 + ["<b>q</b>"] * 4, 8)}
+    columns |= {name: rng.integers(0, 2, size=64).astype(float) for name in names}
+    columns |= {"completion": ["<i>c</i>"] * 64, "advantage": columns[names[0]] + 0.5 * columns[names[1]] - 0.7}
+    path = tmp_path / "<u>" / "completions"
+    path.mkdir(parents=True)
+    pl.DataFrame(columns).write_parquet(path / "completions_00001.parquet")
+    html = page(kvar.audit(path, ["kernel", "group-mean"]))
+    assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
+    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
 
 
 def test_json_has_no_nan(rng):

@@ -42,6 +42,13 @@ def test_symmetric_unless_one_sided(name):
 
 
 @pytest.mark.parametrize("name", KERNELS)
+def test_moments_over_the_whole_line(name):
+    kernel = get_kernel(name)
+    assert kernel.moment(3) == (kernel.half_moment(3) if kernel.one_sided else 0.0)
+    assert kernel.moment(4) == (1 if kernel.one_sided else 2) * kernel.half_moment(4)
+
+
+@pytest.mark.parametrize("name", KERNELS)
 def test_weights_are_finite_non_negative_and_decreasing(name):
     weights = get_kernel(name)(np.linspace(0.0, 3.0, 3001))
     assert np.all(np.isfinite(weights))

@@ -10,7 +10,7 @@ import zstandard
 
 import kvar
 from kvar.prompt_keys import prompt_key
-from kvar.readers import read_log
+from kvar.readers import csv_file, json_lines_file, read_log
 from kvar.readers.columns import parse_columns
 from kvar.readers.trl import reward_weights
 from tests.kvar import log_mutations
@@ -257,6 +257,36 @@ def test_patterns_and_folders_below(tmp_path):
         kvar.read_trace(tmp_path / "nix")
     with pytest.raises(FileNotFoundError, match="no step of a trace"):
         kvar.read_trace(str(tmp_path / "*.nix"))
+
+
+@pytest.mark.parametrize("write", [jsonl, csv])
+def test_a_long_file_comes_in_pieces(tmp_path, write, monkeypatch):
+    path = write(tmp_path / f"log.{write.__name__}")
+    for module in (json_lines_file, csv_file):
+        monkeypatch.setattr(module, "PIECE", 5)
+    same(read_log(path).trace)
+
+
+def test_files_may_have_columns_of_their_own(tmp_path):
+    first, second = ({"prompt_id": [7, 7], "reward": [0.0, 1.0]} for _ in range(2))
+    writer = kvar.TraceWriter(tmp_path)
+    writer.write(1, {**first, "length": [3.0, 4.0], "note": ["a", "b"]})
+    writer.write(2, {**second, "temperature": [0.5, 0.6], "source": ["c", "d"]})
+    trace = kvar.read_trace(tmp_path)
+    np.testing.assert_array_equal(trace.extras["length"], [3, 4, np.nan, np.nan])
+    np.testing.assert_array_equal(trace.extras["temperature"], [np.nan, np.nan, 0.5, 0.6])
+    assert trace.extras["note"].tolist() == ["a", "b", None, None]
+    assert trace.extras["source"].tolist() == [None, None, "c", "d"]
+    writer.write(3, {**first, "length": ["long", "short"]})
+    with pytest.raises(ValueError, match="column 'length' holds numbers in some files and text in others"):
+        kvar.read_trace(tmp_path)
+
+
+def test_a_column_of_rollouts_with_gaps_is_left_out(tmp_path):
+    rows = [{**row, "rollout": None if k == 3 else k % 2} for k, row in enumerate(ROWS)]
+    log = read_log(jsonl(tmp_path / "log.jsonl", rows))
+    same(log.trace)
+    assert "The column rollout has gaps and is left out" in " ".join(log.notes.sentences())
 
 
 def test_the_number_in_a_name_is_the_step_where_no_column_is(tmp_path):

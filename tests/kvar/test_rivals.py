@@ -150,6 +150,7 @@ def test_spo_is_the_value_before_the_update():
     baseline.update(["a"], [1.0], 2, drift=[9.0])
     expected = (0.875 * 0.96 * 1.48 + 1) / (0.875 * (0.96 * 1.96 + 1) + 1)
     np.testing.assert_allclose(baseline.estimate(["a"], [0.0], 3, drift=[1.0]), [expected])
+    assert baseline.own_weight(kvar.Batch.from_rows(["a"], [0.0], 3, {"drift": [1.0]})) == [[0.0]]
 
 
 def test_a_faded_mass_leaves_the_last_mean():
@@ -256,13 +257,13 @@ def test_time_goes_forward_for_each_prompt():
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("discounted-beta", {"forgetting": "epoch"}, "forgetting must be visit, step or drift"),
+        ("discounted-beta", {"forgetting": "epoch"}, "forgetting must be one of 'visit', 'step', 'drift'"),
         ("discounted-beta", {"discount": 1.1}, "discount must be from 0 to 1"),
         ("discounted-beta", {"discount": NAN}, "discount must be from 0 to 1"),
         ("discounted-beta", {"prior": 0.0}, "prior must be a positive number"),
         ("discounted-beta", {"half_life": math.inf}, "half_life must be a positive number"),
-        ("kalman", {"drift_rate": -0.1}, "drift_rate must be a number from 0 on"),
-        ("buffer", {"size": 2.5}, "size must be an integer"),
+        ("kalman", {"drift_rate": -0.1}, "drift_rate must be from 0 to 1"),
+        ("buffer", {"size": 2.5}, "size must be a whole number"),
         ("buffer", {"size": 4}, "min_count must be from 1 to size"),
         ("krpo", {"process_noise": -1.0}, "process_noise must be a number from 0 on"),
         ("krpo", {"measurement_noise": 0.0}, "measurement_noise must be a positive number"),

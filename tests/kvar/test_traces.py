@@ -88,7 +88,7 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "prompt_id": [0.5] * 6})
     with pytest.raises(ValueError, match="'prompt_id' must hold integers or strings, got None"):
         kvar.Trace.from_columns({**good, "prompt_id": ["a", None] * 3})
-    with pytest.raises(ValueError, match="'reward' must hold numbers"):
+    with pytest.raises(ValueError, match="'reward' must hold real numbers"):
         kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
     with pytest.raises(ValueError, match="row 1 has an infinite reward"):
         kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "prompt_id": np.array([1, "1"] * 3, dtype=object)})
     with pytest.raises(ValueError, match="'rollout' must hold integers"):
         kvar.Trace.from_columns({**good, "rollout": [0.5] * 6})
-    with pytest.raises(ValueError, match="between 0 and 999,999,999, got -1"):
+    with pytest.raises(ValueError, match="from 0 to 999,999,999, got -1"):
         kvar.TraceWriter(tmp_path / "run").write(-1, {"prompt_id": [0], "reward": [0.0]})
     with pytest.raises(FileNotFoundError, match="no trace at"):
         kvar.read_trace(tmp_path / "nothing")

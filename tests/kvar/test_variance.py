@@ -121,6 +121,7 @@ def test_the_optimal_shift_is_the_best_error():
 def test_the_optimal_baseline_of_the_tiny_policy(rng):
     """Parts and optimal baseline of a language model, against sums over all of its completions of one token."""
     torch = pytest.importorskip("torch")
+    pytest.importorskip("trl")
     from llm_train.tiny import make_policy, make_tokenizer
     from llm_train.truth import answer_log_probabilities
 

@@ -1,6 +1,8 @@
 """From settings to the files of a run: settings, tasks, models, what a run leaves, comparisons."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -183,6 +185,23 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
     assert kept == [(0, False), (2, True), (2, False), (4, True), (4, False)]
 
 
+def test_two_processes_do_not_go_on_with_one_run(tmp_path):
+    # As in two sweeps on one cache: each would take what the other records for left over from a kill.
+    code = (
+        "import sys, time, pathlib, kvar.files; kvar.files.claimed(pathlib.Path(sys.argv[1])); print(); time.sleep(600)"
+    )
+    recorded = tmp_path / "trace" / "step-000000001.parquet"
+    recorded.parent.mkdir()
+    recorded.touch()
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(FileExistsError, match=r"another process is writing into .*; choose another folder"):
+            train(settings(tmp_path, resume=True, trace_dir=str(recorded.parent)), show=False)
+        other.kill()
+    assert recorded.exists()
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_lora_trains_an_adapter(tmp_path):
     out = tmp_path / "run"
     train(
@@ -244,6 +263,12 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     table = json.loads((tmp_path / "compare" / "table.json").read_text())
     assert {row["label"] for row in table} == {"mean", "ours"}
     assert all(row["n_seeds"] == 2 for row in table)
+    curves = pl.read_csv(tmp_path / "compare" / "curves.csv")
+    ends = curves.filter(pl.col("rollouts") == curves["rollouts"].max()).group_by("method").mean()
+    for row in table:
+        assert ends.filter(method=row["label"])["eval_held_out_pass@1"].item() == pytest.approx(
+            row["final"][0], abs=1e-5
+        )
     assert (tmp_path / "compare" / "curves.png").stat().st_size > 10_000
     with pytest.raises(SystemExit):
         main([str(path), "--largest", "19"])

@@ -125,6 +125,8 @@ def test_training_climbs_and_its_steps_shrink_as_asked(rng):
     assert (bandit.values(steps[-1].policy).mean(axis=1) > bandit.values(steps[0].policy).mean(axis=1) + 0.05).all()
     assert TrainingConfig(10, 1, 1, 6.0, delay=2.0).step_size(1) == 2.0
     assert config.step_size(7) == 1.0
+    with pytest.raises(ValueError, match=r"group_size must be a whole number from 1 on, got 2\.5"):
+        TrainingConfig(10, 1, 2.5, 6.0)
 
 
 def test_two_baselines_meet_the_same_prompts_and_chances(rng):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+import textwrap
 from typing import ClassVar
 
 import numpy as np
@@ -108,6 +111,34 @@ def test_results_are_keyed_by_config_seed_and_code(counting, tmp_path, monkeypat
     assert {key["config"]["block"] for key in keys} == {1, 2}
 
 
+def test_two_sweeps_on_one_cache_leave_it_whole(tmp_path):
+    code = """
+        import sys, time
+        from tests.simulations.test_running import Counting, StudyConfig, run_study
+
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for repetitions in range(2, 41, 2):
+            found = run_study(Counting(StudyConfig(repetitions, 2)), 0, sys.argv[1])
+        print(found["value"].sum())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    sweeps = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    assert [sweep.stdout.readline() for sweep in sweeps] == ["ready\n"] * 2
+    for sweep in sweeps:
+        sweep.stdin.write("go\n")
+        sweep.stdin.flush()
+    sums = [float(sweep.communicate()[0]) for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0]
+    alone = run_study(Counting(StudyConfig(40, 2)), 0, tmp_path / "alone")
+    assert sums == [alone["value"].sum()] * 2
+    (folder,) = (path for path in tmp_path.iterdir() if path.name != "alone")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["key.json", *(task.file_name for task in tasks(Counting(StudyConfig(40, 2))))]
+    )
+
+
 def test_no_two_blocks_share_a_stream(counting):
     study = counting(8)
     draws = {task.generator(study.name, 0).random() for task in tasks(study)}
@@ -117,3 +148,6 @@ def test_no_two_blocks_share_a_stream(counting):
 def test_repetitions_come_in_whole_blocks():
     with pytest.raises(ValueError, match="5 repetitions in blocks of 2"):
         StudyConfig(5, 2)
+    for repetitions in (0, 2.5, True):
+        with pytest.raises(ValueError, match=f"repetitions must be a whole number from 1 on, got {repetitions}"):
+            StudyConfig(repetitions, 1)
