@@ -15,6 +15,7 @@ import numpy as np
 
 from kvar import arrays
 from kvar.checks import LARGEST
+from kvar.prompt_index import as_keys
 
 __all__ = ["Batch", "occurrence", "sums_of_others"]
 
@@ -153,10 +154,14 @@ class Batch:
                 "use NaN for what has no score"
             )
 
-        first: dict[int | str, int] = {}
-        row = np.fromiter((first.setdefault(i, len(first)) for i in ids), dtype=np.intp, count=len(ids))
-        repeats = len(first) < len(ids)
-        batch = cls(list(first), block, step, {}, row, occurrence(row) if repeats else np.zeros_like(row), shape)
+        distinct = list(dict.fromkeys(ids))
+        if len(distinct) == len(ids):
+            row, place = np.arange(len(ids)), np.zeros(len(ids), dtype=np.intp)
+        else:
+            number = {prompt_id: k for k, prompt_id in enumerate(distinct)}
+            row = np.array([number[prompt_id] for prompt_id in ids])
+            place = occurrence(row)
+        batch = cls(distinct, block, step, {}, row, place, shape)
         batch.rewards = batch._by_prompt(block)
         for name, column in (columns or {}).items():
             column = np.array(arrays.to_host(column, name))
@@ -196,6 +201,11 @@ class Batch:
         width = self._shape[1] if len(self._shape) == 2 else 1
         blocks = values.reshape(len(self.prompt_ids), int(self._block.max()) + 1, width)
         return blocks[self._row, self._block].reshape(self._shape)
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """The prompts as a history looks them up, see `kvar.prompt_index.as_keys`; shape (P,)."""
+        return as_keys(self.prompt_ids)
 
     @cached_property
     def scored(self) -> np.ndarray:

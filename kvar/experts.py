@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from kvar.checks import checked_array, checked_keys, checked_number
@@ -54,6 +57,25 @@ class ExpertWeights:
         with np.errstate(over="ignore"):
             weights = np.exp(-self._sharpness * behind / scale)
         return weights / weights.sum()
+
+    def mean_window(self, windows: Sequence[float]) -> float:
+        """Geometric mean of the windows of predictions under their weights.
+
+        Parameters
+        ----------
+        windows : sequence of float, length K
+            Each is that of as many predictions, one window after the other; predictions left over at the end have
+            none.
+
+        Returns
+        -------
+        float
+            NaN where only predictions without a window have weight.
+        """
+        weights = self.weights()
+        per_window = len(weights) // len(windows)
+        shares = weights[: per_window * len(windows)].reshape(len(windows), per_window).sum(axis=1)
+        return math.exp(shares @ np.log(windows) / shares.sum()) if shares.sum() > 0 else math.nan
 
     def learn(self, losses: np.ndarray, count: int) -> None:
         """Take in one step.

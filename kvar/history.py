@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.checks import LARGEST, checked_array, checked_ids, checked_keys, checked_number, require
-from kvar.prompt_index import PromptIndex
+from kvar.prompt_index import PromptIndex, as_keys
 
 __all__ = ["History", "Visits"]
 
@@ -107,12 +107,12 @@ class History:
                 "(load an earlier state_dict to go back)"
             )
 
-    def visits(self, prompt_ids: list[int | str]) -> Visits:
+    def visits(self, prompt_ids: list[int | str] | np.ndarray) -> Visits:
         """Read the visits of some prompts.
 
         Parameters
         ----------
-        prompt_ids : list of int or str, length P
+        prompt_ids : list of int or str, or array from `kvar.prompt_index.as_keys`, length P
             Prompts; unknown ones have no visits.
 
         Returns
@@ -133,12 +133,14 @@ class History:
         newest[known] = self._next[slots[known]] - 1
         return visits
 
-    def add(self, prompt_ids: list[int | str], totals: np.ndarray, counts: np.ndarray, step: float) -> None:
+    def add(
+        self, prompt_ids: list[int | str] | np.ndarray, totals: np.ndarray, counts: np.ndarray, step: float
+    ) -> None:
         """Remember one visit of some prompts.
 
         Parameters
         ----------
-        prompt_ids : list of int or str, length P
+        prompt_ids : list of int or str, or array from `kvar.prompt_index.as_keys`, length P
             Distinct prompts.
         totals : ndarray, shape (P,)
             Sums of their rewards.
@@ -157,7 +159,7 @@ class History:
         seen = np.flatnonzero(counts > 0)
         if seen.size == 0:
             return
-        slots = self._places([prompt_ids[k] for k in seen], step)
+        slots = self._places(as_keys(prompt_ids)[seen], step)
         cell = self._next[slots]
         # The cell that comes next in a ring holds the oldest visit: if that is still needed, every ring grows.
         may_grow = self._max_visits is None or self.width < self._max_visits
@@ -170,11 +172,11 @@ class History:
         self._counts[slots, cell] = counts[seen]
         self._next[slots] = (cell + 1) % self._steps.shape[1]
 
-    def _places(self, prompt_ids, step) -> np.ndarray:
-        slots = self._index.find(prompt_ids)
+    def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
+        slots = self._index.find(keys)
         if (slots < 0).sum() > len(self._free):
             self._forget(step - self.reach)
-            slots = self._index.find(prompt_ids)
+            slots = self._index.find(keys)
             # Growth by a quarter of what is there or more keeps the cost of growing and forgetting constant per prompt.
             wanted = (slots < 0).sum()
             if wanted > len(self._free) or len(self._free) < len(self._index) // 4:
@@ -183,7 +185,7 @@ class History:
         if missing.size:
             taken, self._free = np.split(self._free, [missing.size])
             slots[missing] = taken
-            self._index.add([prompt_ids[k] for k in missing], taken)
+            self._index.add(keys[missing], taken)
         return slots
 
     def _forget(self, horizon: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kvar.history import History
 from kvar.kernels import Kernel
+from kvar.prompt_index import as_keys
 
 __all__ = ["kernel_sums"]
 
@@ -17,7 +18,7 @@ _CHUNK = 16_384
 
 def kernel_sums(
     history: History,
-    prompt_ids: list[int | str],
+    prompt_ids: list[int | str] | np.ndarray,
     now: float,
     windows: Sequence[tuple[Kernel, float]],
     sums: Sequence[str],
@@ -29,7 +30,7 @@ def kernel_sums(
     ----------
     history : History
         What has been seen. Visits past its reach count for nothing, whether it still holds them or not.
-    prompt_ids : list of int or str, length P
+    prompt_ids : list of int or str, or array from `kvar.prompt_index.as_keys`, length P
         Prompts.
     now : float
         Where lags are counted from.
@@ -48,10 +49,11 @@ def kernel_sums(
     list of ndarray of float64, each of shape (P, K)
         In the order of `sums`. Cost O(P V K).
     """
-    results = [np.zeros((len(prompt_ids), len(windows))) for _ in sums]
+    keys = as_keys(prompt_ids)
+    results = [np.zeros((len(keys), len(windows))) for _ in sums]
     rows = max(1, _CHUNK // history.width)
-    for start in range(0, len(prompt_ids), rows):
-        visits = history.visits(prompt_ids[start : start + rows])
+    for start in range(0, len(keys), rows):
+        visits = history.visits(keys[start : start + rows])
         lag = now - visits.steps
         # Strictly earlier: what was seen at this very step may be the reward that is to be predicted.
         within = (lag > 0) & (lag <= history.reach) & (visits.counts > 0)

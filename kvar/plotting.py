@@ -10,7 +10,7 @@ import numpy as np
 
 from kvar.files import whole_file
 
-__all__ = ["audit_picture", "baseline_style", "new_figure", "save", "value_error_picture"]
+__all__ = ["audit_picture", "baseline_style", "new_figure", "save", "shown_score", "value_error_picture"]
 
 # Colours of Okabe and Ito (2008) and of Tol (2021), told apart with every common colour vision; a marker besides, for
 # pictures in grey.
@@ -33,6 +33,12 @@ _STYLES = {
     "oracle": ("#000000", "*", "-"),
 }
 _UNKNOWN = ("#56B4E9", ".", ":")
+
+_LABELS = {
+    "value_mse": "mean squared error against the true value",
+    "estimated_value_mse": "estimated mean squared error of the value",
+    "one_step_error": "one-step-ahead squared error",
+}
 
 
 def baseline_style(name: str) -> dict:
@@ -118,7 +124,7 @@ def audit_picture(report, width: float = 6.4):
     """
     from matplotlib import ticker
 
-    name, label = _what_to_show(report)
+    name = shown_score(report)
     logarithmic = name != "one_step_error"
     rows = [row for row in report.rows if not np.isnan(getattr(row, name).mean) and row.baseline != "oracle"][::-1]
     scores = [getattr(row, name) for row in rows]
@@ -140,17 +146,28 @@ def audit_picture(report, width: float = 6.4):
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if width > 6 else (1,)))
         axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes.xaxis.set_minor_locator(ticker.NullLocator())
+    label = _LABELS[name]
     axes.set_xlabel(f"{label} (95 % interval over prompts and steps)" if width > 6 else label)
     axes.grid(axis="x", alpha=0.25)
     return figure
 
 
-def _what_to_show(report) -> tuple[str, str]:
-    if any(row.value_mse is not None for row in report.rows):
-        return "value_mse", "mean squared error against the true value"
-    if any(row.estimated_value_mse.mean > 0 for row in report.rows):
-        return "estimated_value_mse", "estimated mean squared error of the value"
-    return "one_step_error", "one-step-ahead squared error"
+def shown_score(report) -> str:
+    """Which score of an audit is shown.
+
+    Parameters
+    ----------
+    report : AuditReport
+        What an audit found.
+
+    Returns
+    -------
+    {"value_mse", "estimated_value_mse", "one_step_error"}
+        The one that says most of what is known.
+    """
+    if report.knows_truth:
+        return "value_mse"
+    return "estimated_value_mse" if any(row.estimated_value_mse.mean > 0 for row in report.rows) else "one_step_error"
 
 
 def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], reward: np.ndarray):

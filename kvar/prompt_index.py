@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["PromptIndex"]
+__all__ = ["PromptIndex", "as_keys"]
 
 # New integer ids wait in a dictionary until they are worth a merge into the sorted ones.
 _WAITING, _WAITING_SHARE = 1024, 0.125
+
+
+def as_keys(ids) -> np.ndarray:
+    """Prompt ids as they are looked up fastest.
+
+    Parameters
+    ----------
+    ids : list of int or str, or what this function returned
+        Prompts.
+
+    Returns
+    -------
+    ndarray of int64 or object, of the same length
+        Integers if all of them are such, of 64 bits; made once, it serves every look.
+    """
+    if isinstance(ids, np.ndarray):
+        return ids
+    if set(map(type, ids)) <= {int}:
+        try:
+            return np.array(ids, dtype=np.int64)
+        except OverflowError:
+            pass
+    return np.array(ids, dtype=object)
 
 
 class PromptIndex:
@@ -31,12 +54,12 @@ class PromptIndex:
         """Number of prompts."""
         return len(self._keys) + len(self._waiting) + len(self._others)
 
-    def find(self, ids: list[int | str]) -> np.ndarray:
+    def find(self, ids: list[int | str] | np.ndarray) -> np.ndarray:
         """Places of some prompts.
 
         Parameters
         ----------
-        ids : list of int or str, length n
+        ids : list of int or str, or array from `as_keys`, length n
             Prompts.
 
         Returns
@@ -44,39 +67,40 @@ class PromptIndex:
         ndarray of intp, shape (n,)
             -1 for a prompt that has none.
         """
-        keys = _as_keys(ids)
-        if keys is None:
-            return np.fromiter(map(self._find_one, ids), dtype=np.intp, count=len(ids))
-        found = np.full(len(ids), -1, dtype=np.intp)
+        keys = as_keys(ids)
+        if keys.dtype == object:
+            return np.fromiter(map(self._find_one, keys), dtype=np.intp, count=len(keys))
+        found = np.full(len(keys), -1, dtype=np.intp)
         if len(self._keys):
             at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
             found = np.where(self._keys[at] == keys, self._places[at], found)
         if self._waiting:
-            for k in np.flatnonzero(found < 0):
-                found[k] = self._waiting.get(ids[k], -1)
+            missing = np.flatnonzero(found < 0)
+            found[missing] = [self._waiting.get(key, -1) for key in keys[missing].tolist()]
         return found
 
     def _find_one(self, prompt_id) -> int:
-        if _as_keys([prompt_id]) is None:
+        if as_keys([prompt_id]).dtype == object:
             return self._others.get(prompt_id, -1)
         return int(self.find([prompt_id])[0])
 
-    def add(self, ids: list[int | str], places: np.ndarray) -> None:
+    def add(self, ids: list[int | str] | np.ndarray, places: np.ndarray) -> None:
         """Give places to prompts that have none.
 
         Parameters
         ----------
-        ids : list of int or str, length n
+        ids : list of int or str, or array from `as_keys`, length n
             Distinct prompts.
         places : ndarray of int, shape (n,)
             Their places.
         """
-        if _as_keys(ids) is not None:
-            self._waiting.update(zip(ids, places.tolist(), strict=True))
-        else:
-            for prompt_id, place in zip(ids, places.tolist(), strict=True):
-                target = self._others if _as_keys([prompt_id]) is None else self._waiting
+        keys = as_keys(ids)
+        if keys.dtype == object:
+            for prompt_id, place in zip(keys, places.tolist(), strict=True):
+                target = self._others if as_keys([prompt_id]).dtype == object else self._waiting
                 target[prompt_id] = place
+        else:
+            self._waiting.update(zip(keys.tolist(), places.tolist(), strict=True))
         if len(self._waiting) > max(_WAITING, _WAITING_SHARE * len(self._keys)):
             self._merge()
 
@@ -115,13 +139,3 @@ class PromptIndex:
         ids = [*self._keys.tolist(), *self._others]
         order = np.argsort(places, kind="stable")
         return [ids[k] for k in order], places[order]
-
-
-def _as_keys(ids) -> np.ndarray | None:
-    """The ids as 64-bit integers; nothing if one of them is none."""
-    if set(map(type, ids)) != {int}:
-        return None
-    try:
-        return np.array(ids, dtype=np.int64)
-    except OverflowError:
-        return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kvar.checks import LARGEST, checked_array, checked_ids, checked_keys
-from kvar.prompt_index import PromptIndex
+from kvar.prompt_index import PromptIndex, as_keys
 
 __all__ = ["PromptTable"]
 
@@ -44,12 +44,12 @@ class PromptTable:
         """Number of prompts that have a record."""
         return len(self._index)
 
-    def read(self, prompt_ids: list[int | str]) -> np.ndarray:
+    def read(self, prompt_ids: list[int | str] | np.ndarray) -> np.ndarray:
         """Look the records of some prompts up.
 
         Parameters
         ----------
-        prompt_ids : list of int or str, length P
+        prompt_ids : list of int or str, or array from `kvar.prompt_index.as_keys`, length P
             Prompts.
 
         Returns
@@ -94,23 +94,24 @@ class PromptTable:
             )
         return np.where(np.isfinite(records["step"]), step - records["step"], 0.0)
 
-    def write(self, prompt_ids: list[int | str], records: np.ndarray, step: float) -> None:
+    def write(self, prompt_ids: list[int | str] | np.ndarray, records: np.ndarray, step: float) -> None:
         """Put the records of some prompts in place.
 
         Parameters
         ----------
-        prompt_ids : list of int or str, length P
+        prompt_ids : list of int or str, or array from `kvar.prompt_index.as_keys`, length P
             Distinct prompts.
         records : structured ndarray, shape (P,)
             What `read` returned, with new numbers in it.
         step : float
             Now.
         """
-        slots = self._index.find(prompt_ids)
+        keys = as_keys(prompt_ids)
+        slots = self._index.find(keys)
         new = np.flatnonzero(slots < 0)
         if new.size:
             slots[new] = np.arange(len(self), len(self) + new.size)
-            self._index.add([prompt_ids[k] for k in new], slots[new])
+            self._index.add(keys[new], slots[new])
         if len(self) > len(self._records):
             # Doubling keeps the cost of growing constant per prompt.
             extra = max(len(self), 2 * len(self._records)) - len(self._records)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch
+from kvar.stretches import StepOrder
 from kvar.traces import Trace
 
-__all__ = ["Replayed", "StepOrder", "Stretch", "batches", "replay", "replay_baseline"]
-
-# Rows held in memory at a time, but for a step that is longer.
-_STRETCH = 500_000
+__all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 
 
 @dataclass(frozen=True)
@@ -31,130 +29,6 @@ class Replayed:
 
     values: np.ndarray
     own_weight: np.ndarray
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Some consecutive steps of a trace, whole, in the order of step, prompt and rollout.
-
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n,)
-        Rows of the trace.
-    step : ndarray, shape (n,)
-        Their steps.
-    code : ndarray of int, shape (n,)
-        Their prompts, numbered.
-    reward : ndarray of float64, shape (n,)
-        Their rewards.
-    columns : dict of str to ndarray, each of shape (n,)
-        Extra columns.
-    """
-
-    rows: np.ndarray
-    step: np.ndarray
-    code: np.ndarray
-    reward: np.ndarray
-    columns: dict[str, np.ndarray]
-
-    def batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Cut into steps.
-
-        Yields
-        ------
-        places : ndarray of int, shape (P, N) or (n,)
-            Where the rollouts of the step stand in the stretch: a group a row if all groups are of one size.
-        batch : Batch
-            The rollouts in that shape, prompts in the order of their numbers.
-        """
-        new_step = np.diff(self.step, prepend=np.nan) != 0
-        groups = np.flatnonzero(new_step | (np.diff(self.code, prepend=-1) != 0))
-        sizes = np.diff(groups, append=len(self.code))
-        first_groups = np.searchsorted(groups, np.flatnonzero(new_step))
-        for start, stop in zip(first_groups, [*first_groups[1:], len(groups)], strict=True):
-            size, n_groups = sizes[start], stop - start
-            places = np.arange(groups[start], groups[start] + sizes[start:stop].sum())
-            if (sizes[start:stop] == size).all():
-                places = places.reshape(n_groups, size)
-            codes = self.code[places] if places.ndim == 1 else self.code[places[:, 0]]
-            columns = {name: column[places] for name, column in self.columns.items()}
-            yield places, Batch.from_rows(codes, self.reward[places], self.step[groups[start]], columns)
-
-
-@dataclass(frozen=True)
-class StepOrder:
-    """The rows of a trace in the order of steps, without a copy of its columns.
-
-    Attributes
-    ----------
-    trace : Trace
-        A recorded run; its rows may be in any order.
-    prompts : ndarray, shape (P,)
-        Every prompt once, sorted; its place is its number.
-    starts : ndarray of int, shape (S,)
-        Where each step begins, in the order of steps.
-    """
-
-    trace: Trace
-    prompts: np.ndarray
-    starts: np.ndarray
-    _order: np.ndarray | None
-
-    @classmethod
-    def of(cls, trace: Trace) -> StepOrder:
-        """Find the order.
-
-        Parameters
-        ----------
-        trace : Trace
-            A recorded run.
-
-        Returns
-        -------
-        StepOrder
-            Memory grows with the numbers of prompts and steps; where rows are not in the order of steps already, with 8
-            bytes a rollout as well.
-        """
-        step, cuts = trace.step, range(0, len(trace), _STRETCH)
-        pieces = [np.unique(trace.prompt_id[k : k + _STRETCH]) for k in cuts]
-        prompts = np.unique(np.concatenate(pieces)) if pieces else trace.prompt_id
-        # One row more than a piece, so that no boundary is missed.
-        ordered = all((np.diff(step[k : k + _STRETCH + 1]) >= 0).all() for k in cuts)
-        order = None if ordered else np.argsort(step, kind="stable")
-        starts = [np.zeros(min(len(trace), 1), dtype=np.intp)]
-        for k in cuts:
-            rows = slice(k, k + _STRETCH + 1) if order is None else order[k : k + _STRETCH + 1]
-            starts.append(np.flatnonzero(np.diff(step[rows])) + k + 1)
-        return cls(trace, prompts, np.concatenate(starts), order)
-
-    def stretches(self, columns: Sequence[str] = (), whole_steps: int = 1) -> Iterator[Stretch]:
-        """Cut into stretches that fit in memory.
-
-        Parameters
-        ----------
-        columns : sequence of str
-            Extra columns that shall come along.
-        whole_steps : int
-            Cut only after a multiple of this many steps.
-
-        Yields
-        ------
-        Stretch
-            Half a million rollouts, or as few more as whole steps need.
-        """
-        trace, start = self.trace, 0
-        ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
-        while start < len(trace):
-            stop = int(ends[min(int(np.searchsorted(ends, start + _STRETCH)), len(ends) - 1)])
-            rows = np.arange(start, stop) if self._order is None else self._order[start:stop]
-            distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
-            code = np.searchsorted(self.prompts, distinct)[code]
-            step = trace.step[rows]
-            within = np.lexsort((trace.rollout[rows], code, step))
-            rows = rows[within]
-            extras = {name: np.asarray(trace.extras[name][rows], dtype=np.float64) for name in columns}
-            yield Stretch(rows, step[within], code[within], trace.reward[rows], extras)
-            start = stop
 
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -175,7 +49,7 @@ def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndar
         Their rollouts, the prompts numbered instead of named.
     """
     for stretch in StepOrder.of(trace).stretches(columns):
-        for places, batch in stretch.batches():
+        for places, batch in stretch.batches:
             yield stretch.rows[places], batch
 
 
@@ -201,10 +75,35 @@ def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
     """
     if obstacle := baseline.obstacle(trace.reward, trace.extras):
         raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
-    values, own_weight = np.empty(len(trace)), np.empty(len(trace))
-    for rows, batch in batches(trace, baseline.columns_used(trace.extras)):
-        values[rows] = batch.to_rows(baseline.values(batch))
-        own_weight[rows] = batch.to_rows(baseline.own_weight(batch))
+    return replay_steps(baseline, batches(trace, baseline.columns_used(trace.extras)), len(trace))
+
+
+def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], n_rows: int) -> Replayed:
+    """Run one baseline over some steps.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        With what came before in its history; it is moved on.
+    steps : iterable of (ndarray of int, Batch)
+        Steps in their order, and where the rollouts of each stand in the result.
+    n_rows : int
+        How many rollouts the steps have together.
+
+    Returns
+    -------
+    Replayed
+        Flat, each value from what was known before and beside the rollout.
+
+    Raises
+    ------
+    ValueError
+        If the baseline refuses a step.
+    """
+    values, own_weight = np.empty(n_rows), np.empty(n_rows)
+    for places, batch in steps:
+        values[places] = batch.to_rows(baseline.values(batch))
+        own_weight[places] = batch.to_rows(baseline.own_weight(batch))
         baseline.remember(batch)
     return Replayed(values, own_weight)
 

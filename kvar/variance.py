@@ -336,7 +336,7 @@ class ScoreWeighted(Baseline):  # numpydoc ignore=PR02
             One value a rollout.
         """
         self._history.check_step(batch.step)
-        total, mass = kernel_sums(self._history, batch.prompt_ids, batch.step, [self._window], ["total", "mass"])
+        total, mass = kernel_sums(self._history, batch.keys, batch.step, [self._window], ["total", "mass"])
         norms, at_zero = self._weights(batch), float(self._window[0](0.0))
         total = total + at_zero * sums_of_others(norms * batch.filled)
         mass = mass + at_zero * sums_of_others(norms)
@@ -352,7 +352,7 @@ class ScoreWeighted(Baseline):  # numpydoc ignore=PR02
         """
         norms = self._weights(batch)
         totals = (norms * batch.filled).sum(axis=1)
-        self._history.add(batch.prompt_ids, totals, norms.sum(axis=1), batch.step)
+        self._history.add(batch.keys, totals, norms.sum(axis=1), batch.step)
 
     def _weights(self, batch: Batch) -> np.ndarray:
         return np.where(batch.scored, batch.columns[_NORM], 0.0) ** 2

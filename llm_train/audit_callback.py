@@ -20,6 +20,7 @@ from trl import GRPOTrainer
 
 from kvar import AuditReport, TraceWriter, audit, read_trace
 from kvar.prompt_keys import prompt_key
+from llm_train.measuring import total_rewards
 
 __all__ = ["AuditCallback"]
 
@@ -122,9 +123,7 @@ class AuditCallback(TrainerCallback):
         self._generations += 1
         if self._writer is None:
             return
-        weighted = rewards * trainer.reward_weights.to(rewards.device)
-        total = torch.where(torch.isnan(rewards).all(dim=1), torch.nan, weighted.nansum(dim=1))
-        columns = {"reward": total, "completion_length": lengths}
+        columns = {"reward": total_rewards(rewards, trainer.reward_weights), "completion_length": lengths}
         if rewards.shape[1] > 1:
             columns |= dict(zip(trainer.reward_func_names, rewards.T, strict=True))
         numbers = {name: column.cpu().numpy() for name, column in columns.items()}

@@ -32,7 +32,8 @@ Train with several methods over several seeds at equal rollouts, and say which w
 
 CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
 rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
-every run. --output_dir gets runs/, table.md, table.json and curves.png; runs that are done are not made again.
+every run. --output_dir gets runs/, table.md, table.json, curves.csv and curves.png; runs that are done are not made
+again.
 """
 
 

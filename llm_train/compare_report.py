@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import polars as pl
 from scipy import stats
 
 from kvar import plotting
@@ -171,7 +172,7 @@ def _read(comparison, chosen):
 
 
 def report(comparison, chosen: Mapping[str, float]) -> str:
-    """Write ``table.md``, ``table.json`` and ``curves.png``.
+    """Write ``table.md``, ``table.json``, ``curves.csv`` with a row a measurement, and ``curves.png``.
 
     Parameters
     ----------
@@ -192,6 +193,14 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
         temporary.write_text(table)
     with whole_file(comparison.folder / "table.json") as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    measured = [
+        {"method": label, "seed": seed, "rollouts": int(n), comparison.measure: value}
+        for label, curve in curves.items()
+        for seed, row in enumerate(curve.tolist())
+        for n, value in zip(rollouts, row, strict=True)
+    ]
+    with whole_file(comparison.folder / "curves.csv") as temporary:
+        pl.DataFrame(measured).write_csv(temporary, float_precision=5)
     plotting.save(_picture(found, curves, rollouts, comparison.measure), comparison.folder / "curves.png")
     return table
 

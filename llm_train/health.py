@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvar import Baseline, arrays
+from kvar import arrays
 from kvar.baselines import Estimate
 
-__all__ = ["health", "window_in_use"]
+__all__ = ["health"]
 
 
 def health(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
@@ -44,31 +44,6 @@ def health(found: Estimate, rewards, advantages, true_values=None) -> dict[str, 
     if true_values is not None:
         numbers["value_mse"] = _mean((values - arrays.to_host(true_values, "true_value"))[scored] ** 2)
     return {name: float(number) for name, number in numbers.items()}
-
-
-def window_in_use(baseline: Baseline) -> float:
-    """How many steps back a baseline looks, as it has chosen so far.
-
-    Parameters
-    ----------
-    baseline : kvar.Baseline
-        With its history.
-
-    Returns
-    -------
-    float
-        The window, or the geometric mean of its windows under their weights; NaN for a baseline without any.
-    """
-    # Baselines that choose keep their windows and the weights of their candidates, window by window, and at the end
-    # those candidates that have none.
-    windows, experts = (getattr(baseline, name, None) for name in ("_windows", "_experts"))
-    if not windows or experts is None:
-        return float("nan")
-    weights = experts.weights()
-    per_window = len(weights) // len(windows)
-    shares = weights[: per_window * len(windows)].reshape(len(windows), per_window).sum(axis=1)
-    widths = np.array([width for _, width in windows])
-    return float(np.exp(shares @ np.log(widths) / shares.sum())) if shares.sum() > 0 else float("nan")
 
 
 def _mean(numbers: np.ndarray) -> float:

@@ -12,7 +12,26 @@ from kvar.prompt_keys import prompt_key
 from llm_train.evaluation import exact_pass_rates, sampled_pass_rates
 from llm_train.step_clock import StepClock
 
-__all__ = ["MeasuringTrainer"]
+__all__ = ["MeasuringTrainer", "total_rewards"]
+
+
+def total_rewards(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum over reward functions, as TRL takes it.
+
+    Parameters
+    ----------
+    rewards : torch.Tensor, shape (n, k)
+        Of n completions by k functions, NaN where a function could not score.
+    weights : torch.Tensor, shape (k,)
+        On any device.
+
+    Returns
+    -------
+    torch.Tensor, shape (n,)
+        NaN where no function could score the completion.
+    """
+    weighted = rewards * weights.to(rewards.device)
+    return torch.where(torch.isnan(rewards).all(dim=1), torch.nan, weighted.nansum(dim=1))
 
 
 class MeasuringTrainer(GRPOTrainer):
@@ -76,10 +95,8 @@ class MeasuringTrainer(GRPOTrainer):
         return values.detach().to(self.accelerator.device)
 
     def _total_rewards(self) -> torch.Tensor:
-        """Weighted sum over reward functions for all processes; NaN where none could score the completion."""
-        weighted = self._gathered_rewards * self.reward_weights.to(self._gathered_rewards.device)
-        unscorable = torch.isnan(self._gathered_rewards).all(dim=1)
-        return torch.where(unscorable, torch.nan, weighted.nansum(dim=1))
+        """Of the last generation, for all processes."""
+        return total_rewards(self._gathered_rewards, self.reward_weights)
 
     def prompt_key(self, example: dict) -> int | str:
         """Under which name the history knows a prompt.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 import datasets
 import torch
 from accelerate import PartialState
+from filelock import FileLock
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, PrinterCallback
 from transformers.utils import logging
@@ -230,39 +230,42 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, say=No
         return get_peft_model(model, adapter) if adapter else model
     if run.sft_until is not None and task.exact_value is None:
         raise ValueError(f"--sft_until needs a task with exact values, which {run.task!r} has not; set --sft_steps")
-    kept = None
-    if run.policy_cache:
-        named = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads", "n_held_out")}
-        named |= {"seed": config.seed, "adapter": str(adapter)}
-        digest = hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=8).hexdigest()
-        kept = Path(run.policy_cache, f"{run.model.replace('/', '-')}-{config.seed}-{digest}")
-        if kept.exists():
-            load = AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM
-            return load.from_pretrained(kept, **({"is_trainable": True} if adapter else {}))
+    if not run.policy_cache:
+        return _supervised(settings, model, tokenizer, task, say)
+    named = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads", "n_held_out")}
+    named |= {"seed": config.seed, "adapter": str(adapter)}
+    digest = hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=8).hexdigest()
+    kept = Path(run.policy_cache, f"{run.model.replace('/', '-')}-{config.seed}-{digest}")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{kept}.lock"):  # of runs that need the same policy one makes it
+        if not kept.exists():
+            model = _supervised(settings, model, tokenizer, task, say)
+            scratch = Path(tempfile.mkdtemp(prefix=".policy-", dir=run.policy_cache))
+            model.save_pretrained(scratch)
+            scratch.rename(kept)
+            return model
+    load = AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM
+    return load.from_pretrained(kept, **({"is_trainable": True} if adapter else {}))
+
+
+def _supervised(settings: RunSettings, model, tokenizer, task: Task, say):
+    run, config = settings.run, settings.training
     say(f"Warm-up: up to {run.sft_steps} supervised steps", flush=True)
 
     def reached(policy) -> bool:
         values = task.exact_value(policy, list(task.train))
         return sum(values) / len(values) >= run.sft_until
 
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".warm-up-", dir=run.policy_cache))
-    model = supervise(
-        model,
-        tokenizer,
-        task.demonstrations(config.seed),
-        run.sft_steps,
-        config.seed,
-        scratch,
-        learning_rate=run.sft_learning_rate,
-        **({} if run.tiny else {"batch_size": 8}),
-        until=reached if run.sft_until is not None else None,
-        peft_config=adapter,
-    )
-    if kept is not None:
-        model.save_pretrained(scratch / "policy")
-        with contextlib.suppress(OSError):  # another process may have been faster
-            (scratch / "policy").rename(kept)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return model
+    with tempfile.TemporaryDirectory(prefix="warm-up-") as scratch:
+        return supervise(
+            model,
+            tokenizer,
+            task.demonstrations(config.seed),
+            run.sft_steps,
+            config.seed,
+            Path(scratch),
+            learning_rate=run.sft_learning_rate,
+            **({} if run.tiny else {"batch_size": 8}),
+            until=reached if run.sft_until is not None else None,
+            peft_config=get_peft_config(settings.model),
+        )

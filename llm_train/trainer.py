@@ -24,7 +24,7 @@ from llm_train.agreement import require_same_advantages, require_same_file
 from llm_train.config import KAEConfig
 from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
 from llm_train.gradients import chosen_parameters, score_norms
-from llm_train.health import health, window_in_use
+from llm_train.health import health
 from llm_train.measuring import MeasuringTrainer
 from llm_train.schedule import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.state_file import load_state, save_state
@@ -194,7 +194,7 @@ class KAETrainer(MeasuringTrainer):
         found = self.baseline.estimate(*step, return_info=True, **columns)
         advantages = self.baseline.advantages(*step, **columns)
         numbers = health(found, step[1], advantages, columns.get("true_value"))
-        for name, number in {**numbers, "window": window_in_use(self.baseline)}.items():
+        for name, number in {**numbers, "window": self.baseline.window_in_use}.items():
             self._metrics["train"][f"baseline/{name}"].append(number)
         advantages = advantages.flatten()
         require_same_advantages(self.accelerator, keys, advantages, self._generations)

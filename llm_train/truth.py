@@ -86,10 +86,9 @@ class ExactValue:
         keys = [(example["prompt"], example["answer"]) for example in examples]
         distinct = list(dict.fromkeys(keys))
         tokenize = self._tokenizer
-        prompt_ids = [tokenize(prompt)["input_ids"] for prompt, _ in distinct]
-        answer_ids = [
-            [*tokenize(answer, add_special_tokens=False)["input_ids"], tokenize.eos_token_id] for _, answer in distinct
-        ]
+        prompts, answers = map(list, zip(*distinct, strict=True))
+        prompt_ids = tokenize(prompts)["input_ids"]
+        answer_ids = [[*ids, tokenize.eos_token_id] for ids in tokenize(answers, add_special_tokens=False)["input_ids"]]
         with torch.no_grad():
             scores = answer_log_probabilities(model, prompt_ids, answer_ids)
         if self._partial:

@@ -13,8 +13,11 @@ from paper_figures.drawing import COLUMN
 from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
 
-_STARTS = {"low": "compare-low", "middle": "compare-middle"}
 _COMMAND = "python -m llm_train compare llm_train/configs/compare-tiny.yaml"
+_STARTS = {
+    "low": ("compare-low", _COMMAND),
+    "middle": ("compare-middle", f"{_COMMAND} --sft_until 0.4 --output_dir results/compare-middle"),
+}
 _METHODS = {"GRPO": "group-mean", "RLOO": "leave-one-out", "REINFORCE++": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
 
@@ -22,8 +25,8 @@ _HISTORY = ("kernel", "adaptive")
 def _read() -> pl.DataFrame:
     """A row a method and start of the policy; intervals as mean, low and high."""
     rows = []
-    for start, folder in _STARTS.items():
-        for row in json.loads(found(f"{folder}/table.json", _COMMAND).read_text()):
+    for start, (folder, command) in _STARTS.items():
+        for row in json.loads(found(f"{folder}/table.json", command).read_text()):
             low_high = dict(zip(("final", "final_low", "final_high"), row["final"], strict=True))
             against = dict(zip(("difference", "difference_low", "difference_high"), row["difference"], strict=True))
             kept = {name: row[name] for name in ("label", "n_seeds", "fell")}

@@ -19,6 +19,7 @@ from kvar import Trace, audit, make_baseline, read_trace
 from kvar.audit.group_sizes import study_group_sizes
 from kvar.files import whole_file
 from kvar.replaying import replay_baseline
+from kvar.stretches import StepOrder
 from simulations.keyed import digest, write_key
 
 RUNS, OUT = Path("recorded_runs"), Path("docs/audit_calibration.csv")
@@ -68,12 +69,12 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
             inside = estimate.low <= truth <= estimate.high
             limits = {"estimate": estimate.mean, "low": estimate.low, "high": estimate.high}
             rows.append({"run": path.stem, "baseline": row.label, "truth": truth, **limits, "inside": inside})
-    best = next(row for row in report.rows if row.above_best.mean == 0)
+    best = report.chosen
     advice = {"run": path.stem, "baseline": best.label, "full": report.facts.group_size, "advised": None}
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None:
         # The same study again, this time with the truth beside it.
-        seen = study_group_sizes(trace, make_baseline(best.baseline, **best.parameters), sizes.full)
+        seen = study_group_sizes(StepOrder.of(trace), make_baseline(best.baseline, **best.parameters), sizes.full)
         true = next(row for row in seen.rows if row.size == sizes.advised.size).true_value_mse
         now = next(row["truth"] for row in rows if row["baseline"] == "group-mean")
         advice |= {

@@ -73,6 +73,27 @@ def test_the_figures_of_adaptive_are_those_of_the_recorded_runs():
         assert written.startswith(heading + markdown(frame))
 
 
+def test_the_promise_is_what_the_study_found():
+    excess = pl.read_csv(ROOT / "docs" / "simulations" / "gradient-error-excess.csv").filter(learning_rate=0.3)
+    for (name,), rows in excess.group_by(["baseline"]):
+        cells = [
+            f"{abs(100 * row['value']):.1f} ± {100 * row['standard_error']:.1f}"
+            for row in rows.sort("group_size").iter_rows(named=True)
+        ]
+        assert f"| `{name}` | {' | '.join(cells)} |" in README
+    of = {(row["baseline"], row["group_size"]): row["value"] for row in excess.iter_rows(named=True)}
+    assert of["adaptive", 1] < of["leave-one-out", 16]
+
+
+@pytest.mark.parametrize("study", ["allocation", "race", "broken-assumptions"])
+def test_what_is_quoted_from_a_study_stands_on_its_page(study):
+    page = (ROOT / "docs" / "simulations" / f"{study}.md").read_text()
+    text = " ".join(README.split())
+    found = [line for line in page.splitlines() if line.startswith("- ")]
+    assert found
+    assert all(line in text for line in found)
+
+
 def test_the_recorded_runs_give_the_table():
     # The run that is replayed fastest stands for all: what the table says of it is what a replay says.
     rows = pl.read_csv(ROOT / "docs" / "recorded_runs.csv").filter(pl.col("run") == "one-prompt-g4")

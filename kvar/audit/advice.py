@@ -12,7 +12,7 @@ from kvar.audit.facts import LogFacts
 from kvar.audit.group_sizes import GroupSizeStudy
 from kvar.audit.intervals import Interval
 from kvar.audit.paste import lines_to_paste
-from kvar.audit.report import AuditRow
+from kvar.audit.report import AuditRow, error_saved
 from kvar.audit.windows import WindowStudy
 
 __all__ = ["Advice", "advise"]
@@ -95,6 +95,8 @@ def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
         return sentence + "."
     second = min(rivals, key=lambda row: row.above_best.mean)
     gap = second.above_best
+    if gap.mean == 0:
+        return sentence + f", the same as that of {second.label}."
     sentence += f", {gap.mean:.2g} below the next best, {second.label}"
     if np.isnan(gap.low):
         return sentence + "; one prompt at one time gives no interval."
@@ -105,18 +107,13 @@ def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
 
 
 def _value_findings(rows: list[AuditRow], chosen: AuditRow, facts: LogFacts) -> Iterator[str]:
-    usual = {row.baseline: row for row in rows}.get("group-mean" if facts.group_size > 1 else "batch-mean")
-    if usual is None or usual is chosen:
-        return
-    now, then = chosen.estimated_value_mse, usual.estimated_value_mse
-    if np.isnan(now.mean) or not then.mean > 0:
-        return
-    user = "GRPO" if facts.group_size > 1 else "REINFORCE++"
-    fall = 100 * (1 - max(now.mean, 0.0) / then.mean)
-    if fall > 0:
+    if found := error_saved(rows, chosen, facts):
+        usual, saved = found
+        user = "GRPO" if usual.baseline == "group-mean" else "REINFORCE++"
         yield (
             f"Its values are nearer to the true ones than those of {usual.label}, which {user} uses: the estimated "
-            f"mean squared error is {max(now.mean, 0.0):.2g} instead of {then.mean:.2g}, {fall:.0f} % less."
+            f"mean squared error is {max(chosen.estimated_value_mse.mean, 0.0):.2g} instead of "
+            f"{usual.estimated_value_mse.mean:.2g}, {100 * saved:.0f} % less."
         )
 
 
@@ -124,7 +121,7 @@ def _own_reward_findings(rows: list[AuditRow], chosen: AuditRow) -> Iterator[str
     if not chosen.takes_own_reward:
         return
     sentence = f"The value of {chosen.label} contains the rollout's own reward, which biases the gradient"
-    rivals = [row for row in rows if not row.takes_own_reward and row.above_best.mean > 0 and row.baseline != "oracle"]
+    rivals = [row for row in rows if not row.takes_own_reward and row.above_best.mean >= 0 and row.baseline != "oracle"]
     if rivals:
         sentence += f"; the best without it is {min(rivals, key=lambda row: row.above_best.mean).label}"
     yield sentence + "."
@@ -141,11 +138,13 @@ def _size_findings(sizes: GroupSizeStudy | None) -> Iterator[str]:
     if advised.size == sizes.full:
         yield f"The groups of {sizes.full} cannot be cut with {sizes.baseline} without losing accuracy{sample}."
         return
-    low = max(advised.value_mse.mean, 0.0)
+    error = advised.value_mse
+    low, mean, high = (max(x, 0.0) for x in (error.low, error.mean, error.high))
     yield (
-        f"Your run used groups of {sizes.full}. With {sizes.baseline}, groups of {advised.size} give values at least "
-        f"as good (estimated mean squared error {low:.2g}, the mean of {sizes.full} has {sizes.reference.mean:.2g}): "
-        f"{100 * (1 - advised.size / sizes.full):.0f} % fewer rollouts{sample}, which could go to more prompts."
+        f"Your run used groups of {sizes.full}, whose mean has an estimated mean squared error of "
+        f"{sizes.reference.mean:.2g}. With {sizes.baseline}, groups of {advised.size} have no more: {mean:.2g} (95 % "
+        f"interval {low:.2g} to {high:.2g}). That is {100 * (1 - advised.size / sizes.full):.0f} % fewer "
+        f"rollouts{sample}, which could go to more prompts."
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.replaying import Stretch
+from kvar.stretches import Stretch
 
 __all__ = ["Cells"]
 
@@ -55,21 +55,19 @@ class Cells:
         Returns
         -------
         Cells
-            In the order in which ``stretch.batches()`` has its groups.
+            In the order in which ``stretch.batches`` has its groups.
         """
-        new_step = np.diff(stretch.step, prepend=np.nan) != 0
-        starts = np.flatnonzero(new_step | (np.diff(stretch.code, prepend=-1) != 0))
-        size = np.diff(starts, append=len(stretch.code))
-        scored = ~np.isnan(stretch.reward)
-        count = np.add.reduceat(scored.astype(np.int64), starts)
-        low, high = (f.reduceat(stretch.reward, starts) for f in (np.fmin, np.fmax))
+        reward, starts, size = stretch.reward, stretch.groups, stretch.sizes
+        scored = ~np.isnan(reward)
+        count = stretch.sums(scored.astype(np.int64))
+        low, high = (f.reduceat(reward, starts) for f in (np.fmin, np.fmax))
         # From the largest of the group, so that equal rewards leave no rounding behind.
-        below = np.where(scored, stretch.reward - np.repeat(high, size), 0.0)
+        below = np.where(scored, reward - stretch.spread(high), 0.0)
         with np.errstate(invalid="ignore"):
-            offset = np.add.reduceat(below, starts) / count
-            squares = np.where(scored, below - np.repeat(offset, size), 0.0) ** 2
-            variance = np.where(count > 1, np.add.reduceat(squares, starts) / np.maximum(count - 1, 1), np.nan)
-        time = first_time + np.cumsum(new_step)[starts] - 1
+            offset = stretch.sums(below) / count
+            squares = np.where(scored, below - stretch.spread(offset), 0.0) ** 2
+            variance = np.where(count > 1, stretch.sums(squares) / np.maximum(count - 1, 1), np.nan)
+        time = first_time + np.searchsorted(stretch.steps, starts, side="right") - 1
         return cls(stretch.code[starts], time, stretch.step[starts], size, count, high + offset, variance, low, high)
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from kvar.audit.page import cell, reading
+from kvar.audit.page import reading, score_table
 from kvar.audit.progress import progress_bar
 from kvar.audit.report import AuditReport
 from kvar.audit.run import audit
@@ -118,16 +118,13 @@ def _print(report: AuditReport) -> None:
     console = Console(highlight=False)
     for sentence in reading(report):
         console.print(escape(sentence))
-    known = any(row.value_mse is not None for row in report.rows)
+    heads, rows = score_table(report)
     table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")
     table.add_column("baseline")
-    for title in ("est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best"):
+    for title in heads:
         table.add_column(title, justify="right")
-    for row in report.rows:
-        true = [] if row.value_mse is None else [row.value_mse]
-        scores = [row.estimated_value_mse, *true, row.one_step_error, row.above_best]
-        style = "bold" if row.above_best.mean == 0 else None
-        table.add_row(escape(row.label), *map(cell, scores), style=style)
+    for row, cells in rows:
+        table.add_row(escape(row.label), *cells, style="bold" if row is report.chosen else None)
     console.print(table)
     console.print(f"[bold]{escape(report.recommendation)}[/bold]")
     for finding in report.findings:

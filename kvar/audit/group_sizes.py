@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.audit.cells import Cells
 from kvar.audit.collecting import period_length
 from kvar.audit.intervals import ClusteredSums, Interval, Mean
 from kvar.audit.scores import TRUTH, fresh_error
+from kvar.audit.sharing import shared_work
 from kvar.baselines import Baseline, make_baseline
-from kvar.baselines.group import group_variances
 from kvar.batch import Batch
-from kvar.replaying import Replayed, StepOrder
-from kvar.traces import Trace
+from kvar.replaying import Replayed, replay_steps
+from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
 
 _REFERENCE = "group-mean"
+_COLUMNS = ("excess", "count", "truth", "known")
 # How much worse than the reference the value error at the advised size may be, by the upper limit of its interval.
 _TOLERANCE = 0.1
 
@@ -75,7 +76,9 @@ class GroupSizeStudy:
     one_in: int
 
 
-def study_group_sizes(trace: Trace, baseline: Baseline, full: int, one_in: int = 1) -> GroupSizeStudy | None:
+def study_group_sizes(
+    order: StepOrder, baseline: Baseline, full: int, one_in: int = 1, n_jobs: int | None = 1
+) -> GroupSizeStudy | None:
     """Replay a baseline with smaller and smaller groups.
 
     The clock stays that of the log: with groups of 3 out of 8 a step has as many prompts as before. Every value is
@@ -84,7 +87,7 @@ def study_group_sizes(trace: Trace, baseline: Baseline, full: int, one_in: int =
 
     Parameters
     ----------
-    trace : Trace
+    order : StepOrder
         A recorded run.
     baseline : Baseline
         Its name and parameters are taken, not its history.
@@ -92,6 +95,8 @@ def study_group_sizes(trace: Trace, baseline: Baseline, full: int, one_in: int =
         Size of the groups in the log.
     one_in : int
         Passed on to the result.
+    n_jobs : int, optional
+        Processes, see `kvar.audit.sharing.shared_work`.
 
     Returns
     -------
@@ -102,28 +107,25 @@ def study_group_sizes(trace: Trace, baseline: Baseline, full: int, one_in: int =
         return None
     sizes = _sizes(full)
     # The reference is whole groups and the group mean, and stands last.
-    tried = [(make_baseline(baseline.name, **baseline.parameters), size) for size in sizes]
-    tried.append((make_baseline(_REFERENCE), full))
-    order = StepOrder.of(trace)
-    length = period_length(len(order.starts))
-    known = TRUTH in trace.extras
-    names = [f"{name}:{k}" for k in range(len(tried)) for name in ("excess", "count", "truth")]
+    tried = [_Tried(make_baseline(baseline.name, **baseline.parameters), size) for size in sizes]
+    tried.append(_Tried(make_baseline(_REFERENCE), full))
+    length, extras = period_length(len(order.starts)), order.trace.extras
+    names = [f"{name}:{k}" for k in range(len(tried)) for name in _COLUMNS]
     sums = ClusteredSums(names, len(order.prompts), -(-len(order.starts) // length))
-    needed = sorted({*baseline.columns_used(trace.extras), *((TRUTH,) if known else ())})
+    needed = sorted({*baseline.columns_used(extras), *({TRUTH} & extras.keys())})
     first_time = 0
-    for stretch in order.stretches(needed, length):
-        parts, prompts, periods = [], [], []
-        for _, batch in stretch.batches():
-            parts.append(_score_step(batch, tried))
-            prompts.append(np.array(batch.prompt_ids))
-            periods.append(np.full(len(batch.prompt_ids), first_time // length))
-            first_time += 1
-        columns = dict(zip(names, np.concatenate(parts, axis=1), strict=True))
-        sums.add(columns, np.concatenate(prompts), np.concatenate(periods))
+    with shared_work(n_jobs, len(order.trace)) as share:
+        for stretch in order.stretches(needed, length):
+            cells = Cells.of(stretch, first_time)
+            results = share(_score, tried, stretch, cells.variance)
+            tried = [moved_on for moved_on, _ in results]
+            columns = np.concatenate([column for _, column in results])
+            sums.add(dict(zip(names, columns, strict=True)), cells.prompt, cells.time // length)
+            first_time = int(cells.time[-1]) + 1
     if sums.total("count:0") == 0:
         return None
     last = len(tried) - 1
-    rows = [_row(sums, k, size, last, known) for k, (_, size) in enumerate(tried[:-1])]
+    rows = [_row(sums, k, size, last) for k, size in enumerate(sizes)]
     reference = sums.interval({f"excess:{last}": Mean(f"count:{last}")})
     advised = [row for row in rows if _is_enough(row, reference)]
     return GroupSizeStudy(baseline.name, full, rows, reference, advised[0] if advised else None, one_in)
@@ -133,48 +135,56 @@ def _sizes(full: int) -> list[int]:
     return sorted({*(s for k in range(12) for s in (2**k, 3 * 2**k) if s < full), full})
 
 
-def _score_step(batch: Batch, tried: Sequence[tuple[Baseline, int]]) -> np.ndarray:
-    """Sums of each group for each size, in the order of the study's columns."""
-    noise, grouped, columns = group_variances(batch), batch.counts > 1, []
-    truth = batch.columns.get(TRUTH)
-    for baseline, size in tried:
-        kept = batch.rewards.copy()
-        kept[:, size:] = np.nan
-        cut = dataclasses.replace(batch, rewards=kept)
-        values, weight = baseline.values(cut), baseline.own_weight(cut)
-        baseline.remember(cut)
-        error = _value_error(batch, cut, Replayed(values, weight), noise, size)
-        used = cut.scored & grouped & ~np.isnan(error)
-        columns += [np.where(used, error, 0.0).sum(axis=1), used.sum(axis=1)]
-        known = np.zeros(kept.shape) if truth is None else (values - truth) ** 2
-        columns.append(np.where(used, known, 0.0).sum(axis=1))
-    return np.array(columns, dtype=np.float64)
+@dataclass(frozen=True)
+class _Tried:
+    baseline: Baseline
+    size: int
 
 
-def _value_error(batch: Batch, cut: Batch, replayed: Replayed, noise: np.ndarray, size: int) -> np.ndarray:
-    """Unbiased estimates of the squared errors of values, shape (P, N).
+def _score(tried: _Tried, stretch: Stretch, noise: np.ndarray) -> tuple[_Tried, np.ndarray]:
+    """Sums of each group in the order of the study's columns, shape (4, C)."""
+    steps = [(places, _cut(batch, tried.size)) for places, batch in stretch.batches]
+    replayed = replay_steps(tried.baseline, steps, len(stretch))
+    kept = np.arange(len(stretch)) - stretch.spread(stretch.groups) < tried.size
+    error = _value_error(stretch, kept, replayed, stretch.spread(noise))
+    used = kept & ~np.isnan(stretch.reward) & ~np.isnan(error)
+    squares = (replayed.values - stretch.columns.get(TRUTH, np.nan)) ** 2
+    known = used & ~np.isnan(squares)
+    columns = (np.where(used, error, 0.0), used, np.where(known, squares, 0.0), known)
+    return tried, np.array([stretch.sums(column.astype(np.float64)) for column in columns])
+
+
+def _cut(batch: Batch, size: int) -> Batch:
+    """A batch with the first rollouts of each group only."""
+    rewards = batch.rewards.copy()
+    rewards[:, size:] = np.nan
+    return dataclasses.replace(batch, rewards=rewards)
+
+
+def _value_error(stretch: Stretch, kept: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:
+    """Unbiased estimates of the squared errors of values, shape (n,).
 
     The product of two differences ``(Z - V)(Z' - V)`` has the mean ``(v - V)^2`` when V has seen neither reward: the
-    noise drops out. A value with one fresh reward only is scored by its error less the noise of the group.
+    noise drops out. A value with one fresh reward only is scored by its error less the noise of the group. NaN where
+    the group has fewer than two rewards.
     """
-    values = replayed.values
-    own = np.where(replayed.own_weight == 0, cut.filled - values, 0.0)
-    n_own = cut.scored & (replayed.own_weight == 0)
-    rest, out = batch.filled[:, size:], batch.scored[:, size:]
-    n_out, total, squares = (x.sum(axis=1, keepdims=True) for x in (out, rest, rest**2))
+    values, scored = replayed.values, ~np.isnan(stretch.reward)
+    n_own = kept & scored & (replayed.own_weight == 0)
+    own = np.where(n_own, stretch.reward - values, 0.0)
+    out = scored & ~kept
+    rest = np.where(out, stretch.reward, 0.0)
+    n_out, total, squares = (stretch.spread(stretch.sums(x)) for x in (out.astype(float), rest, rest**2))
     n = n_own + n_out
-    sum_of = n_own * own + total - n_out * values
-    sum_of_squares = n_own * own**2 + squares - 2 * values * total + n_out * values**2
+    sum_of = own + total - n_out * values
+    sum_of_squares = own**2 + squares - 2 * values * total + n_out * values**2
     products = np.divide(sum_of**2 - sum_of_squares, n * (n - 1), out=np.full(values.shape, np.nan), where=n > 1)
-    with np.errstate(invalid="ignore"):
-        return np.where(n > 1, products, fresh_error(cut.rewards, replayed, noise) - noise)
+    return np.where(n > 1, products, fresh_error(stretch.reward, replayed, noise) - noise)
 
 
-def _row(sums: ClusteredSums, k: int, size: int, reference: int, known: bool) -> GroupSizeRow:
+def _row(sums: ClusteredSums, k: int, size: int, reference: int) -> GroupSizeRow:
     error = {f"excess:{k}": Mean(f"count:{k}")}
     above = error | {f"excess:{reference}": Mean(f"count:{reference}", -1.0)}
-    count = sums.total(f"count:{k}")
-    truth = sums.total(f"truth:{k}") / count if known and count else np.nan
+    truth = sums.interval({f"truth:{k}": Mean(f"known:{k}")}).mean
     return GroupSizeRow(size, sums.interval(error), sums.interval(above), truth)
 
 

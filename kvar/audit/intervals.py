@@ -9,6 +9,9 @@ import numpy as np
 
 __all__ = ["ClusteredSums", "Interval", "Mean"]
 
+# Of the sums that an estimate is made of: what is smaller is their rounding, and would pass for a clear difference.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -106,8 +109,9 @@ class ClusteredSums:
     def __init__(self, columns: Sequence[str], n_prompts: int, n_periods: int):
         self._place = {name: k for k, name in enumerate(columns)}
         width = len(self._place)
-        self._by_prompt = np.zeros((n_prompts, width))
-        self._by_period = np.zeros((n_periods, width))
+        # A column lies in one piece, since an interval looks at few of many.
+        self._by_prompt = np.zeros((width, n_prompts))
+        self._by_period = np.zeros((width, n_periods))
         self._products = np.zeros((width, width))
         self._n_cells = 0
 
@@ -127,13 +131,13 @@ class ClusteredSums:
         prompts, periods : ndarray of int, shape (n,)
             Where each cell belongs.
         """
-        n_prompts, n_periods = len(self._by_prompt), len(self._by_period)
+        n_prompts, n_periods = self._by_prompt.shape[1], self._by_period.shape[1]
         values = np.column_stack(list(cells.values()))
         places = [self._place[name] for name in cells]
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
         both = _sums(values, cluster, len(keys))
-        self._by_prompt[:, places] += _sums(both, keys % n_prompts, n_prompts)
-        self._by_period[:, places] += _sums(both, keys // n_prompts, n_periods)
+        self._by_prompt[places] += _sums(both, keys % n_prompts, n_prompts).T
+        self._by_period[places] += _sums(both, keys // n_prompts, n_periods).T
         self._products[np.ix_(places, places)] += both.T @ both
         self._n_cells += len(keys)
 
@@ -149,8 +153,8 @@ class ClusteredSums:
         for name, parts in columns.items():
             change[:, self._place[name]] = 0.0
             change[[self._place[part] for part in parts], self._place[name]] = 1.0
-        self._by_prompt = self._by_prompt @ change
-        self._by_period = self._by_period @ change
+        self._by_prompt = change.T @ self._by_prompt
+        self._by_period = change.T @ self._by_period
         self._products = change.T @ self._products @ change
 
     def total(self, column: str) -> float:
@@ -166,7 +170,7 @@ class ClusteredSums:
         float
             The sum.
         """
-        return float(self._by_period[:, self._place[column]].sum())
+        return float(self._by_period[self._place[column]].sum())
 
     def by_period(self, column: str) -> np.ndarray:
         """Sums of a column by period.
@@ -181,7 +185,7 @@ class ClusteredSums:
         ndarray of float64, shape (T,)
             A copy.
         """
-        return self._by_period[:, self._place[column]].copy()
+        return self._by_period[self._place[column]].copy()
 
     def interval(self, means: Mapping[str, Mean]) -> Interval:
         """Estimate a sum of means.
@@ -200,29 +204,35 @@ class ClusteredSums:
         from scipy.special import stdtr, stdtrit
 
         first = next(iter(means.values())).count
-        behind = self._by_prompt[:, self._place[first]] != 0
+        behind = self._by_prompt[self._place[first]] != 0
         n_rollouts, n_prompts = round(self.total(first)), int(behind.sum())
-        estimate, direction = 0.0, np.zeros(len(self._place))
+        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._place))
         for column, mean in means.items():
             count = self.total(mean.count)
             if count == 0:
                 return Interval(np.nan, np.nan, np.nan, np.nan, n_rollouts, n_prompts)
             value = self.total(column) / count
             estimate += mean.coefficient * value
+            size += abs(mean.coefficient * value)
             direction[self._place[column]] += mean.coefficient / count
             direction[self._place[mean.count]] -= mean.coefficient * value / count
-        n_periods = int((self._by_period[:, self._place[first]] != 0).sum())
+        rounding = _ROUNDING * size
+        estimate = estimate if abs(estimate) > rounding else 0.0
+        n_periods = int((self._by_period[self._place[first]] != 0).sum())
         clusters = [n for n in (n_prompts, n_periods) if n > 1]
         if not clusters:
             return Interval(estimate, np.nan, np.nan, np.nan, n_rollouts, n_prompts)
-        over_prompts = _variance(self._by_prompt @ direction, n_prompts)
-        over_periods = _variance(self._by_period @ direction, n_periods)
+        used = np.flatnonzero(direction)
+        over_prompts = _variance(direction[used] @ self._by_prompt[used], n_prompts)
+        over_periods = _variance(direction[used] @ self._by_period[used], n_periods)
         over_both = float(direction @ self._products @ direction) * _correction(self._n_cells)
         if len(clusters) == 2:
             variance = max(over_prompts + over_periods - over_both, over_prompts)
         else:
             variance = over_prompts if n_prompts > 1 else over_periods
         error, freedom = float(np.sqrt(max(variance, 0.0))), min(clusters) - 1
+        if estimate == 0 and error <= rounding:
+            error = 0.0
         half = float(stdtrit(freedom, 0.975)) * error
         p_value = 2 * float(stdtr(freedom, -abs(estimate) / error)) if error > 0 else np.nan
         return Interval(estimate, error, estimate - half, estimate + half, n_rollouts, n_prompts, p_value)

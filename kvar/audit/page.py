@@ -6,9 +6,9 @@ import numpy as np
 
 from kvar.audit.facts import LogFacts
 from kvar.audit.intervals import Interval
-from kvar.audit.report import AuditReport
+from kvar.audit.report import AuditReport, AuditRow, error_saved
 
-__all__ = ["cell", "fragment", "page", "reading"]
+__all__ = ["fragment", "page", "reading", "score_table"]
 
 
 def page(report: AuditReport) -> str:
@@ -43,15 +43,17 @@ def fragment(report: AuditReport) -> str:
     from kvar import __version__
     from kvar.audit.pictures import pictures
 
-    known = any(row.value_mse is not None for row in report.rows)
-    heads = ["est. value MSE", *(["value MSE"] if known else []), "one-step error", "above the best", "p"]
+    heads, table = score_table(report)
     return _template("fragment.html.j2").render(
         report=report,
         source=report.source,
         cards=_cards(report),
         pictures=pictures(report),
-        heads=heads,
-        table=[_row(row, known) for row in report.rows],
+        heads=[*heads, "p"],
+        table=[
+            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.above_best)]}
+            for row, cells in table
+        ],
         details=reading(report),
         version=__version__,
     )
@@ -96,12 +98,9 @@ def _size(facts: LogFacts) -> str:
 
 def _cards(report: AuditReport) -> list[tuple[str, str]]:
     facts, cards = report.facts, []
-    chosen = min(report.rows, key=lambda row: abs(row.above_best.mean) if row.above_best.mean == 0 else np.inf)
-    usual = {row.baseline: row for row in report.rows}.get("group-mean" if facts.group_size > 1 else "batch-mean")
-    if usual is not None and usual is not chosen and usual.estimated_value_mse.mean > 0:
-        fall = 1 - max(chosen.estimated_value_mse.mean, 0.0) / usual.estimated_value_mse.mean
-        if fall > 0:
-            cards.append((f"{100 * fall:.0f} %", f"less value error, {chosen.label} against {usual.label}"))
+    if found := error_saved(report.rows, report.chosen, facts):
+        usual, saved = found
+        cards.append((f"{100 * saved:.0f} %", f"less value error, {report.chosen.label} against {usual.label}"))
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None and sizes.advised.size < sizes.full:
         fewer = 100 * (1 - sizes.advised.size / sizes.full)
@@ -110,31 +109,40 @@ def _cards(report: AuditReport) -> list[tuple[str, str]]:
         )
     if facts.zero_variance_groups > 0:
         cards.append((f"{100 * facts.wasted_rollouts:.0f} %", "of the rollouts teach a group baseline nothing"))
-    if report.effective_sample_size == report.effective_sample_size:
-        cards.append((f"{report.effective_sample_size:.0f}", f"rewards behind a value of {chosen.label} (median)"))
+    if not np.isnan(size := report.effective_sample_size):
+        cards.append((f"{size:.0f}", f"rewards behind a value of {report.chosen.label} (median)"))
     return cards
 
 
-def _row(row, known: bool) -> dict:
-    p_value = row.above_best.p_value
-    scores = [row.estimated_value_mse, *([row.value_mse] if known else []), row.one_step_error, row.above_best]
-    cells = [*map(cell, scores), "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"]
-    return {"label": row.label, "best": row.above_best.mean == 0, "cells": cells}
-
-
-def cell(interval: Interval) -> str:
-    """One entry of the table.
+def score_table(report: AuditReport) -> tuple[list[str], list[tuple[AuditRow, list[str]]]]:
+    """The scores of all baselines as they are shown everywhere.
 
     Parameters
     ----------
-    interval : Interval
-        What to show.
+    report : AuditReport
+        What an audit found.
 
     Returns
     -------
-    str
-        Mean and half width, the limits where they are all there is, or that there are none.
+    list of str
+        Heads of the columns.
+    list of (AuditRow, list of str)
+        Each baseline with what stands in these columns.
     """
+    columns = {"est. value MSE": "estimated_value_mse", "value MSE": "value_mse"}
+    columns |= {"one-step error": "one_step_error", "above the best": "above_best"}
+    if not report.knows_truth:
+        del columns["value MSE"]
+    return list(columns), [(row, [_cell(getattr(row, name)) for name in columns.values()]) for row in report.rows]
+
+
+def _p_value(difference: Interval) -> str:
+    p_value = difference.p_value
+    return "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
+
+
+def _cell(interval: Interval) -> str:
+    """Mean and half width, the limits where they are all there is, or that there are none."""
     if not np.isnan(interval.mean) and not np.isnan(interval.low):
         return f"{interval.mean:.4f} ± {(interval.high - interval.low) / 2:.4f}"
     if not np.isnan(interval.mean):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kvar.audit.report import AuditReport
-from kvar.plotting import audit_picture, baseline_style, new_figure
+from kvar.plotting import audit_picture, baseline_style, new_figure, shown_score
 
 __all__ = ["Picture", "pictures"]
 
@@ -78,17 +78,14 @@ def _svg(figure) -> str:
 
 
 def _scores(report: AuditReport):
-    known = any(row.value_mse is not None for row in report.rows)
-    estimated = any(row.estimated_value_mse.mean > 0 for row in report.rows)
-    if known:
-        caption = "Mean squared error of each baseline's values against the true ones, which this trace holds."
-    elif estimated:
-        caption = (
+    caption = {
+        "value_mse": "Mean squared error of each baseline's values against the true ones, which this trace holds.",
+        "estimated_value_mse": (
             "Estimated mean squared error of each baseline's values against the true ones: its error in predicting "
             "rewards that it has not seen, less their noise."
-        )
-    else:
-        caption = "Squared error of each baseline's value as a prediction of a reward that it has not seen."
+        ),
+        "one_step_error": "Squared error of each baseline's value as a prediction of a reward that it has not seen.",
+    }[shown_score(report)]
     return "Which baseline", caption + " Bars are 95 % intervals.", audit_picture(report, width=4.8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from kvar.audit.windows import WindowStudy
 from kvar.baselines import baseline_class
 from kvar.files import whole_file
 
-__all__ = ["AuditReport", "AuditRow"]
+__all__ = ["AuditReport", "AuditRow", "error_saved"]
 
 _SCORES = ("one_step_error", "above_best", "estimated_value_mse", "value_mse")
 
@@ -63,6 +64,35 @@ class AuditRow:
         return f"{self.baseline} ({', '.join(changed)})" if changed else self.baseline
 
 
+def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogFacts) -> tuple[AuditRow, float] | None:
+    """How much nearer to the true values a baseline is than what trainers use.
+
+    Parameters
+    ----------
+    rows : sequence of AuditRow
+        All baselines.
+    chosen : AuditRow
+        The one in question.
+    facts : LogFacts
+        What the log says.
+
+    Returns
+    -------
+    AuditRow
+        GRPO's baseline, or where there are no groups that of REINFORCE++.
+    float
+        Share by which the estimated value MSE is below its. Without a saving, or a row to compare with, there is None
+        instead of both.
+    """
+    name = "group-mean" if facts.group_size > 1 else "batch-mean"
+    usual = next((row for row in rows if row.baseline == name), chosen)
+    level = usual.estimated_value_mse.mean
+    if not level > 0:
+        return None
+    saved = 1 - max(chosen.estimated_value_mse.mean, 0.0) / level
+    return (usual, saved) if saved > 0 else None
+
+
 @dataclass(frozen=True)
 class AuditReport:
     """What an audit found. In a notebook it shows itself as the page that `save` writes.
@@ -71,6 +101,8 @@ class AuditReport:
     ----------
     rows : list of AuditRow
         A baseline each, in the order of their errors over the rollouts that can be compared.
+    chosen : AuditRow
+        The one recommended.
     recommendation : str
         One sentence with numbers.
     findings : list of str
@@ -96,6 +128,7 @@ class AuditReport:
     """
 
     rows: list[AuditRow]
+    chosen: AuditRow
     recommendation: str
     findings: list[str]
     warnings: list[str]
@@ -117,6 +150,11 @@ class AuditReport:
     def n_unscored(self) -> int:
         """Rollouts without a reward, which are left out."""
         return self.facts.n_unscored
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the trace holds true values."""
+        return any(row.value_mse is not None for row in self.rows)
 
     @property
     def table(self):
@@ -147,6 +185,7 @@ class AuditReport:
             What is undefined is None.
         """
         content = {
+            "chosen": self.chosen.label,
             "recommendation": self.recommendation,
             "findings": self.findings,
             "warnings": self.warnings,

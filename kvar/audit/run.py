@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kvar.audit.advice import advise
-from kvar.audit.collecting import Collected, collect
+from kvar.audit.collected import Collected
+from kvar.audit.collecting import collect
 from kvar.audit.group_sizes import study_group_sizes
 from kvar.audit.intervals import Interval, Mean
 from kvar.audit.progress import progress_bar
@@ -20,6 +21,7 @@ from kvar.audit.thinning import Thinned
 from kvar.audit.windows import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.checks import is_number, require
+from kvar.stretches import StepOrder
 from kvar.traces import Trace
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def audit(
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
     candidates, skipped = _candidates(trace, baselines)
     with progress_bar(progress, "replaying baselines", len(trace)) as (advance, stage):
-        found = collect(trace, candidates, n_jobs, advance)
+        order = StepOrder.of(trace)
+        found = collect(order, candidates, n_jobs, advance)
         for k, why in found.refusals.items():
             if baselines is not None:
                 raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {why}")
@@ -96,18 +99,19 @@ def audit(
         best = _best(found, kept)
         chosen = candidates[best]
         needed = {*chosen.columns_used(trace.extras), *({TRUTH} & trace.extras.keys())}
-        thinned = Thinned.of(trace, _STUDIED_ROLLOUTS, sorted(needed))
+        thinned = Thinned.of(order, _STUDIED_ROLLOUTS, sorted(needed))
         stage("trying windows")
-        windows = study_windows(thinned.trace)
+        windows = study_windows(thinned.order)
         stage("trying smaller groups")
-        sizes = study_group_sizes(thinned.trace, chosen, found.facts.group_size, thinned.one_in)
+        sizes = study_group_sizes(thinned.order, chosen, found.facts.group_size, thinned.one_in, n_jobs)
         stage("measuring sample sizes")
-        worth = effective_sample_size(thinned.trace, chosen)
-    rows = [_row(found, k, best) for k in kept]
-    ranked = sorted(rows, key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
-    advice = advise(found.facts, ranked, rows[kept.index(best)], _gradient_saving(found, kept, best), sizes, windows)
+        worth = effective_sample_size(thinned.order, chosen)
+    rows = {k: _row(found, k, best) for k in kept}
+    ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
+    advice = advise(found.facts, ranked, rows[best], _gradient_saving(found, kept, best), sizes, windows)
     return AuditReport(
         rows=ranked,
+        chosen=rows[best],
         recommendation=advice.recommendation,
         findings=advice.findings,
         warnings=advice.warnings,
@@ -147,7 +151,9 @@ def _best(found: Collected, kept: list[int]) -> int:
     """The least error among what can be compared; the oracle cannot be recommended."""
     judged = [k for k in kept if found.comparable[k]] or kept
     eligible = [k for k in judged if found.baselines[k].name != "oracle"] or judged
-    return min(eligible, key=lambda k: (np.isnan(found.error(k).mean), found.error(k).mean))
+    errors = {k: error for k in eligible if not np.isnan(error := found.error(k).mean)}
+    # Of baselines that differ by rounding the first.
+    return next((k for k, error in errors.items() if error <= min(errors.values()) * (1 + 1e-12)), eligible[0])
 
 
 def _row(found: Collected, k: int, best: int) -> AuditRow:

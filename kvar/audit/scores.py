@@ -9,17 +9,17 @@ by the error of the value without the own reward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kvar.baselines import Baseline
 from kvar.baselines.group import group_variances
-from kvar.replaying import Replayed, Stretch, batches
+from kvar.replaying import Replayed, batches, replay_steps
+from kvar.stretches import Stretch
 from kvar.traces import Trace
 
-__all__ = ["TRUTH", "Scores", "fresh_error", "group_noise", "score_stretch"]
+__all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "score_stretch"]
 
 TRUTH = "true_value"
 
@@ -65,76 +65,66 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
     weight = replayed.own_weight
     if not weight.any():
         return error**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
-    # A value that falls with the own reward looks worse than it is, at least by nothing.
-    unknown = np.where(weight >= 0, bound, 0.0)
-    return error**2 + 2 * weight * np.where(np.isnan(noise), unknown, noise)
+    unknown = np.isnan(noise)
+    if unknown.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
+        # A value that falls with the own reward looks worse than it is, at least by nothing.
+        noise = np.where(unknown, np.where(weight >= 0, bound, 0.0), noise)
+    return error**2 + 2 * weight * noise
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What some baselines scored on a stretch of a trace.
+class Score:
+    """What a baseline scored on a stretch of a trace.
 
     Attributes
     ----------
-    baselines : list of Baseline
-        With the stretch in their history.
-    errors : ndarray of float64, shape (C, K)
+    baseline : Baseline
+        With the stretch in its history.
+    errors : ndarray of float64, shape (C,)
         Sum over the scored rollouts of each of C groups, in the order of the stretch, of `fresh_error`; NaN where one
         of them has none.
-    value_errors : ndarray of float64, shape (C, K), or None
+    value_errors : ndarray of float64, shape (C,), or None
         The same sum of squared errors against the true value, where the trace holds it.
-    refusals : dict of str to str
-        What a baseline said against the stretch, by its place; its scores are NaN from there on.
+    refusal : str or None
+        What the baseline said against the stretch; its scores are NaN then.
     """
 
-    baselines: list[Baseline]
+    baseline: Baseline
     errors: np.ndarray
     value_errors: np.ndarray | None
-    refusals: dict[int, str]
+    refusal: str | None = None
 
 
-def score_stretch(baselines: Sequence[Baseline], stretch: Stretch, noise: np.ndarray) -> Scores:
-    """Run baselines over a stretch and score them.
+def score_stretch(baseline: Baseline, stretch: Stretch, noise: np.ndarray) -> Score:
+    """Run a baseline over a stretch and score it.
 
     Parameters
     ----------
-    baselines : sequence of Baseline
-        With what came before in their history; they are moved on.
+    baseline : Baseline
+        With what came before in its history; it is moved on.
     stretch : Stretch
-        With all columns that the baselines need, and the true values if they are to be compared.
+        With all columns that the baseline needs, and the true values if they are to be compared.
     noise : ndarray, shape (C,)
         Variance of a reward of each group in the order of the stretch, NaN where it is not known.
 
     Returns
     -------
-    Scores
-        A row a group.
+    Score
+        A number a group.
     """
-    errors, value_errors, refusals, done = [], [], {}, 0
-    for _, batch in stretch.batches():
-        known_noise = noise[done : done + len(batch.prompt_ids), None]
-        done += len(batch.prompt_ids)
-        truth = batch.columns.get(TRUTH)
-        error = np.full((len(batch.prompt_ids), len(baselines)), np.nan)
-        value_error = error.copy()
-        for k, baseline in enumerate(baselines):
-            if k in refusals:
-                continue
-            try:
-                replayed = Replayed(baseline.values(batch), baseline.own_weight(batch))
-                baseline.remember(batch)
-            except ValueError as refusal:
-                refusals[k] = str(refusal)
-                continue
-            fresh = fresh_error(batch.rewards, replayed, known_noise)
-            # Nothing can be said of a value that is its own lone reward.
-            fresh[(replayed.own_weight >= 1) & (batch.counts == 1)] = np.nan
-            error[:, k] = np.where(batch.scored, fresh, 0.0).sum(axis=1)
-            if truth is not None:
-                value_error[:, k] = np.where(batch.scored, (replayed.values - truth) ** 2, 0.0).sum(axis=1)
-        errors.append(error)
-        value_errors.append(value_error)
-    known = TRUTH in stretch.columns
-    return Scores(list(baselines), np.concatenate(errors), np.concatenate(value_errors) if known else None, refusals)
+    truth = stretch.columns.get(TRUTH)
+    try:
+        replayed = replay_steps(baseline, stretch.batches, len(stretch))
+    except ValueError as refusal:
+        nothing = np.full(len(noise), np.nan)
+        return Score(baseline, nothing, None if truth is None else nothing, str(refusal))
+    scored = ~np.isnan(stretch.reward)
+    fresh = fresh_error(stretch.reward, replayed, stretch.spread(noise))
+    # Nothing can be said of a value that is its own lone reward.
+    fresh[(replayed.own_weight >= 1) & stretch.spread(stretch.sums(scored) == 1)] = np.nan
+    errors = stretch.sums(np.where(scored, fresh, 0.0))
+    if truth is None:
+        return Score(baseline, errors, None)
+    return Score(baseline, errors, stretch.sums(np.where(scored, (replayed.values - truth) ** 2, 0.0)))

@@ -1,30 +1,27 @@
-"""Scoring shared between processes: each holds some of the baselines, and all see the same stretch."""
+"""Work shared between processes: each does some of the items, such as baselines, and all see the same stretch."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import deepcopy
+from itertools import chain
+from typing import Any, TypeVar
 
-import numpy as np
-
-from kvar.audit.scores import Scores, score_stretch
-from kvar.baselines import Baseline
-from kvar.replaying import Stretch
-
-__all__ = ["shared_scoring"]
+__all__ = ["Share", "ahead", "shared_work"]
 
 # Below this many rollouts starting processes costs more than it saves.
 _PARALLEL_FROM = 300_000
 
-Scorer = Callable[[list[Baseline], Stretch, np.ndarray], Scores]
+T = TypeVar("T")
+Share = Callable[..., list]
 
 
 @contextmanager
-def shared_scoring(
-    n_jobs: int | None, n_rollouts: int
-) -> Iterator[Callable[[list[Baseline], Stretch, np.ndarray], Scores]]:
-    """Score stretches by several processes where that pays.
+def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
+    """Share work between several processes where that pays.
 
     Parameters
     ----------
@@ -36,57 +33,48 @@ def shared_scoring(
     Yields
     ------
     callable
-        Like `score_stretch`. Without joblib, or for a short trace, it is that.
+        Takes a function, items and further arguments, and returns what the function makes of each item. It is to be
+        called with the same number of items every time.
     """
     joblib = None
     if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
         with suppress(ImportError):
             import joblib  # type: ignore[no-redef]
     if joblib is None:
-        yield score_stretch
+        yield lambda function, items, *arguments: [function(item, *arguments) for item in items]
         return
     # What the caller has set by joblib.parallel_config goes before all cores, or all workers of its cluster.
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
-    # Baselines move on in the processes, so nothing of theirs may be mapped from a file that cannot be written to.
+    # Everything is used once, which is not worth a file to map it from.
     with joblib.Parallel(n_jobs=n_jobs, max_nbytes=None) as parallel:
         yield _Shared(parallel, n_jobs)
 
 
 class _Shared:
-    """Gives every process some of the baselines, the same amount of work to each."""
+    """Gives every process the same amount of work, by what each item took the last time."""
 
     def __init__(self, parallel, n_jobs: int):
         self._parallel, self._n_jobs = parallel, n_jobs
-        self._groups: list[list[int]] | None = None
+        self._seconds: list[float] = []
 
-    def __call__(self, baselines: list[Baseline], stretch: Stretch, noise: np.ndarray) -> Scores:
+    def __call__(self, function: Callable, items: Sequence, *arguments) -> list:
         from joblib import delayed
 
-        if self._groups is None:
-            parts = [[k] for k in range(len(baselines))]
-            timed = self._parallel(delayed(_timed)([baselines[k]], stretch, noise) for k in range(len(baselines)))
-            self._groups = _balanced([seconds for seconds, _ in timed], self._n_jobs)
-            scores = [one for _, one in timed]
-        else:
-            parts = self._groups
-            scores = self._parallel(
-                delayed(score_stretch)([baselines[k] for k in part], stretch, noise) for part in parts
-            )
-        places = np.argsort(np.concatenate(parts))
-        moved_on = [baseline for one in scores for baseline in one.baselines]
-        known = scores[0].value_errors is not None
-        return Scores(
-            [moved_on[k] for k in places],
-            np.concatenate([one.errors for one in scores], axis=1)[:, places],
-            np.concatenate([one.value_errors for one in scores], axis=1)[:, places] if known else None,
-            {part[k]: why for part, one in zip(parts, scores, strict=True) for k, why in one.refusals.items()},
-        )
+        parts = _balanced(self._seconds, self._n_jobs) if self._seconds else [[k] for k in range(len(items))]
+        done = self._parallel(delayed(_timed)(function, [items[k] for k in part], arguments) for part in parts)
+        by_item = dict(zip(chain(*parts), chain(*done), strict=True))
+        self._seconds = [by_item[k][0] for k in range(len(items))]
+        return [by_item[k][1] for k in range(len(items))]
 
 
-def _timed(baselines: list[Baseline], stretch: Stretch, noise: np.ndarray) -> tuple[float, Scores]:
-    start = time.process_time()
-    scores = score_stretch(baselines, stretch, noise)
-    return time.process_time() - start, scores
+def _timed(function: Callable, items: Sequence, arguments: tuple) -> list[tuple[float, Any]]:
+    done = []
+    for item in items:
+        start = time.process_time()
+        # An item moves on, and what a cluster hands over may be read only.
+        result = function(deepcopy(item), *arguments)
+        done.append((time.process_time() - start, result))
+    return done
 
 
 def _balanced(costs: list[float], n_groups: int) -> list[list[int]]:
@@ -98,3 +86,24 @@ def _balanced(costs: list[float], n_groups: int) -> list[list[int]]:
         groups[least].append(k)
         loads[least] += costs[k]
     return [group for group in groups if group]
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Make the next item in a thread while one is worked on.
+
+    Parameters
+    ----------
+    items : iterator
+        Whatever it makes.
+
+    Yields
+    ------
+    object
+        The same items in the same order.
+    """
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.replaying import StepOrder
+from kvar.stretches import StepOrder
 from kvar.traces import Trace
 
 __all__ = ["Thinned"]
@@ -19,22 +19,22 @@ class Thinned:
 
     Attributes
     ----------
-    trace : Trace
+    order : StepOrder
         What is left.
     one_in : int
         1 if that is everything.
     """
 
-    trace: Trace
+    order: StepOrder
     one_in: int
 
     @classmethod
-    def of(cls, trace: Trace, most: int, columns: Sequence[str] = ()) -> Thinned:
+    def of(cls, order: StepOrder, most: int, columns: Sequence[str] = ()) -> Thinned:
         """Leave prompts out until few rollouts are left.
 
         Parameters
         ----------
-        trace : Trace
+        order : StepOrder
             A recorded run.
         most : int
             About how many rollouts may stay.
@@ -44,13 +44,13 @@ class Thinned:
         Returns
         -------
         Thinned
-            In the order of steps, if any prompt was left out.
+            In the row order of the trace.
         """
+        trace = order.trace
         one_in = -(-len(trace) // most)
         if one_in == 1:
-            return cls(trace, 1)
-        rows = np.concatenate([s.rows[s.code % one_in == 0] for s in StepOrder.of(trace).stretches()])
+            return cls(order, 1)
+        rows = order.rows_of(order.prompts[::one_in])
         extras = {name: np.asarray(trace.extras[name][rows]) for name in columns}
-        return cls(
-            Trace(trace.step[rows], trace.prompt_id[rows], trace.rollout[rows], trace.reward[rows], extras), one_in
-        )
+        left = Trace(trace.step[rows], trace.prompt_id[rows], trace.rollout[rows], trace.reward[rows], extras)
+        return cls(StepOrder.of(left), one_in)

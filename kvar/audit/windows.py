@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.audit.collecting import collect
+from kvar.audit.collecting import sum_up
 from kvar.audit.intervals import Interval
+from kvar.audit.scores import Score
 from kvar.baselines import Baseline, make_baseline
-from kvar.replaying import StepOrder
-from kvar.traces import Trace
+from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
 
+# Those that the automatic kernel baseline works out side by side.
 _WINDOWS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 _PARTS = 8
 # Steps at which the effective sample size is asked for.
@@ -46,12 +46,12 @@ class WindowStudy:
     path: list[float]
 
 
-def study_windows(trace: Trace) -> WindowStudy:
+def study_windows(order: StepOrder) -> WindowStudy:
     """Replay the kernel baseline with several windows.
 
     Parameters
     ----------
-    trace : Trace
+    order : StepOrder
         A recorded run.
 
     Returns
@@ -59,9 +59,18 @@ def study_windows(trace: Trace) -> WindowStudy:
     WindowStudy
         Windows longer than the run are left out.
     """
-    spacing = float(trace.step.max() - trace.step.min())
-    windows: Sequence[float] = [w for w in _WINDOWS if w == _WINDOWS[0] or w < spacing]
-    found = collect(trace, [make_baseline("kernel", bandwidth=w) for w in windows], n_jobs=1)
+    step, kernel = order.trace.step, make_baseline("kernel", bandwidth="auto")
+    windows = [w for w in _WINDOWS if w == _WINDOWS[0] or w < float(step.max() - step.min())]
+
+    def score(stretch: Stretch, noise: np.ndarray) -> list[Score]:
+        sums = []
+        for _, batch in stretch.batches:
+            errors = np.where(batch.scored[..., None], kernel.window_values(batch) - batch.filled[..., None], 0.0)
+            sums.append((errors**2).sum(axis=1))
+            kernel.remember(batch)
+        return [Score(kernel, column, None) for column in np.concatenate(sums).T[: len(windows)]]
+
+    found = sum_up(order, len(windows), (), score)
     errors = [found.error(k).mean for k in range(len(windows))]
     best = int(np.argmin(errors))
     by_part = np.array([found.error_by_period(k, _PARTS) for k in range(len(windows))])
@@ -75,12 +84,12 @@ def study_windows(trace: Trace) -> WindowStudy:
     )
 
 
-def effective_sample_size(trace: Trace, baseline: Baseline) -> float:
+def effective_sample_size(order: StepOrder, baseline: Baseline) -> float:
     """How many rewards of equal weight a value was worth, in the middle of the rollouts.
 
     Parameters
     ----------
-    trace : Trace
+    order : StepOrder
         A recorded run.
     baseline : Baseline
         Its name and parameters are taken, not its history.
@@ -93,11 +102,10 @@ def effective_sample_size(trace: Trace, baseline: Baseline) -> float:
     if type(baseline).assess is Baseline.assess:
         return np.nan
     baseline = make_baseline(baseline.name, **baseline.parameters)
-    order = StepOrder.of(trace)
     every = -(-len(order.starts) // _LOOKS)
     sizes, time = [], 0
-    for stretch in order.stretches(baseline.columns_used(trace.extras)):
-        for _, batch in stretch.batches():
+    for stretch in order.stretches(baseline.columns_used(order.trace.extras)):
+        for _, batch in stretch.batches:
             if time % every == every - 1 and batch.scored.any():
                 sizes.append(baseline.assess(batch).effective_sample_size[batch.scored])
             baseline.remember(batch)

@@ -113,6 +113,11 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         self._experts = ExpertWeights(len(self._windows) * len(self._priors) * (1 + self.drift) + self.shrinkage)
         self._error_total = self._spread_total = 0.0
 
+    @property
+    def window_in_use(self) -> float:
+        """The window, or the geometric mean of the windows under their weights."""
+        return self._experts.mean_window([width for _, width in self._windows])
+
     def columns_used(self, names: Iterable[str]) -> list[str]:
         """The features among the columns.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from functools import wraps
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from kvar import arrays
 from kvar.batch import Batch
 from kvar.checks import checked_keys
 
-__all__ = ["Baseline", "Estimate"]
+__all__ = ["Baseline", "Estimate", "once_a_batch"]
 
 _STATE_VERSION = 1
 
@@ -38,6 +39,30 @@ class Estimate:
     effective_sample_size: Any
 
 
+def once_a_batch(method: Callable) -> Callable:
+    """Keep what a method finds for a batch until it is remembered: value, own weight and history all start from it.
+
+    Parameters
+    ----------
+    method : callable
+        Method of a baseline that takes a batch. What it returns is not to be written into, and `Baseline.remember` must
+        set ``_found`` to None.
+
+    Returns
+    -------
+    callable
+        The method, which works on the same batch once.
+    """
+
+    @wraps(method)
+    def found(self, batch):
+        if self._found is None or self._found[0] is not batch:
+            self._found = (batch, method(self, batch))
+        return self._found[1]
+
+    return found
+
+
 @dataclasses.dataclass
 class Baseline(ABC):
     """An estimate of the value of each prompt, one number a rollout.
@@ -58,6 +83,7 @@ class Baseline(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    _found: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
@@ -297,6 +323,11 @@ class Baseline(ABC):
         except ValueError as error:
             raise ValueError(f"this state of baseline {self.name!r} is damaged: {error}") from None
         self.__dict__.update(other.__dict__)
+
+    @property
+    def window_in_use(self) -> float:
+        """How many steps back the method looks, as it has chosen so far; NaN for one that has no window."""
+        return math.nan
 
     @property
     def parameters(self) -> dict:

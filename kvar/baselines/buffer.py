@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.base import Baseline, once_a_batch
 from kvar.baselines.batch_level import BatchMean
 from kvar.batch import Batch
 from kvar.checks import checked_count
@@ -94,10 +94,12 @@ class BufferBaseline(Baseline):  # numpydoc ignore=PR02
             A step's rollouts.
         """
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
-        self._table.write([batch.prompt_ids[k] for k in visited], self._window_with(batch)[visited], batch.step)
+        self._table.write(batch.keys[visited], self._window_with(batch)[visited], batch.step)
+        self._found = None
 
+    @once_a_batch
     def _window_with(self, batch: Batch) -> np.ndarray:
-        records = self._table.read(batch.prompt_ids)
+        records = self._table.read(batch.keys)
         joined = np.concatenate([records["rewards"], batch.rewards], axis=1)
         # A stable sort moves what is missing to the front and keeps the order of the rest.
         order = np.argsort(~np.isnan(joined), axis=1, kind="stable")

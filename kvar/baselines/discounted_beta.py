@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.base import Baseline, once_a_batch
 from kvar.batch import Batch, sums_of_others
 from kvar.checks import is_number, require_choice, require_flags
 from kvar.prompt_table import PromptTable
@@ -122,14 +122,16 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
             A step's rollouts.
         """
         counts = batch.counts[:, 0]
-        records = self._faded(batch)
+        records = self._faded(batch).copy()
         records["mean"] = _mean_with(records["mean"], records["mass"], batch.filled.sum(axis=1), counts)
         records["mass"] += counts
         visited = np.flatnonzero(counts > 0)
-        self._table.write([batch.prompt_ids[k] for k in visited], records[visited], batch.step)
+        self._table.write(batch.keys[visited], records[visited], batch.step)
+        self._found = None
 
+    @once_a_batch
     def _faded(self, batch: Batch) -> np.ndarray:
-        records = self._table.read(batch.prompt_ids)
+        records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
         retained: float | np.ndarray
         if self.forgetting == "visit":

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.base import Baseline, once_a_batch
 from kvar.baselines.group import group_means
 from kvar.batch import Batch
 from kvar.checks import checked_keys
@@ -91,7 +91,9 @@ class EmpiricalBayes(Baseline):
             A step's rollouts.
         """
         self._rewards, self._means = self._moments_with(batch)
+        self._found = None
 
+    @once_a_batch
     def _moments_with(self, batch: Batch) -> tuple[RunningMoments, RunningMoments]:
         means = group_means(batch)[batch.counts > 0]
         return self._rewards.including(batch.rewards[batch.scored]), self._means.including(means)

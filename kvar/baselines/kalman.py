@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline
+from kvar.baselines.base import Baseline, once_a_batch
 from kvar.batch import Batch, sums_of_others
 from kvar.checks import LARGEST, checked_keys, checked_number, is_number
 from kvar.prompt_table import PromptTable
@@ -111,7 +111,7 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
         angle, noise = _observed(batch.filled.sum(axis=1)[visited], batch.counts[visited, 0])
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
         new = records["step"] == -np.inf
-        self._table.write([batch.prompt_ids[k] for k in visited], records, batch.step)
+        self._table.write(batch.keys[visited], records, batch.step)
         self._first = self._first.including(angle[new])
         self._first_noise = self._first_noise.including(noise[new])
 
@@ -123,9 +123,11 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
             self._drift += float(self.drift_rate * surprise.sum() / (elapsed * slope).sum())
             learned = (1 - _NOISE_RATE) * self._noise + _NOISE_RATE * max(self._noise + excess, 0.0)
             self._noise = float(max(_LEAST_NOISE, learned))
+        self._found = None
 
+    @once_a_batch
     def _predicted(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        records = self._table.read(batch.prompt_ids)
+        records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
         new = records["step"] == -np.inf
         records["mean"][new], records["variance"][new] = self._prior()

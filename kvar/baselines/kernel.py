@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, Estimate
+from kvar.baselines.base import Baseline, Estimate, once_a_batch
 from kvar.baselines.batch_level import others_in_batch
 from kvar.batch import Batch, sums_of_others
 from kvar.checks import checked_keys, is_number, require_choice, require_flags
@@ -106,7 +106,22 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         ndarray of float64, shape (P, N)
             One value a rollout.
         """
-        return self._mixed(self._window_values(batch, self._past(batch)))
+        return self._mixed(self.window_values(batch))
+
+    def window_values(self, batch: Batch) -> np.ndarray:
+        """Kernel estimates with each window.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N, K)
+            Values with each of K windows: the bandwidth, or for "auto" 2, 4, ... 256.
+        """
+        return self._look_at(batch)[1]
 
     def assess(self, batch: Batch) -> Estimate:
         """Kernel estimates with their uncertainty.
@@ -141,23 +156,34 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         """
         self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
-            past = self._past(batch)
-            errors = np.where(batch.scored[..., None], self._window_values(batch, past) - batch.filled[..., None], 0.0)
+            past, window_values = self._look_at(batch)
+            errors = np.where(batch.scored[..., None], window_values - batch.filled[..., None], 0.0)
             self._experts.learn((errors**2).sum(axis=(0, 1)), int(batch.counts.sum()))
             if self.drift:
                 self._drift.learn(batch, past["mass"], past["total"], self._regressor(past))
         self._scale.learn(batch)
-        self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
+        self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
+        self._found = None
+
+    @property
+    def window_in_use(self) -> float:
+        """The window, or the geometric mean of the windows under their weights."""
+        return self._experts.mean_window([width for _, width in self._windows])
 
     @property
     def _at_zero(self) -> float:
         return float(self._windows[0][0](0.0))
 
+    @once_a_batch
+    def _look_at(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        past = self._past(batch)
+        return past, self._window_values(batch, past)
+
     def _past(self, batch: Batch, more: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
         """Kernel sums of the prompts' past, each of shape (P, K) for K windows."""
         self._history.check_step(batch.step)
         names = (_DRIFT_SUMS if self.drift else _SUMS[self.degree]) + more
-        sums = kernel_sums(self._history, batch.prompt_ids, batch.step, self._windows, names, self.clock)
+        sums = kernel_sums(self._history, batch.keys, batch.step, self._windows, names, self.clock)
         return dict(zip(names, sums, strict=True))
 
     def _regressor(self, past):

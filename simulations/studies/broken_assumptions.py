@@ -264,6 +264,6 @@ class BrokenAssumptions(Study):
             axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
             if kind != _JUMP:
                 pictures.ticks(axes, sorted(tables["errors"].filter(broken=kind)["x"].unique()))
-            axes.legend(frameon=False, fontsize="small")
+            figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
             drawn[kind.replace(" ", "-")] = figure
         return drawn

@@ -44,8 +44,8 @@ class Convergence(Study):
     rollouts each. For a prompt's value along a line in parameters, with d the change of the logits, ``V'' = E[(Z -
     V)(d - E d)^2]``; where the penalty exceeds the mean of these the objective is strongly concave, and then it
     satisfies the Polyak-Lojasiewicz condition ``|grad J|^2 >= 2 mu (J* - J)``. The condition is also measured: the
-    table of constants holds the least ratio ``|grad J|^2 / (2 (J* - J))`` over all policies that training was seen
-    at.
+    table of constants is about the least ratio ``|grad J|^2 / (2 (J* - J))`` of each bandit over all policies that
+    training was seen at.
 
     The first step is number ``1 + 10 + 2 beta ridge``, so that no step is longer than the curvature allows. A run
     starts anew with each baseline, from the same bandits and with the same random numbers. "The end" is the last
@@ -93,7 +93,17 @@ class Convergence(Study):
 
     def tables(self, rows):
         curves = summary(rows, ["beta", "baseline", "step"], ["suboptimality"])
-        constants = rows.group_by("beta", maintain_order=True).agg(pl.col("pl_ratio").min().alias("least_pl_ratio"))
+        # Who comes out above the top that exact ascent leads to has found a second one; ratios mean nothing there.
+        bandits = rows.group_by(["beta", "repetition"], maintain_order=True).agg(
+            pl.col("pl_ratio").filter(pl.col("suboptimality") > 0).min(),
+            second_top=(pl.col("suboptimality") <= 0).any(),
+        )
+        constants = bandits.group_by("beta", maintain_order=True).agg(
+            pl.col("pl_ratio").min().alias("least"),
+            pl.col("pl_ratio").quantile(0.1, "linear").alias("tenth_percentile"),
+            pl.col("pl_ratio").median().alias("median"),
+            pl.col("second_top").sum(),
+        )
         last = rows.filter(pl.col("step") > 0.9 * self.config.steps)
         last = last.group_by(["beta", "baseline", "repetition"], maintain_order=True).agg(
             pl.col("suboptimality").mean()
@@ -133,12 +143,16 @@ class Convergence(Study):
         told = ", ".join(
             f"{name} {100 * e.value:+.0f} ± {100 * e.half_width:.0f} %" for name, e in found.items() if name != "oracle"
         )
-        least = float(tables["constants"]["least_pl_ratio"].min())
-        enough = "above 1, as the rate 1 / i asks for" if beta * least > 1 else "less than the rate 1 / i asks for"
-        return [
-            f"At the oracle's best beta, {beta:g}, the suboptimality at the end differs from the oracle's by: {told}.",
-            f"The least Polyak-Lojasiewicz ratio met is {least:.3f}; beta mu = {beta * least:.2f} is {enough}.",
-        ]
+        mu = tables["constants"].row(by_predicate=pl.col("beta") == beta, named=True)
+        enough = "above" if beta * mu["tenth_percentile"] > 1 else "below"
+        ratios = (
+            f"The least Polyak-Lojasiewicz ratio that a bandit's runs met is {mu['median']:.3f} in the median, at "
+            f"least {mu['tenth_percentile']:.3f} for nine bandits in ten and {mu['least']:.3f} for the worst; for nine "
+            f"in ten beta mu is {beta * mu['tenth_percentile']:.2f}, {enough} the 1 that the rate 1 / i asks for. "
+            f"Bandits with a second, better optimum: {mu['second_top']}."
+        )
+        ends = f"At the oracle's best beta, {beta:g}, suboptimality at the end differs from the oracle's by: {told}."
+        return [ends, ratios]
 
     def pictures(self, tables):
         beta = self._best_beta(tables)
@@ -151,6 +165,8 @@ class Convergence(Study):
                 color=pictures.line(name)["color"], alpha=0.15, linewidth=0,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="step", ylabel="J* - J")
+        last = int(tables["curves"]["step"].max())
+        pictures.ticks(left, [last // 32, last // 16, last // 8, last // 4, last // 2, last])
         left.legend(frameon=False, fontsize="small")
         shown = [(name, e) for name, e in self._excess(tables).items() if name != "oracle"][::-1]
         for place, (name, estimate) in enumerate(shown):

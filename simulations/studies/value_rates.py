@@ -260,7 +260,6 @@ def _rates_picture(tables):
             left.plot(group["rewards"], group["theory"], ":", color=style["color"])
     left.set(xscale="log", yscale="log", xlabel="rewards seen, N", ylabel="value MSE")
     left.set_title("dots simulated, dotted lines theory", fontsize="medium")
-    left.legend(frameon=False, fontsize="small")
     for rank, (_, group) in enumerate(tables["windows"].group_by("steps", maintain_order=True)):
         colour = f"C{rank}"
         steps = group["steps"][0]
@@ -279,7 +278,8 @@ def _rates_picture(tables):
     right.plot(bias["window"], bias["bias_theory"] ** 2, ":", color="black")
     right.set(xscale="log", yscale="log", xlabel="window h, share of the run")
     pictures.ticks(right, tables["windows"]["window"].unique(maintain_order=True).to_list())
-    right.legend(frameon=False, fontsize="small")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
@@ -288,5 +288,5 @@ def _course_picture(course_table):
     for (name,), group in course_table.group_by(["baseline"], maintain_order=True):
         axes.plot(group["step"], group["value_mse"], markevery=0.15, **pictures.line(name), label=name)
     axes.set(xscale="log", yscale="log", xlabel="step", ylabel="value MSE")
-    axes.legend(frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure

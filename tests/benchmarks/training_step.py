@@ -4,11 +4,14 @@ Two measures of time. Direct: the seconds spent in our part of a step, over thos
 resolves a percent. End to end: all trainers run in turn and their median step times are compared; on a shared machine
 this carries a few percent of noise, which is printed with it. Memory is the peak of a process of its own, above what it
 held before the first step.
+
+    python tests/benchmarks/training_step.py [docs/training_step.csv]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import resource
 import statistics
@@ -79,6 +82,7 @@ def one(name: str, steps: int) -> dict:
 def main() -> None:
     """Print the measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="?", type=Path, help="a table of all runs")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -90,8 +94,16 @@ def main() -> None:
     for round_number in range(options.rounds):
         for name in sorted(NAMES, reverse=bool(round_number % 2)):
             command = [sys.executable, __file__, "--one", name, "--steps", str(options.steps)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    if options.out:
+        with options.out.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("trainer", "round", "steps", "step_ms", "ours_ms", "memory_mib"))
+            for name, runs in found.items():
+                for k, run in enumerate(runs):
+                    numbers = (f"{number:.3f}" for number in (1e3 * run["step"], 1e3 * run["ours"], run["memory"]))
+                    writer.writerow((name, k, options.steps, *numbers))
     reference = statistics.median(run["step"] for run in found["GRPO"])
     print(f"{options.rounds} rounds of {options.steps} steps of 64 rollouts; medians, ± standard deviation over rounds")
     print(f"{'':18}{'step, ms':>16}{'of GRPO':>9}{'ours, ms':>10}{'share':>8}{'memory, MiB':>16}")

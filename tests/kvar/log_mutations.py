@@ -21,7 +21,8 @@ import kvar
 from kvar.readers import read_log
 
 N_STEPS, N_PROMPTS, GROUP = 5, 6, 3
-SECONDS = 20.0
+# Of the processor, so that a busy machine fails nothing.
+SECONDS = 10.0
 
 
 def good_rows(rng) -> list[dict]:
@@ -154,7 +155,7 @@ def trial(seed: int, folder: Path) -> str:
     if paths and rng.random() < 0.6:
         change_bytes(rng, paths[rng.integers(len(paths))])
     lines = text_lines(folder)
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         log = read_log(folder, max_bad=1.0)
         notes = log.notes
@@ -170,7 +171,7 @@ def trial(seed: int, folder: Path) -> str:
         outcome = "audited"
     except (ValueError, FileNotFoundError) as refusal:
         outcome = " ".join(str(refusal).split()[:4])
-    assert time.perf_counter() - start < SECONDS, "took long"
+    assert time.process_time() - start < SECONDS, "took long"
     return outcome
 
 
@@ -184,16 +185,16 @@ def main() -> None:
     slowest = 0.0
     for seed in range(options.seed, options.seed + options.number):
         with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 outcome = trial(seed, Path(folder))
             except BaseException:
                 print(f"seed {seed} failed", flush=True)
                 raise
-            slowest = max(slowest, time.perf_counter() - start)
+            slowest = max(slowest, time.process_time() - start)
         kind = outcome if outcome in ("audited", "not writable") else "refused"
         outcomes[kind] = outcomes.get(kind, 0) + 1
-    print(f"{options.number} damaged logs: {outcomes}; the slowest took {slowest:.1f} s")
+    print(f"{options.number} damaged logs: {outcomes}; the slowest took {slowest:.1f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The adaptive baseline against a plain loop, and what it must do where there is little to go by."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,15 @@ def test_weights_go_to_what_predicts():
     np.testing.assert_array_equal(perfect.weights(), [1.0, 0.0])
     with pytest.raises(ValueError, match=r"shape \(3,\), got \(2,\)"):
         experts.load_state_dict(perfect.state_dict())
+
+
+def test_the_window_in_use(rng):
+    assert kvar.make_baseline("kernel", bandwidth=7).window_in_use == pytest.approx(7)
+    assert math.isnan(kvar.make_baseline("group-mean").window_in_use)
+    still = kvar.make_baseline("adaptive")
+    before = still.window_in_use
+    assert 2 < before < 500
+    rates = np.linspace(0.1, 0.9, 8)[:, None]
+    for step in range(60):  # nothing moves, so that a long memory predicts best
+        still.advantages(list(range(8)), (rng.random((8, 2)) < rates) * 1.0, step)
+    assert still.window_in_use > before

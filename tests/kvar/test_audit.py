@@ -12,6 +12,7 @@ import kvar
 from kvar.audit import Interval, fresh_error, group_noise
 from kvar.audit.collecting import collect
 from kvar.replaying import Replayed, replay_baseline
+from kvar.stretches import StepOrder
 
 
 def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
@@ -162,7 +163,8 @@ def test_intervals_of_a_shared_value_cover():
         reward = (rng.random((40, 8, 4)) < 0.3).astype(float)
         step, prompt, _ = (a.ravel() for a in np.indices(reward.shape))
         columns = {"step": step, "prompt_id": prompt, "reward": reward.ravel(), "true_value": np.full(step.size, 0.3)}
-        interval = collect(kvar.Trace.from_columns(columns), [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
+        order = StepOrder.of(kvar.Trace.from_columns(columns))
+        interval = collect(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
         hits += interval.low <= truth <= interval.high
     # Nominal 95; with one hundred repetitions the Monte Carlo standard error is 2.2.
     assert hits >= 95 - 4 * 2.2

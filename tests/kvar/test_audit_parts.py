@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 import kvar
-from kvar import replaying
+from kvar import stretches
+from kvar.audit import sharing
 from kvar.audit.advice import _warnings
 from kvar.audit.cells import Cells
 from kvar.audit.collecting import collect
@@ -20,7 +21,8 @@ from kvar.audit.page import page
 from kvar.audit.thinning import Thinned
 from kvar.audit.windows import study_windows
 from kvar.readers import ReadingNotes, RolloutLog
-from kvar.replaying import StepOrder
+from kvar.stretches import StepOrder
+from tests import clusters
 from tests.kvar.test_audit import simulated
 
 
@@ -83,7 +85,7 @@ def test_stretches_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
-    monkeypatch.setattr(replaying, "_STRETCH", 70)
+    monkeypatch.setattr(stretches, "_STRETCH", 70)
     pieces, pieces_facts = kvar.audit(trace, names), facts_of(trace)
     assert [row.label for row in whole.rows] == [row.label for row in pieces.rows]
     for one, two in zip(whole.rows, pieces.rows, strict=True):
@@ -96,24 +98,64 @@ def test_stretches_change_nothing(rng, monkeypatch):
 
 
 def test_processes_change_nothing(rng):
-    trace = ragged(rng)
+    order = StepOrder.of(ragged(rng))
     baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
-    alone, shared = (collect(trace, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
+    alone, shared = (collect(order, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
     assert alone.comparable == shared.comparable
     for k, name in enumerate(baselines):
         assert alone.error(k) == shared.error(k)
         assert shared.baselines[k].name == name
 
 
+@pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
+@pytest.mark.filterwarnings("ignore")  # of Ray's own making, when it starts and stops
+def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
+    trace = ragged(rng)
+    names = ["kernel", "adaptive", "group-mean", "discounted-beta"]
+    alone = kvar.audit(trace, names).to_dict()
+    monkeypatch.setattr(sharing, "_PARALLEL_FROM", 0)
+    monkeypatch.setattr(stretches, "_STRETCH", 200)
+    with cluster():
+        shared = kvar.audit(trace, names).to_dict()
+    assert shared["recommendation"] == alone["recommendation"]
+    for one, other in zip(shared["table"], alone["table"], strict=True):
+        assert one == pytest.approx(other, nan_ok=True)
+
+
 def test_large_histories_travel_between_processes(monkeypatch, rng):
     # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
-    monkeypatch.setattr(replaying, "_STRETCH", 10_000)
+    monkeypatch.setattr(stretches, "_STRETCH", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
-    trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
-    alone, shared = (collect(trace, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
+    order = StepOrder.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
+    alone, shared = (collect(order, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
     assert not shared.refusals
     assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+
+
+def test_baselines_that_differ_by_rounding_are_the_same(rng):
+    # In the first step no prompt has a past, and the window of each prompt's last rewards falls back to the batch mean.
+    report = kvar.audit(trace_with(rng.random((1, 30, 4)) * 7), ["buffer", "batch-mean"])
+    assert [row.above_best.high for row in report.rows] == [0.0, 0.0]
+    assert math.isnan(report.rows[1].above_best.p_value)
+    assert report.chosen.baseline == "buffer"
+    assert "the same as that of batch-mean" in report.recommendation
+
+
+def test_lone_rollouts_do_not_enter_with_the_noise_of_groups():
+    # Easy prompts were asked once and hard ones four times: the noise of the hard is not that of the easy.
+    rng, gaps = np.random.default_rng(4), []
+    for _ in range(30):
+        step, prompt = (a.ravel() for a in np.indices((30, 20)))
+        sizes = np.where(prompt < 10, 1, 4)
+        step, prompt = np.repeat(step, sizes), np.repeat(prompt, sizes)
+        value = np.where(prompt < 10, 0.97, 0.5)
+        columns = {"step": step, "prompt_id": prompt, "reward": (rng.random(step.size) < value).astype(float)}
+        report = kvar.audit(kvar.Trace.from_columns(columns), ["kernel", "none"])
+        # Without a baseline the value error in groups is the square of the value.
+        none = next(row for row in report.rows if row.baseline == "none")
+        gaps.append(none.estimated_value_mse.mean - 0.25)
+    assert abs(np.mean(gaps)) < 4 * np.std(gaps, ddof=1) / math.sqrt(len(gaps))
 
 
 def test_a_ratio_of_sums_has_the_jackknife_error(rng):
@@ -158,7 +200,7 @@ def test_one_prompt_has_an_interval_over_time(rng):
     # Sixty steps are twenty periods, and there is nothing else to be a sample.
     residual = kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none"]).rows[0].one_step_error
     assert math.isnan(residual.low)
-    assert "no interval" in kvar.audit(simulated(rng, n_prompts=1, n_steps=1), ["none", "batch-mean"]).recommendation
+    assert "no interval" in kvar.audit(trace_with(np.array([[[1.0, 0.0, 1.0]]])), ["none", "kernel"]).recommendation
 
 
 @pytest.mark.parametrize("group", [1, 4])
@@ -167,7 +209,7 @@ def test_the_estimated_value_error_covers_the_truth(group):
     names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
     for _ in range(20):
         trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
-        found = collect(trace, [kvar.make_baseline(name) for name in names], n_jobs=1)
+        found = collect(StepOrder.of(trace), [kvar.make_baseline(name) for name in names], n_jobs=1)
         for k in range(len(names)):
             estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
             inside.append(estimate.low <= truth <= estimate.high)
@@ -182,7 +224,7 @@ def test_values_of_smaller_groups_are_scored_without_bias():
     rng, gaps = np.random.default_rng(9), []
     for _ in range(25):
         trace = simulated(rng, n_prompts=20, n_steps=15, group=4, missing=0.05)
-        study = study_group_sizes(trace, kvar.make_baseline("kernel"), 4)
+        study = study_group_sizes(StepOrder.of(trace), kvar.make_baseline("kernel"), 4)
         gaps.append([row.value_mse.mean - row.true_value_mse for row in study.rows])
     gaps = np.array(gaps)
     assert [row.size for row in study.rows] == [1, 2, 3, 4]
@@ -198,7 +240,7 @@ def test_the_smallest_sufficient_group_is_advised(rng):
     assert report.group_sizes.advised.size == 1
     assert any("groups of 1" in finding and "75 % fewer rollouts" in finding for finding in report.findings)
     assert "num_generations=1" in report.lines["TRL"]
-    assert study_group_sizes(trace, kvar.make_baseline("kernel"), 1) is None
+    assert study_group_sizes(StepOrder.of(trace), kvar.make_baseline("kernel"), 1) is None
 
 
 def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
@@ -208,19 +250,45 @@ def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
     best = []
     for level in (still, moving):
         reward = (rng.random(step.size) < level[step]).astype(float)
-        best.append(study_windows(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})).best)
+        trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
+        best.append(study_windows(StepOrder.of(trace)).best)
     assert best[0] >= 32
     assert best[1] <= 8
 
 
+def test_windows_side_by_side_are_the_kernel_with_each(rng):
+    order = StepOrder.of(ragged(rng))
+    study = study_windows(order)
+    alone = collect(order, [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows], n_jobs=1)
+    best = study.windows.index(study.best)
+    assert study.windows == [2, 4, 8, 16, 32]
+    for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
+        assert error.mean == pytest.approx(alone.estimated_value_mse(k, best).mean)
+        assert above.mean == pytest.approx(alone.difference(k, best).mean)
+        assert above.high == pytest.approx(alone.difference(k, best).high)
+
+
+def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):
+    trace = simulated(rng, n_prompts=6, n_steps=12)
+    gaps = np.where(rng.random(len(trace)) < 0.5, np.nan, trace.extras["true_value"])
+    studies = [
+        study_group_sizes(StepOrder.of(kvar.Trace.from_columns(columns)), kvar.make_baseline("kernel"), 4)
+        for columns in (trace.columns, {**trace.columns, "true_value": gaps})
+    ]
+    for whole, part in zip(*(study.rows for study in studies), strict=True):
+        assert part.value_mse == whole.value_mse
+        assert part.true_value_mse == pytest.approx(whole.true_value_mse, rel=0.5)
+
+
 def test_thinning_keeps_whole_histories(rng):
     trace = ragged(rng)
-    thinned = Thinned.of(trace, 200)
+    thinned = Thinned.of(StepOrder.of(trace), 200)
+    left = thinned.order.trace
     assert thinned.one_in == 3
-    for prompt in np.unique(thinned.trace.prompt_id):
-        kept = thinned.trace.reward[thinned.trace.prompt_id == prompt]
+    for prompt in np.unique(left.prompt_id):
+        kept = left.reward[left.prompt_id == prompt]
         assert np.sort(kept).tolist() == pytest.approx(np.sort(trace.reward[trace.prompt_id == prompt]), nan_ok=True)
-    assert Thinned.of(trace, 10**6).trace is trace
+    assert Thinned.of(StepOrder.of(trace), 10**6).order.trace is trace
 
 
 def trace_with(reward, prompt=None, step=None):

@@ -78,6 +78,19 @@ def test_estimate_remembers_nothing(name, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_batch_may_be_looked_at_again_before_and_after_it_is_remembered(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    baseline, other = experienced(name, np.random.default_rng(3)), experienced(name, np.random.default_rng(3))
+    batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
+    for _ in range(3):
+        fresh = kvar.Batch.from_rows(ids, rewards, 6, columns)
+        np.testing.assert_array_equal(baseline.values(batch), other.values(fresh))
+        np.testing.assert_array_equal(baseline.own_weight(batch), other.own_weight(fresh))
+        baseline.remember(batch)
+        other.remember(kvar.Batch.from_rows(ids, rewards, 6, columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_own_reward_enters_as_much_as_is_said(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name, missing=0.2)

@@ -15,7 +15,7 @@ from kvar.replaying import replay_baseline
 from kvar.variance import ScoreWeighted
 from llm_train.critic import Critic, CriticBaseline
 from llm_train.evaluation import exact_pass_rates, pass_at_k, sampled_pass_rates
-from llm_train.health import health, window_in_use
+from llm_train.health import health
 from llm_train.schedule import VarianceSampler, variance_weights
 from llm_train.tiny import make_policy, make_tokenizer, sums
 from llm_train.truth import ExactValue
@@ -86,18 +86,6 @@ def test_the_health_of_a_step():
     assert numbers["value_mse"] == pytest.approx(np.mean((0.5 - values) ** 2))
     assert numbers["zero_advantage"] == 0.5
     assert numbers["effective_sample_size"] == 1.0  # each of the first prompt's is worth the other one
-
-
-def test_the_window_in_use():
-    assert window_in_use(kvar.make_baseline("kernel", bandwidth=7)) == pytest.approx(7)
-    assert math.isnan(window_in_use(kvar.make_baseline("group-mean")))
-    still = kvar.make_baseline("adaptive")
-    assert 2 < window_in_use(still) < 500
-    before = window_in_use(still)
-    generator = np.random.default_rng(0)
-    for step in range(60):  # nothing moves, so that a long memory predicts best
-        still.advantages(list(range(8)), (generator.random((8, 2)) < np.linspace(0.1, 0.9, 8)[:, None]) * 1.0, step)
-    assert window_in_use(still) > before
 
 
 def test_health_and_times_are_logged(make_trainer):

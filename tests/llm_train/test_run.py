@@ -263,6 +263,12 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     table = json.loads((tmp_path / "compare" / "table.json").read_text())
     assert {row["label"] for row in table} == {"mean", "ours"}
     assert all(row["n_seeds"] == 2 for row in table)
+    curves = pl.read_csv(tmp_path / "compare" / "curves.csv")
+    ends = curves.filter(pl.col("rollouts") == curves["rollouts"].max()).group_by("method").mean()
+    for row in table:
+        assert ends.filter(method=row["label"])["eval_held_out_pass@1"].item() == pytest.approx(
+            row["final"][0], abs=1e-5
+        )
     assert (tmp_path / "compare" / "curves.png").stat().st_size > 10_000
     with pytest.raises(SystemExit):
         main([str(path), "--largest", "19"])

@@ -16,6 +16,7 @@ from simulations import running
 from simulations.running import run_study, tasks
 from simulations.studies.gradient_error import GradientError
 from simulations.study import Study, StudyConfig
+from tests import clusters
 
 SMALL = dataclasses.replace(GradientError.quick, repetitions=2, block=1, groups=(1, 2), visits=4, warm_up=2)
 
@@ -34,28 +35,11 @@ def test_threads_change_nothing(expected, tmp_path):
         assert run_study(GradientError(SMALL), 7, tmp_path).equals(expected)
 
 
-def test_dask_changes_nothing(expected, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-        parallel_config(backend="dask"),
-    ):
-        assert run_study(GradientError(SMALL), 7, tmp_path).equals(expected)
-
-
+@pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
 @pytest.mark.filterwarnings("ignore")  # of Ray's own making, when it starts and stops
-def test_ray_changes_nothing(expected, tmp_path):
-    ray = pytest.importorskip("ray")
-    from ray.util.joblib import register_ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        register_ray()
-        with parallel_config(backend="ray", n_jobs=2):
-            assert run_study(GradientError(SMALL), 7, tmp_path).equals(expected)
-    finally:
-        ray.shutdown()
+def test_a_cluster_changes_nothing(expected, tmp_path, cluster):
+    with cluster():
+        assert run_study(GradientError(SMALL), 7, tmp_path).equals(expected)
 
 
 def test_another_seed_changes_the_numbers(expected, tmp_path):

@@ -1,9 +1,15 @@
-"""Every study at its smallest, from cells to page; claims that must hold even so; the command line."""
+"""Every study at its smallest, from cells to page; claims that must hold even so; the command line.
+
+What these small studies print is kept in printed/, so that every supported version of NumPy and every machine can be
+held against the same digits. `python -m tests.simulations.test_studies` writes them anew where they are to change.
+"""
 
 import dataclasses
 import itertools
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -24,14 +30,25 @@ SMALLER = {
     "broken-assumptions": {
         "repetitions": 2, "block": 2, "drifts": (0.1,), "completions": (2, 4), "degrees": (3.0,), "groups": (2,),
     },
-    "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "rollouts": 10_000, "learning_rates": (0.05, 0.14)},
+    "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "reach": 1000.0, "learning_rates": (0.07, 0.14)},
 }  # fmt: skip
+
+
+PRINTED = Path(__file__).parent / "printed"
+
+
+def smaller(name):
+    cls = STUDIES[name]
+    return cls(dataclasses.replace(cls.quick, **SMALLER[name]))
+
+
+def printed(page):
+    return "".join(line + "\n" for line in page.splitlines() if line.startswith(("|", "- ")))
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_runs_from_cells_to_page(name, tmp_path):
-    cls = STUDIES[name]
-    study = cls(dataclasses.replace(cls.quick, **SMALLER[name]))
+    study = smaller(name)
     rows = run_study(study, 0, tmp_path / "blocks")
     assert "failure" not in rows.columns, rows["failure"].drop_nulls().to_list()
     claims = publish(study, rows, 0, tmp_path / "out")
@@ -42,6 +59,7 @@ def test_every_study_runs_from_cells_to_page(name, tmp_path):
     for picture in (tmp_path / "out").glob("*.png"):
         assert picture.name in page
     assert list((tmp_path / "out").glob(f"{name}-*.csv"))
+    assert printed(page) == (PRINTED / f"{name}.txt").read_text()
     overview = write_overview(tmp_path / "out").read_text()
     assert all(claim.statement in overview for claim in claims)
 
@@ -105,3 +123,11 @@ def test_the_race_judges_each_entry_at_its_best_rate():
     assert needed["group-mean"]["learning_rate"] == 2
     ratio = tables["ratios"].filter(pl.col("against").str.starts_with("oracle"), baseline="group-mean")
     assert ratio["value"][0] == pytest.approx(2.0)
+
+
+if __name__ == "__main__":
+    for study in map(smaller, STUDIES):
+        with tempfile.TemporaryDirectory() as folder:
+            publish(study, run_study(study, 0, Path(folder)), 0, Path(folder))
+            page = (Path(folder) / f"{study.name}.md").read_text()
+        (PRINTED / f"{study.name}.txt").write_text(printed(page))
