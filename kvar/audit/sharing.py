@@ -101,7 +101,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     object
         The same items in the same order.
     """
-    end = object()
+    end: Any = object()
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, end)
         while (item := coming.result()) is not end:

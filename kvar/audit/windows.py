@@ -10,6 +10,7 @@ from kvar.audit.collecting import sum_up
 from kvar.audit.intervals import Interval
 from kvar.audit.scores import Score
 from kvar.baselines import Baseline, make_baseline
+from kvar.baselines.kernel import KernelBaseline
 from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
@@ -59,7 +60,7 @@ def study_windows(order: StepOrder) -> WindowStudy:
     WindowStudy
         Windows longer than the run are left out.
     """
-    step, kernel = order.trace.step, make_baseline("kernel", bandwidth="auto")
+    step, kernel = order.trace.step, KernelBaseline(bandwidth="auto")
     windows = [w for w in _WINDOWS if w == _WINDOWS[0] or w < float(step.max() - step.min())]
 
     def score(stretch: Stretch, noise: np.ndarray) -> list[Score]:
