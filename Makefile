@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/tiny
 
-.PHONY: help install reproduce reproduce-full smollm2 docs lint test bench types lowest packaging nightly clean
+# What of the tests leans on other libraries most.
+LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
+	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
+
+.PHONY: help install reproduce reproduce-full smollm2 docs lint test coverage bench types lowest-install \
+	lowest lowest-quick packaging nightly clean
 
 help:
 	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
@@ -13,7 +18,8 @@ help:
 	@echo "make test            lint and tests"
 	@echo "make bench           speed, as ratios against named peers"
 	@echo "make types           what a type checker says of the public names"
-	@echo "make lowest          tests of the core on the oldest versions allowed"
+	@echo "make coverage        of kvar by its tests, with branches"
+	@echo "make lowest          tests of the core on the oldest versions allowed; lowest-quick: a part, few examples"
 	@echo "make packaging       wheel and sdist into an empty environment"
 	@echo "make nightly         many examples, many kills, long histories, mutations"
 	@echo "make clean           remove environments and results"
@@ -54,6 +60,13 @@ lint: .venv/installed
 test: lint
 	$(BIN)/python -m pytest
 
+coverage: .venv/installed
+	rm -f .coverage*
+	$(BIN)/python -m pytest tests/kvar --cov --cov-report=
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/kvar/test_regression.py \
+		-k "against_direct_sums and triangular" --cov --cov-append --cov-report=
+	$(BIN)/coverage report --skip-covered --show-missing --fail-under=95
+
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/training_step.py
 	$(BIN)/python tests/benchmarks/baselines.py
@@ -63,12 +76,18 @@ types: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --allow-untyped-calls --follow-imports=silent --ignore-missing-imports tests/typed_use.py
 
-lowest:
-	$(PYTHON) -m venv .venv-lowest
+lowest-install:
+	test -d .venv-lowest || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[fast,report]' \
 		array-api-compat hypothesis pandas pytest scikit-learn statsmodels torch
 	.venv-lowest/bin/python -m pip check
-	.venv-lowest/bin/python -m pytest tests/kvar -o filterwarnings=default
+
+lowest: lowest-install
+	.venv-lowest/bin/python -m pytest tests/kvar tests/simulations/test_studies.py tests/test_readme.py \
+		-o filterwarnings=default
+
+lowest-quick: lowest-install
+	HYPOTHESIS_PROFILE=few .venv-lowest/bin/python -m pytest $(LOWEST) -o filterwarnings=default
 
 packaging: .venv/installed
 	tests/packaging_smoke.sh $(BIN)/python
@@ -78,6 +97,9 @@ nightly: .venv/installed
 	$(BIN)/python -m tests.soak.kills --kills 200
 	$(BIN)/python -m tests.soak.history
 	$(BIN)/python -m tests.soak.precision
+	$(BIN)/python -m tests.soak.processes
+	$(BIN)/python -m tests.soak.processes --forget --steps 100 --baselines kernel
+	unshare -rm sh -c 'mount -t tmpfs -o size=1m none /mnt && $(BIN)/python -m tests.soak.full_disk /mnt'
 	$(BIN)/python -m tests.mutation
 
 clean:

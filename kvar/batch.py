@@ -156,12 +156,12 @@ class Batch:
 
         distinct = list(dict.fromkeys(ids))
         if len(distinct) == len(ids):
-            row, block_of_row = np.arange(len(ids)), np.zeros(len(ids), dtype=np.int64)
+            row, block_of = np.arange(len(ids)), np.zeros(len(ids), dtype=np.intp)
         else:
             number = {prompt_id: k for k, prompt_id in enumerate(distinct)}
             row = np.array([number[prompt_id] for prompt_id in ids])
-            block_of_row = occurrence(row)
-        batch = cls(distinct, block, step, {}, row, block_of_row, shape)
+            block_of = occurrence(row)
+        batch = cls(distinct, block, step, {}, row, block_of, shape)
         batch.rewards = batch._by_prompt(block)
         for name, column in (columns or {}).items():
             column = np.array(arrays.to_host(column, name))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 __all__ = ["Share", "ahead", "shared_work"]
@@ -101,9 +101,8 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     object
         The same items in the same order.
     """
-    end: Any = object()
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
-            yield item
+        coming = thread.submit(list, islice(items, 1))
+        while found := coming.result():
+            coming = thread.submit(list, islice(items, 1))
+            yield found[0]
