@@ -59,6 +59,16 @@ def test_a_value_for_every_rollout(name, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_uncertainty_comes_with_the_same_values(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng, name)
+    found = baseline.estimate(ids, rewards, 6, return_info=True, **columns)
+    np.testing.assert_array_equal(found.values, baseline.estimate(ids, rewards, 6, **columns))
+    stated = {np.isfinite(found.standard_error).all(), np.isfinite(found.effective_sample_size).all()}
+    assert stated == {name in {"kernel", "adaptive"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_estimate_remembers_nothing(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name)
