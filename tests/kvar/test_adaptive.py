@@ -1,5 +1,6 @@
 """The adaptive baseline against a plain loop, and what it must do where there is little to go by."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -22,8 +23,9 @@ def test_it_agrees_with_the_plain_loop(kind, rng):
         )
         rewards = np.where(rng.random(rewards.shape) < 0.1, np.nan, rewards)
         expected = loop.step(now, {i: row.tolist() for i, row in zip(ids, rewards, strict=True)})
-        found = baseline.estimate(ids, rewards, now)
-        np.testing.assert_allclose(found, [expected[i] for i in ids], rtol=1e-9, atol=1e-11)
+        found = baseline.estimate(ids, rewards, now, return_info=True)
+        for mine, its in zip(dataclasses.astuple(found), np.moveaxis([expected[i] for i in ids], -1, 0), strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-11)
         baseline.update(ids, rewards, now)
 
 
@@ -109,3 +111,7 @@ def test_the_window_in_use(rng):
     for step in range(60):  # nothing moves, so that a long memory predicts best
         still.advantages(list(range(8)), (rng.random((8, 2)) < rates) * 1.0, step)
     assert still.window_in_use > before
+
+
+def test_the_very_first_rollout_alone_is_valued_by_the_middle_of_most_rewards():
+    assert kvar.make_baseline("adaptive").estimate(["a"], [[1.0]], 0) == pytest.approx(0.5)
