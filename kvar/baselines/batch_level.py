@@ -103,7 +103,7 @@ class RunningMean(Baseline):
     """
 
     name: ClassVar[str] = "running-mean"
-    _past: RunningMoments = field(default=RunningMoments(), init=False, repr=False)
+    _past: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
 
     def values(self, batch: Batch) -> np.ndarray:
         """The mean of the past.

@@ -51,6 +51,14 @@ def experienced(name, rng, n_steps=6):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_baseline_is_told_by_its_parameters_whatever_it_has_seen(name, rng):
+    fresh, past = kvar.make_baseline(name), experienced(name, rng)
+    told = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
+    assert repr(past) == f"{type(past).__name__}({told})"
+    assert past == fresh
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_value_for_every_rollout(name, rng):
     ids, rewards, columns = sample(rng, name)
     values = experienced(name, rng).estimate(ids, rewards, 6, **columns)
