@@ -23,13 +23,13 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).parent.parent
-LAWS = ["tests/kvar/test_baselines.py", "tests/kvar/test_rivals.py", "tests/kvar/test_adaptive.py"]
+LAWS = [f"tests/kvar/test_{name}.py" for name in ("baselines", "rivals", "adaptive", "features")]
 INPUT = "tests/kvar/test_any_input.py"
 DAMAGE = "tests/kvar/test_state.py"
 # What the names of a file's tests hold, beside those that try everything.
 EVERYTHING = "hand or edges or wrong or bad or table or forward or empty or damaged or number"
 WORDS = {
-    "adaptive": "adaptive or plain_loop or ingredient or look or weights or uncertainty or scaling or writing",
+    "adaptive": "adaptive or feature or plain_loop or ingredient or look or weights or uncertainty",
     "base": "",
     "basis": "basis",
     "batch_level": "none or batch-mean or running-mean or falls_back",

@@ -10,10 +10,10 @@ from kvar.experts import ExpertWeights
 from tests.kvar.adaptive_reference import AdaptiveLoop
 
 
-@pytest.mark.parametrize("kind", ["binary", "continuous", "one prompt", "one rollout"])
+@pytest.mark.parametrize("kind", ["binary", "continuous", "one prompt", "one rollout", "alone"])
 def test_it_agrees_with_the_plain_loop(kind, rng):
     baseline, loop, now = kvar.make_baseline("adaptive"), AdaptiveLoop(), 0
-    n_prompts, group = {"one prompt": (1, 2), "one rollout": (6, 1)}.get(kind, (6, 3))
+    n_prompts, group = {"one prompt": (1, 2), "one rollout": (6, 1), "alone": (1, 1)}.get(kind, (6, 3))
     for _ in range(40):
         now += int(rng.choice([1, 2, 7, 300], p=[0.6, 0.2, 0.18, 0.02]))
         ids = rng.permutation(n_prompts)[: max(1, n_prompts - int(rng.integers(0, 3)))].tolist()
@@ -21,9 +21,11 @@ def test_it_agrees_with_the_plain_loop(kind, rng):
             rng.normal(3.0, 10.0, (len(ids), group)) if kind == "continuous" else rng.integers(0, 2, (len(ids), group))
         )
         rewards = np.where(rng.random(rewards.shape) < 0.1, np.nan, rewards)
-        expected = loop.step(now, {i: row.tolist() for i, row in zip(ids, rewards, strict=True)})
-        found = baseline.estimate(ids, rewards, now)
-        np.testing.assert_allclose(found, [expected[i] for i in ids], rtol=1e-9, atol=1e-11)
+        loop.step(now, {i: row.tolist() for i, row in zip(ids, rewards, strict=True)})
+        found = baseline.estimate(ids, rewards, now, return_info=True)
+        np.testing.assert_allclose(found.values, [loop.values[i] for i in ids], rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(found.standard_error, [loop.errors[i] for i in ids], rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(found.effective_sample_size, [loop.sizes[i] for i in ids], rtol=1e-9)
         baseline.update(ids, rewards, now)
 
 
