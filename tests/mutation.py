@@ -88,6 +88,9 @@ def mutants(tree):
     spoken |= {id(inner) for node in raised for inner in ast.walk(node)}
     annotations = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
     spoken |= {id(inner) for node in annotations if node for inner in ast.walk(node)}
+    # How an object looks when it is printed is not what it does.
+    flags = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("repr", "compare")]
+    spoken |= {id(flag.value) for flag in flags}
     for index, node in enumerate(ast.walk(tree)):
         if id(node) in spoken or (
             isinstance(node, ast.BinOp)
