@@ -116,9 +116,10 @@ class GradientVariance:
     Attributes
     ----------
     prompt : Interval or None
-        P; None where the trace has no gradient sketches, or never two prompts at one step.
+        P; None where the trace has no gradient sketches, never two prompts at one step, or never two rollouts of one.
     reward : Interval
-        R; with ``E|g(X)|^2`` still in it where the trace has no sketches, since norms alone cannot tell it.
+        R; with ``E|g(X)|^2`` still in it where the trace has no sketches, or never two of a prompt at one step, since
+        nothing else can tell it.
     baseline : Interval
         D, the oracle gap.
     """
@@ -221,10 +222,10 @@ def gradient_variance(trace: Trace, baseline: str | Baseline, **parameters) -> G
                 "the parts of reward and baseline need the column true_value, or groups of three rewards or more"
             )
     gap = interval(squares * (advantages**2 - left))
-    if scores is None:
+    counts = np.bincount(groups, weights=kept)
+    if scores is None or (counts < 2).all():
         return GradientVariance(None, interval(squares * left), gap)
     contributions = advantages[:, None] * scores
-    counts = np.bincount(groups, weights=kept)
     signal, of_group = _product_of_two(contributions, groups, counts)
     group_step = np.zeros(len(counts), dtype=np.intp)
     group_step[groups] = steps

@@ -109,7 +109,8 @@ class Collected:
             Where groups show the noise, unbiased, over the rollouts in groups. Where only visits do, for values that
             move between visits in a straight line; the limits allow for a random walk (the least noise) and for values
             that do not move at all (the most). Where prompts never come back, the limits alone, from all noise the best
-            baseline's error could be to none.
+            baseline's error could be to none. A baseline that takes the own reward in pays a bound for it at a prompt's
+            first visit with one reward, so that its estimate is too large where such visits are many.
         """
         error = {f"error:{k}": self._mean(k)}
         if self.facts.noise_source == "groups":

@@ -70,6 +70,14 @@ def test_norms_alone_leave_the_signal_in_the_reward_part(rng):
     close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
 
 
+def test_one_rollout_a_prompt_leaves_the_signal_in_the_reward_part(rng):
+    trace, every, _ = bandit_trace(rng, 1)
+    found = gradient_variance(trace, "none")
+    assert found.prompt is None
+    close(found.reward, every.moments.noise.mean())
+    assert np.isfinite(found.mse(4, 1))
+
+
 def test_the_group_mean_scaled_is_the_mean_of_the_others(rng):
     trace, _, _ = bandit_trace(rng, 3, n_steps=20)
     one, other = (gradient_variance(trace, name) for name in ("group-mean", "leave-one-out"))
