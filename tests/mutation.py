@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 
 ROOT = Path(__file__).parent.parent
 LAWS = [f"tests/kvar/test_{name}.py" for name in ("baselines", "rivals", "adaptive", "features")]
-INPUT = "tests/kvar/test_any_input.py"
+INPUT = ["tests/kvar/test_any_input.py", "tests/kvar/test_bad_arguments.py"]
 DAMAGE = "tests/kvar/test_state.py"
 # What the names of a file's tests hold, beside those that try everything.
 EVERYTHING = "hand or edges or wrong or bad or table or forward or empty or damaged or number"
@@ -55,7 +55,7 @@ TARGETS = {
 }
 for name, words in WORDS.items():
     chosen = ["-k", f"{words} or {EVERYTHING}"] if words else []
-    TARGETS[f"kvar/baselines/{name}.py"] = [*LAWS, INPUT, DAMAGE, *chosen]
+    TARGETS[f"kvar/baselines/{name}.py"] = [*LAWS, *INPUT, DAMAGE, *chosen]
 COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
