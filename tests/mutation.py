@@ -23,13 +23,13 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).parent.parent
-LAWS = ["tests/kvar/test_baselines.py", "tests/kvar/test_rivals.py", "tests/kvar/test_adaptive.py"]
-INPUT = "tests/kvar/test_any_input.py"
+LAWS = [f"tests/kvar/test_{name}.py" for name in ("baselines", "rivals", "adaptive", "features")]
+INPUT = ["tests/kvar/test_any_input.py", "tests/kvar/test_bad_arguments.py"]
 DAMAGE = "tests/kvar/test_state.py"
 # What the names of a file's tests hold, beside those that try everything.
 EVERYTHING = "hand or edges or wrong or bad or table or forward or empty or damaged or number"
 WORDS = {
-    "adaptive": "adaptive or plain_loop or ingredient or look or weights or uncertainty or scaling or writing",
+    "adaptive": "adaptive or feature or plain_loop or ingredient or look or weights or uncertainty",
     "base": "",
     "basis": "basis",
     "batch_level": "none or batch-mean or running-mean or falls_back",
@@ -55,7 +55,7 @@ TARGETS = {
 }
 for name, words in WORDS.items():
     chosen = ["-k", f"{words} or {EVERYTHING}"] if words else []
-    TARGETS[f"kvar/baselines/{name}.py"] = [*LAWS, INPUT, DAMAGE, *chosen]
+    TARGETS[f"kvar/baselines/{name}.py"] = [*LAWS, *INPUT, DAMAGE, *chosen]
 COMPARISONS = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -88,6 +88,9 @@ def mutants(tree):
     spoken |= {id(inner) for node in raised for inner in ast.walk(node)}
     annotations = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
     spoken |= {id(inner) for node in annotations if node for inner in ast.walk(node)}
+    # How an object looks when it is printed is not what it does.
+    flags = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("repr", "compare")]
+    spoken |= {id(flag.value) for flag in flags}
     for index, node in enumerate(ast.walk(tree)):
         if id(node) in spoken or (
             isinstance(node, ast.BinOp)

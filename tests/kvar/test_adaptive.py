@@ -11,10 +11,10 @@ from kvar.experts import ExpertWeights
 from tests.kvar.adaptive_reference import AdaptiveLoop
 
 
-@pytest.mark.parametrize("kind", ["binary", "continuous", "one prompt", "one rollout"])
+@pytest.mark.parametrize("kind", ["binary", "continuous", "one prompt", "one rollout", "alone"])
 def test_it_agrees_with_the_plain_loop(kind, rng):
     baseline, loop, now = kvar.make_baseline("adaptive"), AdaptiveLoop(), 0
-    n_prompts, group = {"one prompt": (1, 2), "one rollout": (6, 1)}.get(kind, (6, 3))
+    n_prompts, group = {"one prompt": (1, 2), "one rollout": (6, 1), "alone": (1, 1)}.get(kind, (6, 3))
     for _ in range(40):
         now += int(rng.choice([1, 2, 7, 300], p=[0.6, 0.2, 0.18, 0.02]))
         ids = rng.permutation(n_prompts)[: max(1, n_prompts - int(rng.integers(0, 3)))].tolist()

@@ -104,6 +104,7 @@ def test_own_reward_enters_as_much_as_is_said(name, rng):
     ids, rewards, columns = sample(rng, name, missing=0.2)
     batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
     weight = baseline.own_weight(batch)
+    np.testing.assert_array_equal(weight[~batch.scored], 0.0)
     # A change of 1e-4 leaves 1e-12 of rounding and 1e-8 of curvature in the difference quotient.
     change, tolerance = (1e-4, 1e-7) if name in LOCALLY_LINEAR else (0.2, 1e-12)
     for row, column in np.argwhere(batch.scored):

@@ -72,7 +72,13 @@ def test_a_damaged_state_is_refused():
     history = History(reach=9)
     history.add(["a"], np.ones(1), np.ones(1), 0)
     state = history.state_dict()
-    for wrong in ({}, {**state, "more": 1}, {**state, "totals": np.ones((2, 1))}, {**state, "newest": np.ones(3)}):
+    for wrong in (
+        {},
+        {**state, "more": 1},
+        {**state, "totals": np.ones((2, 1))},
+        {**state, "newest": np.ones(3)},
+        {**state, "next": np.ones(1)},
+    ):
         with pytest.raises(ValueError, match="history"):
             history.load_state_dict(wrong)
     assert recorded(history, "a") == [(0.0, 1.0, 1.0)]
