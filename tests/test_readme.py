@@ -94,6 +94,15 @@ def test_what_is_quoted_from_a_study_stands_on_its_page(study):
     assert all(line in text for line in found)
 
 
+def test_the_time_of_a_step_is_that_of_the_benchmark():
+    steps = (
+        pl.read_csv(ROOT / "docs" / "training_step.csv").group_by("trainer").agg(pl.col("step_ms", "ours_ms").median())
+    )
+    ms = {row["trainer"]: row for row in steps.iter_rows(named=True)}
+    told = f"takes {ms['GRPO']['step_ms']:.0f} ms with TRL's `GRPOTrainer` and {ms['adaptive']['step_ms']:.0f} ms with `adaptive`"
+    assert f"{told}, {ms['adaptive']['ours_ms']:.0f} ms of which are the baseline" in " ".join(README.split())
+
+
 def test_the_recorded_runs_give_the_table():
     # The run that is replayed fastest stands for all: what the table says of it is what a replay says.
     rows = pl.read_csv(ROOT / "docs" / "recorded_runs.csv").filter(pl.col("run") == "one-prompt-g4")

@@ -63,5 +63,5 @@ def test_repetitions_may_stand_for_prompts(name, rng):
 def test_what_pools_over_prompts_is_refused(rng):
     with pytest.raises(ValueError, match="adaptive pools"):
         course(Zigzag(), Recorded(), 2, 2, {"it": ("adaptive", {})}, 2, rng)
-    with pytest.raises(ValueError, match="two rollouts"):
+    with pytest.raises(ValueError, match="group_size must be a whole number from 2 on, got 1"):
         course(Zigzag(), Recorded(), 2, 1, {"it": ("kernel", {})}, 2, rng)
