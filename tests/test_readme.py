@@ -99,8 +99,9 @@ def test_the_time_of_a_step_is_that_of_the_benchmark():
         pl.read_csv(ROOT / "docs" / "training_step.csv").group_by("trainer").agg(pl.col("step_ms", "ours_ms").median())
     )
     ms = {row["trainer"]: row for row in steps.iter_rows(named=True)}
-    told = f"takes {ms['GRPO']['step_ms']:.0f} ms with TRL's `GRPOTrainer` and {ms['adaptive']['step_ms']:.0f} ms with `adaptive`"
-    assert f"{told}, {ms['adaptive']['ours_ms']:.0f} ms of which are the baseline" in " ".join(README.split())
+    grpo, adaptive = ms["GRPO"], ms["adaptive"]
+    told = f"takes {grpo['step_ms']:.0f} ms with TRL's `GRPOTrainer` and {adaptive['step_ms']:.0f} ms with `adaptive`"
+    assert f"{told}, {adaptive['ours_ms']:.0f} ms of which are the baseline" in " ".join(README.split())
 
 
 def test_the_recorded_runs_give_the_table():
