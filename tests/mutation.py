@@ -15,6 +15,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -23,6 +24,8 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).parent.parent
+# A loop that no longer ends may ask for more and more.
+MEMORY = 4 * 2**30
 LAWS = [f"tests/kvar/test_{name}.py" for name in ("baselines", "rivals", "adaptive", "features")]
 INPUT = ["tests/kvar/test_any_input.py", "tests/kvar/test_bad_arguments.py"]
 DAMAGE = "tests/kvar/test_state.py"
@@ -163,6 +166,7 @@ def survives(path, tree, tests, patience):
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
             signal.alarm(patience)
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
             name = str(Path(path).with_suffix("")).replace("/", ".")
             sys.meta_path.insert(0, Changed(name, ROOT / path, tree))
             os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]) == 0))
