@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -66,10 +66,21 @@ def kernel_sums(
         for name in sums:
             if "lag" in name:
                 factors[name] = factors[name] * (lag**2 if "lag_square" in name else lag)
-        for k, (kernel, bandwidth) in enumerate(windows):
-            weights = kernel(lag / bandwidth)
+        for k, weights in enumerate(_weights(windows, lag)):
             for name, result in zip(sums, results, strict=True):
                 operands = (weights, weights) if name.startswith("squared") else (weights,)
                 subscripts = ",".join(["pv"] * (len(operands) + 1)) + "->p"
                 result[start : start + rows, k] = np.einsum(subscripts, *operands, factors[name])
     return results
+
+
+def _weights(windows: Sequence[tuple[Kernel, float]], lag: np.ndarray) -> Iterator[np.ndarray]:
+    """Weights of each kernel; whole lags, which are few, are looked up in a table instead of worked out one by one."""
+    longest = lag.max(initial=0.0)
+    whole = lag.astype(np.intp) if longest < lag.size else None
+    if whole is None or (whole != lag).any():
+        for kernel, bandwidth in windows:
+            yield kernel(lag / bandwidth)
+    else:
+        for kernel, bandwidth in windows:
+            yield np.take(kernel(np.arange(longest + 1) / bandwidth), whole)

@@ -191,7 +191,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             discount = forgetting(_NOISE_DISCOUNT, batch.counts.sum())
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._spread_total = discount * self._spread_total + float(spread)
-        self._history.add(batch.prompt_ids, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
+        self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
         self._last = None
 
     def _look_at(self, batch: Batch) -> _Look:
@@ -199,7 +199,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             return self._last
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
-            self._history, batch.prompt_ids, batch.step, self._windows, ["total", "mass", "lag_mass"]
+            self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
         moved = mass * self._drift.moved(regressor, self._scale)
@@ -209,9 +209,12 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         prior = self._features.mixture(priors)
         values, losses = np.zeros(batch.rewards.shape), []
         look = _Look(batch, priors, prior, mass, total, regressor, moved, values, np.empty(0))
+        some_missing, scratch = not batch.scored.all(), np.empty(values.shape)
         for weight, candidate, _ in self._candidates(look):
-            values += weight * candidate
-            error = np.where(batch.scored, candidate - batch.rewards, 0.0)
+            values += np.multiply(candidate, weight, out=scratch)
+            error = np.subtract(candidate, batch.filled, out=scratch)
+            if some_missing:
+                error *= batch.scored
             losses.append(np.vdot(error, error))
         look.losses = np.array(losses)
         self._last = look
@@ -222,15 +225,18 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         batch, prior = look.batch, look.prior
         others, n_others = sums_of_others(batch.filled), (batch.counts - batch.scored).astype(np.float64)
         weights = iter(self._experts.weights())
+        from_prior = [kappa * prior for kappa in self._priors]
         for k in range(len(self._windows)):
             total, mass = look.total[:, k, None] + others, look.mass[:, k, None] + n_others
             moved = look.moved[:, k, None]
-            for kappa in self._priors:
+            for kappa, first in zip(self._priors, from_prior, strict=True):
                 worth = mass + kappa
-                inverse = np.divide(1.0, worth, out=np.zeros(worth.shape), where=worth > 0)
-                still = (total + kappa * prior) * inverse
-                if not kappa:
-                    still = np.where(worth > 0, still, prior)
+                if kappa:
+                    inverse = 1.0 / worth
+                    still = (total + first) * inverse
+                else:
+                    inverse = np.divide(1.0, worth, out=np.zeros(worth.shape), where=worth > 0)
+                    still = np.where(worth > 0, total * inverse, prior)
                 yield next(weights), still, worth
                 if self.drift:
                     yield next(weights), still + moved * inverse, worth
