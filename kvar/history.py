@@ -122,7 +122,7 @@ class History:
         """
         slots = self._index.find(prompt_ids)
         known = slots >= 0
-        if known.all():
+        if known.all():  # cost only
             return Visits(self._steps[slots], self._totals[slots], self._counts[slots], self._next[slots] - 1)
         shape = (len(slots), self._steps.shape[1])
         newest = np.zeros(len(slots), dtype=np.intp)
@@ -174,12 +174,12 @@ class History:
 
     def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
         slots = self._index.find(keys)
-        if (slots < 0).sum() > len(self._free):
+        if (slots < 0).sum() > len(self._free):  # cost only
             self._forget(step - self.reach)
             slots = self._index.find(keys)
             # Growth by a quarter of what is there or more keeps the cost of growing and forgetting constant per prompt.
             wanted = (slots < 0).sum()
-            if wanted > len(self._free) or len(self._free) < len(self._index) // 4:
+            if wanted > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
                 self._lengthen(max(wanted, len(self._next) // 4))
         missing = np.flatnonzero(slots < 0)
         if missing.size:

@@ -169,10 +169,10 @@ class CompactKernel(Kernel):
         # The factored form keeps its relative accuracy at the edge, where the expanded one cancels, and a distance cut
         # at the edge gives the zero that lies beyond it. In place, since histories are large.
         weights = np.asarray(np.minimum(distance, 1.0))
-        if self.base > 1:
+        if self.base > 1:  # cost only
             weights **= self.base
         np.subtract(1.0, weights, out=weights)
-        if self.power > 1:
+        if self.power > 1:  # cost only
             weights **= self.power
         weights *= self.coefficients[0]
         return weights

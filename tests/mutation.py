@@ -1,8 +1,9 @@
 """How many small faults in the code the tests notice: ``python -m tests.mutation --mutants 400``.
 
 Every comparison, operation, constant, condition and return of a file is changed in turn, and the tests of that file
-are run until one fails. A change that none of them notices is printed with its line. Of all possible changes some are
-drawn, from each file as its size has it. Each is tried in a forked process that has the libraries loaded already, which
+are run until one fails. A change that none of them notices is printed with its line. Lines that say "cost only" take a
+shorter way to the same result, which no test can tell, and are left out. Of all possible changes some are drawn, from
+each file as its size has it. Each is tried in a forked process that has the libraries loaded already, which
 makes it cost what the tests cost and no more.
 """
 
@@ -84,21 +85,29 @@ OPERATIONS = {
 }
 
 
-def mutants(tree):
+def mutants(source):
     """Every changed copy of a module, with the line and what was changed."""
+    tree = ast.parse(source)
+    cost_only = {number for number, line in enumerate(source.splitlines(), 1) if line.endswith("# cost only")}
     spoken = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
     spoken |= {id(inner) for node in raised for inner in ast.walk(node)}
     annotations = [getattr(node, name, None) for node in ast.walk(tree) for name in ("annotation", "returns")]
     spoken |= {id(inner) for node in annotations if node for inner in ast.walk(node)}
-    # How an object looks when it is printed is not what it does.
-    flags = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("repr", "compare")]
+    # How an object looks when it is printed, and that it is guarded against being changed, is not what it does.
+    flags = [
+        node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in ("repr", "compare", "frozen")
+    ]
     spoken |= {id(flag.value) for flag in flags}
     for index, node in enumerate(ast.walk(tree)):
-        if id(node) in spoken or (
-            isinstance(node, ast.BinOp)
-            and isinstance(node.left, ast.Constant | ast.JoinedStr)
-            and isinstance(getattr(node.left, "value", None), str)
+        if (
+            id(node) in spoken
+            or getattr(node, "lineno", 0) in cost_only
+            or (
+                isinstance(node, ast.BinOp)
+                and isinstance(node.left, ast.Constant | ast.JoinedStr)
+                and isinstance(getattr(node.left, "value", None), str)
+            )
         ):
             continue
         for what, change in changes(node):
@@ -187,7 +196,7 @@ def main():
     for library in ("pytest", "scipy.special", "torch"):
         importlib.import_module(library)
 
-    possible = [(path, *one) for path in options.files for one in mutants(ast.parse(Path(path).read_text()))]
+    possible = [(path, *one) for path in options.files for one in mutants(Path(path).read_text())]
     drawn = random.Random(options.seed).sample(range(len(possible)), min(options.mutants, len(possible)))
     n_tried = n_noticed = 0
     for path in options.files:

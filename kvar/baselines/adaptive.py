@@ -52,7 +52,7 @@ class _Look:
     def is_of(self, batch: Batch) -> bool:
         """Whether this is a look at equal rollouts."""
         mine = self.batch
-        return mine is batch or (
+        return mine is batch or (  # cost only
             mine.step == batch.step
             and mine.prompt_ids == batch.prompt_ids
             and np.array_equal(mine.rewards, batch.rewards, equal_nan=True)
@@ -209,7 +209,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         prior = self._features.mixture(priors)
         values, losses = np.zeros(batch.rewards.shape), []
         look = _Look(batch, priors, prior, mass, total, regressor, moved, values, np.empty(0))
-        some_missing, scratch = not batch.scored.all(), np.empty(values.shape)
+        some_missing, scratch = not batch.scored.all(), np.empty(values.shape)  # cost only
         for weight, candidate, _ in self._candidates(look):
             values += np.multiply(candidate, weight, out=scratch)
             error = np.subtract(candidate, batch.filled, out=scratch)
@@ -231,7 +231,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
             moved = look.moved[:, k, None]
             for kappa, first in zip(self._priors, from_prior, strict=True):
                 worth = mass + kappa
-                if kappa:
+                if kappa:  # cost only
                     inverse = 1.0 / worth
                     still = (total + first) * inverse
                 else:

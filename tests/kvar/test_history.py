@@ -94,3 +94,15 @@ def test_the_state_is_a_copy():
     other.add(["a"], np.full(1, 7.0), np.ones(1), 1)
     assert recorded(history, "a")[1][1] == 5.0
     assert state["totals"].tolist() == [[1.0]]
+
+
+def test_a_place_that_was_given_up_is_empty_for_the_next():
+    history = History(1)
+    for step in (0, 1):
+        history.add(["a"], np.array([3.0]), np.array([4.0]), step)
+    history.add(["b"], np.array([2.0]), np.array([2.0]), 10)
+    left = history.visits(["b"])
+    assert len(history) == 1
+    assert sorted(left.totals[0]) == [0.0, 2.0]
+    assert sorted(left.counts[0]) == [0.0, 2.0]
+    assert sorted(left.steps[0]) == [-np.inf, 10.0]

@@ -130,3 +130,9 @@ def test_coefficients_expand_the_kernel(name):
     kernel = get_kernel(name)
     u = np.linspace(0.0, 1.0, 101)
     np.testing.assert_allclose(np.polynomial.polynomial.polyval(u, kernel.coefficients), kernel(u), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", kvar.kernel_names())
+def test_a_kernel_stands_for_itself(name):
+    kernel = kvar.get_kernel(name)
+    assert kvar.get_kernel(kernel) is kernel
