@@ -200,6 +200,8 @@ def test_buffer_by_hand():
     batch = kvar.Batch.from_rows(["a"], [[1.0, 0.0, 0.0, 1.0]], 1)
     np.testing.assert_allclose(baseline.own_weight(batch), [[0, 1 / 3, 1 / 3, 1 / 3]])
     np.testing.assert_allclose(baseline.values(batch), [[1 / 3] * 4])
+    alone = kvar.Batch.from_rows(["a"], [1.0], 0)
+    np.testing.assert_array_equal(kvar.make_baseline("buffer", min_count=1).own_weight(alone), [[1.0]])
 
 
 def test_krpo_by_hand():
