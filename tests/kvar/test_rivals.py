@@ -181,6 +181,11 @@ def test_the_flow_of_the_filter_is_many_small_published_steps():
     assert baseline.estimate(["a"], [1.0], 20)[0] == pytest.approx(math.sin(mean) ** 2, abs=1e-5)
 
 
+def test_kalman_takes_either_end_of_its_drift_rate():
+    for rate in (0, 1):
+        assert kvar.make_baseline("kalman", drift_rate=rate).drift_rate == rate
+
+
 def test_kalman_learns_a_drift_that_prompts_share(rng):
     baseline, drifts = KalmanBaseline(), []
     start = rng.uniform(-1.5, -0.5, size=1000)
