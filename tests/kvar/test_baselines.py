@@ -490,3 +490,16 @@ def test_bad_input_is_named(rng):
 
 def test_every_name_says_itself():
     assert [baseline_class(name).name for name in NAMES] == NAMES
+
+
+def test_the_standard_error_of_the_kernel_estimate_by_hand():
+    baseline = kvar.make_baseline("kernel")
+    assert baseline.parameters["bandwidth"] == 10  # the paper's
+    baseline.update(["a"], [[1.0, 0.0]], 0)
+    found = baseline.estimate(["a"], [[1.0, 0.0]], 5, return_info=True)
+    # Two past rewards weigh 1/2 each, the other one of the group 1.
+    values, size = np.array([[0.25, 0.75]]), 2.0**2 / (2 * 0.5**2 + 1.0)
+    kept_off = (values * size + 4 * 0.5) / (size + 4)
+    np.testing.assert_allclose(found.values, values)
+    np.testing.assert_allclose(found.effective_sample_size, size)
+    np.testing.assert_allclose(found.standard_error, np.sqrt(kept_off * (1 - kept_off) / size))
