@@ -7,7 +7,6 @@ there, and the true one on the groups cut to that size.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from kvar.audit.group_sizes import study_group_sizes
 from kvar.files import whole_file
 from kvar.replaying import replay_baseline
 from kvar.stretches import StepOrder
+from paper_figures.recorded_traces import asked_for
 from simulations.keyed import digest, write_key
 
-RUNS, OUT = Path("recorded_runs"), Path("docs/audit_calibration.csv")
+OUT = Path("docs/audit_calibration.csv")
 
 
 def parameters(paths: Sequence[Path]) -> dict:
@@ -96,21 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Of the command line.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of Parquet traces")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(arguments)
-    paths = sorted(options.runs.glob("*.parquet"))
-    if not paths:
-        parser.error(f"no Parquet trace in {options.runs}")
+    paths, out = asked_for(__doc__, OUT, arguments)
     found = [calibrate(path) for path in track(paths, description="auditing runs", transient=True)]
     frame = pl.DataFrame([row for rows, _ in found for row in rows], infer_schema_length=None)
     advice = pl.DataFrame([advice for _, advice in found], infer_schema_length=None)
-    written = {options.out: frame, options.out.with_stem(options.out.stem + "_groups"): advice}
+    written = {out: frame, out.with_stem(out.stem + "_groups"): advice}
     for path, table in written.items():
         with whole_file(path) as temporary:
             table.write_csv(temporary)
-    write_key(options.out.with_suffix(".json"), parameters(paths), list(written))
+    write_key(out.with_suffix(".json"), parameters(paths), list(written))
     print(
         f"true value MSE inside the 95 % interval: {frame['inside'].sum()} of {len(frame)} pairs of run and baseline, "
         f"{100 * frame['inside'].mean():.1f} %"

@@ -7,7 +7,6 @@ a setting chosen in hindsight on such runs; `own_reward` says whether a rollout'
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from kvar import audit, baseline_names, make_baseline, read_trace
 from kvar.baselines import Baseline
 from kvar.files import whole_file
 from kvar.replaying import batches
+from paper_figures.recorded_traces import asked_for
 from simulations.keyed import digest, write_key
 
-RUNS, OUT = Path("recorded_runs"), Path("docs/recorded_runs.csv")
+OUT = Path("docs/recorded_runs.csv")
 
 # Settings of authors beside the defaults: TRL's example of DDPO, DBB on its larger model, SPO with constant forgetting.
 _PUBLISHED = [
@@ -160,18 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments : sequence of str, optional
         Of the command line.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of Parquet traces")
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args(arguments)
-    paths = sorted(options.runs.glob("*.parquet"))
-    if not paths:
-        parser.error(f"no Parquet trace in {options.runs}")
+    paths, out = asked_for(__doc__, OUT, arguments)
     rows = [row for path in track(paths, description="replaying runs", transient=True) for row in compare(path)]
-    with whole_file(options.out) as temporary:
+    with whole_file(out) as temporary:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
-    write_key(options.out.with_suffix(".json"), parameters(paths), [options.out])
-    print(f"Data of the table: {options.out}")
+    write_key(out.with_suffix(".json"), parameters(paths), [out])
+    print(f"Data of the table: {out}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import ClassVar
 
 from paper_figures.exhibit import Exhibit
+from paper_figures.recorded_traces import RUNS
 from simulations.keyed import read_tables
 
 
@@ -22,7 +23,7 @@ class RecordedRunsExhibit(Exhibit):
     data: ClassVar[ModuleType]
 
     def tables(self):
-        paths = list(self.data.RUNS.glob("*.parquet"))
+        paths = list(RUNS.glob("*.parquet"))
         return read_tables(self.data.OUT.with_suffix(".json"), self.data.parameters(paths))
 
     def compute(self):
