@@ -305,7 +305,9 @@ class KAETrainer(MeasuringTrainer):
         transformers.trainer_utils.TrainOutput
             As in TRL.
         """
-        if self.args.trace_dir is not None and not resume_from_checkpoint and self._generations == 0:
+        # The process that records looks: two that look at once would take each other for another run.
+        records = self.args.trace_dir is not None and self.accelerator.is_main_process
+        if records and not resume_from_checkpoint and self._generations == 0:
             TraceWriter(self.args.trace_dir)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 

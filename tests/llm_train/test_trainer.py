@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 
 import kvar
@@ -190,6 +191,16 @@ def test_the_truth_is_that_of_the_policy_that_sampled(make_trainer):
     np.testing.assert_allclose(trace.extras["true_value"][first], [keys[k] for k in trace.prompt_id[first]], rtol=1e-5)
     assert (trace.extras["true_value"][~first] != trace.extras["true_value"][first]).all()
     np.testing.assert_allclose(trace.extras["advantage"], trace.reward - trace.extras["true_value"], atol=1e-7)
+
+
+def test_only_the_process_that_records_looks_for_another_run(make_trainer, monkeypatch):
+    trace = Path(make_trainer().args.trace_dir)
+    trace.mkdir(parents=True)
+    (trace / "step-000000001.parquet").touch()
+    with pytest.raises(FileExistsError, match="already holds 1 step"):
+        make_trainer().train()
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    make_trainer().train()
 
 
 def test_what_cannot_work_is_said_before_training(make_trainer, tmp_path):
