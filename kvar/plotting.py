@@ -31,6 +31,8 @@ _STYLES = {
     "kernel": ("#0072B2", "o", "-"),
     "adaptive": ("#D81B60", "D", "-"),
     "oracle": ("#000000", "*", "-"),
+    "critic": ("#DDCC77", "X", "-."),
+    "score-weighted": ("#882255", "8", "--"),
 }
 _UNKNOWN = ("#56B4E9", ".", ":")
 

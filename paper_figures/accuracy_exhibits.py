@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
 from kvar import plotting
-from paper_figures.drawing import COLUMN
+from llm_train.compare_report import mean_interval
+from paper_figures.drawing import PAGE
 from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
 from simulations.keyed import StaleResultError
@@ -23,28 +25,48 @@ _METHODS = {"GRPO": "group-mean", "RLOO": "leave-one-out", "REINFORCE++": "batch
 _HISTORY = ("kernel", "adaptive")
 
 
-def _read() -> pl.DataFrame:
-    """A row a method and start of the policy, of those starts that were run; intervals as mean, low and high."""
-    rows = []
+def _found_starts(name: str) -> dict[str, Path]:
+    """A file of the comparison, by start of the policy, of those starts that were run."""
+    paths = {}
     for start, (folder, command) in _STARTS.items():
         try:
-            path = found(f"{folder}/table.json", command)
+            paths[start] = found(f"{folder}/{name}", command)
         except StaleResultError as error:
             missing = error
-            continue
+    if not paths:
+        raise missing
+    return paths
+
+
+def _methods() -> pl.DataFrame:
+    """A row a method and start of the policy; intervals as mean, low and high."""
+    rows = []
+    for start, path in _found_starts("table.json").items():
         for row in json.loads(path.read_text()):
             low_high = dict(zip(("final", "final_low", "final_high"), row["final"], strict=True))
             against = dict(zip(("difference", "difference_low", "difference_high"), row["difference"], strict=True))
             kept = {name: row[name] for name in ("label", "n_seeds", "fell")}
             rows.append({"start": start, **kept, "before": row["start"][0], **low_high, **against})
-    if not rows:
-        raise missing
+    return pl.DataFrame(rows)
+
+
+def _curves() -> pl.DataFrame:
+    """Mean and interval over seeds of each method and start, over training."""
+    rows = []
+    for start, path in _found_starts("curves.csv").items():
+        measured = pl.read_csv(path)
+        by = measured.group_by("method", "rollouts", maintain_order=True)
+        for method, rollouts, numbers in by.agg(pl.col(measured.columns[-1])).iter_rows():
+            mean, low, high = mean_interval(numbers)
+            rows.append(
+                {"start": start, "method": method, "rollouts": rollouts, "mean": mean, "low": low, "high": high}
+            )
     return pl.DataFrame(rows)
 
 
 class _Compared(Exhibit):
     def tables(self):
-        return {"methods": _read()}
+        return {"methods": _methods(), "curves": _curves()}
 
     def compute(self):
         self.tables()
@@ -95,8 +117,8 @@ class SingleRollout(_Compared):
     name: ClassVar[str] = "single-rollout"
     place: ClassVar[str] = "Figure 4"
     caption: ClassVar[str] = (
-        "Held-out accuracy after training with one rollout a prompt, 95 % intervals over seeds, and in how many of the "
-        "runs it fell below the start or half of its best. None of the runs with kernel or adaptive fell."
+        "Held-out accuracy in training with one rollout a prompt and at its end, 95 % intervals over seeds, and in how "
+        "many of the runs it fell below the start or half of its best. None of the runs with kernel or adaptive fell."
     )
 
     def _single(self, tables) -> pl.DataFrame:
@@ -112,20 +134,27 @@ class SingleRollout(_Compared):
         from matplotlib.figure import Figure
 
         starts = self._single(tables).partition_by("start", as_dict=True, maintain_order=True)
-        labels = next(iter(starts.values())).sort("final")["label"].to_list()
-        figure = Figure(figsize=(COLUMN, 1.0 + 0.3 * len(labels) * len(starts)), layout="constrained")
-        panels = figure.subplots(len(starts), 1, squeeze=False)[:, 0]
-        for axes, ((start,), rows) in zip(panels, starts.items(), strict=True):
-            for row in rows.iter_rows(named=True):
+        figure = Figure(figsize=(PAGE, 0.4 + 2.1 * len(starts)), layout="constrained")
+        panels = figure.subplots(len(starts), 2, squeeze=False, width_ratios=(3, 2))
+        for (left, right), ((start,), rows) in zip(panels, starts.items(), strict=True):
+            rows = rows.sort("final")
+            for place, row in enumerate(rows.iter_rows(named=True)):
                 name = row["label"].split()[0].split("(")[0]
-                style, place = plotting.baseline_style(_METHODS.get(name, name)), labels.index(row["label"])
-                axes.plot([row["final_low"], row["final_high"]], [place, place], color=style["color"])
-                axes.plot(row["final"], place, color=style["color"], marker=style["marker"], markersize=4)
-                told = f"{row['fell']} of {row['n_seeds']} fell"
-                axes.annotate(told, (1.02, place), xycoords=("axes fraction", "data"), fontsize=6, va="center")
-            axes.set_yticks(range(len(labels)), [label.removesuffix(" G=1") for label in labels])
-            axes.set_title(f"{start} start")
-        panels[-1].set_xlabel("held-out accuracy")
+                style = plotting.baseline_style(_METHODS.get(name, name)) | {"markersize": 4}
+                curve = tables["curves"].filter(start=start, method=row["label"])
+                left.plot(curve["rollouts"], curve["mean"], **style)
+                left.fill_between(
+                    curve["rollouts"], curve["low"], curve["high"], color=style["color"], alpha=0.12, linewidth=0
+                )
+                right.plot([row["final_low"], row["final_high"]], [place, place], color=style["color"])
+                right.plot(row["final"], place, color=style["color"], marker=style["marker"], markersize=4)
+            right.set_yticks(
+                range(len(rows)),
+                [f"{row['label'].removesuffix(' G=1')}, {row['fell']} fell" for row in rows.iter_rows(named=True)],
+            )
+            left.set_ylabel(f"held-out accuracy, {start} start")
+        panels[-1, 0].set_xlabel("rollouts")
+        panels[-1, 1].set_xlabel("at the end")
         return {"": figure}
 
     def beside(self, tables):

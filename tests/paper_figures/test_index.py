@@ -125,6 +125,9 @@ def test_accuracy_by_method(tmp_path, monkeypatch):
     for folder in ("compare-low", "compare-middle"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "table.json").write_text(json.dumps(compared()))
+        measured = [(r["label"], seed, n, n / 1000) for r in compared() for seed in range(3) for n in (0, 100, 200)]
+        schema = ["method", "seed", "rollouts", "eval_held_out_pass@1"]
+        pl.DataFrame(measured, schema=schema, orient="row").write_csv(tmp_path / folder / "curves.csv")
     text, _ = make(Accuracy(), tmp_path)
     assert "| adaptive G=1 | 0.360 (0.340 to 0.380) | +0.060 (+0.040 to +0.080) |" in text
     text, written = make(SingleRollout(), tmp_path)
@@ -187,7 +190,8 @@ def test_selectors(tmp_path, monkeypatch):
 
 
 def test_every_baseline_has_looks_of_its_own():
-    looks = [tuple(plotting.baseline_style(name).values())[:2] for name in baseline_names()]
+    names = [*baseline_names(), "critic", "score-weighted"]
+    looks = [tuple(plotting.baseline_style(name).values())[:2] for name in names]
     unknown = tuple(plotting.baseline_style("what is this").values())[:2]
     assert len({*looks, unknown}) == len(looks) + 1
     assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(looks)
