@@ -1,0 +1,247 @@
+"""Laws of every registered baseline."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import kvar
+from kvar.baselines import baseline_class
+
+NAMES = kvar.baseline_names()
+NAN = math.nan
+
+
+# Their value is not linear in the own reward, so that only a small change follows the derivative.
+LOCALLY_LINEAR = {"empirical-bayes"}
+# They read the rollouts of a group one after the other.
+ORDERED = {"krpo"}
+
+
+def sample(rng, name, n_prompts=5, group=3, missing=0.0):
+    """Prompt ids, rewards and columns of one step."""
+    ids = rng.permutation(20)[:n_prompts]
+    low, high = baseline_class(name).reward_range
+    shape = (n_prompts, group)
+    # Inside of a bounded range, with room to change a reward by a fifth of it.
+    rewards = low + (high - low) * rng.uniform(0.2, 0.8, size=shape) if np.isfinite(low) else rng.normal(size=shape)
+    rewards[rng.random(rewards.shape) < missing] = np.nan
+    columns = {
+        "true_value": rng.normal(size=n_prompts),
+        "offline_value": rng.uniform(0.1, 0.9, size=n_prompts),
+        "completion_length": rng.integers(1, 100, size=n_prompts),
+    }
+    return ids, rewards, columns
+
+
+def experienced(name, rng, n_steps=6):
+    baseline = kvar.make_baseline(name)
+    for step in range(n_steps):
+        ids, rewards, _ = sample(rng, name)
+        baseline.update(ids, rewards, step)
+    return baseline
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_baseline_is_told_by_its_parameters_whatever_it_has_seen(name, rng):
+    fresh, past = kvar.make_baseline(name), experienced(name, rng)
+    told = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
+    assert repr(past) == f"{type(past).__name__}({told})"
+    assert past == fresh
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_value_for_every_rollout(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    values = experienced(name, rng).estimate(ids, rewards, 6, **columns)
+    assert values.shape == rewards.shape
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_uncertainty_comes_with_the_same_values(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng, name)
+    found = baseline.estimate(ids, rewards, 6, return_info=True, **columns)
+    np.testing.assert_array_equal(found.values, baseline.estimate(ids, rewards, 6, **columns))
+    stated = {np.isfinite(found.standard_error).all(), np.isfinite(found.effective_sample_size).all()}
+    assert stated == {name in {"kernel", "adaptive"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimate_remembers_nothing(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng, name)
+    first = baseline.estimate(ids, rewards, 6, **columns)
+    baseline.estimate(ids, rewards[::-1], 6, **columns)
+    np.testing.assert_array_equal(first, baseline.estimate(ids, rewards, 6, **columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_may_be_looked_at_again_before_and_after_it_is_remembered(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    baseline, other = experienced(name, np.random.default_rng(3)), experienced(name, np.random.default_rng(3))
+    batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
+    for _ in range(3):
+        fresh = kvar.Batch.from_rows(ids, rewards, 6, columns)
+        np.testing.assert_array_equal(baseline.values(batch), other.values(fresh))
+        np.testing.assert_array_equal(baseline.own_weight(batch), other.own_weight(fresh))
+        baseline.remember(batch)
+        other.remember(kvar.Batch.from_rows(ids, rewards, 6, columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_own_reward_enters_as_much_as_is_said(name, rng):
+    baseline = experienced(name, rng)
+    ids, rewards, columns = sample(rng, name, missing=0.2)
+    batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
+    weight = baseline.own_weight(batch)
+    np.testing.assert_array_equal(weight[~batch.scored], 0.0)
+    # A change of 1e-4 leaves 1e-12 of rounding and 1e-8 of curvature in the difference quotient.
+    change, tolerance = (1e-4, 1e-7) if name in LOCALLY_LINEAR else (0.2, 1e-12)
+    for row, column in np.argwhere(batch.scored):
+        up, down = rewards.copy(), rewards.copy()
+        up[row, column] += change
+        down[row, column] -= change
+        gap = baseline.estimate(ids, up, 6, **columns) - baseline.estimate(ids, down, 6, **columns)
+        assert gap[row, column] / (2 * change) == pytest.approx(weight[row, column], abs=tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompt_order_and_names_change_nothing(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    past = [sample(rng, name)[:2] for _ in range(4)]
+    order = rng.permutation(len(ids))
+    plain, shuffled, renamed = (kvar.make_baseline(name) for _ in range(3))
+    for step, (past_ids, past_rewards) in enumerate(past):
+        plain.update(past_ids, past_rewards, step)
+        shuffled.update(past_ids[::-1], past_rewards[::-1], step)
+        renamed.update([f"prompt {i}" for i in past_ids], past_rewards, step)
+    values = plain.estimate(ids, rewards, 4, **columns)
+    other = shuffled.estimate(ids[order], rewards[order], 4, **{k: c[order] for k, c in columns.items()})
+    np.testing.assert_allclose(other, values[order], atol=1e-14)
+    names = renamed.estimate([f"prompt {i}" for i in ids], rewards, 4, **columns)
+    np.testing.assert_array_equal(names, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flat_rollouts_equal_groups(name, rng):
+    ids, rewards, columns = sample(rng, name, group=4, missing=0.2)
+    grouped, flat = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    expected = grouped.advantages(ids, rewards, 6, **columns)
+    repeated = {key: np.repeat(column, 4) for key, column in columns.items()}
+    shuffle = rng.permutation(rewards.size)
+    if name in ORDERED:
+        shuffle = shuffle[np.argsort(shuffle % 4, kind="stable")]
+    found = flat.advantages(
+        np.repeat(ids, 4)[shuffle], rewards.ravel()[shuffle], 6, **{k: c[shuffle] for k, c in repeated.items()}
+    )
+    np.testing.assert_allclose(found, expected.ravel()[shuffle], atol=1e-14)
+    np.testing.assert_allclose(
+        flat.estimate(ids, rewards, 7, **columns), grouped.estimate(ids, rewards, 7, **columns), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unscored_rollout_is_as_if_absent(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    wider = np.concatenate([rewards, np.full((len(ids), 1), np.nan)], axis=1)
+    plain, padded = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    expected = plain.advantages(ids, rewards, 6, **columns)
+    found = padded.advantages(ids, wider, 6, **columns)
+    np.testing.assert_allclose(found[:, :-1], expected, atol=1e-14)
+    np.testing.assert_array_equal(found[:, -1], 0.0)
+    np.testing.assert_allclose(
+        padded.estimate(ids, rewards, 7, **columns), plain.estimate(ids, rewards, 7, **columns), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_without_any_reward_teaches_nothing(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    baseline, other = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    nothing = baseline.advantages(ids, np.full(rewards.shape, np.nan), 6, **columns)
+    np.testing.assert_array_equal(nothing, 0.0)
+    np.testing.assert_array_equal(
+        baseline.estimate(ids, rewards, 7, **columns), other.estimate(ids, rewards, 7, **columns)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_torch_gets_torch_and_the_same_numbers(name, dtype, rng):
+    ids, rewards, columns = sample(rng, name)
+    reward_tensor = torch.tensor(rewards, dtype=dtype, requires_grad=True)
+    seen = reward_tensor.detach().double().numpy()
+    found = experienced(name, np.random.default_rng(1)).advantages(
+        torch.tensor(ids), reward_tensor, 6, **{key: torch.tensor(column) for key, column in columns.items()}
+    )
+    assert found.dtype == dtype
+    assert found.device == reward_tensor.device
+    expected = experienced(name, np.random.default_rng(1)).advantages(ids, seen, 6, **columns)
+    np.testing.assert_array_equal(found.double().numpy(), torch.tensor(expected).to(dtype).double().numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_handed_out_is_the_callers_own(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    columns = {key: np.repeat(column[:, None], 3, axis=1) for key, column in columns.items()}
+    before = {key: column.copy() for key, column in columns.items()}
+    values = experienced(name, rng).estimate(ids, rewards, 6, **columns)
+    values += 1.0
+    np.testing.assert_equal(columns, before)
+    tensors = {key: torch.tensor(column) for key, column in columns.items()}
+    experienced(name, rng).estimate(torch.tensor(ids), torch.tensor(rewards), 6, **tensors).add_(1.0)
+
+
+def test_what_was_seen_at_this_very_step_is_not_the_past():
+    baseline = kvar.make_baseline("kernel")
+    baseline.update(["a"], [[1.0, 0.0]], 3)
+    np.testing.assert_array_equal(baseline.estimate(["a"], [[1.0, 0.0]], 3), [[0.0, 1.0]])
+
+
+def test_a_kernel_object_is_kept_by_its_name():
+    assert kvar.make_baseline("kernel", kernel=kvar.get_kernel("uniform")).parameters["kernel"] == "uniform"
+
+
+def test_an_empty_batch_passes():
+    baseline = kvar.make_baseline("kernel")
+    assert baseline.advantages([], np.zeros((0, 4)), 0).shape == (0, 4)
+    assert baseline.advantages(["a", "a"], np.zeros((2, 0)), 0).shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numpy_keeps_its_dtype_and_its_input(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    rewards = rewards.astype(np.float32)
+    rewards.flags.writeable = False
+    assert experienced(name, rng).advantages(ids, rewards, 6, **columns).dtype == np.float32
+    assert kvar.make_baseline(name).advantages(ids, rewards > 0, 6, **columns).dtype == np.float64
+    assert kvar.make_baseline(name).advantages(ids.tolist(), rewards.tolist(), 6, **columns).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_baseline_continues_to_the_last_bit(name, rng):
+    baseline = experienced(name, rng)
+    restored = kvar.make_baseline(name)
+    restored.load_state_dict(baseline.state_dict())
+    for step in range(6, 30):
+        ids, rewards, columns = sample(rng, name, missing=0.1)
+        np.testing.assert_array_equal(
+            restored.advantages(ids, rewards, step, **columns), baseline.advantages(ids, rewards, step, **columns)
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_foreign_state_is_refused(name, rng):
+    baseline = experienced(name, rng)
+    state = baseline.state_dict()
+    for wrong in ({**state, "version": 99}, {**state, "name": "other"}, {**state, "state": {"x": 1}}, {}):
+        with pytest.raises(ValueError, match=r"state|history|keys"):
+            baseline.load_state_dict(wrong)
+    np.testing.assert_equal(baseline.state_dict(), state)
+
+
+def test_every_name_says_itself():
+    assert [baseline_class(name).name for name in NAMES] == NAMES
