@@ -27,7 +27,10 @@ from scipy.stats import binomtest
 ROOT = Path(__file__).parent.parent
 # A loop that no longer ends may ask for more and more.
 MEMORY = 4 * 2**30
-LAWS = [f"tests/kvar/test_{name}.py" for name in ("baselines", "rivals", "adaptive", "features")]
+LAWS = [
+    f"tests/kvar/test_{name}.py"
+    for name in ("baseline_laws", "baselines", "kernel_baseline", "rivals", "adaptive", "features")
+]
 INPUT = ["tests/kvar/test_any_input.py", "tests/kvar/test_bad_arguments.py"]
 DAMAGE = "tests/kvar/test_state.py"
 # What the names of a file's tests hold, beside those that try everything.
