@@ -73,6 +73,16 @@ def test_the_figures_of_adaptive_are_those_of_the_recorded_runs():
         assert written.startswith(heading + markdown(frame))
 
 
+def test_what_is_left_to_adaptive_is_that_of_the_filter():
+    limits = (ROOT / "docs" / "history_limit.md").read_text().splitlines()
+    rows = {row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in limits)}
+    filtered, adaptive = (float(rows["geometric mean of the ratio to the best rival of each run"][k]) for k in (2, 3))
+    assert f"has {filtered / adaptive:.2f} of the value MSE of `adaptive`" in README
+    frame = pl.read_csv(ROOT / "docs" / "recorded_runs.csv").filter(pl.col("baseline") == "adaptive")
+    for run, mse in frame.select("run", "value_mse").iter_rows():
+        assert run.startswith("one-prompt") or rows[run][3] == f"{1e3 * mse:.2f}"
+
+
 def test_the_promise_is_what_the_study_found():
     excess = pl.read_csv(ROOT / "docs" / "simulations" / "gradient-error-excess.csv").filter(learning_rate=0.3)
     for (name,), rows in excess.group_by(["baseline"]):
