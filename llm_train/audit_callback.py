@@ -11,6 +11,7 @@ do: it holds the last batch of every logging step only, and evaluation writes in
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from kvar.prompt_keys import prompt_key
 from llm_train.measuring import total_rewards
 
 __all__ = ["AuditCallback"]
+
+logger = logging.getLogger(__name__)
 
 
 class AuditCallback(TrainerCallback):
@@ -148,7 +151,11 @@ class AuditCallback(TrainerCallback):
         """
         if self._writer is None or self._generations == 0:
             return
-        self.report = audit(read_trace(self._trace_dir))
+        try:
+            self.report = audit(read_trace(self._trace_dir))
+        except Exception as error:  # the run is done and its policy still to be saved: an audit can wait
+            logger.warning("No audit: %s. What was recorded is there: kvar audit %s", error, self._trace_dir)
+            return
         if self._print_report:
             print(f"kvar audit of {self._trace_dir}", self.report.recommendation, *self.report.findings, sep="\n")
             print(f"The whole of it: kvar audit {self._trace_dir}")

@@ -18,11 +18,12 @@ import yaml
 
 from kvar.files import whole_file
 from llm_train.run import quiet_libraries, train
-from llm_train.settings import given_settings, make_parser, resolve
+from llm_train.settings import given_settings, make_parser, resolve, rollouts_a_step
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 
 _TUNING = 1000  # the first seed that learning rates are chosen on
+_OF_THE_COMPARISON = {"learning_rate", "seed", "output_dir", "trace_dir", "resume"}
 _DESCRIPTION = """
 Train with several methods over several seeds at equal rollouts, and say which was better, with intervals.
 
@@ -56,7 +57,7 @@ class Comparison:
     reference : str
         The method that others are measured against.
     measure : str
-        The metric that counts.
+        The metric that counts; by default held-out accuracy, exact where the task has exact values.
     """
 
     settings: dict
@@ -98,6 +99,10 @@ class Comparison:
         parser = make_parser()
         settings = given_settings(parser, flags, config.get("settings", {}))
         methods = {label: given_settings(parser, (), method) for label, method in config["methods"].items()}
+        for label, method in methods.items():
+            if own := _OF_THE_COMPARISON & method.keys():
+                raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
+        exact = resolve(settings).run.task == "sums"
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
         found = cls(
             settings=settings,
@@ -106,18 +111,23 @@ class Comparison:
             learning_rates=rates,
             tuning_seeds=int(config.get("tuning_seeds", 2)),
             reference=config.get("reference", next(iter(methods))),
-            measure=config.get("measure", "eval_held_out_pass@1"),
+            measure=config.get("measure", "eval_held_out_pass@1" if exact else "eval_pass@1"),
         )
+        if len(rates) > 1 and found.tuning_seeds < 1:
+            raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
         if found.reference not in methods:
             raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
         rollouts = {}
         for label, method in methods.items():
-            training = resolve({**settings, **method}).training
-            rollouts.setdefault(training.generation_batch_size / training.steps_per_generation, []).append(label)
+            resolved = resolve({**settings, **method})
+            training = resolved.training
+            before = (training.warm_start_rollouts or 0) * resolved.run.n_prompts
+            used = f"{before} before, {rollouts_a_step(training):g} in each of {training.max_steps} steps"
+            rollouts.setdefault(used, []).append(label)
         if len(rollouts) > 1:
             raise ValueError(
                 "methods are compared at equal rollouts, but these differ: "
-                + "; ".join(f"{n:g} a step for {', '.join(labels)}" for n, labels in rollouts.items())
+                + "; ".join(f"{used} for {', '.join(labels)}" for used, labels in rollouts.items())
             )
         return found
 
@@ -164,11 +174,13 @@ class Comparison:
             As for `llm_train.settings.resolve`.
         """
         folder = self.run_folder(label, rate, seed)
-        trace = {} if "trace_dir" in self.settings else {"trace_dir": str(folder / "trace")}
+        runs = self.folder / "runs"
+        traces = self.settings.get("trace_dir", runs)  # two runs never share one
+        trace = traces and str(Path(traces, *folder.relative_to(runs).parts, "trace"))
         return {
             **self.settings,
             **self.methods[label],
-            **trace,
+            "trace_dir": trace,
             "learning_rate": rate,
             "seed": seed,
             "output_dir": str(folder),

@@ -165,7 +165,10 @@ def _read(comparison, chosen):
             folder = comparison.run_folder(label, chosen[label], seed)
             entries = [e for e in read_metrics(folder / "metrics.jsonl") if comparison.measure in e]
             measured.append([e[comparison.measure] for e in entries])
-            rollouts = np.array([e["rollouts"] for e in entries], dtype=np.float64)
+            found = np.array([e["rollouts"] for e in entries], dtype=np.float64)
+            if rollouts is not None and not np.array_equal(found, rollouts):
+                raise ValueError(f"{folder} was measured after other numbers of rollouts than the runs before it")
+            rollouts = found
             on_train.append(json.loads((folder / "result.json").read_text()).get(train_measure, float("nan")))
         curves[label], trained[label] = np.array(measured), np.array(on_train)
     return curves, trained, rollouts

@@ -142,7 +142,8 @@ class Critic:
     def __init__(self, baseline: CriticBaseline, model, device, seed: int):
         self._baseline = baseline
         config = model.config.get_text_config()
-        with torch.random.fork_rng(devices=[]):
+        # On every device: the streams of several processes differ, and so must what they sample.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             if baseline.kind == "head":
                 self.network = nn.Linear(config.hidden_size, 1)
@@ -177,8 +178,11 @@ class Critic:
             return (tokens + 1) * mask
         rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
         tokens, mask = rows.chunk(2, dim=1)
+        training = model.training
+        model.eval()
         with torch.no_grad():
             output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False)
+        model.train(training)
         return output.hidden_states[-1][:, -1].float()[back]
 
     def values(self, features: torch.Tensor) -> torch.Tensor:

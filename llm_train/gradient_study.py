@@ -201,7 +201,9 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     examples = {prompt_key(row["prompt"]): row for row in task.train}
     rows = [examples[key] for key in visited]
     prompts = [tokenizer(row["prompt"])["input_ids"] for row in rows]
-    answers = [[*tokenizer(row["answer"])["input_ids"], tokenizer.eos_token_id] for row in rows]
+    answers = [
+        [*tokenizer(row["answer"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for row in rows
+    ]
     values = np.array(task.exact_value(model, rows))
     parameters = chosen_parameters(model)
     longest, end = settings.training.max_completion_length, tokenizer.eos_token_id

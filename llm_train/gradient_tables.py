@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
     note = (
         "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, "
         "paired over rollouts; in brackets, with the choice of prompts as error too. ± is the Monte Carlo standard "
-        f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each."
+        f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each. Baselines that hold the own "
+        "reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer) shrink the gradient, to nothing for "
+        "group-mean with one rollout; their smaller error is no better gradient."
     )
     return note + "\n\n" + "\n\n".join(parts) + "\n"
 
@@ -128,6 +131,13 @@ def main(arguments: Sequence[str]) -> None:
         "seed": options.seed,
         "policy_cache": str(options.out / "policies"),
     }
+    made_with = {name: value for name, value in settings.items() if name != "policy_cache"}
+    told = options.out / "settings.json"
+    if told.exists() and (before := json.loads(told.read_text())) != made_with:
+        parser.error(f"{options.out} was made with {before}, not {made_with}: choose another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
+    with whole_file(told) as temporary:
+        temporary.write_text(json.dumps(made_with) + "\n")
     study = Study(options.out, settings, stages=tuple(options.stages))
     work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")
     for _ in track(work(delayed(record)(study, g) for g in options.rollouts), "recording", total=len(options.rollouts)):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import tempfile
 import time
 import warnings
@@ -26,7 +25,7 @@ from kvar.files import claimed, whole_file
 from llm_train.models import load_policy
 from llm_train.prompt_features import with_prompt_features
 from llm_train.run_files import MetricsFile, ProgressBar, last_checkpoint
-from llm_train.settings import RunSettings
+from llm_train.settings import RunSettings, rollouts_a_step
 from llm_train.summary import write_summary
 from llm_train.supervised import supervise
 from llm_train.tasks import Task, load_task
@@ -114,15 +113,13 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
         peft_config=None if isinstance(model, PeftModel) else get_peft_config(settings.model),
     )
     trainer.remove_callback(PrinterCallback)
-    per_step = config.generation_batch_size * config.gradient_accumulation_steps
-    per_step /= config.steps_per_generation * config.num_iterations
+    per_step = rollouts_a_step(config)
     trainer.add_callback(MetricsFile(out / "metrics.jsonl", per_step))
     if show:
         trainer.add_callback(ProgressBar())
     if process.is_main_process:
-        if run.resume and checkpoint is None and config.trace_dir:
-            # Killed before its first checkpoint: what it recorded is of a run that begins again.
-            shutil.rmtree(config.trace_dir, ignore_errors=True)
+        if checkpoint is None and (out / "config.json").exists() and config.trace_dir:
+            _forget(Path(config.trace_dir))
         settings.save(out / "config.json")
     process.wait_for_everyone()
 
@@ -130,8 +127,8 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start
-    rates = _last_evaluation(trainer)
     trainer.save_model(str(out / "policy"))
+    rates = _last_evaluation(trainer)
     result = {
         **rates,
         "step": trainer.state.global_step,
@@ -176,6 +173,15 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
                 f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere"
             )
     return last_checkpoint(out)
+
+
+def _forget(trace: Path) -> None:
+    """Remove what a run recorded that was killed before its first checkpoint and begins again."""
+    if trace.exists():
+        claim = claimed(trace)
+        for step in trace.glob("step-*.parquet"):
+            step.unlink()
+        os.close(claim)
 
 
 def _last_evaluation(trainer) -> dict[str, float]:
@@ -238,12 +244,19 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, say=No
     digest = hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=8).hexdigest()
     kept = Path(run.policy_cache, f"{run.model.replace('/', '-')}-{config.seed}-{digest}")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{kept}.lock"):  # of runs that need the same policy one makes it
-        if not kept.exists():
+    process = PartialState()
+    # Of runs that need the same policy one makes it; the processes of a run make it together, and would wait for ever
+    # for one that holds a lock.
+    with FileLock(f"{kept}.lock") if process.num_processes == 1 else contextlib.nullcontext():
+        there = kept.exists()
+        process.wait_for_everyone()  # all have looked before one writes
+        if not there:
             model = _supervised(settings, model, tokenizer, task, say)
-            scratch = Path(tempfile.mkdtemp(prefix=".policy-", dir=run.policy_cache))
-            model.save_pretrained(scratch)
-            scratch.rename(kept)
+            if process.is_main_process:
+                scratch = Path(tempfile.mkdtemp(prefix=".policy-", dir=run.policy_cache))
+                model.save_pretrained(scratch)
+                scratch.rename(kept)
+            process.wait_for_everyone()
             return model
     load = AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM
     return load.from_pretrained(kept, **({"is_trainable": True} if adapter else {}))

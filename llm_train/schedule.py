@@ -47,6 +47,7 @@ class BlockSampler(RepeatSampler):
             shuffle=shuffle,
             seed=seed,
         )
+        self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle for an epoch; called by the trainer before each.
@@ -56,18 +57,19 @@ class BlockSampler(RepeatSampler):
         epoch : int
             Number of the epoch.
         """
+        self._epoch = epoch
         if self.shuffle:
             self.generator.manual_seed(self.seed + epoch)
 
     def state_dict(self) -> dict:
-        """What a resumed run cannot find out from the seed.
+        """Where the order stands.
 
         Returns
         -------
         dict
-            Empty where the seed says all.
+            The epoch: with several processes the trainer does not tell it to the sampler of a run that it resumes.
         """
-        return {}
+        return {"epoch": self._epoch}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue where another sampler stood.
@@ -75,8 +77,10 @@ class BlockSampler(RepeatSampler):
         Parameters
         ----------
         state : dict
-            What `state_dict` returned.
+            What `state_dict` returned; older ones were empty.
         """
+        if "epoch" in state:
+            self.set_epoch(state["epoch"])
 
 
 class IndependentSampler(BlockSampler):
@@ -134,7 +138,6 @@ class VarianceSampler(BlockSampler):
     def __init__(self, *args, assess: Callable, **kwargs):
         super().__init__(*args, **kwargs)
         self._assess = assess
-        self._epoch = 0
         self._drawn: list[list[int]] = []
 
     def set_epoch(self, epoch: int) -> None:
@@ -146,7 +149,8 @@ class VarianceSampler(BlockSampler):
             Number of the epoch.
         """
         if epoch != self._epoch:
-            self._epoch, self._drawn = epoch, []
+            self._drawn = []
+        super().set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:
         """Draw as many batches as an epoch has, each kept for its block."""
@@ -168,7 +172,7 @@ class VarianceSampler(BlockSampler):
         dict
             Plain data.
         """
-        return {"epoch": self._epoch, "drawn": [list(batch) for batch in self._drawn]}
+        return {**super().state_dict(), "drawn": [list(batch) for batch in self._drawn]}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue where another sampler stood.
@@ -178,4 +182,5 @@ class VarianceSampler(BlockSampler):
         state : dict
             What `state_dict` returned.
         """
-        self._epoch, self._drawn = state["epoch"], [list(batch) for batch in state["drawn"]]
+        super().load_state_dict(state)
+        self._drawn = [list(batch) for batch in state["drawn"]]

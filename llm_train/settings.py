@@ -16,7 +16,7 @@ from trl import ModelConfig
 
 from llm_train.config import KAEConfig
 
-__all__ = ["RunArguments", "RunSettings", "given_settings", "make_parser", "resolve"]
+__all__ = ["RunArguments", "RunSettings", "given_settings", "make_parser", "resolve", "rollouts_a_step"]
 
 _PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
 
@@ -288,16 +288,30 @@ def resolve(given: Mapping) -> RunSettings:
         "report_to": "none",
         "temperature": 1.0,
         "top_k": 0,
+        # Completions are sampled in training mode; what is computed of the policy is to be of the same one.
+        "disable_dropout": True,
     }
+    samples = training.get("num_generations_eval") or training.get("num_generations", KAEConfig.num_generations)
+    defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
     if run.task == "sums":
         defaults["eval_on_start"] = True  # exact values cost one pass
     if training.get("eval_steps"):
-        defaults["eval_strategy"] = "steps"
+        defaults |= {"eval_strategy": "steps", "eval_on_start": True}
     if not torch.cuda.is_available():
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "activation_checkpointing": False}
     elif run.tiny:
         defaults |= {"bf16": False, "activation_checkpointing": False}
     config = KAEConfig(**{**defaults, **training})
+    if config.per_device_eval_batch_size % samples:
+        raise ValueError(
+            f"per_device_eval_batch_size must be a multiple of the {samples} samples a prompt of an evaluation, got "
+            f"{config.per_device_eval_batch_size}"
+        )
+    if config.beta and run.sft_steps and not model.use_peft:
+        raise ValueError(
+            "beta is the weight of the distance to the policy as it was loaded, which the warm-up of sft_steps has "
+            "left behind: set one of them to 0, or use_peft"
+        )
     if run.task == "sums":
         for name, needed in _PLAIN_SAMPLING.items():
             if getattr(config, name) != needed:
@@ -309,3 +323,20 @@ def resolve(given: Mapping) -> RunSettings:
                 f"{config.max_completion_length}"
             )
     return RunSettings(given, run, model, config)
+
+
+def rollouts_a_step(config: KAEConfig) -> float:
+    """Rollouts that an optimiser step uses.
+
+    Parameters
+    ----------
+    config : KAEConfig
+        Of a run.
+
+    Returns
+    -------
+    float
+        Over all processes; less than a generation where several steps share one.
+    """
+    generations = config.gradient_accumulation_steps / (config.steps_per_generation * config.num_iterations)
+    return config.generation_batch_size * generations

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from kvar.prompt_keys import prompt_key
 from llm_train.answers import math_reward, text_reward, verifier_reward
 from llm_train.settings import RunArguments
 from llm_train.tiny import answer_reward, skewed_sums, sums
@@ -178,6 +179,9 @@ def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
 
 def _task(rows: Dataset, run: RunArguments, reward: Callable, seed: int) -> Task:
     needed = run.n_prompts + run.n_held_out
+    # A prompt that stands there twice would be trained on and held out, and has one history.
+    first = {prompt_key(prompt): k for k, prompt in reversed(list(enumerate(rows["prompt"])))}
+    rows = rows.select(sorted(first.values()))
     if len(rows) < needed:
         raise ValueError(
             f"task {run.task!r} has {len(rows)} different prompts, fewer than --n_prompts {run.n_prompts} and "

@@ -182,7 +182,9 @@ def answer_reward(tokenizer, partial: bool = False):
         return (right.index(False) if False in right else len(right)) / len(wanted)
 
     def answer_reward_function(completion_ids, answer, **_):
-        right = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(list(answer))["input_ids"]]
+        right = [
+            [*ids, tokenizer.eos_token_id] for ids in tokenizer(list(answer), add_special_tokens=False)["input_ids"]
+        ]
         return [score(list(given), wanted) for given, wanted in zip(completion_ids, right, strict=True)]
 
     return answer_reward_function

@@ -115,6 +115,8 @@ class KAETrainer(MeasuringTrainer):
                 f"one generation takes {needed} different prompts, but the dataset has {len(data)}: lower "
                 "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
             )
+        else:
+            self._say_if_no_past(len(data) // needed)
         pictures = {"image", "images"} & set(data.column_names or ())
         if config.prompt_id_column is None and (pictures or self.environments is not None):
             raise ValueError(
@@ -122,7 +124,7 @@ class KAETrainer(MeasuringTrainer):
                 "by prompt_id_column"
             )
         samples_needed = 1 if self._evaluates_exactly else max(config.pass_at, default=1)
-        if config.eval_strategy != "no" and self.num_generations_eval < samples_needed:
+        if self.eval_dataset is not None and self.num_generations_eval < samples_needed:
             raise ValueError(
                 f"pass@{samples_needed} needs {samples_needed} samples a prompt, but evaluation draws "
                 f"{self.num_generations_eval}: raise num_generations_eval"
@@ -137,6 +139,18 @@ class KAETrainer(MeasuringTrainer):
         missing = [name for name in needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
+
+    def _say_if_no_past(self, epoch: int) -> None:
+        """Warn of a window in which no prompt comes back; an epoch is given in generations."""
+        given, config = self.baseline.parameters, self.args
+        window = given.get("bandwidth")
+        in_steps = isinstance(window, int | float) and given.get("clock", "steps") == "steps"
+        if in_steps and config.prompt_order == "epochs" and config.block_reuse == 1 and epoch >= window:
+            logger.warning(
+                "No prompt comes back within the window of %g steps, since an epoch has %d: baseline %r is then the "
+                "mean of the others in the group. Set block_reuse, a longer bandwidth, or baseline='adaptive'.",
+                window, epoch, config.baseline,
+            )  # fmt: skip
 
     def _get_train_sampler(self, dataset=None):
         order = self.args.prompt_order
@@ -210,7 +224,7 @@ class KAETrainer(MeasuringTrainer):
             return lambda rewards: None
         tokens, mask = output["prompt_ids"], output["prompt_mask"]
         features = self.critic.features(self.model, tokens, mask)
-        if features.shape[1] == tokens.shape[1]:
+        if self.baseline.kind == "network":  # reads the tokens themselves, of which processes have more or fewer
             features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
         features = self.accelerator.gather(features)
         columns["critic_value"] = self.critic.values(features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from llm_train.state_file import load_state, save_state
 
 __all__ = ["PromptHistory"]
 
+logger = logging.getLogger(__name__)
+
 
 class PromptHistory:
     """Advantages of flat batches, one call a step.
@@ -22,9 +25,10 @@ class PromptHistory:
     baseline : str
         A name out of `kvar.baseline_names`.
     state_path : path, optional
-        File that holds the history. It is read if it is there and written after every call, and appears
-        whole. After a crash it may be some steps ahead of the trainer's checkpoint; these steps are then
-        seen twice, which adds rewards of nearly the same policy.
+        File that holds the history, in the folder of this run's checkpoints: a run that finds one goes on with it, and
+        says so. Absolute, since trainers work in folders of their own. It is read at the first call, by the process
+        that writes it after every call, and appears whole. After a crash it may be some steps ahead of the trainer's
+        checkpoint; these steps are then seen twice, which adds rewards of nearly the same policy.
     **parameters
         Of the baseline.
 
@@ -38,7 +42,8 @@ class PromptHistory:
     Raises
     ------
     ValueError
-        If the baseline needs more than rewards, or the file belongs to another one.
+        If the baseline needs more than rewards, the path is relative, or (at the first call) the file belongs to
+        another baseline.
     """
 
     def __init__(self, baseline: str = "adaptive", state_path: str | os.PathLike | None = None, **parameters):
@@ -50,10 +55,10 @@ class PromptHistory:
             )
         self.step = 0
         self._path = Path(state_path) if state_path is not None else None
-        if self._path is not None and self._path.exists():
-            state = load_state(self._path)
-            self.baseline.load_state_dict(state["baseline"])
-            self.step = state["step"]
+        if self._path is not None and not self._path.is_absolute():
+            raise ValueError(
+                f"state_path must be absolute, since trainers work in folders of their own, got {state_path!r}"
+            )
 
     def advantages(self, prompt_ids: Sequence[int | str], rewards) -> np.ndarray:
         """Advantages of one step, which is then remembered.
@@ -70,6 +75,11 @@ class PromptHistory:
         ndarray of float64, shape (n,)
             Reward minus value; 0 where there is no reward.
         """
+        if self.step == 0 and self._path is not None and self._path.exists():
+            state = load_state(self._path)
+            self.baseline.load_state_dict(state["baseline"])
+            self.step = state["step"]
+            logger.warning("Going on with the history in %s, which ends at step %d.", self._path, self.step)
         self.step += 1
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
         advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step)

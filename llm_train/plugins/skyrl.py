@@ -25,7 +25,7 @@ class AdvantageEstimator:
     baseline : str
         A name out of `kvar.baseline_names`.
     state_path : path, optional
-        See `PromptHistory`; a relative one is relative to where Ray runs the trainer.
+        See `PromptHistory`; on a disk that the training process sees.
     **parameters
         Of the baseline.
 

@@ -11,6 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 import kvar
 from kvar.readers import read_log
+from llm_train import audit_callback
 from llm_train.audit_callback import AuditCallback
 from llm_train.tiny import make_policy, make_tokenizer, sums
 
@@ -128,6 +129,17 @@ def test_the_callback_audits_at_the_end(run):
     assert callback.report.recommendation.startswith("Use ")
     trace = kvar.read_trace(folder / "trace")
     assert {"completion_length", "starts_even", "is_short"} <= set(trace.extras)
+
+
+def test_a_run_outlives_an_audit_that_fails(run, monkeypatch, caplog):
+    _, callback = run
+
+    def failing(trace):
+        raise ValueError("nothing to see")
+
+    monkeypatch.setattr(audit_callback, "audit", failing)
+    callback.on_train_end(None, None, None)
+    assert "No audit: nothing to see. What was recorded is there: kvar audit" in caplog.text
 
 
 def test_the_callback_wants_a_grpo_trainer():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kvar
-from llm_train.tiny import sums
+from llm_train.tiny import answer_reward, make_tokenizer, sums
 
 
 def trace_of(trainer):
@@ -19,6 +19,33 @@ def test_prompts_that_do_not_fill_the_last_batch_wait_for_the_next_epoch(make_tr
     assert [len(set(trace.prompt_id[trace.step == step])) for step in (1, 2, 3)] == [4, 4, 4]
     with pytest.raises(ValueError, match="one generation takes 4 different prompts, but the dataset has 3"):
         make_trainer("few", data=sums(3, 9, seed=0))
+
+
+def test_a_window_in_which_no_prompt_comes_back_is_said(make_trainer, caplog):
+    make_trainer(baseline_kwargs={"bandwidth": 3})  # an epoch of two steps
+    make_trainer("adaptive", baseline="adaptive", baseline_kwargs={}, data=sums(40, 9, seed=0))
+    make_trainer("block", data=sums(40, 9, seed=0), block_reuse=2)
+    assert "comes back" not in caplog.text
+    make_trainer("long", data=sums(40, 9, seed=0))
+    assert "No prompt comes back within the window of 10 steps, since an epoch has 10" in caplog.text
+
+
+def test_an_evaluation_that_cannot_be_made_is_said_before_training(make_trainer):
+    # Also where only the end of the run asks for it.
+    with pytest.raises(ValueError, match="pass@16 needs 16 samples a prompt, but evaluation draws 2"):
+        make_trainer(extra={"eval_dataset": sums(8, 9, seed=1)}, pass_at=[1, 16])
+
+
+def test_answers_are_compared_without_the_tokens_that_a_tokenizer_adds():
+    plain = make_tokenizer()
+
+    def with_bos(texts, add_special_tokens=True):
+        found = plain(texts)["input_ids"]
+        return {"input_ids": [[plain.bos_token_id, *ids] if add_special_tokens else ids for ids in found]}
+
+    with_bos.eos_token_id = plain.eos_token_id
+    ids = [*plain("12")["input_ids"], plain.eos_token_id]
+    assert answer_reward(with_bos)(completion_ids=[ids, ids], answer=["12", "13"]) == [1.0, 0.0]
 
 
 def test_a_prompt_that_comes_twice_in_a_batch_is_one_group(make_trainer):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llm_train.gradient_study import BASELINES, BLOCK, OPTIMAL, Study, measure, record, sample_completions
-from llm_train.gradient_tables import table
+from llm_train.gradient_tables import main, table
 from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.tiny import make_policy, make_tokenizer
 from llm_train.truth import answer_log_probabilities
@@ -75,3 +75,10 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     assert "| oracle | 0.00 ± 0.00 |" in text
     assert f"| {OPTIMAL} |" in text
     assert BLOCK == 10
+
+
+def test_results_of_other_settings_are_not_taken_for_these(tmp_path, capsys):
+    (tmp_path / "settings.json").write_text('{"seed": 0}')
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--seed", "1"])
+    assert "was made with {'seed': 0}, not" in capsys.readouterr().err

@@ -47,6 +47,16 @@ def test_the_shuffle_depends_on_seed_and_epoch_alone():
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("kind", [BlockSampler, IndependentSampler])
+def test_a_resumed_order_is_that_of_its_epoch_even_if_nobody_tells_it(kind):
+    first, resumed = sampler(2, kind=kind), sampler(2, kind=kind)
+    first.set_epoch(3)
+    state = first.state_dict()
+    resumed.load_state_dict(state)
+    assert list(resumed) == list(first)
+    resumed.load_state_dict({})  # of an older version
+
+
 def test_independent_draws_are_uniform_and_kept_for_their_block():
     draw = sampler(block_reuse=2, n=30, kind=IndependentSampler)
     seen = []

@@ -37,16 +37,19 @@ def token_level(rewards, width=4):
     return table, mask
 
 
-def test_the_history_counts_calls_and_outlives_the_process(tmp_path):
+def test_the_history_counts_calls_and_outlives_the_process(tmp_path, caplog):
     path = tmp_path / "history.safetensors"
     found = []
     for rewards in STEPS:
         history = PromptHistory(state_path=path)  # a new process each time
         found.append(history.advantages(PROMPTS, rewards))
     np.testing.assert_array_equal(found, expected())
-    assert PromptHistory(state_path=path).step == 2
+    assert "Going on with the history" in caplog.text
+    assert "which ends at step 1" in caplog.text
     with pytest.raises(ValueError, match="this state is of name 'adaptive'"):
-        PromptHistory("kernel", state_path=path)
+        PromptHistory("kernel", state_path=path).advantages(["a"], [1.0])
+    with pytest.raises(ValueError, match=r"must be absolute.* got 'history\.safetensors'"):
+        PromptHistory(state_path=path.name)
     assert PromptHistory().advantages(["a"], [None]).tolist() == [0.0]
     with pytest.raises(ValueError, match="needs true_value, which this trainer does not pass on"):
         PromptHistory("oracle")

@@ -48,11 +48,19 @@ def test_flags_win_over_the_file(tmp_path):
         ({"max_completion_length": 2}, "max_completion_length must be at least 3 .* got 2"),
         ({"reward": "best"}, "must be 'auto', 'text' or 'math', got 'best'"),
         ({"n_prompts": 0}, "n_prompts must be at least 1"),
+        ({"num_generations_eval": 6, "per_device_eval_batch_size": 8}, "must be a multiple of the 6 samples .* got 8"),
+        ({"beta": 0.1, "sft_steps": 10}, "beta is the weight of the distance to the policy as it was loaded"),
     ],
 )
 def test_impossible_settings_are_said(given, message):
     with pytest.raises(ValueError, match=message):
         resolve(given_settings(make_parser(), (), given) if "lerning_rate" in given or "reward" not in given else given)
+
+
+def test_an_evaluation_holds_whole_groups():
+    for samples, rollouts in ((1, 8), (3, 9), (8, 8), (16, 16)):
+        given = {"num_generations": samples, "per_device_train_batch_size": 2 * samples}
+        assert resolve(given).training.per_device_eval_batch_size == rollouts
 
 
 def test_every_shipped_config_resolves():
@@ -113,6 +121,18 @@ def test_a_file_with_prompts_and_answers(tmp_path, suffix):
         load_task(RunArguments(task=str(path)), make_tokenizer(), seed=0)
     with pytest.raises(ValueError, match="has 8 different prompts, fewer than --n_prompts 5 and --n_held_out 4"):
         load_task(RunArguments(**{**vars(run), "n_held_out": 4}), make_tokenizer(), seed=0)
+
+
+def test_a_prompt_that_stands_twice_in_a_file_is_not_held_out_as_well(tmp_path):
+    path = tmp_path / "data.csv"
+    pl.DataFrame({"prompt": [f"{k % 4}+1=" for k in range(12)], "answer": [k % 4 + 1 for k in range(12)]}).write_csv(
+        path
+    )
+    run = RunArguments(task=str(path), n_prompts=3, n_held_out=1)
+    task = load_task(run, make_tokenizer(), seed=0)
+    assert sorted([*task.train["prompt"], *task.held_out["prompt"]]) == [f"{k}+1=" for k in range(4)]
+    with pytest.raises(ValueError, match="has 4 different prompts, fewer than --n_prompts 4 and --n_held_out 1"):
+        load_task(RunArguments(task=str(path), n_prompts=4, n_held_out=1), make_tokenizer(), seed=0)
 
 
 def test_what_cannot_be_a_task_is_said(tmp_path):
@@ -185,6 +205,20 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
     assert kept == [(0, False), (2, True), (2, False), (4, True), (4, False)]
 
 
+def test_only_what_was_recorded_by_a_run_that_begins_again_is_removed(tmp_path):
+    trace = tmp_path / "kept" / "trace"
+    trace.mkdir(parents=True)
+    (trace / "notes.txt").touch()
+    (trace / "step-000000009.parquet").touch()
+    with pytest.raises(FileExistsError, match="already holds 1 step"):  # of whoever: this run was not there before
+        train(settings(tmp_path / "run", resume=True, trace_dir=str(trace)), show=False)
+    train(settings(tmp_path / "run", resume=True, trace_dir=str(trace)), show=False)
+    assert sorted(path.name for path in trace.glob("[!.]*")) == [
+        "notes.txt",
+        *(f"step-{k:09d}.parquet" for k in range(1, 5)),
+    ]
+
+
 def test_two_processes_do_not_go_on_with_one_run(tmp_path):
     # As in two sweeps on one cache: each would take what the other records for left over from a kill.
     code = (
@@ -234,13 +268,35 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
 
 
 def test_methods_are_compared_at_equal_rollouts():
-    config = {"methods": {"a": {"per_device_train_batch_size": 8}, "b": {"per_device_train_batch_size": 16}}}
-    with pytest.raises(ValueError, match="equal rollouts, but these differ: 8 a step for a; 16 a step for b"):
+    shared = {"max_steps": 9, "per_device_train_batch_size": 8}
+    config = {"settings": shared, "methods": {"a": {}, "b": {"per_device_train_batch_size": 16}}}
+    with pytest.raises(ValueError, match=r"these differ: 0 before, 8 in each of 9 steps for a; .* 16 "):
         Comparison.from_config(config)
+    for method in (
+        {"gradient_accumulation_steps": 2, "steps_per_generation": 1},
+        {"max_steps": 8},
+        {"num_iterations": 2},
+    ):
+        with pytest.raises(ValueError, match="equal rollouts, but these differ"):
+            Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": method}})
+    with pytest.raises(ValueError, match="3840 before, 8 in each of 9 steps for b"):
+        Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": {"warm_start_rollouts": 8}}})
+    with pytest.raises(ValueError, match="'learning_rate' of method 'a' is set by the comparison"):
+        Comparison.from_config({"methods": {"a": {"learning_rate": 1e-4}}})
+    with pytest.raises(ValueError, match="need tuning_seeds of 1 or more"):
+        Comparison.from_config({"methods": {"a": {}}, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 0})
+    assert Comparison.from_config({"settings": {"task": "chain_sum"}, "methods": {"a": {}}}).measure == "eval_pass@1"
     with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
         Comparison.from_config({"methods": {"a": {}}, "reference": "c"})
     with pytest.raises(ValueError, match="got 'method'"):
         Comparison.from_config({"method": {}})
+
+
+def test_runs_of_a_comparison_share_no_trace():
+    config = {"settings": {"output_dir": "out", "trace_dir": "kept"}, "methods": {"a": {}, "b": {}}}
+    traces = {Comparison.from_config(config).given(label, 1e-4, seed)["trace_dir"] for label in "ab" for seed in (0, 1)}
+    assert len(traces) == 4
+    assert "kept/a/lr-0.0001/seed-1/trace" in traces
 
 
 def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 uv run python -m llm_train.plugins.examples.nemo_rl_main --config examples/configs/grpo_math_1B.yaml \
     grpo.num_generations_per_prompt=1 grpo.num_prompts_per_step=512 ++grpo.adv_estimator.name=grpo \
-    ++grpo.adv_estimator.baseline=adaptive ++grpo.adv_estimator.state_path=kvar-history.safetensors \
+    ++grpo.adv_estimator.baseline=adaptive ++grpo.adv_estimator.state_path=$PWD/results/grpo/kvar-history.safetensors \
     ++grpo.adv_estimator.pad_token_id=151643
 """
 

@@ -9,6 +9,7 @@ python -m llm_train.plugins.examples.skyrl_main \
 """
 
 import sys
+from pathlib import Path
 
 import ray
 from skyrl.train.config import SkyRLTrainConfig
@@ -28,7 +29,8 @@ def main() -> None:
     """Register, then start SkyRL."""
     config = SkyRLTrainConfig.from_cli_overrides(sys.argv[1:])
     initialize_ray(config)
-    register("kvar", baseline="adaptive", state_path="kvar-history.safetensors")
+    checkpoints = Path(config.trainer.ckpt_path).expanduser().absolute()
+    register("kvar", baseline="adaptive", state_path=checkpoints / "kvar-history.safetensors")
     validate_cfg(config)
     ray.get(train.remote(config))
 

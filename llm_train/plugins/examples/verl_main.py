@@ -9,6 +9,8 @@ python -m llm_train.plugins.examples.verl_main \
     trainer.n_gpus_per_node=8 trainer.nnodes=1 trainer.total_epochs=20
 """
 
+from pathlib import Path
+
 import hydra
 import ray
 from verl.trainer.main_ppo import run_ppo
@@ -22,7 +24,8 @@ class KvarTaskRunner(TaskRunner):
 
     def run(self, config):  # numpydoc ignore=PR01
         """Register, then train."""
-        register("kvar", baseline="adaptive", state_path="kvar-history.safetensors")
+        checkpoints = Path(config.trainer.default_local_dir).absolute()
+        register("kvar", baseline="adaptive", state_path=checkpoints / "kvar-history.safetensors")
         use_stable_keys()
         super().run(config)
 
