@@ -112,7 +112,7 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         default=None,
         metadata={
             "help": "Record the norm of each completion's score by all parameters, those of the last layer, or LoRA's, "
-            "for kvar.gradient_variance. Default: only where the baseline needs it, by all parameters.",
+            "for kvar.variance.gradient_variance. Default: only where the baseline needs it, by all parameters.",
             "choices": list(SCORE_PARAMETERS),
         },
     )

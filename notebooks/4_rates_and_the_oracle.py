@@ -15,7 +15,7 @@
 # formula and then as a simulation:
 #
 # - **T1, C1** on a Lipschitz path the value MSE falls as $N^{-2/3}$ when the window shrinks as $N^{-1/3}$;
-# - the mean of a group stays where it is, however long the run;
+# - the mean of a group stays where it is, however many steps the same path is seen at;
 # - **T2, C2** the gradient's MSE comes close to that with the true value.
 
 # %%
