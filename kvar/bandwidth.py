@@ -27,9 +27,10 @@ class BandwidthSelection:
     Attributes
     ----------
     bandwidth : float
-        The candidate with the least score; for ``"averaged"`` the geometric mean of all candidates under `weights`.
+        In units of x. The candidate with the least score; for ``"averaged"`` the geometric mean of all candidates under
+        `weights`.
     grid : ndarray of float64, shape (g,)
-        Candidates, increasing.
+        Candidates in units of x, increasing.
     scores : ndarray of float64, shape (g,)
         Criterion at each, lower is better; infinite where a candidate was rejected.
     weights : ndarray of float64, shape (g,)

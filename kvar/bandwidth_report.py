@@ -54,25 +54,43 @@ def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]
     Returns
     -------
     polars.DataFrame
-        The columns, without the rows in which a value is missing or not finite.
+        The columns, the first two as numbers, without the rows in which one is missing, no number or not finite.
     int
         How many rows those were.
 
     Raises
     ------
     ValueError
-        For another kind of file, or a column that is not there.
+        For another kind of file or a broken one, a column that is not there, or if no row is left.
     """
     import polars as pl
 
     if path.suffix.lower() not in _READERS:
         raise ValueError(f"{path.name}: expected one of {', '.join(_READERS)}")
-    table = getattr(pl, _READERS[path.suffix.lower()])(path)
+    try:
+        return _complete(path, columns)
+    except pl.exceptions.PolarsError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path.name} cannot be read as a table of numbers: {first}") from None
+
+
+def _complete(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
+    import polars as pl
+
+    # A CSV says of no column what it holds: what is no number may come after any number of rows.
+    options = {"infer_schema_length": None} if path.suffix.lower() == ".csv" else {}
+    table = getattr(pl, _READERS[path.suffix.lower()])(path, **options)
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    complete = table.select(columns).drop_nulls()
-    complete = complete.filter(pl.all_horizontal(pl.col(columns[:2]).cast(pl.Float64).is_finite()))
+    # To polars " 2" is no number.
+    text = [name for name in columns[:2] if table.schema[name] == pl.String]
+    table = table.with_columns(pl.col(name).str.strip_chars() for name in text)
+    numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in columns[:2]]
+    complete = table.select(*numbers, *columns[2:]).drop_nulls()
+    complete = complete.filter(pl.all_horizontal(pl.col(columns[:2]).is_finite()))
+    if complete.is_empty():
+        raise ValueError(f"{path.name}: none of its {len(table)} rows has a number in {' and in '.join(columns[:2])}")
     return complete, len(table) - len(complete)
 
 
@@ -203,7 +221,7 @@ def bandwidth_command(
     """  # noqa: D301
     try:
         table, n_dropped = read_columns(file, [x, y] + ([group] if group else []))
-        points, responses = (table[name].cast(float).to_numpy() for name in (x, y))
+        points, responses = (table[name].to_numpy() for name in (x, y))
         groups = table[group].to_numpy() if group else None
         outcomes = compare_methods(points, responses, kernel=kernel, degree=degree, sided=sided, groups=groups)
         by_name = {outcome.method: outcome for outcome in outcomes}

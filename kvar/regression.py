@@ -63,7 +63,7 @@ class ConfidenceBand:
 
 
 class KernelRegressor(Estimator):
-    """Nadaraya-Watson and local-linear regression, exact and in O(n).
+    """Nadaraya-Watson and local-linear regression, exact and, but for the Gaussian kernel, in O(n) after one sort.
 
     With weights ``k_j = w_j K((x_j - t) / h)`` the estimate at t is ``sum k_j y_j / sum k_j`` for degree 0 (Nadaraya
     1964, Watson 1964), and the value at t of the line that minimises ``sum k_j (y_j - a - b (x_j - t))**2`` for degree
@@ -99,6 +99,9 @@ class KernelRegressor(Estimator):
 
     Fitting sorts, O(n log n); a prediction at m points costs O(n + m) for the compact kernels and the exponential one,
     and the number of pairs within ten bandwidths for the Gaussian.
+
+    Before `fit`, all that needs the data raises `NotFittedError`: `predict`, `loo_predict`, `local_fit`,
+    `confidence_band`, `degrees_of_freedom`, `noise_variance` and `score`.
 
     References
     ----------

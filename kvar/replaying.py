@@ -128,9 +128,14 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the baseline or a parameter is unknown, or the trace lacks a column that the baseline needs.
+        If the baseline or a parameter is unknown, the trace lacks a column that the baseline needs, or a reward lies
+        outside of the baseline's range, which is from 0 to 1 for ``"kalman"``.
     TypeError
         If it is no trace.
+
+    Notes
+    -----
+    Cost: the rows are sorted once, O(n log n), and every step then costs what the baseline's class says of a step.
     """
     if not isinstance(trace, Trace):
         raise TypeError(f"replay takes a Trace, got {trace!r:.60}; kvar.read_trace(path) makes one of a file")

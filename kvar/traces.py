@@ -32,7 +32,9 @@ _STEP_FILE = re.compile(r"step-(\d{9})\.parquet")
 
 @dataclass(frozen=True)
 class Trace:
-    """A recorded run, one entry a rollout.
+    """A recorded run, one entry a rollout; `Trace.from_columns` makes one of columns and checks them.
+
+    The constructor itself takes what it is given, unchecked.
 
     Attributes
     ----------
@@ -179,7 +181,8 @@ def read_trace(
         Which column is ``step``, ``prompt`` and ``reward``, where their names do not tell, as in
         ``"prompt=question,step=iteration,reward=accuracy+0.5*format"``.
     **options
-        See `kvar.readers.read_log`, which also says what was left out.
+        ``keep_text=True`` keeps the prompts as a column, ``max_bad`` is the largest share of rows that may be unusable
+        (0.05 by default); see `kvar.readers.read_log`, which also says what was left out.
 
     Returns
     -------
@@ -272,7 +275,10 @@ class TraceWriter:
         if not steps:
             return
         if resume_from is None:
-            raise FileExistsError(f"{self.folder} already holds {len(steps)} steps of a run; choose another folder")
+            raise FileExistsError(
+                f"{self.folder} already holds {len(steps)} step{'s' if len(steps) > 1 else ''} of a run: choose "
+                "another trace_dir, delete the folder, or resume the run from its checkpoint"
+            )
         if resume_from not in steps:
             raise FileNotFoundError(
                 f"{self.folder} holds no step {resume_from} to go on after: it is of another run; choose another folder"

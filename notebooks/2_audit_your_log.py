@@ -32,7 +32,7 @@ trace
 # end.
 
 # %%
-hidden = kvar.Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward)
+hidden = kvar.Trace.from_columns({name: trace.columns[name] for name in ("step", "prompt_id", "rollout", "reward")})
 names = ["none", "batch-mean", "group-mean", "leave-one-out", "discounted-beta", "kernel", "adaptive"]
 report = kvar.audit(hidden, names)
 report.table.select("baseline", "one_step_error", "estimated_value_mse")

@@ -76,10 +76,7 @@ figure.tight_layout()
 
 # %%
 first = trace.rollout == 0
-single = kvar.Trace(
-    trace.step[first], trace.prompt_id[first], trace.rollout[first], trace.reward[first],
-    {"true_value": trace.extras["true_value"][first]},
-)  # fmt: skip
+single = kvar.Trace.from_columns({name: column[first] for name, column in trace.columns.items()})
 for label, run, name in (("group-mean, 4 rollouts", trace, "group-mean"), ("adaptive, 1 rollout", single, "adaptive")):
     error = ((kvar.replay(run, name) - run.extras["true_value"]) ** 2).mean()
     print(f"{label}: value MSE {error:.4f}")

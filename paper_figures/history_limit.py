@@ -3,9 +3,9 @@
 The filter follows the log-odds of each prompt's value. Told by the truth it is the distribution of values at first
 sight, or its regression on the features of prompts, the drift that all prompts share in each part of the run, and how
 much single prompts move beside it; its multiplier of that last and its rate of jumps are the best in hindsight, run by
-run. It gets every reward but a rollout's own, as a baseline does. An estimator has to learn what the filter is told;
-it can do better only where values do not move as a random walk in log-odds. Rewards between 0 and 1 count as parts of a success. Runs with one prompt are left out: there
-the value at first sight is all there is to know.
+run. It gets every reward but a rollout's own, as a baseline does. An estimator has to learn what the filter is told; it
+can do better only where values do not move as a random walk in log-odds. Rewards between 0 and 1 count as parts of a
+success. Runs with one prompt are left out: there the value at first sight is all there is to know.
 """
 
 from __future__ import annotations

@@ -137,7 +137,8 @@ class GradientByStage(Exhibit):
             change = dict(group.select("baseline", "mean").iter_rows())
             said = f"{change['kernel']:+.1%} and {change['batch-mean']:+.1%} at G = {rollouts}, step {stage}"
             if rollouts >= 4:
-                require(change["kernel"] < change["batch-mean"], "kernel has less than the mean of the batch in these samples", said)
+                claim = "kernel has less than the mean of the batch in these samples"
+                require(change["kernel"] < change["batch-mean"], claim, said)
 
     def draw(self, tables):
         return _markdown(self._changes(tables), lambda row: f"{row['mean']:+.1%} ± {row['error']:.1%}")

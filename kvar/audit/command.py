@@ -45,7 +45,10 @@ def audit_command(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Which column is what: prompt=question,step=iteration,reward=accuracy+0.5*format."),
+        typer.Option(
+            help="Which column is what: prompt=question,step=iteration,reward=accuracy+0.5*format. Without it columns "
+            "are taken by their names, and a remark says which."
+        ),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
         str, typer.Option(help=f"Who wrote the log: auto, {', '.join(layout_names())}.")
@@ -75,7 +78,7 @@ def audit_command(
     out : Path, optional
         Folder for page, table and picture.
     columns : str, optional
-        Which column is what.
+        Which column is what; what it leaves out is taken by name, and a remark says which.
     format : str
         Who wrote the log.
     baseline : list of str, optional

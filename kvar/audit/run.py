@@ -73,6 +73,13 @@ def audit(
     -----
     Beyond the trace itself, memory grows with the number of prompts, steps and baselines. Window and group sizes are
     studied on all of a trace of up to 400,000 rollouts, and on some of the prompts of a longer one.
+
+    Time: every baseline replays the trace once, see `kvar.replay`. The studies of windows and group sizes replay no
+    more than about 400,000 rollouts, once for all windows and once a size. Processes share baselines and sizes.
+
+    Intervals are those of means over rollouts that depend on each other within a prompt and within a period of some
+    steps: two-way clustering (Cameron, Gelbach and Miller 2011, JBES 29:238, equation 2.8), with limits from Student's
+    t; see `kvar.audit.intervals.ClusteredSums`.
     """
     require(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),

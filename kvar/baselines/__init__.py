@@ -84,7 +84,7 @@ def make_baseline(name: str, **parameters) -> Baseline:
     name : str
         A registered name, see `baseline_names`.
     **parameters
-        The parameters of that baseline.
+        The parameters of that baseline; ``make_baseline(name).parameters`` lists them with their defaults.
 
     Returns
     -------
@@ -98,6 +98,8 @@ def make_baseline(name: str, **parameters) -> Baseline:
 
     Examples
     --------
+    >>> make_baseline("kernel").parameters
+    {'bandwidth': 10.0, 'kernel': 'triangular', 'degree': 0, 'clock': 'steps', 'drift': False}
     >>> baseline = make_baseline("kernel", bandwidth=10)
     >>> baseline.advantages(["2+3="], [[1.0, 0.0]], step=1)
     array([[ 1., -1.]])

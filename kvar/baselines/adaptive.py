@@ -87,7 +87,8 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     Notes
     -----
     Cost per step O(P V K + P N C) for P prompts of N rollouts with V visits within 1,000 steps, K = 9 windows and
-    C = 91 candidates. A batch that is estimated and then remembered is looked at once.
+    C = 91 candidates. A batch that is estimated and then remembered is looked at once. Visits more than 1,000 steps
+    back, twice the longest window, are forgotten.
 
     The standard error adds the posterior variance of each candidate, noise over the rewards that it is worth, to the
     spread of the candidates around their average, both under the weights. The noise of a prompt is taken proportional

@@ -36,7 +36,8 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
 
         V_i^(g) = [sum_j K((i - I_j) / w) Z_j + sum_{k != g} K(0) Z^(k)] / [the same sum without the rewards]
 
-    over the rewards Z_j seen at earlier steps I_j. A rollout with neither history nor others falls back to the mean of
+    over the rewards Z_j seen at earlier steps I_j: the leave-one-out estimate of the paper, whose theorem 1 and
+    corollary 1 (`kvar.theory`) bound its error. A rollout with neither history nor others falls back to the mean of
     the other rollouts of the batch, or to 0 if there are none. A kernel whose tail never ends is cut where its weight
     falls below the unit roundoff, 37 bandwidths back for the exponential one.
 

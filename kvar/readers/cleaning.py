@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from kvar.prompt_keys import prompt_key
 from kvar.readers.columns import ColumnMap
-from kvar.readers.notes import ReadingNotes
-from kvar.readers.tables import MISSING, Table
+from kvar.readers.notes import EXAMPLES, ReadingNotes
+from kvar.readers.tables import MISSING, TRUTH, Table
 
 __all__ = ["clean"]
 
@@ -46,15 +47,16 @@ def clean(
     n = len(table.rows)
     usable = np.ones(n, dtype=bool)
 
-    def reject(bad: np.ndarray, reason: str) -> None:
+    def reject(bad: np.ndarray, reason: str, cells: np.ndarray | list | None = None) -> None:
         bad = bad & usable
-        notes.reject(reason, path, table.rows[bad].tolist())
+        shown = [] if cells is None else [cells[k] for k in np.flatnonzero(bad)[:EXAMPLES]]
+        notes.reject(reason, path, table.rows[bad].tolist(), shown)
         usable[bad] = False
 
     if columns.step is None:
         steps = np.full(n, step)
     else:
-        steps, missing, strange = _numbers(table.columns.get(columns.step), n)
+        steps, missing, strange = _numbers(table.columns.get(columns.step), n, {})
         reject(missing, f"no {columns.step}")
         reject(strange | ~np.isfinite(steps), f"{columns.step} is not a number")
     with np.errstate(invalid="ignore"):
@@ -65,15 +67,19 @@ def clean(
 
     result = {"step": steps, "prompt_id": ids}
     for name in columns.rewards:
-        reward, missing, strange = _numbers(table.columns.get(name), n)
+        cells = table.columns.get(name)
+        reward, missing, strange = _numbers(cells, n, TRUTH)
         reject(missing, f"no {name}")
-        reject(strange, f"{name} is not a number")
+        if cells is not None:
+            reject(_lists(cells, strange), f"{name} is a list: write one row a rollout")
+        # What stood there is kept with the examples: a reason for every word would be a list of words.
+        reject(strange, f"{name} is not a number: turn it into one, or choose another column by --columns", cells)
         reject(np.isinf(reward), f"{name} is infinite")
         with np.errstate(invalid="ignore"):
             reject(np.abs(reward) > _LARGEST_REWARD, f"{name} is beyond 1e30")
         result[f"reward:{name}"] = reward
     for name, column in columns.extras.items():
-        numbers, _, _ = _numbers(table.columns.get(column), n)
+        numbers, _, _ = _numbers(table.columns.get(column), n, TRUTH)
         result[name] = np.where(np.isfinite(numbers), numbers, np.nan)
     result |= {name: list(table.columns.get(name, [None] * n)) for name in columns.texts}
     if keep_text:
@@ -84,7 +90,9 @@ def clean(
     return {n: c[kept] if isinstance(c, np.ndarray) else [c[k] for k in kept] for n, c in result.items()}
 
 
-def _numbers(values: np.ndarray | list | None, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _numbers(
+    values: np.ndarray | list | None, n: int, words: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers, which are missing altogether, and which are no numbers; None and NaN are NaN and neither."""
     none = np.zeros(n, dtype=bool)
     if values is None:
@@ -101,13 +109,32 @@ def _numbers(values: np.ndarray | list | None, n: int) -> tuple[np.ndarray, np.n
         if value is MISSING:
             missing[k] = True
         elif value is not None:
-            try:
-                numbers[k] = float(value)
-            except OverflowError:
-                numbers[k] = np.inf
-            except (TypeError, ValueError):
+            number = _number(value, words)
+            if number is None:
                 strange[k] = True
+            else:
+                numbers[k] = number
     return numbers, missing, strange
+
+
+def _number(value, words: Mapping[str, float]) -> float | None:
+    """What one cell says, None if that is no number; a list of one is what is in it, as in a column of such lists."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        return words.get(value.strip().lower()) if isinstance(value, str) else None
+
+
+def _lists(values: np.ndarray | list, strange: np.ndarray) -> np.ndarray:
+    """Which of the cells that are no numbers are lists."""
+    lists = np.zeros(len(strange), dtype=bool)
+    for k in np.flatnonzero(strange):
+        lists[k] = isinstance(values[k], list)
+    return lists
 
 
 def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:

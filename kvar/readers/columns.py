@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ColumnMap", "map_columns", "parse_columns"]
+__all__ = ["ColumnMap", "map_columns", "parse_columns", "taken"]
 
 _SCHEMA = ("step", "prompt_id", "reward")
 _GUESSES = {
@@ -22,6 +23,12 @@ _GUESSES = {
         *("correct", "is_correct", "accuracy", "acc"),
     ),
 }
+# A column with one of these words in its name may be a reward, whatever else it is called.
+_REWARD_WORDS = {
+    *("reward", "rewards", "score", "scores", "return", "returns", "correct", "correctness", "accuracy", "acc"),
+    *("format", "grade", "pass", "passed", "success"),
+}
+_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,10 @@ class ColumnMap:
         Columns that are not numbers and taken along all the same.
     extras : dict of str to str
         Further columns to take along, by the name that they shall have.
+    guessed : dict of str to str
+        What neither the user nor the layout has said: ``step``, ``prompt`` or ``reward``, and where it is taken from.
+    passed_over : list of str
+        Columns that could be the reward as well, where that is guessed.
     """
 
     layout: str
@@ -56,6 +67,8 @@ class ColumnMap:
     weights_from: str | None = None
     texts: list[str] = field(default_factory=list)
     extras: dict[str, str] = field(default_factory=dict)
+    guessed: dict[str, str] = field(default_factory=dict)
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def needed(self) -> list[str]:
@@ -140,13 +153,51 @@ def map_columns(
             f"no column that looks like a {' or a '.join(missing)} among {', '.join(columns) or 'no columns'}; "
             f"name it by --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
         )
-    taken = {found["step"], found["prompt"], *rewards, *_SCHEMA}
-    extras = {name: name for name in numeric if name not in taken}
+    in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
+    extras = {name: name for name in numeric if name not in in_use}
     extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
     # What was recorded by ourselves comes back as it was.
     own = layout == "kvar"
-    texts = [name for name in columns if own and name not in numeric and name not in taken]
-    return ColumnMap(layout, found["step"], prompt, rewards, own, weights_from, texts, extras)
+    texts = [name for name in columns if own and name not in numeric and name not in in_use]
+    # A layout fixes its names, but for the step of verl's dumps, which some of them lack.
+    open_to_guess = list(_GUESSES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
+    guessed = {n: found[n] or "the number in the file's name" for n in open_to_guess if n not in chosen}
+    unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
+    passed_over = unused if "reward" in guessed else []
+    return ColumnMap(layout, found["step"], prompt, rewards, own, weights_from, texts, extras, guessed, passed_over)
+
+
+def taken(maps: Iterable[ColumnMap]) -> list[str]:
+    """Say which columns were taken by their names.
+
+    Parameters
+    ----------
+    maps : iterable of ColumnMap
+        One a file.
+
+    Returns
+    -------
+    list of str
+        One remark on all files together; none where nothing was guessed.
+    """
+    found: dict[str, dict[str, None]] = {}
+    others: dict[str, None] = {}
+    for column_map in maps:
+        for name, column in column_map.guessed.items():
+            found.setdefault(name, {})[column] = None
+        others |= dict.fromkeys(column_map.passed_over)
+    if not found:
+        return []
+    listed = [f"{name} = {' or '.join(columns)}" for name, columns in found.items()]
+    remark = f"Taken: {', '.join(listed)}."
+    if unused := [name for name in others if name not in found["reward"]]:
+        more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
+        remark += f" Not used as reward: {', '.join(unused[:_LISTED])}{more}."
+    return [f"{remark} Change it by --columns."]
+
+
+def _like_a_reward(name: str) -> bool:
+    return not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
 
 
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvar.readers.lines import CutFileError, first_bytes, lines
 from kvar.readers.notes import ReadingNotes
-from kvar.readers.tables import PIECE, Table, TableFile, UnreadableError
+from kvar.readers.tables import PIECE, TRUTH, Table, TableFile, UnreadableError
 
 __all__ = ["CsvFile"]
 
@@ -126,6 +126,8 @@ def _table(rows: list[list[str]], numbers: list[int], places: dict[str, int]) ->
 
 
 def _is_number(value) -> bool:
+    if isinstance(value, str) and value.strip().lower() in TRUTH:
+        return True
     try:
         float(value)
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ import numpy as np
 
 from kvar.files import TEMPORARY_SUFFIX
 from kvar.readers.cleaning import clean
-from kvar.readers.columns import ColumnMap, map_columns, parse_columns
+from kvar.readers.columns import ColumnMap, map_columns, parse_columns, taken
 from kvar.readers.notes import ReadingNotes
 from kvar.readers.sniffing import open_table
 from kvar.readers.spool import Spool
@@ -115,6 +115,7 @@ def read_log(
     notes = ReadingNotes()
     layout, files = _files(path, format, chosen, notes)
     mapped = _mapped(layout, files, chosen, notes)
+    notes.remarks += taken(column_map for _, column_map in mapped)
     batches: dict[str, int] = {}
     with Spool() as spool:
         for table, column_map in mapped:

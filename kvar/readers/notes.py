@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
-__all__ = ["ReadingNotes"]
+__all__ = ["EXAMPLES", "ReadingNotes"]
 
-_EXAMPLES = 3
+EXAMPLES = 3
 
 
 @dataclass
@@ -26,7 +28,7 @@ class ReadingNotes:
     bad_rows : dict of str to int
         Rows that could not be used, by reason.
     examples : dict of str to list of str
-        The first few of them, as ``file:row``.
+        The first few of them, as ``file:row``, some with what stood there.
     remarks : list of str
         What was made of the log, and what its reader should know.
     n_rows : int
@@ -44,7 +46,7 @@ class ReadingNotes:
     n_rows: int = 0
     n_joined: int = 0
 
-    def reject(self, reason: str, path: Path, rows: Iterable[int]) -> None:
+    def reject(self, reason: str, path: Path, rows: Iterable[int], cells: Sequence = ()) -> None:
         """Count rows that cannot be used.
 
         Parameters
@@ -55,13 +57,18 @@ class ReadingNotes:
             Where.
         rows : iterable of int
             Lines of a text file, rows of a table, from 1 on.
+        cells : sequence
+            What stood in the first few of them, where that tells more than the reason.
         """
         rows = list(rows)
         if not rows:
             return
         self.bad_rows[reason] = self.bad_rows.get(reason, 0) + len(rows)
         examples = self.examples.setdefault(reason, [])
-        examples += [f"{path.name}:{row}" for row in rows[: _EXAMPLES - len(examples)]]
+        # A cell may hold a whole answer, of which a few words tell enough.
+        met = [f": {reprlib.repr(cell)}" for cell in cells]
+        for row, what in list(zip_longest(rows[:EXAMPLES], met, fillvalue=""))[: EXAMPLES - len(examples)]:
+            examples.append(f"{path.name}:{row}{what}")
 
     @property
     def n_bad(self) -> int:

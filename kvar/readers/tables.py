@@ -11,10 +11,12 @@ import numpy as np
 
 from kvar.readers.notes import ReadingNotes
 
-__all__ = ["MISSING", "PIECE", "Table", "TableFile", "UnreadableError"]
+__all__ = ["MISSING", "PIECE", "TRUTH", "Table", "TableFile", "UnreadableError"]
 
 MISSING = object()
 PIECE = 100_000
+# How text files write what other tables hold as booleans, in small letters.
+TRUTH = {"true": 1.0, "false": 0.0}
 
 
 class UnreadableError(Exception):

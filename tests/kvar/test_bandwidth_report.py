@@ -55,6 +55,38 @@ def test_rows_without_a_number_are_left_out_and_counted(run, table, tmp_path):
     assert "1 rows without a finite step or reward are left out" in run(path, "--x", "step", "--y", "reward").output
 
 
+def test_a_cell_that_is_no_number_is_left_out_and_counted(run, table, tmp_path):
+    path = tmp_path / "words.csv"
+    path.write_text("x,y\n1,2\n2,abc\n3, 4\n")
+    complete, n_dropped = read_columns(path, ["x", "y"])
+    assert complete.rows() == [(1, 2.0), (3, 4.0)]
+    assert n_dropped == 1
+    # Late ones too, where the rows before look like numbers.
+    table.write_csv(path)
+    with path.open("a") as file:
+        file.write("200,abc,p0\n201,,p0\n")
+    result = run(path, "--x", "step", "--y", "reward", "--group", "prompt")
+    assert result.exit_code == 0, result.output
+    assert "2 rows without a finite step or reward are left out" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("words.csv", "x,y\n1,abc\n2,\n", "words.csv: none of its 2 rows has a number in x and in y"),
+        ("empty.csv", "", "empty.csv cannot be read as a table of numbers: empty CSV"),
+        ("broken.parquet", "PAR1", "broken.parquet cannot be read as a table of numbers: "),
+        ("lists.jsonl", '{"x": 1, "y": {"a": 1}}\n', "lists.jsonl cannot be read as a table of numbers: "),
+    ],
+)
+def test_a_table_without_numbers_is_named(run, tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    result = run(tmp_path / name)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert isinstance(result.exception, SystemExit)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -54,6 +54,9 @@ def test_a_log_without_rewards_names_the_flag(tmp_path):
     assert "--columns reward=COLUMN" in done.stderr
     done = run("audit", tmp_path / "log.csv", "--columns", "reward=points", "--baseline", "batch-mean")
     assert done.returncode == 0, done.stderr
+    taken = "Taken: step = step, prompt = prompt. Change it by --columns."
+    assert taken in done.stdout
+    assert taken in (tmp_path / "log-audit" / "audit.html").read_text()
 
 
 @pytest.mark.parametrize("arguments", [("audit", "nowhere"), ("audit", __file__), ("audit",)])
@@ -66,4 +69,6 @@ def test_errors_are_one_sentence(arguments):
 
 def test_help_teaches():
     assert "audit" in run("--help").stdout
-    assert "one-step-ahead" in run("audit", "--help").stdout
+    audit = " ".join(run("audit", "--help").stdout.replace("│", " ").split())
+    assert "one-step-ahead" in audit
+    assert "columns are taken by their names, and a remark says which" in audit

@@ -25,6 +25,7 @@ ROWS = [
 
 
 def compressed(path, text):
+    path.parent.mkdir(exist_ok=True)
     data = text.encode()
     if path.suffix == ".gz":
         data = gzip.compress(data)
@@ -160,7 +161,8 @@ def test_bad_lines_are_counted_by_reason(tmp_path):
     )
     log = read_log(path, max_bad=0.5)
     reasons = (
-        *("not JSON", "not a JSON object", "no reward", "reward is not a number", "step is not a number"),
+        *("not JSON", "not a JSON object", "no reward", "step is not a number"),
+        "reward is not a number: turn it into one, or choose another column by --columns",
         *("no prompt", "reward is infinite", "not UTF-8"),
     )
     assert log.notes.bad_rows == dict.fromkeys(reasons, 1)
@@ -173,6 +175,87 @@ def test_bad_lines_are_counted_by_reason(tmp_path):
         match=r"8 of 33 rows of .*log.jsonl cannot be used, more than a share of 0.05 \(max_bad, --max-bad\)",
     ):
         read_log(path)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl", "log.parquet"])
+def test_rewards_in_words_of_truth(tmp_path, name):
+    rows = [{**row, "reward": str(row["reward"] == 1), "tidy": " FALSE"} for row in ROWS]
+    log = read_log({"csv": csv, "jsonl": jsonl, "parquet": parquet}[name.partition(".")[2]](tmp_path / name, rows))
+    same(log.trace)
+    assert log.notes.omissions() == []
+    # A step is no yes or no.
+    with pytest.raises(ValueError, match="tidy is not a number"):
+        read_log(tmp_path / name, columns="step=tidy")
+
+
+def test_booleans_of_a_csv_are_numbers_as_they_are_elsewhere(tmp_path):
+    rows = [{**row, "tidy": row["reward"] == 0} for row in ROWS]
+    extras = [read_log(write(tmp_path / f"log.{write.__name__}", rows)).trace.extras for write in (csv, jsonl, parquet)]
+    for found in extras:
+        assert found["tidy"].tolist() == [1.0 - row["reward"] for row in ROWS]
+
+
+def test_rewards_that_are_no_numbers_are_shown_under_one_reason(tmp_path):
+    wrong = ["good", [1, 0], "bad", [[1, 0]], {"a": 1}, "x" * 1000, []]
+    right = [[1.0], "TRUE", " false ", "1e0"]
+    rows = [{"step": 1, "prompt": "a", "reward": reward} for reward in wrong + right]
+    path = jsonl(tmp_path / "log.jsonl", rows)
+    jsonl(tmp_path / "second.jsonl", rows)
+    log = read_log(tmp_path, max_bad=1.0)
+    assert log.trace.reward.tolist() == [1.0, 1.0, 0.0, 1.0] * 2
+    words, lists = "reward is not a number: turn it into one", "reward is a list: write one row a rollout"
+    assert log.notes.bad_rows == {lists: 6, f"{words}, or choose another column by --columns": 8}
+    said = " ".join(log.notes.omissions())
+    assert f"6 rows left out: {lists} (first log.jsonl:2, log.jsonl:4, log.jsonl:7)." in said
+    assert "(first log.jsonl:1: 'good', log.jsonl:3: 'bad', log.jsonl:5: {'a': 1})." in said
+    # However long the cell, a few words of it are shown.
+    rows[0]["reward"] = "x" * 1000
+    assert len(" ".join(read_log(jsonl(path, rows), max_bad=1.0).notes.rejections())) < 400
+
+
+def test_what_was_taken_by_name_is_said(tmp_path):
+    extra = {"format": 0.5, "format_score": 1, "length": 7.0, "note": "score"}
+    rows = [{"iteration": r["step"], "question": r["prompt"], "accuracy": r["reward"], **extra} for r in ROWS]
+    path = jsonl(tmp_path / "log.jsonl", rows)
+
+    def remarks(columns=None):
+        return read_log(path, columns=columns).notes.remarks
+
+    taken = "Taken: step = iteration, prompt = question, reward = accuracy."
+    assert remarks() == [f"{taken} Not used as reward: format, format_score. Change it by --columns."]
+    assert remarks("reward=format,prompt=question") == ["Taken: step = iteration. Change it by --columns."]
+    assert remarks("style=format")[0].startswith(f"{taken} Not used as reward: format_score. ")
+    assert remarks("reward=format,prompt=question,step=iteration") == []
+    jsonl(path, ROWS)
+    assert remarks() == ["Taken: step = step, prompt = prompt, reward = reward. Change it by --columns."]
+    jsonl(path, [{**row, **{f"score_{k}": 1 for k in range(20)}} for row in ROWS])
+    assert "score_6, score_7 and 12 more. Change" in remarks()[0]
+
+
+def test_what_several_files_were_taken_for_is_one_remark(tmp_path):
+    for k, (name, other) in enumerate([("step", "acc"), ("iteration", "correct"), ("step", "acc")]):
+        rows = [{name: k, "prompt": row["prompt"], "reward": row["reward"], other: 1} for row in ROWS]
+        jsonl(tmp_path / f"{k}.jsonl", rows)
+    (remark,) = read_log(tmp_path).notes.remarks
+    assert remark.startswith("Taken: step = step or iteration, prompt = prompt, reward = reward. ")
+    assert "Not used as reward: acc, correct." in remark
+
+
+def test_columns_that_a_layout_fixes_are_no_guess(tmp_path):
+    verl = [{"input": row["prompt"], "output": "x", "score": row["reward"], "acc": 1.0} for row in ROWS]
+    own = [{"step": row["step"], "prompt_id": row["prompt"], "reward": row["reward"], "acc": 1.0} for row in ROWS]
+    for name, rows in {"verl": [{**row, "step": 3} for row in verl], "kvar": own}.items():
+        log = read_log(jsonl(tmp_path / f"{name}.jsonl", rows))
+        assert log.layout == name
+        assert log.notes.remarks == []
+    numbered = jsonl(tmp_path / "12.jsonl", verl)
+    assert read_log(numbered).notes.remarks == []
+    stamped = jsonl(tmp_path / "stamped.jsonl", [{**row, "version": 3} for row in verl])
+    assert read_log(stamped).notes.remarks == ["Taken: step = version. Change it by --columns."]
+    for k in range(2):
+        jsonl(tmp_path / "many" / f"{k}.jsonl", [{"prompt": "a", "reward": 1.0}])
+    (remark,) = read_log(tmp_path / "many").notes.remarks
+    assert remark.startswith("Taken: step = the number in the file's name, prompt = prompt")
 
 
 def test_quotes_in_csv(tmp_path):

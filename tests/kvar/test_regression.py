@@ -411,8 +411,10 @@ def test_data_that_make_no_sense(x, y, w, message):
 
 def test_not_fitted(monkeypatch):
     monkeypatch.delitem(sys.modules, "sklearn.exceptions", raising=False)
-    with pytest.raises(NotFittedError, match="call fit first"):
-        KernelRegressor().predict([0.0])
+    calls = {"predict": ([0.0],), "local_fit": ([0.0],), "confidence_band": ([0.0],), "score": ([0.0], [1.0])}
+    for name in (*calls, "loo_predict", "degrees_of_freedom", "noise_variance"):
+        with pytest.raises(NotFittedError, match="call fit first"):
+            getattr(KernelRegressor(), name)(*calls.get(name, ()))
 
 
 def test_scikit_learn_conventions():

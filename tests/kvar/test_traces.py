@@ -51,7 +51,7 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
     writer = kvar.TraceWriter(tmp_path)
     for step in range(1, 6):
         writer.write(step, {"prompt_id": [0], "reward": [0.0]})
-    with pytest.raises(FileExistsError, match="already holds 5 steps"):
+    with pytest.raises(FileExistsError, match="already holds 5 steps of a run: choose another trace_dir, delete the"):
         kvar.TraceWriter(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no step 8 to go on after"):
         kvar.TraceWriter(tmp_path, resume_from=8)
@@ -59,6 +59,9 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
     trace = kvar.read_trace(tmp_path)
     assert trace.step.tolist() == [1, 2, 3, 4]
     assert trace.reward.tolist() == [0.0, 0.0, 0.0, 1.0]
+    kvar.TraceWriter(tmp_path, resume_from=1)
+    with pytest.raises(FileExistsError, match=r"already holds 1 step of a run: .*resume the run from its checkpoint"):
+        kvar.TraceWriter(tmp_path)
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
