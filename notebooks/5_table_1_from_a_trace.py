@@ -89,8 +89,8 @@ assert means["adaptive"] < means["kernel"] < means["group-mean"]
 
 # %% [markdown]
 # **The answer.** The ratio to the group mean agrees with the paper's; it follows almost wholly from window, schedule
-# and group size, so that it tests little. The advantage over the batch mean is smaller than the paper's: that mean's error
-# is the spread of values between prompts, which depends on the task and not on the method.
+# and group size, so that it tests little. The advantage over the batch mean is smaller than the paper's: that mean's
+# error is the spread of values between prompts, which depends on the task and not on the method.
 #
 # **Try next:** another run of `recorded_runs/`; all baselines (`kvar.baseline_names()`); `python -m paper_figures
 # value-by-stage` for Tables 1 and 2 with the gradient's error.
