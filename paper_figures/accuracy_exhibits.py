@@ -152,6 +152,7 @@ class SingleRollout(_Compared):
                 range(len(rows)),
                 [f"{row['label'].removesuffix(' G=1')}, {row['fell']} fell" for row in rows.iter_rows(named=True)],
             )
+            left.locator_params(axis="x", nbins=5)
             left.set_ylabel(f"held-out accuracy, {start} start")
         panels[-1, 0].set_xlabel("rollouts")
         panels[-1, 1].set_xlabel("at the end")

@@ -138,6 +138,27 @@ def _against(rows, stage, name, reference):
     return by_step["m"].mean(), by_step["v"].sum() ** 0.5 / len(by_step), pair[1]["gradient_mse"].mean()
 
 
+def test_the_training_runs_are_those_of_the_table():
+    rows = {row["label"]: row for row in json.loads((ROOT / "docs" / "compare-low" / "table.json").read_text())}
+
+    def final(label):
+        mean, low, high = rows[label]["final"]
+        return f"{mean:.3f} ± {(high - low) / 2:.3f}"
+
+    ratio, low, high = rows["adaptive G=2"]["rollouts"]
+    text = " ".join(README.split())
+    for sentence in (
+        f"from a held-out accuracy of {rows['GRPO G=8']['start'][0]:.3f}, {rows['GRPO G=8']['n_seeds']} seeds",
+        f"it ends at {final('GRPO G=8')} with the group mean of eight, {final('adaptive G=2')} with `adaptive` and two",
+        f"with {ratio:.2f} of its rollouts ({low:.2f} to {high:.2f}), {final('oracle G=1')} with the true values",
+        f"{final('REINFORCE++ G=1')} with the mean of the batch and one",
+        f"{final('score-weighted(40) G=1')} with the score-weighted baseline and one",
+        f"`adaptive` with one ended at {final('adaptive G=1')}",
+    ):
+        assert sentence in text
+    assert not any(row["fell"] for row in rows.values())
+
+
 @pytest.mark.parametrize("study", ["allocation", "race", "broken-assumptions"])
 def test_what_is_quoted_from_a_study_stands_on_its_page(study):
     page = (ROOT / "docs" / "simulations" / f"{study}.md").read_text()
