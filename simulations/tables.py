@@ -11,6 +11,8 @@ from simulations.statistics import Estimate
 
 __all__ = ["markdown", "row_of", "sample", "summary"]
 
+_ROUNDING = 1e-15
+
 
 def summary(rows: pl.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
     """Means over repetitions with their standard errors.
@@ -79,10 +81,13 @@ def row_of(estimate: Estimate, /, **labels) -> dict:
     }
 
 
-def _cell(value) -> str:
+def _cell(value, digits: int = 4) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    # Below the rounding of numbers of order one it is another one on every machine.
+    return f"{0.0 if abs(value) < _ROUNDING else value:.{digits}g}"
 
 
 def markdown(frame: pl.DataFrame, columns: Iterable[str] | None = None) -> str:
@@ -106,7 +111,7 @@ def markdown(frame: pl.DataFrame, columns: Iterable[str] | None = None) -> str:
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * len(shown) + "|"]
     for row in frame.iter_rows(named=True):
         texts = [
-            f"{_cell(row[name])} ± {row[paired[name]]:.2g}"
+            f"{_cell(row[name])} ± {_cell(row[paired[name]], 2)}"
             if row.get(paired.get(name)) is not None
             else _cell(row[name])
             for name in shown

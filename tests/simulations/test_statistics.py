@@ -93,3 +93,6 @@ def test_tables():
     assert table.rows() == [("a", 2.0, 1.0, 2), ("b", 5.0, 0.0, 2)]
     assert sample(rows, "x", name="a").tolist() == [3.0, 1.0]
     assert markdown(table).splitlines()[2] == "| a | 2 ± 1 | 2 |"
+    # What is zero but for rounding is zero on every machine.
+    noise = pl.DataFrame({"value": [-7e-21, 1e-14], "standard_error": [2e-20, 3e-15]})
+    assert markdown(noise).splitlines()[2:] == ["| 0 ± 0 |", "| 1e-14 ± 3e-15 |"]
