@@ -94,5 +94,5 @@ def test_tables():
     assert sample(rows, "x", name="a").tolist() == [3.0, 1.0]
     assert markdown(table).splitlines()[2] == "| a | 2 ± 1 | 2 |"
     # What is zero but for rounding is zero on every machine.
-    noise = pl.DataFrame({"value": [-7e-21, 1e-14], "standard_error": [2e-20, 3e-15]})
+    noise = pl.DataFrame({"x": [-7e-21, 1e-14], "x_se": [2e-20, 3e-15]})
     assert markdown(noise).splitlines()[2:] == ["| 0 ± 0 |", "| 1e-14 ± 3e-15 |"]
