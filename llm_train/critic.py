@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaModel
 from kvar import Baseline, make_baseline
 from kvar.batch import Batch
 from kvar.variance import ScoreWeighted
+from llm_train.eval_mode import evaluating
 
 __all__ = ["Critic", "CriticBaseline", "make_trainer_baseline"]
 
@@ -178,11 +179,8 @@ class Critic:
             return (tokens + 1) * mask
         rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
         tokens, mask = rows.chunk(2, dim=1)
-        training = model.training
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False)
-        model.train(training)
         return output.hidden_states[-1][:, -1].float()[back]
 
     def values(self, features: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from llm_train.eval_mode import evaluating
+
 __all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
 
 SCORE_PARAMETERS = ("all", "last-layer", "lora")
@@ -88,14 +90,9 @@ def scores(
         return (torch.log_softmax(logits, -1).gather(1, row[1:, None])[:, 0] * mask[1:]).sum()
 
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
-    training = model.training
-    model.eval()
-    try:
-        # Of the attention kernels the plain one alone has a rule for many gradients at once.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
-    finally:
-        model.train(training)
+    # Of the attention kernels the plain one alone has a rule for many gradients at once.
+    with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
     return torch.cat([score[name].flatten(1) for name in weights], dim=1)
 
 

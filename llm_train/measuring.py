@@ -9,6 +9,7 @@ from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
 from kvar.prompt_keys import prompt_key
+from llm_train.eval_mode import evaluating
 from llm_train.evaluation import exact_pass_rates, sampled_pass_rates
 from llm_train.step_clock import StepClock
 
@@ -83,13 +84,8 @@ class MeasuringTrainer(GRPOTrainer):
 
     def _true_values(self, inputs) -> torch.Tensor:
         """True values of the local batch, of the policy as it samples: without dropout."""
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
-        finally:
-            self.model.train(training)
+        with evaluating(self.model), torch.no_grad():
+            values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
         if values.shape != (len(inputs),):
             raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
         return values.detach().to(self.accelerator.device)
@@ -147,13 +143,11 @@ class MeasuringTrainer(GRPOTrainer):
             self._evaluation_prefix = metric_key_prefix
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         data = self.eval_dataset[data] if isinstance(data, str) else data
-        training = self.model.training
-        self.model.eval()
         values = torch.cat([self._true_values(list(chunk)) for chunk in _chunks(data, 256)]).tolist()
         rates = exact_pass_rates(values, self.args.pass_at)
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in rates.items()}
-        self.log(metrics)
-        self.model.train(training)
+        with evaluating(self.model):  # by which TRL tells whose metrics they are
+            self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from llm_train.eval_mode import evaluating
+
 __all__ = ["hidden_states", "with_prompt_features"]
 
 _BATCH = 64
@@ -38,21 +40,15 @@ def hidden_states(model, tokenizer, prompts: Sequence[str | list[dict]]) -> np.n
         else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         for prompt in prompts
     ]
-    device, training = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     layer = round(_DEPTH * model.config.get_text_config().num_hidden_layers)
     rows = []
-    model.eval()
-    try:
-        with torch.no_grad():
-            for start in range(0, len(texts), _BATCH):
-                tokens = tokenizer(
-                    texts[start : start + _BATCH], padding=True, padding_side="left", return_tensors="pt"
-                )
-                mask = tokens["attention_mask"].to(device)
-                found = model(input_ids=tokens["input_ids"].to(device), attention_mask=mask, output_hidden_states=True)
-                rows.append(found.hidden_states[layer][:, -1].float().cpu().numpy())
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        for start in range(0, len(texts), _BATCH):
+            tokens = tokenizer(texts[start : start + _BATCH], padding=True, padding_side="left", return_tensors="pt")
+            mask = tokens["attention_mask"].to(device)
+            found = model(input_ids=tokens["input_ids"].to(device), attention_mask=mask, output_hidden_states=True)
+            rows.append(found.hidden_states[layer][:, -1].float().cpu().numpy())
     return np.concatenate(rows)
 
 

@@ -11,6 +11,8 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from llm_train.eval_mode import evaluating
+
 __all__ = ["supervise"]
 
 _BATCH = 128
@@ -23,9 +25,8 @@ class _StopWhen(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step % _CHECK_EVERY == 0:
-            model.eval()
-            control.should_training_stop = self._reached(model)
-            model.train()
+            with evaluating(model):
+                control.should_training_stop = self._reached(model)
         return control
 
 
