@@ -302,7 +302,7 @@ def resolve(given: Mapping) -> RunSettings:
     elif run.tiny:
         defaults |= {"bf16": False, "activation_checkpointing": False}
     config = KAEConfig(**{**defaults, **training})
-    if config.per_device_eval_batch_size % samples:
+    if config.per_device_eval_batch_size * config.world_size % samples:  # over all processes, as TRL counts
         raise ValueError(
             f"per_device_eval_batch_size must be a multiple of the {samples} samples a prompt of an evaluation, got "
             f"{config.per_device_eval_batch_size}"

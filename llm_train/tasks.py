@@ -163,23 +163,21 @@ def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
     size = 2 * (run.n_prompts + run.n_held_out)
     family = create_dataset(run.task, **{**parameters, "seed": seed, "size": size})
     form = " Give the final answer between <answer> and </answer>."
-    entries: dict[str, dict] = {}  # a family repeats itself where it has few questions
-    for entry in itertools.islice(family, size):
-        entries.setdefault(entry["question"], entry)
+    entries = list(itertools.islice(family, size))
     rows = Dataset.from_list(
         [
-            {"prompt": _as_prompt(question + form, tokenizer), "answer": str(entry["answer"]), "entry": k}
-            for k, (question, entry) in enumerate(entries.items())
+            {"prompt": _as_prompt(entry["question"] + form, tokenizer), "answer": str(entry["answer"]), "entry": k}
+            for k, entry in enumerate(entries)
         ]
     )
-    return _task(rows, run, verifier_reward(family, list(entries.values())) if run.reward == "auto" else (
+    return _task(rows, run, verifier_reward(family, entries) if run.reward == "auto" else (
         math_reward if run.reward == "math" else text_reward
     ), seed)  # fmt: skip
 
 
 def _task(rows: Dataset, run: RunArguments, reward: Callable, seed: int) -> Task:
     needed = run.n_prompts + run.n_held_out
-    # A prompt that stands there twice would be trained on and held out, and has one history.
+    # A prompt that stands there twice, in a file or in a family with few questions, would be trained on and held out.
     first = {prompt_key(prompt): k for k, prompt in reversed(list(enumerate(rows["prompt"])))}
     rows = rows.select(sorted(first.values()))
     if len(rows) < needed:
