@@ -13,7 +13,7 @@ from paper_figures import recorded_runs_data
 from paper_figures.drawing import PAGE
 from paper_figures.exhibit import require
 from paper_figures.recorded_runs_exhibit import RecordedRunsExhibit
-from paper_figures.recorded_runs_table import geometric_mean, summary
+from paper_figures.recorded_runs_table import RIVALS, geometric_mean, summary
 
 _SHOWN = ("kernel", "group-mean", "batch-mean", "discounted-beta")
 _BEST = "best of all rivals, in hindsight"
@@ -36,7 +36,7 @@ def ratios(frame: pl.DataFrame) -> pl.DataFrame:
     mse = pl.col("value_mse")
     known = frame.filter(mse.is_not_null() & mse.is_not_nan())
     ours = known.filter(role="ours").select("run", ours=mse, ours_error="value_mse_standard_error")
-    rivals = known.filter(pl.col("role").is_in(["published", "tuned"]))
+    rivals = known.filter(RIVALS)
     best = rivals.sort("value_mse").unique("run", keep="first").with_columns(baseline=pl.lit(_BEST))
     shown = pl.concat([rivals.filter(pl.col("baseline").is_in(_SHOWN), role="published"), best])
     relative = (pl.col("value_mse_standard_error") / mse) ** 2 + (pl.col("ours_error") / pl.col("ours")) ** 2

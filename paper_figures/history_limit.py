@@ -26,7 +26,7 @@ from kvar.features import feature_columns
 from kvar.files import whole_file
 from kvar.replaying import batches
 from paper_figures.recorded_runs_data import OUT as COMPARED
-from paper_figures.recorded_runs_table import geometric_mean, summary
+from paper_figures.recorded_runs_table import RIVALS, geometric_mean, summary
 from paper_figures.recorded_traces import asked_for
 
 OUT = Path("docs/history_limit.md")
@@ -266,9 +266,7 @@ def table(limits: pl.DataFrame, compared: pl.DataFrame) -> str:
     best = summary(compared)["best rival"]
     wide = compared.pivot("baseline", index="run", values="value_mse")
     both = limits.join(wide, on="run", validate="1:1")
-    rivals = (
-        compared.filter(pl.col("role").is_in(["published", "tuned"])).group_by("run").agg(pl.col("value_mse").min())
-    )
+    rivals = compared.filter(RIVALS).group_by("run").agg(pl.col("value_mse").min())
     both = both.join(rivals, on="run", validate="1:1").sort("run")
     shown = ["told", "adaptive (features=False)", "told, features", "adaptive", best]
     lines = [

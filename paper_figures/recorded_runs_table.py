@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from kvar.files import whole_file
 
+RIVALS = pl.col("role").is_in(["published", "tuned"])
 _BLOCKS = pl.col("run").str.contains("block") & ~pl.col("run").str.contains("long")
 _GROUPS = ~pl.col("run").str.ends_with("-g1")
 # The runs on which the adaptive baseline was developed, and runs made afterwards.
@@ -54,8 +55,8 @@ def summary(frame: pl.DataFrame) -> dict[str, float | str]:
     }
     rivals_of = {
         "published rival": pl.col("role") == "published",
-        "rival": pl.col("role").is_in(["published", "tuned"]),
-        "rival without the own reward": pl.col("role").is_in(["published", "tuned"]) & ~pl.col("own_reward"),
+        "rival": RIVALS,
+        "rival without the own reward": RIVALS & ~pl.col("own_reward"),
     }
     for among, chosen in rivals_of.items():
         names = frame.filter(chosen)["baseline"].unique(maintain_order=True).to_list()

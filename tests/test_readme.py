@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 import kvar
-from paper_figures.recorded_runs_table import comparison, geometric_mean, markdown
+from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean, markdown
+from paper_figures.stage_tables import stage_means
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,7 +64,7 @@ def test_the_figures_of_adaptive_are_those_of_the_recorded_runs():
     single = []
     for frame in frames.values():
         rows = frame.filter(pl.col("run") == "one-prompt-g4")
-        best = rows.filter(pl.col("role").is_in(["published", "tuned"]))["value_mse"].min()
+        best = rows.filter(RIVALS)["value_mse"].min()
         single.append(rows.filter(baseline="adaptive")["value_mse"].item() / best)
     text = " ".join(README.split())
     for sentence in (
@@ -99,6 +100,7 @@ def test_the_promise_is_what_the_study_found():
         ]
         assert f"| `{name}` | {' | '.join(cells)} |" in README
     of = {(row["baseline"], row["group_size"]): row["value"] for row in excess.iter_rows(named=True)}
+    assert of["adaptive", 1] < of["leave-one-out", 16]
     told = f"one rollout with `adaptive` has {100 * of['adaptive', 1]:.1f} % more error than one with the true values"
     text = " ".join(README.split())
     assert told in text
@@ -113,28 +115,19 @@ def test_the_promise_is_what_the_study_found():
 
 def test_what_the_tiny_policy_says_of_gradients():
     rows = pl.read_parquet(ROOT / "docs" / "gradients-g1" / "rows.parquet").filter(rollouts=1)
-    said = {}
-    for name in ("oracle", "adaptive", "score-weighted optimum"):
-        changes = []
-        for stage in sorted((rows["step"] // 10 * 10).unique()):
-            mean, error, base = _against(rows, stage, name, "none")
-            changes.append(f"{100 * mean / base:+.0f} ± {100 * error / base:.0f}")
-        said[name] = changes
+    none = rows.filter(baseline="none").select("step", "repetition", none="gradient_mse")
+    against = rows.join(none, on=["step", "repetition"]).with_columns(change=pl.col("gradient_mse") - pl.col("none"))
+    scales = stage_means(against, "none").filter(baseline="none").sort("stage")["mean"]
+    changes = stage_means(against, "change").sort("stage")
     text = " ".join(README.split())
-    assert "with the exact value by {}, {} and {} % at three stages".format(*said["oracle"]) in text
-    assert "(`adaptive`: {}, {} and {} %)".format(*said["adaptive"]) in text
-    assert "less error than none: {}, {} and {} %".format(*said["score-weighted optimum"]) in text
-
-
-def _against(rows, stage, name, reference):
-    """Mean difference of the gradient MSE, its standard error with the steps given, and the reference's mean."""
-    pair = [
-        rows.filter(pl.col("step").is_between(stage, stage + 9), baseline=which).sort("step", "repetition")
-        for which in (name, reference)
-    ]
-    differences = pair[0].with_columns(difference=pair[0]["gradient_mse"] - pair[1]["gradient_mse"])
-    by_step = differences.group_by("step").agg(m=pl.col("difference").mean(), v=pl.col("difference").var() / pl.len())
-    return by_step["m"].mean(), by_step["v"].sum() ** 0.5 / len(by_step), pair[1]["gradient_mse"].mean()
+    for name, sentence in (
+        ("oracle", "with the exact value by {}, {} and {} % at three stages"),
+        ("adaptive", "(`adaptive`: {}, {} and {} %)"),
+        ("score-weighted optimum", "less error than none: {}, {} and {} %"),
+    ):
+        stages = zip(changes.filter(baseline=name).iter_rows(named=True), scales, strict=True)
+        told = [f"{100 * row['mean'] / scale:+.0f} ± {100 * row['error'] / scale:.0f}" for row, scale in stages]
+        assert sentence.format(*told) in text
 
 
 def test_the_training_runs_are_those_of_the_table():
