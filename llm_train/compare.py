@@ -18,7 +18,7 @@ import yaml
 
 from kvar.files import whole_file
 from llm_train.run import quiet_libraries, train
-from llm_train.settings import given_settings, make_parser, resolve, rollouts_a_step
+from llm_train.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 
@@ -33,8 +33,8 @@ Train with several methods over several seeds at equal rollouts, and say which w
 
 CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
 rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
-every run. --output_dir gets runs/, table.md, table.json, curves.csv and curves.png; runs that are done are not made
-again.
+every run. --output_dir gets runs/, table.md, table.json, pairs.csv with every two methods against each other,
+learning_rates.json with the scores behind the choice, curves.csv and curves.png; runs that are done are not made again.
 """
 
 
@@ -120,14 +120,19 @@ class Comparison:
         rollouts = {}
         for label, method in methods.items():
             resolved = resolve({**settings, **method})
-            training = resolved.training
-            before = (training.warm_start_rollouts or 0) * resolved.run.n_prompts
-            used = f"{before} before, {rollouts_a_step(training):g} in each of {training.max_steps} steps"
-            rollouts.setdefault(used, []).append(label)
+            before, per_step = rollouts_before(resolved), rollouts_a_step(resolved.training)
+            steps = resolved.training.max_steps
+            used = f"{before} before and {per_step:g} in each of {steps} steps"
+            rollouts.setdefault(before + per_step * steps, {}).setdefault(used, []).append(label)
+            if not resolved.training.eval_on_start or resolved.run.n_held_out == 0:
+                raise ValueError(
+                    f"a comparison is judged by {found.measure} from the start on: it needs eval_steps, and n_held_out "
+                    "above 0"
+                )
         if len(rollouts) > 1:
             raise ValueError(
                 "methods are compared at equal rollouts, but these differ: "
-                + "; ".join(f"{used} for {', '.join(labels)}" for used, labels in rollouts.items())
+                + "; ".join(f"{used} for {', '.join(labels)}" for of in rollouts.values() for used, labels in of.items())
             )
         return found
 
@@ -243,25 +248,21 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
         seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
         wanted = [(label, rate, seed) for seed in seeds for label in comparison.methods for rate in rates]
         _make_runs(comparison, wanted, jobs, "choosing learning rates")
-        chosen = choose_learning_rates(
-            {
-                label: {
-                    rate: [
-                        json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[
-                            comparison.measure
-                        ]
-                        for seed in seeds
-                    ]
-                    for rate in rates
-                }
-                for label in comparison.methods
-            }
-        )
+        scores = {
+            label: {rate: [_final(comparison, label, rate, seed) for seed in seeds] for rate in rates}
+            for label in comparison.methods
+        }
+        chosen = choose_learning_rates(scores)
         with whole_file(comparison.folder / "learning_rates.json") as temporary:
-            temporary.write_text(json.dumps(chosen, indent=2) + "\n")
+            kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
+            temporary.write_text(json.dumps(kept, indent=2) + "\n")
     wanted = [(label, chosen[label], seed) for seed in range(comparison.seeds) for label in comparison.methods]
     _make_runs(comparison, wanted, jobs, "runs")
     return chosen
+
+
+def _final(comparison: Comparison, label: str, rate: float, seed: int) -> float:
+    return json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[comparison.measure]
 
 
 def _make_runs(comparison, wanted, jobs, title) -> None:

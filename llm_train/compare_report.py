@@ -14,7 +14,7 @@ from kvar import plotting
 from kvar.files import whole_file
 from llm_train.run_files import read_metrics
 
-__all__ = ["MethodRow", "mean_interval", "report", "rollouts_to_reach", "rows"]
+__all__ = ["MethodRow", "mean_interval", "pairs", "report", "rollouts_to_reach", "rows"]
 
 _RESAMPLES = 2000
 
@@ -108,7 +108,11 @@ def rollouts_to_reach(rollouts: np.ndarray, curve: np.ndarray, level: float) -> 
 
 
 def rows(
-    curves: Mapping[str, np.ndarray], trained: Mapping[str, np.ndarray], rollouts, reference: str, rates
+    curves: Mapping[str, np.ndarray],
+    trained: Mapping[str, np.ndarray],
+    rollouts: Mapping[str, np.ndarray],
+    reference: str,
+    rates: Mapping[str, float],
 ) -> list[MethodRow]:
     """Judge every method.
 
@@ -118,8 +122,8 @@ def rows(
         The measure over training; row k of every method is of the same seed.
     trained : mapping of str to ndarray of shape (seeds,)
         Final measure on the training prompts.
-    rollouts : ndarray, shape (T,)
-        When it was measured.
+    rollouts : mapping of str to ndarray of shape (T,)
+        When it was measured; every method ends at the same number.
     reference : str
         Label of the method that others are measured against.
     rates : mapping of str to float
@@ -130,14 +134,8 @@ def rows(
     list of MethodRow
         The best final measure first.
     """
-    target = curves[reference]
-    draws = np.random.default_rng(0).integers(len(target), size=(_RESAMPLES, len(target)))
-    whole = rollouts[-1]
     found = []
     for label, curve in curves.items():
-        ratios = [rollouts_to_reach(rollouts, curve[k].mean(axis=0), target[k, -1].mean()) / whole for k in draws]
-        ends = np.quantile(ratios, [0.025, 0.975], method="nearest")
-        ratio = rollouts_to_reach(rollouts, curve.mean(axis=0), target[:, -1].mean()) / whole
         final = curve[:, -1]
         found.append(
             MethodRow(
@@ -148,16 +146,62 @@ def rows(
                 final=mean_interval(final),
                 train=mean_interval(trained[label]),
                 average=mean_interval(curve.mean(axis=1)),
-                difference=mean_interval(final - target[:, -1]),
-                rollouts=(ratio, *map(float, ends)),
+                difference=mean_interval(final - curves[reference][:, -1]),
+                rollouts=_share_to_reach(rollouts[label], curve, curves[reference][:, -1]),
                 fell=int(((final < curve[:, 0]) | (final < curve.max(axis=1) / 2)).sum()),
             )
         )
     return sorted(found, key=lambda row: -row.final[0])
 
 
+def _share_to_reach(rollouts, curve, target) -> tuple[float, float, float]:
+    """Rollouts until the mean curve reaches the mean target, as a share of all; the interval resamples seeds."""
+    everything = np.arange(len(target))
+    draws = np.random.default_rng(0).integers(len(target), size=(_RESAMPLES, len(target)))
+    shares = [
+        rollouts_to_reach(rollouts, curve[seeds].mean(axis=0), target[seeds].mean()) / rollouts[-1]
+        for seeds in (everything, *draws)
+    ]
+    low, high = np.quantile(shares[1:], [0.025, 0.975], method="nearest")
+    return float(shares[0]), float(low), float(high)
+
+
+def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) -> pl.DataFrame:
+    """Every method against every other one, paired over seeds.
+
+    Parameters
+    ----------
+    curves, rollouts : mapping
+        As for `rows`.
+
+    Returns
+    -------
+    polars.DataFrame
+        Two methods, ``method`` and ``against``, a row: the difference of their final measures, that difference as a
+        share of the latter's mean, and the rollouts to reach the latter's final measure as a share of all, each with
+        its 95 % interval.
+    """
+    found = []
+    for method, curve in curves.items():
+        for against, other in curves.items():
+            if method != against:
+                level = other[:, -1].mean()
+                measured = {
+                    "difference": mean_interval(curve[:, -1] - other[:, -1]),
+                    "relative": mean_interval((curve[:, -1] - other[:, -1]) / level),
+                    "rollouts": _share_to_reach(rollouts[method], curve, other[:, -1]),
+                }
+                columns = {
+                    f"{name}{end}": number
+                    for name, numbers in measured.items()
+                    for end, number in zip(("", "_low", "_high"), numbers, strict=True)
+                }
+                found.append({"method": method, "against": against, **columns})
+    return pl.DataFrame(found)
+
+
 def _read(comparison, chosen):
-    curves, trained, rollouts = {}, {}, None
+    curves, trained, rollouts = {}, {}, {}
     train_measure = comparison.measure.replace("held_out", "train")
     for label in comparison.methods:
         measured, on_train = [], []
@@ -166,16 +210,15 @@ def _read(comparison, chosen):
             entries = [e for e in read_metrics(folder / "metrics.jsonl") if comparison.measure in e]
             measured.append([e[comparison.measure] for e in entries])
             found = np.array([e["rollouts"] for e in entries], dtype=np.float64)
-            if rollouts is not None and not np.array_equal(found, rollouts):
+            if not np.array_equal(found, rollouts.setdefault(label, found)):
                 raise ValueError(f"{folder} was measured after other numbers of rollouts than the runs before it")
-            rollouts = found
             on_train.append(json.loads((folder / "result.json").read_text()).get(train_measure, float("nan")))
         curves[label], trained[label] = np.array(measured), np.array(on_train)
     return curves, trained, rollouts
 
 
 def report(comparison, chosen: Mapping[str, float]) -> str:
-    """Write ``table.md``, ``table.json``, ``curves.csv`` with a row a measurement, and ``curves.png``.
+    """Write ``table.md``, ``table.json``, ``pairs.csv``, ``curves.csv`` with a row a measurement, and ``curves.png``.
 
     Parameters
     ----------
@@ -191,16 +234,18 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
     """
     curves, trained, rollouts = _read(comparison, chosen)
     found = rows(curves, trained, rollouts, comparison.reference, chosen)
-    table = _markdown(found, comparison, rollouts[-1])
+    table = _markdown(found, comparison, rollouts[comparison.reference][-1])
     with whole_file(comparison.folder / "table.md") as temporary:
         temporary.write_text(table)
     with whole_file(comparison.folder / "table.json") as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    with whole_file(comparison.folder / "pairs.csv") as temporary:
+        pairs(curves, rollouts).write_csv(temporary, float_precision=5)
     measured = [
         {"method": label, "seed": seed, "rollouts": int(n), comparison.measure: value}
         for label, curve in curves.items()
         for seed, row in enumerate(curve.tolist())
-        for n, value in zip(rollouts, row, strict=True)
+        for n, value in zip(rollouts[label], row, strict=True)
     ]
     with whole_file(comparison.folder / "curves.csv") as temporary:
         pl.DataFrame(measured).write_csv(temporary, float_precision=5)
@@ -253,8 +298,8 @@ def _picture(found, curves, rollouts, measure):
     for k, row in enumerate(found):
         colour = colormaps["turbo"](0.05 + 0.9 * k / max(len(found) - 1, 1))
         middle, low, high = zip(*map(mean_interval, curves[row.label].T), strict=True)
-        left.plot(rollouts, middle, color=colour, linewidth=1.5)
-        left.fill_between(rollouts, low, high, color=colour, alpha=0.12, linewidth=0)
+        left.plot(rollouts[row.label], middle, color=colour, linewidth=1.5)
+        left.fill_between(rollouts[row.label], low, high, color=colour, alpha=0.12, linewidth=0)
         right.plot(row.final[1:], (-k, -k), color=colour, linewidth=2)
         right.plot(row.final[0], -k, "o", color=colour)
     right.set_yticks([-k for k in range(len(found))], [row.label for row in found])

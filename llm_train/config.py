@@ -58,11 +58,13 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         Least reward that passes.
     trace_dir : str, optional
         Folder to which every rollout is recorded, for ``kvar audit``. Not recorded by default.
+    scale_rewards : {"none", "group"}
+        Divide by the deviation of the group's rewards, as GRPO does: with the baseline "group-mean" alone.
 
     Raises
     ------
     ValueError
-        If a setting is impossible, or would divide by or centre on the group after the baseline was subtracted.
+        If a setting is impossible, or would divide by or centre on the group after another baseline was subtracted.
     """
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "baseline_kwargs"]
@@ -123,7 +125,11 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     )
     scale_rewards: str = field(
         default="none",
-        metadata={"help": "Must stay 'none': a baseline with history is not divided by the group's deviation."},
+        metadata={
+            "help": "'group' with baseline group-mean is GRPO as published, divided by the deviation of the group. "
+            "'none' for every other baseline; for the deviation of the batch there is whiten_advantages.",
+            "choices": ["none", "group"],
+        },
     )
 
     def __post_init__(self):
@@ -149,10 +155,13 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
                 f"prompt_order='variance' needs values with standard errors, which baseline {self.baseline!r} does not "
                 "give; use adaptive or kernel"
             )
-        if self.scale_rewards not in ("none", False):
+        if self.scale_rewards == "batch":
+            raise ValueError("scale_rewards='batch' is whiten_advantages=True here, which centres as well")
+        if self.scale_rewards == "group" and (self.baseline != "group-mean" or single):
             raise ValueError(
-                f"scale_rewards={self.scale_rewards!r} would divide advantages by the deviation of the group or batch, "
-                "which undoes the baseline; leave it at 'none'"
+                "scale_rewards='group' divides advantages by the deviation of the group, which undoes another baseline "
+                f"than 'group-mean' of two or more, got {self.baseline!r} and num_generations={self.num_generations}; "
+                "leave it at 'none'"
             )
         if self.multi_objective_aggregation != "sum_then_normalize":
             raise ValueError(

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaModel
 from kvar import Baseline, make_baseline
 from kvar.batch import Batch
 from kvar.variance import ScoreWeighted
-from llm_train.eval_mode import evaluating
+from llm_train.prompt_features import last_states
 
 __all__ = ["Critic", "CriticBaseline", "make_trainer_baseline"]
 
@@ -178,10 +178,7 @@ class Critic:
         if self._baseline.kind == "network":
             return (tokens + 1) * mask
         rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
-        tokens, mask = rows.chunk(2, dim=1)
-        with evaluating(model), torch.no_grad():
-            output = model(input_ids=tokens, attention_mask=mask, output_hidden_states=True, use_cache=False)
-        return output.hidden_states[-1][:, -1].float()[back]
+        return last_states(model, *rows.chunk(2, dim=1), layer=-1)[back]
 
     def values(self, features: torch.Tensor) -> torch.Tensor:
         """Values of prompts.

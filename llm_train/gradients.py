@@ -17,6 +17,8 @@ from llm_train.eval_mode import evaluating
 __all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
 
 SCORE_PARAMETERS = ("all", "last-layer", "lora")
+_CHUNK = 32
+_MOST_LOGITS = 2**27
 
 
 def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter]:
@@ -56,7 +58,12 @@ def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter
 
 
 def scores(
-    model, parameters: dict, prompts: Sequence[list[int]], completions: Sequence[list[int]], chunk: int = 32
+    model,
+    parameters: dict,
+    prompts: Sequence[list[int]],
+    completions: Sequence[list[int]],
+    chunk: int = _CHUNK,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
     """Gradient of the log-probability of each completion after its prompt.
 
@@ -69,7 +76,9 @@ def scores(
     prompts, completions : sequence of list of int
         Token ids; the end token belongs to the completion.
     chunk : int
-        Rollouts at a time.
+        Rollouts at a time; fewer where the logits of so many would take more than a gibibyte.
+    temperature : float
+        At which the policy samples.
 
     Returns
     -------
@@ -86,9 +95,11 @@ def scores(
     counted = ((place >= start) & (place < end)).to(device)
 
     def log_probability(weights, row, mask):
-        logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double()
+        logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double() / temperature
         return (torch.log_softmax(logits, -1).gather(1, row[1:, None])[:, 0] * mask[1:]).sum()
 
+    logits_of_one = tokens.shape[1] * model.config.get_text_config().vocab_size
+    chunk = max(1, min(chunk, _MOST_LOGITS // logits_of_one))
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
     # Of the attention kernels the plain one alone has a rule for many gradients at once.
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -97,7 +108,12 @@ def scores(
 
 
 def score_norms(
-    model, parameters: dict, prompts: Sequence[list[int]], completions: Sequence[list[int]], chunk: int = 32
+    model,
+    parameters: dict,
+    prompts: Sequence[list[int]],
+    completions: Sequence[list[int]],
+    chunk: int = _CHUNK,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
     """Norm of the gradient of the log-probability of each completion.
 
@@ -111,6 +127,8 @@ def score_norms(
         Token ids; the end token belongs to the completion.
     chunk : int
         Rollouts at a time, and in memory.
+    temperature : float
+        At which the policy samples.
 
     Returns
     -------
@@ -118,5 +136,8 @@ def score_norms(
         As `scores` would have them.
     """
     starts = range(0, len(prompts), chunk)
-    parts = [scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk) for k in starts]
+    parts = (
+        scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk, temperature)
+        for k in starts
+    )
     return torch.cat([part.norm(dim=1) for part in parts])

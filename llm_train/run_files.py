@@ -66,11 +66,14 @@ class MetricsFile(TrainerCallback):
         Where. A resumed run first drops what was logged after its checkpoint.
     rollouts_per_step : float
         Rollouts that one optimiser step accounts for.
+    rollouts_before : int
+        Rollouts before the first.
     """
 
-    def __init__(self, path: Path, rollouts_per_step: float):
+    def __init__(self, path: Path, rollouts_per_step: float, rollouts_before: int = 0):
         self._path = path
         self._rollouts_per_step = rollouts_per_step
+        self._rollouts_before = rollouts_before
 
     def on_train_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
         """Drop what does not belong to this run."""
@@ -85,7 +88,8 @@ class MetricsFile(TrainerCallback):
         if not state.is_world_process_zero or not logs:
             return
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
-        entry = {"step": state.global_step, "rollouts": round(state.global_step * self._rollouts_per_step), **plain}
+        rollouts = self._rollouts_before + round(state.global_step * self._rollouts_per_step)
+        entry = {"step": state.global_step, "rollouts": rollouts, **plain}
         with self._path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 

@@ -16,8 +16,11 @@ from trl import ModelConfig
 
 from llm_train.config import KAEConfig
 
-__all__ = ["RunArguments", "RunSettings", "given_settings", "make_parser", "resolve", "rollouts_a_step"]
+__all__ = ["DATA_LOADERS", "RunArguments", "RunSettings", "given_settings", "make_parser", "resolve", "rollouts_a_step", "rollouts_before"]
 
+# By the ending of a file, which loader of datasets reads it.
+DATA_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_SAVE_STEPS = 50
 _PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
 
 
@@ -141,12 +144,31 @@ class RunArguments:  # numpydoc ignore=PR02
             raise ValueError(
                 f"n_prompts must be at least 1 and n_held_out at least 0, got {self.n_prompts} and {self.n_held_out}"
             )
+        if self.difficulty is not None and not self.is_family:
+            raise ValueError(
+                f"difficulty is the level of a reasoning-gym family, and task {self.task!r} is none; leave it out"
+            )
+        if self.task_kwargs and (self.task == "sums" or self.is_file):
+            raise ValueError(
+                "task_kwargs are parameters of a reasoning-gym family or of a data set of the hub, and task "
+                f"{self.task!r} takes none; leave them out"
+            )
         if self.tiny:
             self.threads = 1 if self.threads is None else self.threads
         if self.sft_steps is None:
             self.sft_steps = 300 if self.tiny else 0
         if self.sft_learning_rate is None:
             self.sft_learning_rate = 2e-3 if self.tiny else 1e-5
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the task is read from a file."""
+        return Path(self.task).suffix in DATA_LOADERS
+
+    @property
+    def is_family(self) -> bool:
+        """Whether the task is made by reasoning-gym."""
+        return self.task != "sums" and "/" not in self.task and not self.is_file
 
     @property
     def tiny(self) -> bool:
@@ -174,6 +196,11 @@ class RunSettings:
     run: RunArguments
     model: ModelConfig
     training: KAEConfig
+
+    @property
+    def model_init_kwargs(self) -> dict:
+        """What transformers is told beside them when it loads the policy."""
+        return {"trust_remote_code": self.training.trust_remote_code, **(self.training.model_init_kwargs or {})}
 
     def save(self, path: Path) -> None:
         """Write all settings, defaults included, as JSON.
@@ -290,6 +317,9 @@ def resolve(given: Mapping) -> RunSettings:
         "top_k": 0,
         # Completions are sampled in training mode; what is computed of the policy is to be of the same one.
         "disable_dropout": True,
+        # A killed run goes on from its last checkpoint.
+        "save_steps": _SAVE_STEPS,
+        "save_total_limit": 2,
     }
     samples = training.get("num_generations_eval") or training.get("num_generations", KAEConfig.num_generations)
     defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
@@ -340,3 +370,19 @@ def rollouts_a_step(config: KAEConfig) -> float:
     """
     generations = config.gradient_accumulation_steps / (config.steps_per_generation * config.num_iterations)
     return config.generation_batch_size * generations
+
+
+def rollouts_before(settings: RunSettings) -> int:
+    """Rollouts that are spent before the first step.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        Of a run.
+
+    Returns
+    -------
+    int
+        Those of the warm start, over all prompts.
+    """
+    return settings.training.warm_start_rollouts * settings.run.n_prompts

@@ -27,26 +27,30 @@ class StepClock(TrainerCallback):
     def __init__(self, report):
         self._report = report
         self._parts: dict[str, float] = {}
+        self._ahead: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
+    def part(self, name: str, of_next_step: bool = False) -> Iterator[None]:
         """Count the time of the body to a part.
 
         Parameters
         ----------
         name : str
             Which part.
+        of_next_step : bool
+            Whether it belongs to the step that has not begun, as what chooses its prompts does.
         """
-        start = time.perf_counter()
+        start, parts = time.perf_counter(), self._ahead if of_next_step else self._parts
         try:
             yield
         finally:
-            self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - start
+            parts[name] = parts.get(name, 0.0) + time.perf_counter() - start
 
     def on_step_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
         """Start a step."""
-        self._parts, self._start = {}, time.perf_counter()
+        self._parts, self._ahead = self._ahead, {}
+        self._start = time.perf_counter() - sum(self._parts.values())
 
     def on_step_end(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
         """End a step and report."""

@@ -13,13 +13,12 @@ from datasets import Dataset
 
 from kvar.prompt_keys import prompt_key
 from llm_train.answers import math_reward, text_reward, verifier_reward
-from llm_train.settings import RunArguments
+from llm_train.settings import DATA_LOADERS, RunArguments
 from llm_train.tiny import answer_reward, skewed_sums, sums
 from llm_train.truth import ExactValue
 
 __all__ = ["Task", "load_task"]
 
-_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 _WORKED_SUMS = "2+3=5\n14+7=21\n38+45=83\n"
 
 
@@ -72,14 +71,14 @@ def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
     """
     if run.task == "sums":
         return _sums(run, tokenizer, seed)
-    if Path(run.task).suffix in _LOADERS:
+    if run.is_file:
         task = _from_rows(_file_rows(run), run, tokenizer, seed)
-    elif "/" in run.task:
+    elif run.is_family:
+        task = _reasoning_gym(run, tokenizer, seed)
+    else:
         from datasets import load_dataset
 
         task = _from_rows(load_dataset(run.task, split="train", **run.task_kwargs), run, tokenizer, seed)
-    else:
-        task = _reasoning_gym(run, tokenizer, seed)
     if run.tiny:
         unknown = {c for prompt in task.train["prompt"] for c in prompt if c not in tokenizer.get_vocab()}
         if unknown:
@@ -127,7 +126,7 @@ def _file_rows(run: RunArguments) -> Dataset:
 
     if not Path(run.task).is_file():
         raise ValueError(f"--task {run.task}: there is no such file")
-    return load_dataset(_LOADERS[Path(run.task).suffix], data_files=run.task, split="train")
+    return load_dataset(DATA_LOADERS[Path(run.task).suffix], data_files=run.task, split="train")
 
 
 def _from_rows(rows: Dataset, run: RunArguments, tokenizer, seed: int) -> Task:

@@ -17,6 +17,7 @@ from datasets import IterableDataset
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
+from trl.trainer.utils import nanstd
 
 from kvar import TraceWriter
 from kvar.features import feature_columns
@@ -35,6 +36,7 @@ __all__ = ["KAETrainer"]
 logger = logging.get_logger(__name__)
 
 _STATE_FILE = "baseline.safetensors"
+_DEVIATION_FLOOR = 1e-4  # as in TRL
 _SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
 
 
@@ -47,6 +49,17 @@ class _WarmStart(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0:
             self._trainer.offline_values = warm_start(self._trainer, args.warm_start_rollouts)
+
+
+class _SaveWhatIsDue(TrainerCallback):
+    """At the end of a generation, if a checkpoint was to be written inside it."""
+
+    def __init__(self, trainer):
+        self._trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_save |= self._trainer._checkpoint_due
+        return control
 
 
 class KAETrainer(MeasuringTrainer):
@@ -77,7 +90,8 @@ class KAETrainer(MeasuringTrainer):
     Notes
     -----
     The clock of the history counts generations, not optimiser steps: a generation that serves several optimiser
-    steps is one visit, and a bandwidth of 10 means ten samplings of the policy. Evaluation leaves the history alone.
+    steps is one visit, and a bandwidth of 10 means ten samplings of the policy. Evaluation leaves the history alone. A
+    checkpoint that falls inside a generation is written at its end.
     """
 
     _tag_names: Sequence[str] = ["trl", "kvar"]
@@ -93,7 +107,10 @@ class KAETrainer(MeasuringTrainer):
         self._check_data()
         self._generations = 0
         self._sampler: BlockSampler | None = None
+        self._all_keys: list[int | str] | None = None
         self._trace_writer: TraceWriter | None = None
+        self._checkpoint_due = False
+        self.add_callback(_SaveWhatIsDue(self))
         self.critic = None
         if isinstance(self.baseline, CriticBaseline):
             policy = self.accelerator.unwrap_model(self.model)
@@ -168,12 +185,14 @@ class KAETrainer(MeasuringTrainer):
 
     def _assess_all(self):
         """What the history says of every prompt of the training set, without any reward of the step."""
-        data = self.train_dataset
-        keys = [self.prompt_key(example) for example in data]
-        columns = {name: np.asarray(data[name]) for name in self.baseline.columns_used(self._feature_columns)}
-        nothing = np.full(len(keys), np.nan)
-        found = self.baseline.estimate(keys, nothing, self._generations + 1, return_info=True, **columns)
-        return found.values, found.standard_error
+        with self._clock.part("baseline", of_next_step=True):
+            data = self.train_dataset
+            if self._all_keys is None:
+                self._all_keys = [self.prompt_key(example) for example in data]
+            columns = {name: np.asarray(data[name]) for name in self.baseline.columns_used(self._feature_columns)}
+            nothing = np.full(len(self._all_keys), np.nan)
+            found = self.baseline.estimate(self._all_keys, nothing, self._generations + 1, return_info=True, **columns)
+            return found.values, found.standard_error
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
@@ -210,6 +229,9 @@ class KAETrainer(MeasuringTrainer):
         numbers = health(found, step[1], advantages, columns.get("true_value"))
         for name, number in {**numbers, "window": self.baseline.window_in_use}.items():
             self._metrics["train"][f"baseline/{name}"].append(number)
+        if self.args.scale_rewards == "group":
+            deviation = nanstd(step[1], dim=1, keepdim=True).nan_to_num()  # of a single reward there is none
+            advantages = advantages / (deviation + _DEVIATION_FLOOR)
         advantages = advantages.flatten()
         require_same_advantages(self.accelerator, keys, advantages, self._generations)
         scored = ~torch.isnan(rewards)
@@ -292,7 +314,7 @@ class KAETrainer(MeasuringTrainer):
         rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
         prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
         parameters = chosen_parameters(model, self.args.score_norms or "all")
-        return score_norms(model, parameters, prompts, completions)
+        return score_norms(model, parameters, prompts, completions, temperature=self.temperature)
 
     def _record(self, keys, rewards, columns) -> None:
         if not self.accelerator.is_main_process:
@@ -326,13 +348,10 @@ class KAETrainer(MeasuringTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _save_checkpoint(self, model, trial):
-        per_generation = self.args.steps_per_generation * self.num_iterations
-        if self._step % per_generation:
-            logger.warning(
-                "This checkpoint falls inside a generation, which a resumed run will sample anew and remember twice. "
-                "Choose save_steps so that save_steps * gradient_accumulation_steps is a multiple of %d.",
-                per_generation,
-            )
+        # Inside a generation it waits for its end: a resumed run would sample the generation anew, and remember it twice.
+        self._checkpoint_due = bool(self._step % (self.args.steps_per_generation * self.num_iterations))
+        if self._checkpoint_due:
+            return
         # Before the rest, which uploads the folder and removes older ones: a checkpoint never stands without history.
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")

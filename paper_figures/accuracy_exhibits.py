@@ -21,7 +21,7 @@ _STARTS = {
     "low": ("compare-low", _COMMAND),
     "middle": ("compare-middle", f"{_COMMAND} --sft_until 0.4 --output_dir results/compare-middle"),
 }
-_METHODS = {"GRPO": "group-mean", "RLOO": "leave-one-out", "REINFORCE++": "batch-mean"}
+_BASELINES = {"RLOO": "leave-one-out", "REINFORCE++": "batch-mean", "batch mean": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
 
 
@@ -62,6 +62,13 @@ def _curves() -> pl.DataFrame:
                 {"start": start, "method": method, "rollouts": rollouts, "mean": mean, "low": low, "high": high}
             )
     return pl.DataFrame(rows)
+
+
+def _style(label: str) -> dict:
+    """How a method is drawn; REINFORCE++ is the mean of the batch with whitened advantages."""
+    method = label.rpartition(" G=")[0]
+    dashes = {"linestyle": ":"} if method == "REINFORCE++" else {}
+    return plotting.baseline_style(_BASELINES.get(method, method.split("(")[0])) | {"markersize": 4} | dashes
 
 
 class _Compared(Exhibit):
@@ -139,8 +146,7 @@ class SingleRollout(_Compared):
         for (left, right), ((start,), rows) in zip(panels, starts.items(), strict=True):
             rows = rows.sort("final")
             for place, row in enumerate(rows.iter_rows(named=True)):
-                name = row["label"].split()[0].split("(")[0]
-                style = plotting.baseline_style(_METHODS.get(name, name)) | {"markersize": 4}
+                style = _style(row["label"])
                 curve = tables["curves"].filter(start=start, method=row["label"])
                 left.plot(curve["rollouts"], curve["mean"], **style)
                 left.fill_between(

@@ -8,7 +8,7 @@ from simulations.keyed import StaleResultError
 
 __all__ = ["found"]
 
-_FOLDERS = (Path("docs"), Path("results"))
+_FOLDERS = (Path("results"), Path("docs"))
 
 
 def found(name: str, command: str) -> Path:
@@ -17,14 +17,14 @@ def found(name: str, command: str) -> Path:
     Parameters
     ----------
     name : str
-        Path below docs/ or results/.
+        Path below results/ or docs/.
     command : str
         What makes them.
 
     Returns
     -------
     Path
-        The file; what is kept in docs/ goes first.
+        The file; what was made here goes before what is kept in docs/.
 
     Raises
     ------
@@ -34,4 +34,4 @@ def found(name: str, command: str) -> Path:
     for folder in _FOLDERS:
         if (folder / name).exists():
             return folder / name
-    raise StaleResultError(f"there is no {_FOLDERS[-1] / name}; it is made in hours by: {command}")
+    raise StaleResultError(f"there is no {_FOLDERS[0] / name}; it is made in hours by: {command}")

@@ -1,9 +1,12 @@
 """Scores and gradient errors against one rollout at a time, against the exact gradient, and through the whole study."""
 
+import copy
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from llm_train.gradient_study import BASELINES, BLOCK, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.gradient_tables import main, table
@@ -32,6 +35,30 @@ def test_scores_are_those_of_single_rollouts(policy, which):
         torch.testing.assert_close(row, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
     norms = score_norms(model, parameters, prompts, completions, chunk=2)
     torch.testing.assert_close(norms, found.norm(dim=1), rtol=1e-5, atol=0)
+
+
+def test_scores_are_those_of_the_policy_as_it_samples(policy):
+    model, tokenizer = policy
+    parameters = chosen_parameters(model, "last-layer")
+    prompt, answer = tokenizer("1+2=")["input_ids"], tokenizer("3")["input_ids"]
+    found = scores(model, parameters, [prompt], [answer], temperature=0.5)[0]
+    log_probability = torch.log_softmax(model(torch.tensor([prompt])).logits[0, -1].double() / 0.5, 0)[answer[0]]
+    alone = torch.autograd.grad(log_probability, list(parameters.values()))
+    torch.testing.assert_close(found, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_scores_of_an_adapter(policy):
+    model, tokenizer = policy
+    adapted = get_peft_model(copy.deepcopy(model), LoraConfig(r=2, target_modules=["q_proj"], lora_dropout=0.5))
+    parameters = chosen_parameters(adapted, "lora")
+    prompts, completions = [tokenizer("1+2=")["input_ids"]] * 2, [tokenizer(a)["input_ids"] for a in ("3", "4")]
+    found = scores(adapted, parameters, prompts, completions)
+    adapted.eval()
+    for row, prompt, completion in zip(found, prompts, completions, strict=True):
+        log_probability = answer_log_probabilities(adapted, [prompt], [completion]).sum()
+        alone = torch.autograd.grad(log_probability, list(parameters.values()))
+        torch.testing.assert_close(row, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
+    assert found.any()
 
 
 def test_which_parameters(policy):

@@ -109,7 +109,9 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
         ({"block_reuse": 2.5}, "block_reuse must be a whole number from 1 on, got 2.5"),
         ({"warm_start_rollouts": True}, "warm_start_rollouts must be a whole number from 0 on, got True"),
         ({"pass_at": [1, 0]}, "pass_at must be a whole number from 1 on, got 0"),
-        ({"scale_rewards": "group"}, "undoes the baseline"),
+        ({"scale_rewards": "group"}, "undoes another baseline than 'group-mean'"),
+        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and num_generations=1; leave"),
+        ({"scale_rewards": "batch"}, "is whiten_advantages=True here"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
     ],
 )

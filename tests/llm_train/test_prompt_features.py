@@ -1,10 +1,14 @@
 """Features of prompts: where the policy puts them, and how they reach baseline and trace."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 
 from kvar import read_trace
-from llm_train.prompt_features import hidden_states, with_prompt_features
+from llm_train.prompt_features import hidden_states, last_states, with_prompt_features
 from llm_train.tiny import make_policy, make_tokenizer, sums
 
 
@@ -19,6 +23,17 @@ def test_a_prompt_has_one_state_whatever_it_is_batched_with(policy):
     assert together.shape == (3, policy.config.hidden_size)
     for row, prompt in zip(together, ["2+3=", "14+15=", "7+80="], strict=True):
         np.testing.assert_allclose(hidden_states(policy, tokenizer, [prompt])[0], row, rtol=1e-4, atol=1e-5)
+
+
+def test_states_are_those_of_a_plain_pass_whatever_the_model_is_wrapped_in(policy):
+    tokens = make_tokenizer()(["2+3=", "7+8="], return_tensors="pt")
+    ids, mask = tokens["input_ids"].repeat(40, 1), tokens["attention_mask"].repeat(40, 1)  # more than one pass
+    with torch.no_grad():
+        expected = policy(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+    adapted = get_peft_model(copy.deepcopy(policy), LoraConfig(r=2, target_modules=["q_proj"]))
+    for model in (policy, adapted):  # an adapter begins as none
+        for layer in (2, -1):
+            torch.testing.assert_close(last_states(model, ids, mask, layer), expected[layer][:, -1])
 
 
 def test_features_are_principal_coordinates(policy):

@@ -13,7 +13,7 @@ import kvar
 from llm_train import models
 from llm_train.answers import final_answer, math_reward, text_reward
 from llm_train.compare import Comparison, choose_learning_rates, main
-from llm_train.compare_report import mean_interval, rollouts_to_reach, rows
+from llm_train.compare_report import mean_interval, pairs, rollouts_to_reach, rows
 from llm_train.run import train
 from llm_train.run_files import last_checkpoint, read_metrics
 from llm_train.settings import RunArguments, given_settings, make_parser, resolve
@@ -49,6 +49,8 @@ def test_flags_win_over_the_file(tmp_path):
         ({"reward": "best"}, "must be 'auto', 'text' or 'math', got 'best'"),
         ({"n_prompts": 0}, "n_prompts must be at least 1"),
         ({"num_generations_eval": 6, "per_device_eval_batch_size": 8}, "must be a multiple of the 6 samples .* got 8"),
+        ({"task": "data.csv", "difficulty": 1}, "difficulty is the level .* and task 'data.csv' is none"),
+        ({"task_kwargs": '{"max_terms": 2}'}, "task_kwargs are parameters .* and task 'sums' takes none"),
         ({"beta": 0.1, "sft_steps": 10}, "beta is the weight of the distance to the policy as it was loaded"),
     ],
 )
@@ -236,12 +238,40 @@ def test_two_processes_do_not_go_on_with_one_run(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
-def test_lora_trains_an_adapter(tmp_path):
-    out = tmp_path / "run"
-    train(
-        settings(out, use_peft=True, lora_r=4, lora_alpha=8, sft_steps=2, max_steps=2, save_strategy="no"), show=False
-    )
-    assert (out / "policy" / "adapter_model.safetensors").exists()
+def test_a_run_that_is_done_is_not_begun_again(tmp_path):
+    done = settings(tmp_path, max_steps=1, save_strategy="no", resume=True)
+    result = train(done, show=False)
+    with pytest.raises(FileExistsError, match="is done and left no checkpoint to go on from"):
+        train(done, show=False)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert len(kvar.read_trace(tmp_path / "trace")) == 8
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_says_that_it_begins_again(tmp_path, capsys):
+    train(settings(tmp_path, max_steps=1, save_strategy="no"), show=False)
+    (tmp_path / "result.json").unlink()
+    capsys.readouterr()
+    train(settings(tmp_path, max_steps=1, save_strategy="no", resume=True))
+    assert "ended before its first checkpoint and begins again" in capsys.readouterr().out
+    assert len(kvar.read_trace(tmp_path / "trace")) == 8
+
+
+def test_lora_trains_an_adapter_and_keeps_that_of_the_warm_up(tmp_path):
+    adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "sft_steps": 2, "max_steps": 1, "save_strategy": "no"}
+    made = [
+        train(settings(tmp_path / name, **adapter, policy_cache=str(tmp_path / "policies")), show=False)
+        for name in ("first", "second")
+    ]
+    assert (tmp_path / "first" / "policy" / "adapter_model.safetensors").exists()
+    for name in ("eval_train_pass@1", "eval_held_out_pass@1"):
+        assert made[0][name] == made[1][name]
+
+
+def test_a_warm_up_is_kept_for_the_same_prompts_only(tmp_path):
+    kept = {"policy_cache": str(tmp_path / "policies"), "max_steps": 1, "save_strategy": "no", "sft_steps": 1}
+    for name, n_held_out in (("a", 8), ("b", 4), ("c", 8)):
+        train(settings(tmp_path / name, n_held_out=n_held_out, **kept), show=False)
+    assert len([path for path in (tmp_path / "policies").iterdir() if path.is_dir()]) == 2
 
 
 # --- comparisons --------------------------------------------------------------------------------------------------
@@ -256,12 +286,22 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
         "bad": np.array([[0.1, 0.2, 0.05], [0.1, 0.3, 0.14]]),
     }
     trained = {label: curve[:, -1] for label, curve in curves.items()}
-    found = {row.label: row for row in rows(curves, trained, rollouts, "slow", dict.fromkeys(curves, 1e-4))}
+    times = dict.fromkeys(curves, rollouts)
+    found = {row.label: row for row in rows(curves, trained, times, "slow", dict.fromkeys(curves, 1e-4))}
     assert list(found) == ["fast", "slow", "bad"]
     assert found["fast"].rollouts[0] == pytest.approx(0.5)
     assert found["bad"].rollouts[0] == np.inf
     assert found["fast"].difference == pytest.approx((0.2, 0.2, 0.2))  # paired: no spread at all
     assert [found[label].fell for label in ("slow", "fast", "bad")] == [0, 0, 2]
+    two = {(row["method"], row["against"]): row for row in pairs(curves, times).iter_rows(named=True)}
+    assert len(two) == 6
+    assert two["fast", "slow"]["difference"] == pytest.approx(0.2)
+    assert two["fast", "slow"]["relative_low"] == pytest.approx(0.2 / 0.4)
+    assert two["fast", "slow"]["rollouts"] == pytest.approx(0.5)
+    assert two["slow", "fast"]["rollouts"] == np.inf
+    # A method that spent half of its rollouts before its first step is that much later.
+    late = times | {"fast": np.array([100.0, 150.0, 200.0])}
+    assert rows(curves, trained, late, "slow", dict.fromkeys(curves, 1e-4))[0].rollouts[0] == pytest.approx(0.75)
     assert rollouts_to_reach(rollouts, np.array([0.3, 0.2, 0.1]), 0.3) == 0.0
     scores = {"a": {1e-4: [0.1, 0.3], 1e-3: [0.3, 0.2]}, "b": {1e-4: [0.2], 1e-3: [0.2]}}
     assert choose_learning_rates(scores) == {"a": 1e-3, "b": 1e-4}
@@ -270,7 +310,7 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
 def test_methods_are_compared_at_equal_rollouts():
     shared = {"max_steps": 9, "per_device_train_batch_size": 8}
     config = {"settings": shared, "methods": {"a": {}, "b": {"per_device_train_batch_size": 16}}}
-    with pytest.raises(ValueError, match=r"these differ: 0 before, 8 in each of 9 steps for a; .* 16 "):
+    with pytest.raises(ValueError, match=r"these differ: 0 before and 8 in each of 9 steps for a; .* 16 "):
         Comparison.from_config(config)
     for method in (
         {"gradient_accumulation_steps": 2, "steps_per_generation": 1},
@@ -279,13 +319,20 @@ def test_methods_are_compared_at_equal_rollouts():
     ):
         with pytest.raises(ValueError, match="equal rollouts, but these differ"):
             Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": method}})
-    with pytest.raises(ValueError, match="3840 before, 8 in each of 9 steps for b"):
+    with pytest.raises(ValueError, match="3840 before and 8 in each of 9 steps for b"):
         Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": {"warm_start_rollouts": 8}}})
+    # Rollouts before training count as others do.
+    offline = {"warm_start_rollouts": 2, "max_steps": 5}
+    assert Comparison.from_config({"settings": {**shared, "n_prompts": 16}, "methods": {"a": {}, "b": offline}})
     with pytest.raises(ValueError, match="'learning_rate' of method 'a' is set by the comparison"):
         Comparison.from_config({"methods": {"a": {"learning_rate": 1e-4}}})
     with pytest.raises(ValueError, match="need tuning_seeds of 1 or more"):
         Comparison.from_config({"methods": {"a": {}}, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 0})
-    assert Comparison.from_config({"settings": {"task": "chain_sum"}, "methods": {"a": {}}}).measure == "eval_pass@1"
+    family = {"task": "chain_sum", "eval_steps": 5}
+    assert Comparison.from_config({"settings": family, "methods": {"a": {}}}).measure == "eval_pass@1"
+    for settings in ({"task": "chain_sum"}, {"n_held_out": 0}):
+        with pytest.raises(ValueError, match="it needs eval_steps, and n_held_out above 0"):
+            Comparison.from_config({"settings": settings, "methods": {"a": {}}})
     with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
         Comparison.from_config({"methods": {"a": {}}, "reference": "c"})
     with pytest.raises(ValueError, match="got 'method'"):

@@ -12,6 +12,7 @@ from datasets import Dataset
 import kvar
 from kvar.prompt_keys import prompt_key
 from llm_train import KAETrainer
+from llm_train.measuring import MeasuringTrainer
 from llm_train.tiny import make_policy, make_tokenizer, sums
 from llm_train.truth import ExactValue
 
@@ -55,6 +56,24 @@ def test_the_loss_sees_the_advantages(make_trainer):
     output = trainer._generate_and_score_completions(batch)
     np.testing.assert_allclose(output["advantages"].numpy(), trace_of(trainer).extras["advantage"], atol=1e-7)
     assert output["advantages"].dtype == torch.float32
+
+
+def test_grpo_is_that_of_trl(make_trainer, monkeypatch):
+    of_trl = []
+    inner = MeasuringTrainer._generate_and_score_completions
+
+    def remembered(self, inputs):
+        output = inner(self, inputs)
+        of_trl.append(output["advantages"].clone())
+        return output
+
+    monkeypatch.setattr(MeasuringTrainer, "_generate_and_score_completions", remembered)
+    grpo = {"baseline": "group-mean", "baseline_kwargs": {}, "scale_rewards": "group", "num_generations": 4}
+    trainer = make_trainer(**grpo)
+    trainer.train()
+    trace = trace_of(trainer)
+    assert np.any(trace.extras["advantage"])
+    np.testing.assert_allclose(trace.extras["advantage"], torch.cat(of_trl).numpy(), atol=1e-6)
 
 
 def test_the_prompt_key_is_a_column_or_a_hash(make_trainer):
@@ -102,6 +121,22 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(make_trainer):
     np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
     for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_inside_a_generation_waits_for_its_end(make_trainer):
+    # Each generation serves three steps; the second one ends after step 6.
+    settings = {"num_iterations": 3, "max_steps": 12, "save_strategy": "steps", "save_steps": 5}
+    whole = make_trainer("whole", **{**settings, "save_strategy": "no"})
+    whole.train()
+    first = make_trainer("parts", **{**settings, "max_steps": 8})
+    first.train()
+    assert [path.name for path in Path(first.args.output_dir).glob("checkpoint-*")] == ["checkpoint-6"]
+    second = make_trainer("parts", **settings)
+    second.train(resume_from_checkpoint=str(Path(first.args.output_dir, "checkpoint-6")))
+    expected, found = trace_of(whole), trace_of(second)
+    assert found.step.tolist() == expected.step.tolist()
+    assert found.reward.tobytes() == expected.reward.tobytes()
+    np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
 
 
 def test_a_checkpoint_without_history_is_refused(make_trainer):
