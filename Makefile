@@ -41,7 +41,7 @@ reproduce: .venv/installed
 reproduce-full: .venv/installed
 	$(BIN)/python -m llm_train gradients --out results/gradients --jobs 2
 	$(BIN)/python -m llm_train compare llm_train/configs/compare-tiny.yaml
-	$(BIN)/python -m llm_train compare llm_train/configs/compare-tiny.yaml --sft_until 0.4 --output_dir results/compare-middle
+	$(BIN)/python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml
 	$(BIN)/python -m paper_figures all --full
 
 smollm2: .venv/installed

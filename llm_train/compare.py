@@ -29,7 +29,7 @@ Train with several methods over several seeds at equal rollouts, and say which w
 
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
-  python -m llm_train compare llm_train/configs/compare-tiny.yaml --sft_until 0.4 --output_dir results/middle
+  python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
 
 CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
 rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
@@ -132,7 +132,9 @@ class Comparison:
         if len(rollouts) > 1:
             raise ValueError(
                 "methods are compared at equal rollouts, but these differ: "
-                + "; ".join(f"{used} for {', '.join(labels)}" for of in rollouts.values() for used, labels in of.items())
+                + "; ".join(
+                    f"{used} for {', '.join(labels)}" for by_use in rollouts.values() for used, labels in by_use.items()
+                )
             )
         return found
 

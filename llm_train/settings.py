@@ -16,7 +16,16 @@ from trl import ModelConfig
 
 from llm_train.config import KAEConfig
 
-__all__ = ["DATA_LOADERS", "RunArguments", "RunSettings", "given_settings", "make_parser", "resolve", "rollouts_a_step", "rollouts_before"]
+__all__ = [
+    "DATA_LOADERS",
+    "RunArguments",
+    "RunSettings",
+    "given_settings",
+    "make_parser",
+    "resolve",
+    "rollouts_a_step",
+    "rollouts_before",
+]
 
 # By the ending of a file, which loader of datasets reads it.
 DATA_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}

@@ -348,7 +348,7 @@ class KAETrainer(MeasuringTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _save_checkpoint(self, model, trial):
-        # Inside a generation it waits for its end: a resumed run would sample the generation anew, and remember it twice.
+        # Not inside a generation, which a resumed run would sample anew and remember twice.
         self._checkpoint_due = bool(self._step % (self.args.steps_per_generation * self.num_iterations))
         if self._checkpoint_due:
             return

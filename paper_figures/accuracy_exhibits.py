@@ -19,7 +19,7 @@ from simulations.keyed import StaleResultError
 _COMMAND = "python -m llm_train compare llm_train/configs/compare-tiny.yaml"
 _STARTS = {
     "low": ("compare-low", _COMMAND),
-    "middle": ("compare-middle", f"{_COMMAND} --sft_until 0.4 --output_dir results/compare-middle"),
+    "middle": ("compare-middle", "python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml"),
 }
 _BASELINES = {"RLOO": "leave-one-out", "REINFORCE++": "batch-mean", "batch mean": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
