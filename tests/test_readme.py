@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,20 @@ def test_the_training_runs_are_those_of_the_table():
     ):
         assert sentence in text
     assert not any(row["fell"] for row in rows.values())
+
+
+def test_what_a_language_model_did_is_in_its_metrics():
+    folder = ROOT / "docs" / "smollm2"
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    start, end = (e["eval_held_out_pass@1"] for e in entries if "eval_held_out_pass@1" in e)
+    seconds = json.loads((folder / "result.json").read_text())["seconds"]
+    ms, whole = (
+        statistics.median(e[f"time/{part}"] for e in entries if "time/step" in e) for part in ("baseline", "step")
+    )
+    text = " ".join(README.split())
+    assert f"in {entries[-1]['step']} steps, {seconds / 60:.0f} minutes on two busy cores" in text
+    assert f"held-out sums went from {start:.2f} to {end:.2f}" in text
+    assert f"the baseline took {1000 * ms:.0f} ms of a step of {whole:.0f} s" in text
 
 
 @pytest.mark.parametrize("study", ["allocation", "race", "broken-assumptions"])
