@@ -21,7 +21,7 @@ _STARTS = {
     "low": ("compare-low", _COMMAND),
     "middle": ("compare-middle", "python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml"),
 }
-_BASELINES = {"RLOO": "leave-one-out", "REINFORCE++": "batch-mean", "batch mean": "batch-mean"}
+_BASELINES = {"RLOO": "leave-one-out", "batch mean": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
 
 
@@ -65,10 +65,9 @@ def _curves() -> pl.DataFrame:
 
 
 def _style(label: str) -> dict:
-    """How a method is drawn; REINFORCE++ is the mean of the batch with whitened advantages."""
+    """How a method is drawn."""
     method = label.rpartition(" G=")[0]
-    dashes = {"linestyle": ":"} if method == "REINFORCE++" else {}
-    return plotting.baseline_style(_BASELINES.get(method, method.split("(")[0])) | {"markersize": 4} | dashes
+    return plotting.baseline_style(_BASELINES.get(method, method.split("(")[0])) | {"markersize": 4}
 
 
 class _Compared(Exhibit):
@@ -168,11 +167,11 @@ class SingleRollout(_Compared):
         finals = {(r["start"], r["label"]): r["final"] for r in self._single(tables).iter_rows(named=True)}
         lines = []
         for start in _STARTS:
-            reference = finals.get((start, "REINFORCE++ G=1"))
+            reference = finals.get((start, "batch mean G=1"))
             for name in ("kernel(10) G=1", "adaptive G=1"):
                 if reference and (start, name) in finals:
                     lines.append(
-                        f"- {name} against REINFORCE++ G=1, {start} start: {finals[start, name] / reference - 1:+.1%}"
+                        f"- {name} against batch mean G=1, {start} start: {finals[start, name] / reference - 1:+.1%}"
                     )
         lines += [
             "- the paper, KAE against REINFORCE with one rollout: GSM8K +14.9 %, MATH +6.6 %, and no collapse",

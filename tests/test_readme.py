@@ -131,25 +131,35 @@ def test_what_the_tiny_policy_says_of_gradients():
         assert sentence.format(*told) in text
 
 
-def test_the_training_runs_are_those_of_the_table():
-    rows = {row["label"]: row for row in json.loads((ROOT / "docs" / "compare-low" / "table.json").read_text())}
-
-    def final(label):
-        mean, low, high = rows[label]["final"]
-        return f"{mean:.3f} ± {(high - low) / 2:.3f}"
-
-    ratio, low, high = rows["adaptive G=2"]["rollouts"]
+def test_the_training_runs_are_those_of_the_tables():
+    folders = [ROOT / "docs" / f"compare-{start}" for start in ("low", "middle")]
+    tables = [{row["label"]: row for row in json.loads((folder / "table.json").read_text())} for folder in folders]
+    shown = re.findall(r"^\| `.* G=\d` \| .* \|$", README, flags=re.MULTILINE)
+    assert len(shown) >= 10
+    for line in shown:
+        label = line.split("`")[1]
+        cells = []
+        for rows in tables:
+            (mean, low, high), (share, *ends) = rows[label]["final"], rows[label]["rollouts"]
+            said = ["more" if np.isinf(end) else f"{end:.2f}" for end in ends]
+            told = f"{share:.2f} ({said[0]} to {said[1]})" if np.isfinite(share) else "not reached"
+            cells += [f"{mean:.3f} ± {(high - low) / 2:.3f}", "1" if label == "GRPO G=8" else told]
+        assert line == f"| `{label}` | " + " | ".join(cells) + " |"
     text = " ".join(README.split())
-    for sentence in (
-        f"from a held-out accuracy of {rows['GRPO G=8']['start'][0]:.3f}, {rows['GRPO G=8']['n_seeds']} seeds",
-        f"it ends at {final('GRPO G=8')} with the group mean of eight, {final('adaptive G=2')} with `adaptive` and two",
-        f"with {ratio:.2f} of its rollouts ({low:.2f} to {high:.2f}), {final('oracle G=1')} with the true values",
-        f"{final('REINFORCE++ G=1')} with the mean of the batch and one",
-        f"{final('score-weighted(40) G=1')} with the score-weighted baseline and one",
-        f"`adaptive` with one ended at {final('adaptive G=1')}",
-    ):
-        assert sentence in text
-    assert not any(row["fell"] for row in rows.values())
+    for rows, named in zip(tables, ("low", "middle"), strict=True):
+        start, seeds = rows["GRPO G=8"]["start"][0], {row["n_seeds"] for row in rows.values()}
+        assert seeds == {10}
+        assert f"{named}, {start:.3f}" in text
+    for folder, sentence in zip(folders, ("from the low start", "from the middle one"), strict=True):
+        found = pl.read_csv(folder / "pairs.csv")
+        told = []
+        for label in ("adaptive G=1", "adaptive G=2"):
+            row = found.filter(method=label, against="oracle G=1").row(0, named=True)
+            told.append(
+                "{:+.1%} ({:+.1%} to {:+.1%})".format(*(row[f"relative{end}"] for end in ("", "_low", "_high")))
+            )
+        assert f"{sentence} {told[0].replace('%', ' %')} and {told[1].replace('%', ' %')}" in text
+    assert not any(row["fell"] for rows in tables for row in rows.values())
 
 
 def test_what_a_language_model_did_is_in_its_metrics():

@@ -116,7 +116,7 @@ def compared(fell=0):
             "difference": [final - 0.3, final - 0.32, final - 0.28]
         }
 
-    methods = {"GRPO G=8": 0.3, "REINFORCE++ G=1": 0.31, "kernel(10) G=1": 0.35, "adaptive G=1": 0.36}
+    methods = {"GRPO G=8": 0.3, "batch mean G=1": 0.31, "kernel(10) G=1": 0.35, "adaptive G=1": 0.36}
     return [row(label, final) for label, final in methods.items()]
 
 
@@ -131,7 +131,7 @@ def test_accuracy_by_method(tmp_path, monkeypatch):
     text, _ = make(Accuracy(), tmp_path)
     assert "| adaptive G=1 | 0.360 (0.340 to 0.380) | +0.060 (+0.040 to +0.080) |" in text
     text, written = make(SingleRollout(), tmp_path)
-    assert "- kernel(10) G=1 against REINFORCE++ G=1, low start: +12.9%" in text
+    assert "- kernel(10) G=1 against batch mean G=1, low start: +12.9%" in text
     assert (tmp_path / "single-rollout.pdf") in written
     (tmp_path / "compare-low" / "table.json").write_text(json.dumps(compared(fell=1)))
     with pytest.raises(FalseClaimError, match="no run with kernel or adaptive fell"):
