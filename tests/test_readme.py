@@ -115,7 +115,7 @@ def test_the_promise_is_what_the_study_found():
 
 
 def test_what_the_tiny_policy_says_of_gradients():
-    rows = pl.read_parquet(ROOT / "docs" / "gradients" / "rows.parquet").filter(rollouts=1)
+    rows = pl.read_parquet(ROOT / "docs" / "gradients-g1" / "rows.parquet").filter(rollouts=1)
     none = rows.filter(baseline="none").select("step", "repetition", none="gradient_mse")
     against = rows.join(none, on=["step", "repetition"]).with_columns(change=pl.col("gradient_mse") - pl.col("none"))
     scales = stage_means(against, "none").filter(baseline="none").sort("stage")["mean"]
