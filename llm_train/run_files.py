@@ -76,10 +76,15 @@ class MetricsFile(TrainerCallback):
         self._rollouts_before = rollouts_before
 
     def on_train_begin(self, args, state, control, **kwargs):  # numpydoc ignore=PR01
-        """Drop what does not belong to this run."""
+        """Drop what is logged again."""
         if not state.is_world_process_zero:
             return
-        kept = [entry for entry in read_metrics(self._path) if state.global_step and entry["step"] <= state.global_step]
+        # The last entry of a run that ended sums it up, and comes again when this one ends.
+        kept = [
+            entry
+            for entry in read_metrics(self._path)
+            if state.global_step and entry["step"] <= state.global_step and "train_runtime" not in entry
+        ]
         with whole_file(self._path) as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 

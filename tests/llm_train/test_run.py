@@ -199,6 +199,7 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
         train(settings(out, resume=True, sft_steps=20))
     again = train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
     assert again["eval_held_out_pass@1"] == result["eval_held_out_pass@1"]
+    assert sum("train_runtime" in e for e in read_metrics(out / "metrics.jsonl")) == 1
     kept = [
         (e["step"], "reward" in e)
         for e in read_metrics(out / "metrics.jsonl")
