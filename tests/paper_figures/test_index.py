@@ -70,13 +70,14 @@ def test_a_study_that_was_not_run_is_refused(tmp_path, monkeypatch):
             cls(full=True).tables()
 
 
-def gradient_rows(kernel=0.5):
+def gradient_rows(adaptive=0.4):
     rng = np.random.default_rng(0)
     rows = []
     for step in range(10, 20):
         for repetition in range(20):
             common = rng.normal(10, 1)
-            for name, scale in (("group-mean", 1.0), ("batch-mean", 3.0), ("kernel", kernel), ("adaptive", 0.4)):
+            scales = {"group-mean": 1.0, "leave-one-out": 1.2, "batch-mean": 3.0, "kernel": 0.5, "oracle": 0.3}
+            for name, scale in {**scales, "adaptive": adaptive}.items():
                 error = common + scale + 0.01 * rng.normal()
                 row = {"rollouts": 4, "step": step, "repetition": repetition, "baseline": name}
                 rows.append(row | {"value_mse": 0.01 * scale * rng.exponential(), "gradient_mse": error})
@@ -102,8 +103,8 @@ def test_tables_1_and_2(tmp_path, monkeypatch):
     gradient, _ = make(GradientByStage(), tmp_path)
     assert "19.4 / 8.62 / 5.07" in value
     # Paired: what rollouts have in common, a standard deviation of 1, is not in the error.
-    assert "| kernel | -4.5% ± 0.0% |" in gradient
-    gradient_rows(kernel=4.0).write_parquet(tmp_path / "gradients" / "rows.parquet")
+    assert "| kernel | -4.6% ± 0.0% |" in gradient  # half of one, of a mean of 10.95
+    gradient_rows(adaptive=4.0).write_parquet(tmp_path / "gradients" / "rows.parquet")
     for cls in (ValueByStage, GradientByStage):
         with pytest.raises(FalseClaimError):
             make(cls(), tmp_path)
