@@ -167,6 +167,7 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
                 f"{out} already holds a run: go on with it by --resume, or choose another --output_dir"
             )
         return None
+    checkpoint = last_checkpoint(out)
     if kept.exists():
         before, now = ({**given} for given in (json.loads(kept.read_text())["given"], settings.given))
         changed = [k for k in sorted({*before, *now} - _MAY_CHANGE) if before.get(k) != now.get(k)]
@@ -175,12 +176,12 @@ def _place(settings: RunSettings, out: Path) -> Path | None:
             raise ValueError(
                 f"the run in {out} had other settings ({said}): resume it with the same, or begin anew elsewhere"
             )
-        if last_checkpoint(out) is None and (out / "result.json").exists():
+        if checkpoint is None and (out / "result.json").exists():
             raise FileExistsError(
                 f"the run in {out} is done and left no checkpoint to go on from: choose another --output_dir, and set "
                 "--save_strategy steps for a run that is to go on"
             )
-    return last_checkpoint(out)
+    return checkpoint
 
 
 def _forget(trace: Path) -> None:

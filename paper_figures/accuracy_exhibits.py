@@ -16,10 +16,10 @@ from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
 from simulations.keyed import StaleResultError
 
-_COMMAND = "python -m llm_train compare llm_train/configs/compare-tiny.yaml"
+_COMMAND = "python -m llm_train compare llm_train/configs"
 _STARTS = {
-    "low": ("compare-low", _COMMAND),
-    "middle": ("compare-middle", "python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml"),
+    "low": ("compare-low", f"{_COMMAND}/compare-tiny.yaml"),
+    "middle": ("compare-middle", f"{_COMMAND}/compare-tiny-middle.yaml"),
 }
 _BASELINES = {"RLOO": "leave-one-out", "batch mean": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
