@@ -105,8 +105,8 @@ def markdown(frame: pl.DataFrame, columns: Iterable[str] | None = None) -> str:
     str
         Markdown.
     """
-    errors = {"value": "standard_error"} | {name: f"{name}_se" for name in frame.columns}
-    paired = {name: error for name, error in errors.items() if {name, error} <= set(frame.columns)}
+    errors = [("value", "standard_error"), *((name, f"{name}_se") for name in frame.columns)]
+    paired = {name: error for name, error in errors if {name, error} <= set(frame.columns)}
     shown = [name for name in columns or frame.columns if name not in paired.values()]
     lines = [f"| {' | '.join(name.replace('_', ' ') for name in shown)} |", "|---" * len(shown) + "|"]
     for row in frame.iter_rows(named=True):

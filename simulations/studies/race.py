@@ -80,7 +80,7 @@ class Race(Study):
 
     name: ClassVar[str] = "race"
     title: ClassVar[str] = "How many rollouts does it take to reach a target return?"
-    full: ClassVar[RaceConfig] = RaceConfig(repetitions=200, block=10)
+    full: ClassVar[RaceConfig] = RaceConfig(repetitions=400, block=10)
     quick: ClassVar[RaceConfig] = RaceConfig(
         repetitions=8,
         block=4,

@@ -96,3 +96,6 @@ def test_tables():
     # What is zero but for rounding is zero on every machine.
     noise = pl.DataFrame({"x": [-7e-21, 1e-14], "x_se": [2e-20, 3e-15]})
     assert markdown(noise).splitlines()[2:] == ["| 0 ± 0 |", "| 1e-14 ± 3e-15 |"]
+    # A row of an estimate and a mean over repetitions name their standard errors differently.
+    rows = pl.DataFrame({"value": [3.0], "standard_error": [0.5], "x": [1.0], "x_se": [0.25]})
+    assert markdown(rows).splitlines()[2:] == ["| 3 ± 0.5 | 1 ± 0.25 |"]
