@@ -72,7 +72,8 @@ def claimed(folder: Path) -> int:
     -------
     int
         A file descriptor: the claim lasts until it is closed or the process ends, however it ends. Where the file
-        system knows no locks, it is no claim.
+        system knows no locks, it is no claim. A process that holds a folder twice loses both with the first that it
+        closes.
 
     Raises
     ------

@@ -320,5 +320,7 @@ class KernelRegressor(Estimator):
         # A leave-one-out prediction is noisy itself: the squared residual has mean sigma**2 (1 + norm).
         squares = residuals**2 / (1.0 + norm)
         known = np.isfinite(squares) & (self._weight > 0.0)
+        if not known.any():
+            return np.full(np.shape(x0), np.nan)
         smooth = KernelRegressor(self.kernel, self.bandwidth, sided=self.sided, empty="nearest")
         return smooth.fit(design.x[design.member][known], squares[known], self._weight[known]).predict(x0)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from kvar.checks import require_choice
 from kvar.kernels import Kernel, get_kernel
 
 __all__ = [
@@ -77,9 +78,17 @@ def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> E
     -------
     EquivalentKernel
         The first moment of a local line is zero.
+
+    Raises
+    ------
+    ValueError
+        If the degree is another one, or a kernel that looks back only is asked about the interior.
     """
+    require_choice("degree", degree, (0, 1))
     kernel = get_kernel(kernel)
     if not boundary:
+        if kernel.one_sided:
+            raise ValueError(f"the {kernel.name} kernel looks back only; use boundary=True")
         return EquivalentKernel(0.0, kernel.moment(2), kernel.roughness)
     k0, k1, k2, k3 = (kernel.half_moment(r) for r in range(4))
     r0, r1, r2 = (kernel.half_square_moment(r) for r in range(3))

@@ -19,7 +19,7 @@ import numpy as np
 
 from kvar.arrays import to_host
 from kvar.batch import occurrence
-from kvar.checks import checked_count
+from kvar.checks import LARGEST, checked_count
 from kvar.files import claimed, whole_file
 
 __all__ = ["Trace", "TraceWriter", "read_trace", "write_trace"]
@@ -90,13 +90,14 @@ class Trace:
         if len(set(lengths.values())) > 1 or len(lengths["step"]) != 1:
             raise ValueError(f"the columns of a trace are one-dimensional and of one length, got {lengths}")
 
-        step = values["step"]
-        if step.dtype.kind not in "iuf" or (step.dtype.kind == "f" and not np.isfinite(step).all()):
-            raise ValueError("column 'step' must hold finite numbers")
+        step = _steps(values["step"])
         prompt_id = _prompt_ids(columns["prompt_id"], values["prompt_id"])
-        if np.isinf(reward).any():
-            row = int(np.argmax(np.isinf(reward)))
-            raise ValueError(f"row {row} has an infinite reward; use NaN for what has no score")
+        if (extreme := (reward > LARGEST) | (reward < -LARGEST)).any():
+            row = int(np.argmax(extreme))
+            what = "an infinite reward" if np.isinf(reward[row]) else f"the reward {reward[row]:g}"
+            raise ValueError(
+                f"row {row} has {what}; rewards are at most {LARGEST:g} in size, and NaN stands for what has no score"
+            )
         rollout = values.get("rollout")
         if rollout is None:
             rollout = _count_off(step, prompt_id)
@@ -125,10 +126,20 @@ class Trace:
         return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
 
 
+def _steps(steps: np.ndarray) -> np.ndarray:
+    """As int64 or float64: differences of unsigned integers are never negative."""
+    whole = steps.dtype.kind in "iu"
+    if not whole and not (steps.dtype.kind == "f" and (np.abs(steps) <= LARGEST).all()):
+        raise ValueError(f"column 'step' must hold finite numbers of at most {LARGEST:g} in size")
+    if steps.dtype.kind == "u" and steps.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError("column 'step' must hold integers of 64 bits")
+    return steps.astype(np.int64 if whole else np.float64, copy=False)
+
+
 def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:
     """Integers of 64 bits or strings; of a mixture and of larger integers NumPy makes something else without a word."""
-    if isinstance(given, list) or ids.dtype.kind in "Ou":
-        entries = ids.tolist() if ids.dtype.kind in "Ou" else given
+    if isinstance(given, (list, tuple)) or ids.dtype.kind in "Ou":
+        entries = ids.tolist() if ids.dtype.kind in "Ou" else list(given)
         kinds = set(map(type, entries))
         if {int, str} <= kinds:
             raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")

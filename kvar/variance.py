@@ -32,7 +32,7 @@ import numpy as np
 from kvar.audit import Interval
 from kvar.baselines import Baseline, make_baseline
 from kvar.batch import Batch, sums_of_others
-from kvar.checks import checked_count, is_number
+from kvar.checks import checked_count, checked_keys, is_number
 from kvar.history import History
 from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
@@ -225,7 +225,8 @@ def gradient_variance(trace: Trace, baseline: str | Baseline, **parameters) -> G
     counts = np.bincount(groups, weights=kept)
     if scores is None or (counts < 2).all():
         return GradientVariance(None, interval(squares * left), gap)
-    contributions = advantages[:, None] * scores
+    # What is left out has no score to speak of, and may have NaN for one.
+    contributions = advantages[:, None] * np.where(kept[:, None], scores, 0.0)
     signal, of_group = _product_of_two(contributions, groups, counts)
     group_step = np.zeros(len(counts), dtype=np.intp)
     group_step[groups] = steps
@@ -356,12 +357,16 @@ class ScoreWeighted(Baseline):  # numpydoc ignore=PR02
         self._history.add(batch.keys, totals, norms.sum(axis=1), batch.step)
 
     def _weights(self, batch: Batch) -> np.ndarray:
-        return np.where(batch.scored, batch.columns[_NORM], 0.0) ** 2
+        if _NORM not in batch.columns:
+            raise ValueError(f"baseline {self.name!r} needs {_NORM}: pass it by name, {_NORM}=...")
+        norms = np.where(batch.scored, batch.columns[_NORM], 0.0)
+        if (wrong := ~(np.isfinite(norms) & (norms >= 0))).any():
+            raise ValueError(f"{_NORM} holds {norms[wrong][0]:g}; norms of scores are finite and not negative")
+        return norms**2
 
     def _state(self) -> dict:
         return {"history": self._history.state_dict()}
 
     def _load_state(self, state: dict) -> None:
-        if set(state) != {"history"}:
-            raise ValueError(f"the state of a score-weighted baseline has a history, got {sorted(state)}")
+        checked_keys(state, ("history",), "the state of a score-weighted baseline")
         self._history.load_state_dict(state["history"])

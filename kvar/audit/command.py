@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from glob import has_magic
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +20,9 @@ from kvar.audit.report import AuditReport
 from kvar.audit.run import audit
 from kvar.readers import layout_names, read_log
 
-__all__ = ["audit_command", "demo_path"]
+__all__ = ["audit_command", "beside", "demo_path"]
 
+_ENDINGS = {".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst"}
 _DEMO = "a model of 0.66M parameters that learns sums, 4 rollouts a prompt, an epoch every 16 steps"
 
 
@@ -105,12 +107,33 @@ def audit_command(
             typer.echo(json.dumps(report.to_dict(), indent=2))
             return
         _print(report)
-        name = Path("kvar-demo") if path is None else Path(path.rstrip("/*?.")).resolve()
-        folder = report.save(out or name.with_name(f"{name.name.partition('.')[0] or 'log'}-audit"))
+        folder = report.save(out or (Path("kvar-demo-audit") if path is None else beside(path)))
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"Page, table and picture: {folder / 'audit.html'}")
+
+
+def beside(path: str) -> Path:
+    """Where the page of a log goes.
+
+    Parameters
+    ----------
+    path : str
+        A file, a folder or a pattern.
+
+    Returns
+    -------
+    Path
+        PATH-audit without the ending of a log; for a pattern, that of the folder it looks into.
+    """
+    place = Path(path)
+    while has_magic(str(place)):
+        place = place.parent
+    place = place.resolve()
+    while place.suffix in _ENDINGS:
+        place = place.with_suffix("")
+    return place.with_name(f"{place.name or 'log'}-audit")
 
 
 def _print(report: AuditReport) -> None:

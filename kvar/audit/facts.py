@@ -22,7 +22,7 @@ class LogFacts:
     n_prompts, n_steps : int
         How many of each.
     group_size : int
-        The most common number of rollouts of a prompt at a step.
+        Number of rollouts of a prompt at a step; where it varies, the one that most rollouts are in a group of.
     reward_low, reward_high, reward_mean : float
         Range and mean of the rewards.
     zero_variance_groups : float

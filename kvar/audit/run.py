@@ -47,7 +47,7 @@ def audit(
     trace : Trace, kvar.readers.RolloutLog or path
         A recorded run, with or without notes on how it was read, or where one is to be read, see `kvar.read_trace`.
     baselines : str, Baseline or iterable of them, optional
-        Names, which stand for their default parameters, or baselines, which stand for theirs. All registered ones by
+        Names, which stand for their default parameters, or registered baselines, which stand for theirs. All of them by
         default; those that need a column which the trace lacks, or rewards in another range, are then skipped and
         reported.
     progress : bool
@@ -103,6 +103,9 @@ def audit(
                 raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {why}")
             skipped[candidates[k].name] = why
         kept = [k for k in range(len(candidates)) if k not in found.refusals]
+        if not kept:
+            reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+            raise ValueError(f"nothing to audit: no baseline can be replayed over this trace. {reasons}")
         best = _best(found, kept)
         chosen = candidates[best]
         needed = {*chosen.columns_used(trace.extras), *({TRUTH} & trace.extras.keys())}

@@ -10,13 +10,11 @@ from kvar.audit.collecting import sum_up
 from kvar.audit.intervals import Interval
 from kvar.audit.scores import Score
 from kvar.baselines import Baseline, make_baseline
-from kvar.baselines.kernel import KernelBaseline
+from kvar.baselines.kernel import AUTO_WINDOWS, KernelBaseline
 from kvar.stretches import StepOrder, Stretch
 
 __all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
 
-# Those that the automatic kernel baseline works out side by side.
-_WINDOWS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 _PARTS = 8
 # Steps at which the effective sample size is asked for.
 _LOOKS = 50
@@ -61,7 +59,7 @@ def study_windows(order: StepOrder) -> WindowStudy:
         Windows longer than the run are left out.
     """
     step, kernel = order.trace.step, KernelBaseline(bandwidth="auto")
-    windows = [w for w in _WINDOWS if w == _WINDOWS[0] or w < float(step.max() - step.min())]
+    windows = [w for w in AUTO_WINDOWS if w == AUTO_WINDOWS[0] or w < float(step.max() - step.min())]
 
     def score(stretch: Stretch, noise: np.ndarray) -> list[Score]:
         sums = []

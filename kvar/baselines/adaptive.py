@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -116,7 +117,9 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
 
     @property
     def window_in_use(self) -> float:
-        """The window, or the geometric mean of the windows under their weights."""
+        """The geometric mean of the windows under their weights; NaN without history."""
+        if not self.history:
+            return math.nan
         return self._experts.mean_window([width for _, width in self._windows])
 
     def columns_used(self, names: Iterable[str]) -> list[str]:

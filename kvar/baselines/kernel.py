@@ -19,9 +19,10 @@ from kvar.kernels import get_kernel
 from kvar.past import kernel_sums
 from kvar.reward_scale import RewardScale
 
-__all__ = ["KernelBaseline"]
+__all__ = ["AUTO_WINDOWS", "KernelBaseline"]
 
-_AUTO_GRID = tuple(2.0**k for k in range(1, 9))
+# What bandwidth="auto" works out side by side, in steps.
+AUTO_WINDOWS = tuple(2.0**k for k in range(1, 9))
 # What an estimate needs by degree, a drift beside it, and what its variance needs by degree.
 _SUMS = (("total", "mass"), ("total", "mass", "lag_mass", "lag_square_mass", "lag_total"))
 _DRIFT_SUMS = ("total", "mass", "lag_mass")
@@ -84,7 +85,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
         kernel = get_kernel(self.kernel)
         self.kernel = kernel.name
-        windows = (float(self.bandwidth),) if is_number(self.bandwidth) else _AUTO_GRID
+        windows = (float(self.bandwidth),) if is_number(self.bandwidth) else AUTO_WINDOWS
         if number:
             self.bandwidth = windows[0]
         self._windows = [(kernel, width) for width in windows]
@@ -136,12 +137,12 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         -------
         Estimate
             Values, standard errors, and effective sample sizes, one over the sum of squares of the weights that the
-            value gives to single rewards. Standard errors are NaN until two different rewards have been seen, and both
-            are where the value is a fallback.
+            value gives to single rewards; for "auto" the mean of those of the windows that hold a reward. Standard
+            errors are NaN until two different rewards have been seen, and both are where the value is a fallback.
         """
         past = self._past(batch, _VARIANCE_SUMS[self.degree])
         values = self._mixed(self._window_values(batch, past))
-        size = self._mixed(self._sizes(batch, past))
+        size = self._mixed_sizes(self._sizes(batch, past))
         # Two rewards at either end keep the noise of a prompt away from zero (Agresti and Coull 1998).
         noise = self._scale.spread((values * size + 4 * self._scale.middle) / (size + 4))
         error = np.sqrt(noise / size) if self._scale.known else np.full(values.shape, np.nan)
@@ -224,6 +225,12 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
 
     def _mixed(self, window_values: np.ndarray) -> np.ndarray:
         return window_values[..., 0] if len(self._windows) == 1 else window_values @ self._experts.weights()
+
+    def _mixed_sizes(self, sizes: np.ndarray) -> np.ndarray:
+        weights = np.where(np.isnan(sizes), 0.0, self._experts.weights())
+        total = weights.sum(axis=-1)
+        summed = (weights * np.where(np.isnan(sizes), 0.0, sizes)).sum(axis=-1)
+        return np.divide(summed, total, out=np.full(total.shape, np.nan), where=total > 0)
 
     def _state(self) -> dict:
         return {

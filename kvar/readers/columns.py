@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ColumnMap", "map_columns", "parse_columns", "taken"]
+__all__ = ["ColumnMap", "listed", "map_columns", "parse_columns", "taken"]
 
 _SCHEMA = ("step", "prompt_id", "reward")
 _GUESSES = {
@@ -136,7 +136,7 @@ def map_columns(
     for column in chosen.values():
         for name in _weights(column, columns):
             if name not in columns:
-                raise ValueError(f"the log has no column {name!r}; it has {', '.join(columns)}")
+                raise ValueError(f"the log has no column {name!r}; it has {listed(columns)}")
     found = {name: chosen.get(name) or _guess(name, layout, columns) for name in _GUESSES}
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None
@@ -150,7 +150,7 @@ def map_columns(
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
         raise ValueError(
-            f"no column that looks like a {' or a '.join(missing)} among {', '.join(columns) or 'no columns'}; "
+            f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
             f"name it by --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
@@ -165,6 +165,23 @@ def map_columns(
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
     passed_over = unused if "reward" in guessed else []
     return ColumnMap(layout, found["step"], prompt, rewards, own, weights_from, texts, extras, guessed, passed_over)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Columns as an error names them: a file that is no table may have a page of text in their place.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        All of them.
+
+    Returns
+    -------
+    str
+        The first forty, each cut to forty characters.
+    """
+    more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
+    return ", ".join(f"{name:.40}" for name in columns[:40]) + more
 
 
 def taken(maps: Iterable[ColumnMap]) -> list[str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from kvar.readers.lines import CutFileError, first_bytes, lines
+from kvar.readers.lines import CutFileError, first_lines, lines
 from kvar.readers.notes import ReadingNotes
 from kvar.readers.tables import MISSING, PIECE, Table, TableFile
 
 __all__ = ["JsonLinesFile", "parsed"]
-
-_PEEK = 50
 
 
 class JsonLinesFile(TableFile):
@@ -30,7 +27,7 @@ class JsonLinesFile(TableFile):
     def __init__(self, path: Path):
         super().__init__(path)
         seen: dict[str, list] = {}
-        for row in map(parsed, islice(first_bytes(path).splitlines(), _PEEK)):
+        for row in map(parsed, first_lines(path)):
             if isinstance(row, dict):
                 for name, value in row.items():
                     seen.setdefault(name, []).append(value)

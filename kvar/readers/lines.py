@@ -6,10 +6,12 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CutFileError", "first_bytes", "lines"]
+__all__ = ["CutFileError", "first_bytes", "first_lines", "lines"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # Longer lines are no rollouts, and would be read into memory whole.
@@ -123,3 +125,24 @@ def lines(path: Path) -> Iterator[bytes]:
                 yield line.rstrip(b"\r\n")
     except _BROKEN as error:
         raise CutFileError(str(error)) from None
+
+
+def first_lines(path: Path, number: int = 50) -> list[bytes]:
+    """How a text file begins, in whole lines: a rollout may be longer than any fixed number of bytes.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    number : int
+        How many lines.
+
+    Returns
+    -------
+    list of bytes
+        Fewer where the file is shorter, or broken before.
+    """
+    found: list[bytes] = []
+    with suppress(CutFileError):
+        found.extend(islice(lines(path), number))
+    return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from kvar.files import TEMPORARY_SUFFIX
 from kvar.readers.cleaning import clean
-from kvar.readers.columns import ColumnMap, map_columns, parse_columns, taken
+from kvar.readers.columns import ColumnMap, listed, map_columns, parse_columns, taken
 from kvar.readers.notes import ReadingNotes
 from kvar.readers.sniffing import open_table
 from kvar.readers.spool import Spool
@@ -91,7 +91,7 @@ def read_log(
         ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace.
     keep_text : bool
         Keep prompts as a column ``prompt``. By default a prompt leaves nothing but a hash, see
-        `kvar.prompt_keys.prompt_key`.
+        `kvar.prompt_keys.prompt_key`. In the layout "kvar" ids and further columns of text come back as they are.
     max_bad : float
         The largest share of rows that may be unusable.
     advance : callable
@@ -195,11 +195,11 @@ def _files(path, wanted: str, chosen: dict[str, str], notes: ReadingNotes) -> tu
     kept = [table for table, layout in zip(files, layouts, strict=True) if layout == wanted]
     for table, layout in zip(files, layouts, strict=True):
         if layout != wanted:
-            notes.refused[table.path] = f"it is no {wanted} log, its columns are {', '.join(table.columns[:12])}"
+            notes.refused[table.path] = f"it is no {wanted} log, its columns are {listed(table.columns)}"
     if not kept:
         raise ValueError(
             f"no {wanted} log at {os.fspath(path)}: that has the columns {', '.join(sorted(_LAYOUTS[wanted]))}; "
-            f"found {', '.join(files[0].columns)}"
+            f"found {listed(files[0].columns)}"
         )
     return wanted, kept
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kvar.readers.csv_file import CsvFile
 from kvar.readers.json_lines_file import JsonLinesFile, parsed
-from kvar.readers.lines import first_bytes
+from kvar.readers.lines import first_bytes, first_lines
 from kvar.readers.parquet_file import ParquetFile
 from kvar.readers.tables import TableFile, UnreadableError
 
@@ -14,7 +14,6 @@ __all__ = ["open_table"]
 
 _PARQUET = b"PAR1"
 _CONTROL = bytes(k for k in range(32) if k not in b"\t\n\r\f\v")
-_PEEK = 50
 
 
 def open_table(path: Path) -> TableFile:
@@ -47,6 +46,6 @@ def open_table(path: Path) -> TableFile:
     # Text has few control characters; what is damaged may have some.
     if len(head.translate(None, _CONTROL)) < 0.95 * len(head):
         raise UnreadableError("it is binary and not Parquet")
-    if any(isinstance(parsed(line), dict) for line in head.splitlines()[:_PEEK]):
+    if any(isinstance(parsed(line), dict) for line in first_lines(path)):
         return JsonLinesFile(path)
     return CsvFile(path)

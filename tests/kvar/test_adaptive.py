@@ -115,3 +115,7 @@ def test_the_window_in_use(rng):
 
 def test_the_very_first_rollout_alone_is_valued_by_the_middle_of_most_rewards():
     assert kvar.make_baseline("adaptive").estimate(["a"], [[1.0]], 0) == pytest.approx(0.5)
+
+
+def test_without_history_there_is_no_window():
+    assert math.isnan(kvar.make_baseline("adaptive", history=False).window_in_use)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import kvar
+from kvar.audit.command import beside
 from tests.kvar.test_audit import simulated
 
 
@@ -34,6 +35,21 @@ def test_audit_of_chosen_baselines(tmp_path, rng):
     assert done.returncode == 0, done.stderr
     assert "group-mean" not in done.stdout
     assert len(json.loads((tmp_path / "out" / "audit.json").read_text())["table"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("runs/Qwen2.5-7B", "runs/Qwen2.5-7B-audit"),
+        ("runs/Qwen2.5-7B/", "runs/Qwen2.5-7B-audit"),
+        ("log.v2.jsonl.gz", "log.v2-audit"),
+        ("dumps/*.jsonl", "dumps-audit"),
+        ("dumps/*/steps/[0-9]*.jsonl", "dumps-audit"),
+    ],
+)
+def test_the_page_lies_beside_the_log(tmp_path, monkeypatch, path, folder):
+    monkeypatch.chdir(tmp_path)
+    assert beside(path) == tmp_path / folder
 
 
 def test_a_first_look():

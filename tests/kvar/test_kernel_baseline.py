@@ -50,6 +50,20 @@ def test_the_standard_error_of_the_kernel_estimate_by_hand():
     np.testing.assert_allclose(found.standard_error, np.sqrt(kept_off * (1 - kept_off) / size))
 
 
+def test_the_automatic_window_knows_its_error_where_short_windows_are_empty():
+    auto = kvar.make_baseline("kernel", bandwidth="auto")
+    for step in range(0, 64, 16):
+        auto.update(["a"], [float(step % 32 == 0)], step)
+    found = auto.estimate(["a"], [0.0], 64, return_info=True)
+    # Windows of 32, 64, 128 and 256 steps hold 1, 3, 4 and 4 of the rewards.
+    weights = [1 - np.arange(16, 80, 16) / window for window in (32, 64, 128, 256)]
+    sizes = [w[w > 0].sum() ** 2 / (w[w > 0] ** 2).sum() for w in weights]
+    assert min(sizes) <= found.effective_sample_size[0] <= max(sizes)
+    assert 0 < found.standard_error[0] < 1
+    never = auto.estimate(["b"], [0.0], 64, return_info=True)
+    assert np.isnan(never.effective_sample_size[0])
+
+
 # --- what the kernel estimate can do beside the paper's -------------------------------------------------------------
 
 

@@ -387,3 +387,27 @@ def test_damaged_logs_are_audited_or_refused(tmp_path, block):
         outcomes.add(log_mutations.trial(seed, folder))
     assert "audited" in outcomes
     assert len(outcomes) > 1
+
+
+@pytest.mark.parametrize("write", [jsonl, csv])
+def test_a_rollout_may_be_longer_than_any_first_look(tmp_path, write):
+    rows = [{"completion": "x" * 200_000, **row, "true_value": 0.5} for row in ROWS]
+    trace = kvar.read_trace(write(tmp_path / "log", rows))
+    same(trace)
+    assert trace.extras["true_value"].tolist() == [0.5] * len(ROWS)
+
+
+def test_an_error_does_not_print_a_page_of_text(tmp_path):
+    (tmp_path / "log.csv").write_text(f"{'x' * 1000},{','.join(f'c{k}' for k in range(1000))}\n")
+    with pytest.raises(ValueError, match="and 961 more") as error:
+        kvar.read_trace(tmp_path / "log.csv")
+    assert len(str(error.value)) < 600
+
+
+def test_a_line_of_a_csv_that_is_not_utf_8_counts_once(tmp_path):
+    (tmp_path / "log.csv").write_bytes(b"step,prompt,reward\n0,a,1\n0,\xff,1\n0,b,0\n0,c\n")
+    log = read_log(tmp_path / "log.csv", max_bad=1.0)
+    assert (log.notes.n_rows, log.notes.n_bad, log.notes.n_joined) == (2, 2, 0)
+    not_utf, too_few = log.notes.omissions()
+    assert "not UTF-8 (first log.csv:3)" in not_utf
+    assert "2 fields instead of 3 (first log.csv:5)" in too_few

@@ -479,3 +479,9 @@ def test_scikit_learn_estimator_checks():
 def test_importing_kvar_is_light():
     code = "import sys, kvar; print(sorted({'numba', 'sklearn', 'matplotlib', 'scipy', 'polars'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_points_without_neighbours_tell_no_variance():
+    fitted = KernelRegressor(bandwidth=0.5).fit([0.0, 1.0, 2.0], [1.0, 2.0, 3.0])
+    for noise in ("local", "constant"):
+        assert np.isnan(fitted.local_fit([0.0], noise=noise).standard_error).all()

@@ -96,6 +96,13 @@ def test_published_constants():
         assert h == pytest.approx(constant, abs=6e-4)
 
 
+def test_constants_exist_only_where_estimates_do():
+    with pytest.raises(ValueError, match="looks back only; use boundary=True"):
+        theory.asymptotic_mse("exponential", 0, 1.0, n=100, noise=1.0, slope=1.0)
+    with pytest.raises(ValueError, match="degree must be one of 0, 1, got 2"):
+        theory.optimal_bandwidth("triangular", 2, n=100, noise=1.0, curvature=1.0, boundary=True)
+
+
 def test_boundary_bias_square_is_the_error_in_the_strip():
     for name in ("uniform", "epanechnikov"):
         h, n = 0.1, 4000

@@ -33,6 +33,13 @@ def test_rollouts_are_counted_off():
     assert trace.rollout.tolist() == [0, 0, 1, 0, 2]
 
 
+def test_steps_of_any_integer_type_run_backwards_too():
+    columns = {"step": np.array([3, 1, 2], dtype=np.uint32), "prompt_id": ["a", "b", "a"], "reward": [0.0, 1.0, 1.0]}
+    trace = kvar.Trace.from_columns(columns)
+    assert trace.step.dtype == np.int64
+    np.testing.assert_array_equal(kvar.replay(trace, "running-mean")[0], 1.0)
+
+
 def test_a_missing_reward_is_nan(tmp_path):
     pl.DataFrame({"step": [0, 0], "prompt_id": [1, 1], "reward": [None, 1.0]}).write_parquet(tmp_path / "t.parquet")
     assert np.isnan(kvar.read_trace(tmp_path / "t.parquet").reward).tolist() == [True, False]
@@ -93,10 +100,18 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "prompt_id": ["a", None] * 3})
     with pytest.raises(ValueError, match="'reward' must hold real numbers"):
         kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
+    with pytest.raises(ValueError, match="of at most 1e\\+100 in size"):
+        kvar.Trace.from_columns({**good, "step": [1e120] * 6})
+    with pytest.raises(ValueError, match="'step' must hold integers of 64 bits"):
+        kvar.Trace.from_columns({**good, "step": np.array([2**63] * 6, dtype=np.uint64)})
+    with pytest.raises(ValueError, match="row 2 has the reward -1e\\+120; rewards are at most"):
+        kvar.Trace.from_columns({**good, "reward": [0, 0, -1e120, 0, 0, 0]})
     with pytest.raises(ValueError, match="row 1 has an infinite reward"):
         kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
     with pytest.raises(ValueError, match="integers or strings, not both"):
         kvar.Trace.from_columns({**good, "prompt_id": [1, "1"] * 3})
+    with pytest.raises(ValueError, match="integers or strings, not both"):
+        kvar.Trace.from_columns({**good, "prompt_id": (1, "1") * 3})
     with pytest.raises(ValueError, match="integers or strings, not both"):
         kvar.Trace.from_columns({**good, "prompt_id": np.array([1, "1"] * 3, dtype=object)})
     with pytest.raises(ValueError, match="'rollout' must hold integers"):

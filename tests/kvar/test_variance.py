@@ -227,5 +227,27 @@ def test_it_refuses_what_it_cannot_use():
         ScoreWeighted(bandwidth=0)
     with pytest.raises(ValueError, match="needs score_norm"):
         ScoreWeighted().estimate([1], [[1.0]], 0)
-    with pytest.raises(ValueError, match="has a history"):
+    with pytest.raises(ValueError, match="has the keys"):
         ScoreWeighted().load_state_dict(ScoreWeighted().state_dict() | {"state": {}})
+
+
+def test_a_score_that_is_missing_with_its_reward_changes_nothing(rng):
+    trace, _, _ = bandit_trace(rng, 4, n_steps=30)
+    reward = trace.reward.copy()
+    reward[::7] = np.nan
+    broken = {name: np.where(np.isnan(reward), np.nan, column) for name, column in trace.extras.items()}
+    whole, holed = (
+        gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, reward, extras), "none")
+        for extras in (trace.extras, broken)
+    )
+    assert whole == holed
+
+
+def test_score_weights_refuse_norms_that_are_none():
+    with pytest.raises(ValueError, match="score_norm holds nan; norms of scores are finite"):
+        ScoreWeighted().estimate(["a"], [[1.0, 1.0]], 1, score_norm=[[1.0, np.nan]])
+    with pytest.raises(ValueError, match="needs score_norm"):
+        ScoreWeighted().update(["a"], [[1.0, 1.0]], 1)
+    # What has no reward needs no norm.
+    found = ScoreWeighted().estimate(["a"], [[1.0, 1.0, np.nan]], 1, score_norm=[[1.0, 1.0, np.nan]])
+    np.testing.assert_array_equal(found, [[1.0, 1.0, 1.0]])
