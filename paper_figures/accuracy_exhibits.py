@@ -21,7 +21,7 @@ _STARTS = {
     "low": ("compare-low", f"{_COMMAND}/compare-tiny.yaml"),
     "middle": ("compare-middle", f"{_COMMAND}/compare-tiny-middle.yaml"),
 }
-_BASELINES = {"RLOO": "leave-one-out", "batch mean": "batch-mean"}
+_BASELINES = {"RLOO": "leave-one-out", "batch mean": "batch-mean", "REINFORCE++": "batch-mean"}
 _HISTORY = ("kernel", "adaptive")
 
 
@@ -67,7 +67,9 @@ def _curves() -> pl.DataFrame:
 def _style(label: str) -> dict:
     """How a method is drawn."""
     method = label.rpartition(" G=")[0]
-    return plotting.baseline_style(_BASELINES.get(method, method.split("(")[0])) | {"markersize": 4}
+    style = plotting.baseline_style(_BASELINES.get(method, method.split("(")[0]))
+    # REINFORCE++ is the mean of the batch with another scale.
+    return style | {"markersize": 4} | ({"linestyle": ":"} if method == "REINFORCE++" else {})
 
 
 class _Compared(Exhibit):
