@@ -1,7 +1,22 @@
 """Fine-tuning of language models with kernel estimates of the value, on top of TRL."""
 
-from llm_train.audit_callback import AuditCallback
-from llm_train.config import KAEConfig
-from llm_train.trainer import KAETrainer
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llm_train.audit_callback import AuditCallback
+    from llm_train.config import KAEConfig
+    from llm_train.trainer import KAETrainer
 
 __all__ = ["AuditCallback", "KAEConfig", "KAETrainer"]
+
+_HOMES = {"AuditCallback": "audit_callback", "KAEConfig": "config", "KAETrainer": "trainer"}
+
+
+def __getattr__(name: str):
+    # What reads results needs neither torch nor TRL.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"llm_train.{_HOMES[name]}"), name)

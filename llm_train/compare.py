@@ -104,10 +104,18 @@ class Comparison:
                 raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
         exact = resolve(settings).run.task == "sums"
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
+        n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
+        ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
+        if config.get("learning_rates"):
+            ruled["learning_rate"] = "learning_rates"
+        for name in ruled.keys() & settings.keys():
+            raise ValueError(f"{name} of every run is set by the comparison; use {ruled[name]}")
+        if n_seeds < 1:
+            raise ValueError(f"seeds must be 1 or more, got {n_seeds}")
         found = cls(
             settings=settings,
             methods=methods,
-            seeds=seeds or int(config.get("seeds", 5)),
+            seeds=n_seeds,
             learning_rates=rates,
             tuning_seeds=int(config.get("tuning_seeds", 2)),
             reference=config.get("reference", next(iter(methods))),

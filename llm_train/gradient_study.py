@@ -9,6 +9,7 @@ would have had, gives values for these rollouts; and the gradient estimate is he
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.models import load_policy
 from llm_train.run import quiet_libraries, warmed_up_policy
 from llm_train.settings import RunSettings, resolve
+from llm_train.stage_errors import BLOCK
 from llm_train.tasks import Task, load_task
 from llm_train.trainer import KAETrainer
 
-__all__ = ["BASELINES", "BLOCK", "STAGES", "Study", "measure", "record"]
+__all__ = ["BASELINES", "STAGES", "Study", "measure", "record"]
 
-BLOCK = 10
 STAGES = (10, 90, 170)
 BASELINES: dict[str, dict] = {
     "none": {}, "batch-mean": {}, "running-mean": {}, "group-mean": {}, "leave-one-out": {}, "opo": {}, "krpo": {},
@@ -116,9 +117,12 @@ def record(study: Study, g: int) -> None:
     """
     quiet_libraries()
     settings = study.run_settings(g)
-    done = study.folder / f"run-g{g}" / "done"
+    folder = study.folder / f"run-g{g}"
+    done = folder / "done"
     if done.exists():
         return
+    # What a run that was killed has left is of no use: it has no checkpoints.
+    shutil.rmtree(folder, ignore_errors=True)
     torch.set_num_threads(1)
     model, tokenizer, task = _policy_and_task(settings)
     settings.training.disable_tqdm = True
@@ -130,7 +134,7 @@ def record(study: Study, g: int) -> None:
         train_dataset=task.train,
         processing_class=tokenizer,
         true_value_func=task.exact_value,
-        callbacks=[_KeepPolicies(study.folder / f"run-g{g}", steps)],
+        callbacks=[_KeepPolicies(folder, steps)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()

@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from kvar.files import whole_file
-from llm_train.gradient_study import BLOCK, STAGES, Study, measure, record
+from llm_train.gradient_study import STAGES, Study, measure, record
+from llm_train.stage_errors import BLOCK, stage_changes, stage_means
 
 __all__ = ["main", "table"]
 
@@ -41,9 +41,9 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
     str
         Markdown; ± is the Monte Carlo standard error over repetitions, within the steps of a stage.
     """
+    values, changes = stage_means(rows, "value_mse"), stage_changes(rows)
     parts = []
     for g in sorted(rows["rollouts"].unique()):
-        # The group mean is the mean of the others, shrunk by (G - 1) / G with all of its gradient.
         reference = "batch-mean" if g == 1 else "leave-one-out"
         lines = [
             f"**{g} rollout{'s' if g > 1 else ''} a prompt**",
@@ -52,13 +52,13 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
             + " | ".join(f"gradient MSE against {reference}, step {s}" for s in stages) + " |",
             "|---" * (1 + 2 * len(stages)) + "|",
         ]  # fmt: skip
-        names = rows["baseline"].unique(maintain_order=True).to_list()
-        for name in names:
-            cells = [_value_cell(_cell_rows(rows, g, stage, name)) for stage in stages]
-            cells += [
-                _gradient_cell(_cell_rows(rows, g, stage, name), _cell_rows(rows, g, stage, reference))
-                for stage in stages
-            ]
+        for name in rows["baseline"].unique(maintain_order=True):
+            of_value, of_gradient = (
+                [found.row(by_predicate=_cell(g, stage, name), named=True) for stage in stages]
+                for found in (values, changes)
+            )
+            cells = [f"{1e3 * row['mean']:.2f} ± {1e3 * row['error']:.2f}" for row in of_value]
+            cells += [f"{row['mean']:+.1%} ± {row['error']:.1%} ({row['of_whole']:+.1%})" for row in of_gradient]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         parts.append("\n".join(lines))
     repetitions = rows.group_by("rollouts", "step", "baseline").len()["len"].max()
@@ -73,28 +73,8 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
     return note + "\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _cell_rows(rows, g, stage, name) -> pl.DataFrame:
-    within = pl.col("step").is_between(stage, stage + BLOCK - 1)
-    return rows.filter((pl.col("rollouts") == g) & within & (pl.col("baseline") == name)).sort("step", "repetition")
-
-
-def _stratified(steps: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
-    """Mean and its standard error where steps are given and repetitions within them are drawn."""
-    strata = [numbers[steps == step] for step in np.unique(steps)]
-    variance = sum(part.var(ddof=1) / len(part) for part in strata if len(part) > 1) / len(strata) ** 2
-    return float(numbers.mean()), float(np.sqrt(variance))
-
-
-def _value_cell(rows) -> str:
-    mean, error = _stratified(rows["step"].to_numpy(), 1e3 * rows["value_mse"].to_numpy())
-    return f"{mean:.2f} ± {error:.2f}"
-
-
-def _gradient_cell(rows, reference) -> str:
-    base = reference["gradient_mse"].to_numpy()
-    change, error = _stratified(rows["step"].to_numpy(), rows["gradient_mse"].to_numpy() - base)
-    whole = base.mean() + rows["choice_mse"].mean()
-    return f"{change / base.mean():+.1%} ± {error / base.mean():.1%} ({change / whole:+.1%})"
+def _cell(rollouts: int, stage: int, baseline: str) -> pl.Expr:
+    return (pl.col("rollouts") == rollouts) & (pl.col("stage") == stage) & (pl.col("baseline") == baseline)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -133,6 +113,7 @@ def main(arguments: Sequence[str]) -> None:
         "policy_cache": str(options.out / "policies"),
     }
     made_with = {name: value for name, value in settings.items() if name != "policy_cache"}
+    made_with["stages"] = options.stages
     told = options.out / "settings.json"
     if told.exists() and (before := json.loads(told.read_text())) != made_with:
         parser.error(f"{options.out} was made with {before}, not {made_with}: choose another --out")

@@ -121,8 +121,9 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
     if process.is_main_process:
         if checkpoint is None and (out / "config.json").exists():
             say(f"The run in {out} ended before its first checkpoint and begins again")
-            if config.trace_dir:
-                _forget(Path(config.trace_dir))
+            # Its own recording, wherever this one goes.
+            if recorded := json.loads((out / "config.json").read_text())["training"]["trace_dir"]:
+                _forget(Path(recorded))
         settings.save(out / "config.json")
     process.wait_for_everyone()
 
@@ -154,7 +155,8 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
         start = f" (before: {first[name]:.3f})" if name in first else ""
         say(f"{name.removeprefix('eval_')}: {value:.3f}{start}")
     say(f"Policy: {out / 'policy'}", f"Metrics: {out / 'metrics.jsonl'}", f"Summary: {out / 'summary.html'}", sep="\n")
-    say(f"Trace: {config.trace_dir}", f"Look at it: kvar audit {config.trace_dir}", sep="\n")
+    if config.trace_dir:
+        say(f"Trace: {config.trace_dir}", f"Look at it: kvar audit {config.trace_dir}", sep="\n")
     return result
 
 

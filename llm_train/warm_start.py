@@ -22,7 +22,7 @@ def warm_start(trainer, n_rollouts: int) -> dict[int | str, float]:
     Returns
     -------
     dict
-        Mean reward of each prompt, the offline value; NaN where no rollout could be scored.
+        Mean reward of each prompt, the offline value; a prompt without a scored rollout is left out.
 
     Notes
     -----

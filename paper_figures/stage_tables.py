@@ -7,41 +7,15 @@ from typing import ClassVar
 
 import polars as pl
 
+from llm_train.stage_errors import stage_changes, stage_means
 from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
 
 _COMMAND = "python -m llm_train gradients --out results/gradients"
-_BLOCK = 10
 _DIFFERS = (
     "What differs: a 0.66M-parameter policy on sums with exact values and gradients here; Qwen2.5 of 1.5B and 7B "
     "parameters on MATH and GSM8K there."
 )
-
-
-def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Means over the steps of a stage and the repetitions at each of them.
-
-    Parameters
-    ----------
-    rows : polars.DataFrame
-        A row a repetition, as the command writes them.
-    column : str
-        What is averaged.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``rollouts``, ``stage``, ``baseline``, ``mean`` and ``error``; the standard error is that of repetitions, with
-        steps given.
-    """
-    by_step = rows.group_by(["rollouts", "step", "baseline"], maintain_order=True).agg(
-        pl.col(column).mean().alias("mean"), (pl.col(column).var() / pl.len()).alias("variance")
-    )
-    return (
-        by_step.with_columns(stage=pl.col("step") // _BLOCK * _BLOCK)
-        .group_by(["rollouts", "stage", "baseline"], maintain_order=True)
-        .agg(pl.col("mean").mean(), (pl.col("variance").sum().sqrt() / pl.len()).alias("error"))
-    )
 
 
 def _markdown(means: pl.DataFrame, cell) -> str:
@@ -113,10 +87,9 @@ class GradientByStage(Exhibit):
     name: ClassVar[str] = "gradient-by-stage"
     place: ClassVar[str] = "Table 2"
     caption: ClassVar[str] = (
-        "Gradient MSE given the prompts as a change against the mean of the group (of the batch, with one rollout), "
-        "paired over rollouts, ± standard error. With four rollouts or more kernel, adaptive and the true values have "
-        "less than the mean of the others in the group at every stage in these samples; the mean of the group itself "
-        "holds the own reward."
+        "Gradient MSE given the prompts as a change against the mean of the others in the group (of the batch, with "
+        "one rollout), paired over rollouts, ± standard error. With four rollouts or more kernel, adaptive and the "
+        "true values have less at every stage in these samples."
     )
 
     def tables(self):
@@ -125,37 +98,29 @@ class GradientByStage(Exhibit):
     def compute(self):
         self.tables()
 
-    def _changes(self, tables) -> pl.DataFrame:
-        rows, at = tables["rows"], ["rollouts", "step", "repetition"]
-        usual = pl.when(pl.col("rollouts") == 1).then(pl.lit("batch-mean")).otherwise(pl.lit("group-mean"))
-        reference = rows.filter(pl.col("baseline") == usual).select(*at, reference="gradient_mse")
-        paired = rows.join(reference, on=at).with_columns(change=pl.col("gradient_mse") - pl.col("reference"))
-        scale = stage_means(paired, "reference").rename({"mean": "scale"}).drop("error")
-        changes = stage_means(paired, "change").join(scale, on=["rollouts", "stage", "baseline"])
-        return changes.with_columns(pl.col("mean") / pl.col("scale"), pl.col("error") / pl.col("scale"))
-
     def check(self, tables):
-        for (rollouts, stage), group in self._changes(tables).group_by(["rollouts", "stage"], maintain_order=True):
+        changes = stage_changes(tables["rows"])
+        for (rollouts, stage), group in changes.group_by(["rollouts", "stage"], maintain_order=True):
             change = dict(group.select("baseline", "mean").iter_rows())
             for name in ("kernel", "adaptive", "oracle") if rollouts >= 4 else ():
                 claim = f"{name} has less than the mean of the others in the group in these samples"
-                said = f"{change[name]:+.1%} and {change['leave-one-out']:+.1%} at G = {rollouts}, step {stage}"
-                require(change[name] < change["leave-one-out"], claim, said)
+                require(change[name] < 0, claim, f"{change[name]:+.1%} at G = {rollouts}, step {stage}")
 
     def draw(self, tables):
-        return _markdown(self._changes(tables), lambda row: f"{row['mean']:+.1%} ± {row['error']:.1%}")
+        return _markdown(stage_changes(tables["rows"]), lambda row: f"{row['mean']:+.1%} ± {row['error']:.1%}")
 
     def beside(self, tables):
-        changes = self._changes(tables).filter(rollouts=4, baseline="kernel").sort("stage")
+        changes = stage_changes(tables["rows"]).filter(rollouts=4, baseline="kernel").sort("stage")
         told = ", ".join(f"{r['mean']:+.1%} ± {r['error']:.1%}" for r in changes.iter_rows(named=True))
         return "\n".join(
             [
-                f"- kernel against group-mean at G = 4: {told}",
+                f"- kernel against leave-one-out at G = 4: {told}",
                 "- the paper, KAE against GRPO: -5.4 to -8.5 %; against REINFORCE++: -32.6 to -65.4 %",
                 "",
                 (
-                    "The group mean with the own reward in it shrinks the gradient by 1 / G, which lowers its squared "
-                    f"error where noise prevails. {_DIFFERS}"
+                    "The group mean with the own reward in it is the mean of the others with its gradient shrunk by "
+                    "1 / G, which lowers the squared error where noise prevails and is undone by the learning rate. "
+                    f"{_DIFFERS}"
                 ),
             ]
         )

@@ -51,13 +51,13 @@ class RaceConfig(StudyConfig):
     targets : tuple of float
         Shares of what the best policy could add to the return.
     reach : float
-        Rollouts of a run times its learning rate; half of it for `adaptive`, which is slow to simulate. What it might
-        reach later with a larger step size does not count for it.
+        Rollouts of a run times its learning rate; half of it for baselines with a history, which are slow to simulate:
+        what they would reach later with a larger step size does not count for them.
     """
 
     groups: tuple[int, ...] = (1, 2, 4, 8, 16)
     history_groups: tuple[int, ...] = (1, 2)
-    learning_rates: tuple[float, ...] = (0.05, 0.07, 0.1, 0.14, 0.2)
+    learning_rates: tuple[float, ...] = (0.05, 0.07, 0.1, 0.14)
     pass_rates: tuple[float, ...] = (0.4,)
     targets: tuple[float, ...] = (0.9, 0.95)
     reach: float = 1400.0
@@ -99,8 +99,9 @@ class Race(Study):
         """Each baseline with the settings that it runs at."""
         config = self.config
         for label, name in _ENTRIES.items():
-            reach = config.reach / 2 if label == "adaptive" else config.reach
-            for group in config.history_groups if label in ("adaptive", "kernel") else config.groups:
+            slow = label in ("adaptive", "kernel")
+            reach = config.reach / 2 if slow else config.reach
+            for group in config.history_groups if slow else config.groups:
                 for rate in config.learning_rates:
                     if group > 1 or label != "group-mean":
                         steps = math.ceil(reach / rate / self.per_step)
@@ -143,8 +144,7 @@ class Race(Study):
                     found[key] = (reached, rate)
         needed = [
             dict(zip(by, key, strict=True))
-            | {"learning_rate": math.nan if math.isnan(reached.time) else rate}
-            | {"rollouts": reached.time, "rollouts_se": reached.standard_error}
+            | {"learning_rate": rate, "rollouts": reached.time, "rollouts_se": reached.standard_error}
             | {"repetitions": len(reached.influence)}
             for key, (reached, rate) in found.items()
         ]

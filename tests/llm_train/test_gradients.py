@@ -8,9 +8,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from llm_train.gradient_study import BASELINES, BLOCK, OPTIMAL, Study, measure, record, sample_completions
+from llm_train.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.gradient_tables import main, table
 from llm_train.gradients import chosen_parameters, score_norms, scores
+from llm_train.stage_errors import BLOCK
 from llm_train.tiny import make_policy, make_tokenizer
 from llm_train.truth import answer_log_probabilities
 
@@ -85,7 +86,11 @@ def test_samples_follow_the_policy(policy):
 def test_the_study_from_a_run_to_its_table(tmp_path):
     small = {"largest": 9, "n_prompts": 16, "max_completion_length": 3, "sft_steps": 10, "learning_rate": 1e-4}
     study = Study(tmp_path, small, n_prompts_a_step=4, stages=(0,))
+    left = tmp_path / "run-g2" / "trace" / "step-000000099.parquet"  # by a run that was killed
+    left.parent.mkdir(parents=True)
+    left.touch()
     record(study, 2)
+    assert not left.exists()
     found = pl.DataFrame(measure(study, 2, 5, repetitions=6))
     assert set(found["baseline"]) == {*BASELINES, OPTIMAL}
     assert len(found) == 6 * (len(BASELINES) + 1)

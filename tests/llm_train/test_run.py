@@ -224,6 +224,18 @@ def test_only_what_was_recorded_by_a_run_that_begins_again_is_removed(tmp_path):
     ]
 
 
+def test_a_run_that_begins_again_elsewhere_leaves_the_recording_of_another(tmp_path):
+    other = tmp_path / "other" / "step-000000009.parquet"
+    other.parent.mkdir()
+    other.touch()
+    (tmp_path / "run").mkdir()
+    begun = settings(tmp_path / "run", resume=True)
+    begun.save(tmp_path / "run" / "config.json")  # killed before its first checkpoint
+    with pytest.raises(FileExistsError, match="already holds 1 step"):
+        train(settings(tmp_path / "run", resume=True, trace_dir=str(other.parent)), show=False)
+    assert other.exists()
+
+
 def test_two_processes_do_not_go_on_with_one_run(tmp_path):
     # As in two sweeps on one cache: each would take what the other records for left over from a kill.
     code = (
@@ -329,6 +341,16 @@ def test_methods_are_compared_at_equal_rollouts():
     assert Comparison.from_config({"settings": {**shared, "n_prompts": 16}, "methods": {"a": {}, "b": offline}})
     with pytest.raises(ValueError, match="'learning_rate' of method 'a' is set by the comparison"):
         Comparison.from_config({"methods": {"a": {"learning_rate": 1e-4}}})
+    grid = {"settings": shared, "methods": {"a": {}}, "learning_rates": [1e-4, 1e-3]}
+    for flags, remedy in (
+        (["--learning_rate", "1e-5"], "use learning_rates"),
+        (["--seed", "3"], "use seeds"),
+        (["--resume"], "not made again"),
+    ):
+        with pytest.raises(ValueError, match=remedy):
+            Comparison.from_config(grid, flags)
+    with pytest.raises(ValueError, match="seeds must be 1 or more, got 0"):
+        Comparison.from_config(grid, seeds=0)
     with pytest.raises(ValueError, match="need tuning_seeds of 1 or more"):
         Comparison.from_config({"methods": {"a": {}}, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 0})
     family = {"task": "chain_sum", "eval_steps": 5}

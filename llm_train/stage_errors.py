@@ -1,0 +1,69 @@
+"""Errors of values and gradients over the stages of a run: means, and changes against another baseline."""
+
+from __future__ import annotations
+
+import polars as pl
+
+__all__ = ["BLOCK", "stage_changes", "stage_means"]
+
+# Steps of a stage, all on the same prompts.
+BLOCK = 10
+
+
+def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Means over the steps of a stage and the repetitions at each of them.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        A row a repetition, as the command writes them.
+    column : str
+        What is averaged.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``rollouts``, ``stage``, ``baseline``, ``mean`` and ``error``; the standard error is that of repetitions, with
+        steps given.
+    """
+    by_step = rows.group_by(["rollouts", "step", "baseline"], maintain_order=True).agg(
+        pl.col(column).mean().alias("mean"), (pl.col(column).var() / pl.len()).alias("variance")
+    )
+    return (
+        by_step.with_columns(stage=pl.col("step") // BLOCK * BLOCK)
+        .group_by(["rollouts", "stage", "baseline"], maintain_order=True)
+        .agg(pl.col("mean").mean(), (pl.col("variance").sum().sqrt() / pl.len()).alias("error"))
+    )
+
+
+def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFrame:
+    """How much more squared error a baseline's gradient has than another's, as a share of the latter.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        As for `stage_means`.
+    reference : str, optional
+        The other baseline; by default the mean of the others in the group, and of the batch with one rollout. The group
+        mean is the mean of the others, shrunk by (G - 1) / G with all of its gradient.
+
+    Returns
+    -------
+    polars.DataFrame
+        As `stage_means`, with ``of_whole``, where the choice of prompts counts as error too. Means are paired over
+        rollouts, and the standard error is that of their ratio (Cochran 1977, 6.4).
+    """
+    at, stage = ["rollouts", "step", "repetition"], ["rollouts", "stage", "baseline"]
+    usual = pl.when(pl.col("rollouts") == 1).then(pl.lit("batch-mean")).otherwise(pl.lit("leave-one-out"))
+    other = rows.filter(pl.col("baseline") == (usual if reference is None else pl.lit(reference)))
+    paired = rows.join(other.select(*at, reference="gradient_mse"), on=at, maintain_order="left").with_columns(
+        stage=pl.col("step") // BLOCK * BLOCK
+    )
+    mine, scale = (pl.col(name).mean().over(stage) for name in ("gradient_mse", "reference"))
+    paired = paired.with_columns(
+        change=(pl.col("gradient_mse") - pl.col("reference")) / scale,
+        residual=(pl.col("gradient_mse") - mine / scale * pl.col("reference")) / scale,
+        share=scale / (scale + pl.col("choice_mse").mean().over(stage)),
+    )
+    changes, residuals, shares = (stage_means(paired, name) for name in ("change", "residual", "share"))
+    return changes.with_columns(error=residuals["error"], of_whole=changes["mean"] * shares["mean"])
