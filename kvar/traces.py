@@ -128,12 +128,16 @@ class Trace:
 
 def _steps(steps: np.ndarray) -> np.ndarray:
     """As int64 or float64: differences of unsigned integers are never negative."""
-    whole = steps.dtype.kind in "iu"
-    if not whole and not (steps.dtype.kind == "f" and (np.abs(steps) <= LARGEST).all()):
-        raise ValueError(f"column 'step' must hold finite numbers of at most {LARGEST:g} in size")
-    if steps.dtype.kind == "u" and steps.max(initial=0) > np.iinfo(np.int64).max:
+    kind = steps.dtype.kind
+    if kind == "u" and steps.max(initial=0) > np.iinfo(np.int64).max:
         raise ValueError("column 'step' must hold integers of 64 bits")
-    return steps.astype(np.int64 if whole else np.float64, copy=False)
+    if kind in "iu":
+        return steps.astype(np.int64, copy=False)
+    # Bounds of double precision are beyond what shorter floats can hold.
+    numbers = steps.astype(np.float64, copy=False) if kind == "f" else np.array([np.nan])
+    if not (np.abs(numbers) <= LARGEST).all():
+        raise ValueError(f"column 'step' must hold finite numbers of at most {LARGEST:g} in size")
+    return numbers
 
 
 def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:

@@ -102,6 +102,10 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
     with pytest.raises(ValueError, match="of at most 1e\\+100 in size"):
         kvar.Trace.from_columns({**good, "step": [1e120] * 6})
+    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
+        kvar.Trace.from_columns({**good, "step": np.array([np.inf] * 6, dtype=np.float32)})
+    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
+        kvar.Trace.from_columns({**good, "step": ["1"] * 6})
     with pytest.raises(ValueError, match="'step' must hold integers of 64 bits"):
         kvar.Trace.from_columns({**good, "step": np.array([2**63] * 6, dtype=np.uint64)})
     with pytest.raises(ValueError, match="row 2 has the reward -1e\\+120; rewards are at most"):
