@@ -11,6 +11,7 @@ success. Runs with one prompt are left out: there the value at first sight is al
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from kvar.replaying import batches
 from paper_figures.recorded_runs_data import OUT as COMPARED
 from paper_figures.recorded_runs_table import RIVALS, geometric_mean, summary
 from paper_figures.recorded_traces import asked_for
+from simulations.keyed import digest
 
 OUT = Path("docs/history_limit.md")
 
@@ -294,6 +296,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Of the command line.
     """
     paths, out = asked_for(__doc__, OUT, arguments)
+    compared = json.loads(COMPARED.with_suffix(".json").read_text())["parameters"]["runs"]
+    if foreign := [path for path in paths if compared.get(path.stem) != digest(path)]:
+        # All sets of runs have the same names: the filter would stand beside baselines on other runs.
+        raise SystemExit(f"{foreign[0]} is none of the runs of {COMPARED}; leave --runs out")
     found = [limit(path) for path in track(paths, description="filtering runs", transient=True)]
     written = table(pl.DataFrame([row for row in found if row]), pl.read_csv(COMPARED))
     with whole_file(out) as temporary:

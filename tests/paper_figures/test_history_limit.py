@@ -8,7 +8,7 @@ from scipy.special import expit
 import kvar
 from kvar.batch import Batch
 from kvar.replaying import batches
-from paper_figures.history_limit import _LOGITS, Filter, Told, limit, table, value_mse
+from paper_figures.history_limit import _LOGITS, Filter, Told, limit, main, table, value_mse
 
 
 def test_without_movement_it_is_the_posterior_of_all_other_rewards(rng):
@@ -86,3 +86,9 @@ def test_what_it_is_told_helps(rng, tmp_path):
 def test_one_prompt_has_no_limit(rng, tmp_path):
     kvar.write_trace(moving(rng, n_prompts=1), tmp_path / "run.parquet")
     assert limit(tmp_path / "run.parquet") is None
+
+
+def test_runs_of_the_same_name_are_not_taken_for_those_of_the_table(rng, tmp_path):
+    kvar.write_trace(moving(rng), tmp_path / "epoch-g1.parquet")
+    with pytest.raises(SystemExit, match="is none of the runs of"):
+        main(["--runs", str(tmp_path), "--out", str(tmp_path / "limit.md")])
