@@ -1,7 +1,9 @@
 """The audit's scores against the truth of simulated runs, its intervals against statsmodels, its words and files."""
 
+import importlib
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -196,3 +198,12 @@ def test_what_cannot_be_audited_is_named(rng):
     for nothing in (empty, kvar.Trace.from_columns({"step": [0], "prompt_id": [0], "reward": [math.nan]})):
         with pytest.raises(ValueError, match="nothing to audit"):
             kvar.audit(nothing)
+
+
+def test_an_audit_without_a_baseline_that_fits_says_why(rng, monkeypatch):
+    def refuse_all(order, candidates, n_jobs, advance):
+        return SimpleNamespace(refusals=dict.fromkeys(range(len(candidates)), "too strange"))
+
+    monkeypatch.setattr(importlib.import_module("kvar.audit.run"), "collect", refuse_all)
+    with pytest.raises(ValueError, match=r"no baseline can be replayed over this trace\. .*kernel: too strange"):
+        kvar.audit(simulated(rng, n_steps=5))
