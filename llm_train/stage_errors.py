@@ -56,9 +56,8 @@ def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFr
     at, stage = ["rollouts", "step", "repetition"], ["rollouts", "stage", "baseline"]
     usual = pl.when(pl.col("rollouts") == 1).then(pl.lit("batch-mean")).otherwise(pl.lit("leave-one-out"))
     other = rows.filter(pl.col("baseline") == (usual if reference is None else pl.lit(reference)))
-    paired = rows.join(other.select(*at, reference="gradient_mse"), on=at, maintain_order="left").with_columns(
-        stage=pl.col("step") // BLOCK * BLOCK
-    )
+    paired = rows.with_row_index("place").join(other.select(*at, reference="gradient_mse"), on=at).sort("place")
+    paired = paired.with_columns(stage=pl.col("step") // BLOCK * BLOCK)
     mine, scale = (pl.col(name).mean().over(stage) for name in ("gradient_mse", "reference"))
     paired = paired.with_columns(
         change=(pl.col("gradient_mse") - pl.col("reference")) / scale,
