@@ -108,8 +108,8 @@ class Comparison:
         ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
         if config.get("learning_rates"):
             ruled["learning_rate"] = "learning_rates"
-        for name in ruled.keys() & settings.keys():
-            raise ValueError(f"{name} of every run is set by the comparison; use {ruled[name]}")
+        if own := sorted(ruled.keys() & settings.keys()):
+            raise ValueError(f"{own[0]} of every run is set by the comparison; use {ruled[own[0]]}")
         if n_seeds < 1:
             raise ValueError(f"seeds must be 1 or more, got {n_seeds}")
         found = cls(

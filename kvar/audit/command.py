@@ -128,7 +128,7 @@ def beside(path: str) -> Path:
         PATH-audit without the ending of a log; for a pattern, that of the folder it looks into.
     """
     place = Path(path)
-    while has_magic(str(place)):
+    while has_magic(str(place)) and not place.exists():
         place = place.parent
     place = place.resolve()
     while place.suffix in _ENDINGS:

@@ -229,8 +229,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     def _mixed_sizes(self, sizes: np.ndarray) -> np.ndarray:
         weights = np.where(np.isnan(sizes), 0.0, self._experts.weights())
         total = weights.sum(axis=-1)
-        summed = (weights * np.where(np.isnan(sizes), 0.0, sizes)).sum(axis=-1)
-        return np.divide(summed, total, out=np.full(total.shape, np.nan), where=total > 0)
+        return np.divide(np.nansum(weights * sizes, axis=-1), total, out=np.full(total.shape, np.nan), where=total > 0)
 
     def _state(self) -> dict:
         return {

@@ -31,7 +31,7 @@ class CsvFile(TableFile):
     def __init__(self, path: Path):
         super().__init__(path)
         csv.field_size_limit(_LONGEST_FIELD)
-        head = first_lines(path) or [b""]
+        head = list(first_lines(path)) or [b""]
         try:
             header = head[0].decode("utf-8-sig")
         except UnicodeDecodeError:

@@ -127,7 +127,7 @@ def lines(path: Path) -> Iterator[bytes]:
         raise CutFileError(str(error)) from None
 
 
-def first_lines(path: Path, number: int = 50) -> list[bytes]:
+def first_lines(path: Path, number: int = 50) -> Iterator[bytes]:
     """How a text file begins, in whole lines: a rollout may be longer than any fixed number of bytes.
 
     Parameters
@@ -137,12 +137,10 @@ def first_lines(path: Path, number: int = 50) -> list[bytes]:
     number : int
         How many lines.
 
-    Returns
-    -------
-    list of bytes
+    Yields
+    ------
+    bytes
         Fewer where the file is shorter, or broken before.
     """
-    found: list[bytes] = []
     with suppress(CutFileError):
-        found.extend(islice(lines(path), number))
-    return found
+        yield from islice(lines(path), number)

@@ -49,6 +49,8 @@ def test_audit_of_chosen_baselines(tmp_path, rng):
 )
 def test_the_page_lies_beside_the_log(tmp_path, monkeypatch, path, folder):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "run[1].jsonl").touch()
+    assert beside("run[1].jsonl") == tmp_path / "run[1]-audit"
     assert beside(path) == tmp_path / folder
 
 
