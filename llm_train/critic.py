@@ -138,19 +138,24 @@ class Critic:
         Where it lives.
     seed : int
         Of its weights. Every process makes the same network and learns from the same gathered rewards.
+
+    Attributes
+    ----------
+    kind : str
+        As of the baseline.
     """
 
     def __init__(self, baseline: CriticBaseline, model, device, seed: int):
-        self._baseline = baseline
+        self.kind, self._epochs = baseline.kind, baseline.epochs
         config = model.config.get_text_config()
         # On every device: the streams of several processes differ, and so must what they sample.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            if baseline.kind == "head":
+            if self.kind == "head":
                 self.network = nn.Linear(config.hidden_size, 1)
             else:
                 self.network = _Network(config.vocab_size, config.max_position_embeddings)
-        final = self.network if baseline.kind == "head" else self.network.head
+        final = self.network if self.kind == "head" else self.network.head
         nn.init.zeros_(final.weight), nn.init.zeros_(final.bias)
         self.network.to(device)
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=baseline.learning_rate)
@@ -175,7 +180,7 @@ class Critic:
         torch.Tensor
             The policy's last hidden state, shape (n, hidden size), or shifted tokens, shape (n, T).
         """
-        if self._baseline.kind == "network":
+        if self.kind == "network":
             return (tokens + 1) * mask
         rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
         return last_states(model, *rows.chunk(2, dim=1), layer=-1)[back]
@@ -209,7 +214,7 @@ class Critic:
         scored = ~torch.isnan(rewards)
         if not scored.any():
             return
-        for _ in range(self._baseline.epochs):
+        for _ in range(self._epochs):
             error = self.network(features[scored]).squeeze(1) - rewards[scored]
             self._optimizer.zero_grad()
             error.square().mean().backward()

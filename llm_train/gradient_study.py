@@ -3,22 +3,25 @@
 Tables 1 and 2 of the paper at the scale of the tiny policy. For each number of rollouts G a run is recorded. A stage is
 one block of steps on the same prompts, with every visit of the block in it, so that young and old histories both count.
 At each step of a stage the policy as it then stood samples anew, again and again; each baseline, with the history it
-would have had, gives values for these rollouts; and the gradient estimate is held against the exact gradient.
+would have had, gives values for these rollouts; and the gradient estimate is held against the exact gradient. What a
+baseline has beside a history is had along the run: ``basis`` takes rollouts of the policy at its start, and a critic
+learns from every step's rewards.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 
-from kvar import Trace, make_baseline, read_trace
+from kvar import Baseline, Trace, read_trace
 from kvar.prompt_keys import prompt_key
+from llm_train.critic import Critic, CriticBaseline, make_trainer_baseline
 from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.models import load_policy
 from llm_train.run import quiet_libraries, warmed_up_policy
@@ -33,11 +36,14 @@ STAGES = (10, 90, 170)
 BASELINES: dict[str, dict] = {
     "none": {}, "batch-mean": {}, "running-mean": {}, "group-mean": {}, "leave-one-out": {}, "opo": {}, "krpo": {},
     "james-stein": {}, "empirical-bayes": {}, "buffer": {}, "discounted-beta": {}, "kalman": {},
-    "kernel": {"bandwidth": 10}, "adaptive": {}, "oracle": {},
+    "basis": {}, "critic": {}, "kernel": {"bandwidth": 10}, "adaptive": {}, "oracle": {},
 }  # fmt: skip
 # The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]; the value if |s|^2 and reward are uncorrelated.
 OPTIMAL = "score-weighted optimum"
 _NORM_SAMPLES = 16
+# Of every prompt by the policy at the start of the run, for the offline values.
+_OFFLINE_SAMPLES = 8
+_OFFLINE_FILE = "offline.npy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +106,16 @@ class _KeepPolicies(TrainerCallback):
     def __init__(self, folder: Path, steps: Sequence[int]):
         self._folder, self._steps = folder, set(steps)
 
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.on_step_end(args, state, control, model)
+
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step in self._steps:
             model.save_pretrained(self._folder / f"policy-{state.global_step}")
 
 
 def record(study: Study, g: int) -> None:
-    """Train with g rollouts a prompt, keep the trace and the policies of the stages.
+    """Train with g rollouts a prompt, keep the trace, the policies of the stages and pass rates before training.
 
     Parameters
     ----------
@@ -126,9 +135,12 @@ def record(study: Study, g: int) -> None:
     torch.set_num_threads(1)
     model, tokenizer, task = _policy_and_task(settings)
     settings.training.disable_tqdm = True
+    model = warmed_up_policy(settings, model, tokenizer, task, say=lambda *args, **kwargs: None)
+    folder.mkdir(parents=True)
+    np.save(folder / _OFFLINE_FILE, _pass_rates(model.eval(), tokenizer, task, settings.training))
     steps = [stage + visit for stage in study.stages for visit in range(BLOCK)]
     trainer = KAETrainer(
-        model=warmed_up_policy(settings, model, tokenizer, task, say=lambda *args, **kwargs: None),
+        model=model,
         reward_funcs=task.reward,
         args=settings.training,
         train_dataset=task.train,
@@ -137,6 +149,8 @@ def record(study: Study, g: int) -> None:
         callbacks=[_KeepPolicies(folder, steps)],
     )
     trainer.remove_callback(PrinterCallback)
+    # It learns beside the run, as it would with --baseline critic, and its values are recorded.
+    trainer.critic = Critic(CriticBaseline(), model, trainer.accelerator.device, settings.training.seed)
     trainer.train()
     done.touch()
 
@@ -147,25 +161,47 @@ def _policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:
     return model, tokenizer, load_task(run, tokenizer, seed + 1)
 
 
-def histories(trace: Trace, step: int) -> dict[str, object]:
+def _tokenized(tokenizer, rows: Sequence[dict]) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts, and right answers with the end token."""
+    return (
+        [tokenizer(row["prompt"])["input_ids"] for row in rows],
+        [[*tokenizer(row["answer"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for row in rows],
+    )
+
+
+def _pass_rates(model, tokenizer, task: Task, training) -> np.ndarray:
+    """Of every prompt of the training set, out of a few rollouts."""
+    prompts, answers = _tokenized(tokenizer, task.train)
+    repeated = [k for k in range(len(prompts)) for _ in range(_OFFLINE_SAMPLES)]
+    generator = torch.Generator().manual_seed(training.seed)
+    longest, end = training.max_completion_length, tokenizer.eos_token_id
+    sampled = sample_completions(model, [prompts[k] for k in repeated], longest, end, generator)
+    right = [y == answers[k] for y, k in zip(sampled, repeated, strict=True)]
+    return np.mean(np.reshape(right, (-1, _OFFLINE_SAMPLES)), axis=1)
+
+
+def histories(trace: Trace, offline: Mapping[int, float], step: int) -> dict[str, Baseline]:
     """Every baseline with the history that it would have before a step.
 
     Parameters
     ----------
     trace : Trace
         Of the run.
+    offline : mapping of int to float
+        Pass rate of each prompt before training.
     step : int
         Number of a generation.
 
     Returns
     -------
-    dict of str to kvar.Baseline
+    dict of str to Baseline
         By name.
     """
-    made = {name: make_baseline(name, **parameters) for name, parameters in BASELINES.items()}
+    made = {name: make_trainer_baseline(name, **parameters) for name, parameters in BASELINES.items()}
     for earlier in range(1, step):
         rows = trace.step == earlier
-        columns = {name: trace.extras[name][rows] for name in ("true_value", "completion_length")}
+        columns = {name: trace.extras[name][rows] for name in ("true_value", "completion_length", "critic_value")}
+        columns["offline_value"] = np.array([offline[key] for key in trace.prompt_id[rows].tolist()])
         for baseline in made.values():
             # As in training: what is learned from predictions needs the prediction.
             baseline.advantages(trace.prompt_id[rows], trace.reward[rows], earlier, **columns)
@@ -201,13 +237,14 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}").eval()
     generator = torch.Generator().manual_seed(settings.training.seed * 100_003 + 1009 * g + step)
 
-    visited = dict.fromkeys(trace.prompt_id[trace.step == step + 1].tolist())
     examples = {prompt_key(row["prompt"]): row for row in task.train}
+    offline = dict(zip(examples, np.load(folder / _OFFLINE_FILE).tolist(), strict=True))
+    # What the critic says at this step does not depend on the rollouts, so that the recorded values are those.
+    now = trace.step == step + 1
+    of_critic = dict(zip(trace.prompt_id[now].tolist(), trace.extras["critic_value"][now].tolist(), strict=True))
+    visited = list(of_critic)
     rows = [examples[key] for key in visited]
-    prompts = [tokenizer(row["prompt"])["input_ids"] for row in rows]
-    answers = [
-        [*tokenizer(row["answer"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for row in rows
-    ]
+    prompts, answers = _tokenized(tokenizer, rows)
     values = np.array(task.exact_value(model, rows))
     parameters = chosen_parameters(model)
     longest, end = settings.training.max_completion_length, tokenizer.eos_token_id
@@ -222,17 +259,19 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     norms = score_norms(model, parameters, repeated, sampled).square().numpy().reshape(-1, _NORM_SAMPLES)
     optimum = values * right.square().sum(dim=1).numpy() / norms.mean(axis=1)
 
-    baselines = histories(trace, step + 1)
+    baselines = histories(trace, offline, step + 1)
+    before = [offline[key] for key in visited]
+    of_prompt = {"true_value": values, "critic_value": list(of_critic.values()), "offline_value": before}
+    of_prompt = {name: np.repeat(column, g).reshape(-1, g) for name, column in of_prompt.items()}
     found = []
     for repetition in range(repetitions):
         repeated = [k for k in range(len(rows)) for _ in range(g)]
         sampled = sample_completions(model, [prompts[k] for k in repeated], longest, end, generator)
         rewards = np.array([float(y == answers[k]) for y, k in zip(sampled, repeated, strict=True)]).reshape(-1, g)
         score = scores(model, parameters, [prompts[k] for k in repeated], sampled)
-        columns = {"true_value": np.repeat(values, g).reshape(-1, g)}
-        columns["completion_length"] = np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)
+        columns = {**of_prompt, "completion_length": np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)}
         estimates = {
-            name: baseline.estimate(list(visited), rewards, step + 1, **columns) for name, baseline in baselines.items()
+            name: baseline.estimate(visited, rewards, step + 1, **columns) for name, baseline in baselines.items()
         }
         estimates[OPTIMAL] = np.repeat(optimum, g).reshape(-1, g)
         advantages = torch.tensor(np.stack([(rewards - v).ravel() for v in estimates.values()]), dtype=score.dtype)

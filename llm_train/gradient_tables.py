@@ -67,8 +67,8 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
         "paired over rollouts; in brackets, with the choice of prompts as error too. ± is the Monte Carlo standard "
         f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each. Baselines that hold the own "
         "reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer) shrink the gradient, to nothing for "
-        "group-mean with one rollout; their smaller error is no better gradient. basis, which takes rollouts before "
-        "training, and critic, which is trained along, are not among them."
+        "group-mean with one rollout; their smaller error is no better gradient. basis has the pass rate of eight "
+        "rollouts of each prompt by the policy before training, critic a linear head that learned along the run."
     )
     return note + "\n\n" + "\n\n".join(parts) + "\n"
 

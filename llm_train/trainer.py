@@ -246,7 +246,7 @@ class KAETrainer(MeasuringTrainer):
             return lambda rewards: None
         tokens, mask = output["prompt_ids"], output["prompt_mask"]
         features = self.critic.features(self.model, tokens, mask)
-        if self.baseline.kind == "network":  # reads the tokens themselves, of which processes have more or fewer
+        if self.critic.kind == "network":  # reads the tokens themselves, of which processes have more or fewer
             features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
         features = self.accelerator.gather(features)
         columns["critic_value"] = self.critic.values(features)

@@ -7,11 +7,14 @@ import polars as pl
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
+from kvar import read_trace
 from llm_train.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.gradient_tables import main, table
 from llm_train.gradients import chosen_parameters, score_norms, scores
 from llm_train.stage_errors import BLOCK
+from llm_train.tasks import load_task
 from llm_train.tiny import make_policy, make_tokenizer
 from llm_train.truth import answer_log_probabilities
 
@@ -91,6 +94,14 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     left.touch()
     record(study, 2)
     assert not left.exists()
+    trace, rates = read_trace(tmp_path / "run-g2" / "trace"), np.load(tmp_path / "run-g2" / "offline.npy")
+    said = trace.extras["critic_value"]
+    assert not said[trace.step == 1].any()
+    assert said[trace.step == BLOCK].all()
+    at_start = AutoModelForCausalLM.from_pretrained(tmp_path / "run-g2" / "policy-0")
+    task = load_task(study.run_settings(2).run, make_tokenizer(), seed=1)
+    truth = np.array(task.exact_value(at_start, list(task.train)))
+    assert abs(rates.mean() - truth.mean()) < 4.5 * np.sqrt((truth * (1 - truth)).sum() / 8) / len(truth)
     found = pl.DataFrame(measure(study, 2, 5, repetitions=6))
     assert set(found["baseline"]) == {*BASELINES, OPTIMAL}
     assert len(found) == 6 * (len(BASELINES) + 1)
@@ -103,6 +114,9 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     pairs = zip(mean["group-mean"]["gradient_mse"], mean["leave-one-out"]["gradient_mse"], strict=True)
     assert all(abs(own**0.5 - 0.5 * other**0.5) < 0.5 * norm**0.5 + 1e-9
                for (own, other), norm in zip(pairs, mean["oracle"]["gradient_norm2"], strict=True))  # fmt: skip
+    # The policy that wrote step 6 is the one that was measured, and the critic is the one that had learned by then.
+    error = (said - trace.extras["true_value"])[trace.step == 6]
+    np.testing.assert_allclose(mean["critic"]["value_mse"].unique(), [(error**2).mean()], rtol=1e-4)
     text = table(found, stages=(0,))
     assert "| oracle | 0.00 ± 0.00 |" in text
     assert f"| {OPTIMAL} |" in text
