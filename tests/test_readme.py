@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import kvar
-from llm_train.stage_errors import stage_changes
+from llm_train.stage_errors import stage_changes, stage_means
 from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean, markdown
 
 ROOT = Path(__file__).parent.parent
@@ -115,17 +115,27 @@ def test_the_promise_is_what_the_study_found():
 
 
 def test_what_the_tiny_policy_says_of_gradients():
-    rows = pl.read_parquet(ROOT / "docs" / "gradients-g1" / "rows.parquet").filter(rollouts=1)
+    rows = pl.read_parquet(ROOT / "docs" / "gradients" / "rows.parquet").filter(rollouts=1)
     changes = stage_changes(rows, "none").sort("stage")
     text = " ".join(README.split())
     for name, sentence in (
-        ("oracle", "with the exact value by {}, {} and {} % at three stages"),
+        ("oracle", "with the exact value by {}, {} and {} %"),
         ("adaptive", "(`adaptive`: {}, {} and {} %)"),
         ("score-weighted optimum", "less error than none: {}, {} and {} %"),
     ):
         stages = changes.filter(baseline=name).iter_rows(named=True)
         told = [f"{100 * row['mean']:+.0f} ± {100 * row['error']:.0f}" for row in stages]
         assert sentence.format(*told) in text
+    values = stage_means(rows, "value_mse").sort("stage")
+    for name, sentence in (
+        ("adaptive", "the value MSE is {}, {} and {} thousandths with `adaptive`"),
+        ("kernel", "{}, {} and {} with `kernel`"),
+        ("basis", "{}, {} and {} with `basis`"),
+        ("critic", "{}, {} and {} with a critic"),
+        ("batch-mean", "{}, {} and {} with the mean of the batch"),
+    ):
+        stages = values.filter(baseline=name)["mean"]
+        assert sentence.format(*(f"{1e3 * mean:.0f}" for mean in stages)) in text
 
 
 def test_the_training_runs_are_those_of_the_tables():
