@@ -11,7 +11,7 @@ import polars as pl
 
 from kvar.files import whole_file
 from llm_train.gradient_study import STAGES, Study, measure, record
-from llm_train.stage_errors import BLOCK, stage_changes, stage_means
+from llm_train.stage_errors import BLOCK, stage_changes, stage_means, usual_reference
 
 __all__ = ["main", "table"]
 
@@ -44,12 +44,11 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
     values, changes = stage_means(rows, "value_mse"), stage_changes(rows)
     parts = []
     for g in sorted(rows["rollouts"].unique()):
-        reference = "batch-mean" if g == 1 else "leave-one-out"
         lines = [
             f"**{g} rollout{'s' if g > 1 else ''} a prompt**",
             "",
             "| baseline | " + " | ".join(f"value MSE, step {s}" for s in stages) + " | "
-            + " | ".join(f"gradient MSE against {reference}, step {s}" for s in stages) + " |",
+            + " | ".join(f"gradient MSE against {usual_reference(g)}, step {s}" for s in stages) + " |",
             "|---" * (1 + 2 * len(stages)) + "|",
         ]  # fmt: skip
         for name in rows["baseline"].unique(maintain_order=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["BLOCK", "stage_changes", "stage_means"]
+__all__ = ["BLOCK", "stage_changes", "stage_means", "usual_reference"]
 
 # Steps of a stage, all on the same prompts.
 BLOCK = 10
@@ -36,6 +36,23 @@ def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     )
 
 
+def usual_reference(rollouts: int) -> str:
+    """What gradients are held against unless something else is named.
+
+    Parameters
+    ----------
+    rollouts : int
+        Of a prompt.
+
+    Returns
+    -------
+    str
+        The mean of the others in the group, and of the batch with one rollout. The group mean is the mean of the
+        others, shrunk by (G - 1) / G with all of its gradient.
+    """
+    return "batch-mean" if rollouts == 1 else "leave-one-out"
+
+
 def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFrame:
     """How much more squared error a baseline's gradient has than another's, as a share of the latter.
 
@@ -44,8 +61,7 @@ def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFr
     rows : polars.DataFrame
         As for `stage_means`.
     reference : str, optional
-        The other baseline; by default the mean of the others in the group, and of the batch with one rollout. The group
-        mean is the mean of the others, shrunk by (G - 1) / G with all of its gradient.
+        The other baseline; by default the `usual_reference` of each number of rollouts.
 
     Returns
     -------
@@ -54,8 +70,8 @@ def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFr
         rollouts, and the standard error is that of their ratio (Cochran 1977, 6.4).
     """
     at, stage = ["rollouts", "step", "repetition"], ["rollouts", "stage", "baseline"]
-    usual = pl.when(pl.col("rollouts") == 1).then(pl.lit("batch-mean")).otherwise(pl.lit("leave-one-out"))
-    other = rows.filter(pl.col("baseline") == (usual if reference is None else pl.lit(reference)))
+    references = {g: reference or usual_reference(g) for g in rows["rollouts"].unique()}
+    other = rows.filter(pl.col("baseline") == pl.col("rollouts").replace_strict(references, return_dtype=pl.String))
     paired = rows.with_row_index("place").join(other.select(*at, reference="gradient_mse"), on=at).sort("place")
     paired = paired.with_columns(stage=pl.col("step") // BLOCK * BLOCK)
     mine, scale = (pl.col(name).mean().over(stage) for name in ("gradient_mse", "reference"))
