@@ -186,9 +186,11 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
         for against, other in curves.items():
             if method != against:
                 level = other[:, -1].mean()
+                ratio = curve[:, -1].mean() / level
                 measured = {
                     "difference": mean_interval(curve[:, -1] - other[:, -1]),
-                    "relative": mean_interval((curve[:, -1] - other[:, -1]) / level),
+                    # The deviation is that of a ratio, since the other's mean is measured too (Cochran 1977, 6.4).
+                    "relative": mean_interval(ratio - 1 + (curve[:, -1] - ratio * other[:, -1]) / level),
                     "rollouts": _share_to_reach(rollouts[method], curve, other[:, -1]),
                 }
                 columns = {

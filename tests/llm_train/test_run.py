@@ -311,7 +311,9 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
     two = {(row["method"], row["against"]): row for row in pairs(curves, times).iter_rows(named=True)}
     assert len(two) == 6
     assert two["fast", "slow"]["difference"] == pytest.approx(0.2)
-    assert two["fast", "slow"]["relative_low"] == pytest.approx(0.2 / 0.4)
+    assert two["fast", "slow"]["relative"] == pytest.approx(0.2 / 0.4)
+    # Of a ratio of means, 0.6 over 0.4: 0.5 - 1.5 x 0.3 = 0.05 is left of one seed, the opposite of the other.
+    assert two["fast", "slow"]["relative_low"] == pytest.approx(0.2 / 0.4 - 12.7062 * 0.05 / 0.4, rel=1e-4)
     assert two["fast", "slow"]["rollouts"] == pytest.approx(0.5)
     assert two["slow", "fast"]["rollouts"] == np.inf
     # A method that spent half of its rollouts before its first step is that much later.
