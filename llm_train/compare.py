@@ -92,6 +92,8 @@ class Comparison:
             If a key or a setting is unknown or missing, or methods do not use the same number of rollouts a step.
         """
         known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
+            raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
         if unknown := set(config) - known:
             raise ValueError(f"a comparison has {', '.join(sorted(known))}; got {sorted(unknown)[0]!r}")
         if not config.get("methods"):
@@ -102,7 +104,13 @@ class Comparison:
         for label, method in methods.items():
             if own := _OF_THE_COMPARISON & method.keys():
                 raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
-        exact = resolve(settings).run.task == "sums"
+        if len(folders := {_folder_name(label): label for label in methods}) < len(methods):
+            twin = next(label for label in methods if folders[_folder_name(label)] != label)
+            raise ValueError(
+                f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: tell labels apart by "
+                "letters and digits"
+            )
+        exact = settings.get("task", "sums") == "sums"
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
         n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
         ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
@@ -125,9 +133,17 @@ class Comparison:
             raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
         if found.reference not in methods:
             raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
+        measured = found.measure.rpartition("pass@")
+        wanted = ("eval_held_out_", "eval_train_") if exact else ("eval_",)
         rollouts = {}
         for label, method in methods.items():
             resolved = resolve({**settings, **method})
+            if resolved.training.max_steps < 1:
+                raise ValueError("a comparison needs max_steps: epochs are of other lengths for other num_generations")
+            passes = [str(k) for k in resolved.training.pass_at]
+            if measured[0] not in wanted or measured[2] not in passes:
+                names = ", ".join(f"{name}pass@{k}" for name in wanted for k in passes)
+                raise ValueError(f"measure must be one of {names}, got {found.measure!r}; pass_at sets the numbers")
             before, per_step = rollouts_before(resolved), rollouts_a_step(resolved.training)
             steps = resolved.training.max_steps
             used = f"{before} before and {per_step:g} in each of {steps} steps"
@@ -168,8 +184,7 @@ class Comparison:
         Path
             A folder.
         """
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")
-        return self.folder / "runs" / name / f"lr-{rate:g}" / f"seed-{seed}"
+        return self.folder / "runs" / _folder_name(label) / f"lr-{rate:g}" / f"seed-{seed}"
 
     def given(self, label: str, rate: float, seed: int) -> dict:
         """Settings of one run.
@@ -201,6 +216,10 @@ class Comparison:
             "output_dir": str(folder),
             "resume": True,
         }
+
+
+def _folder_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")
 
 
 def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> None:
@@ -309,7 +328,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
         chosen = perform(comparison, options.jobs)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
         parser.exit(2, f"python -m llm_train compare: {error}\n")
     print(report(comparison, chosen))
     print(f"Table and picture: {comparison.folder}/")

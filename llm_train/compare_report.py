@@ -204,7 +204,8 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
 
 def _read(comparison, chosen):
     curves, trained, rollouts = {}, {}, {}
-    train_measure = comparison.measure.replace("held_out", "train")
+    # Only exact values are computed on the training prompts too.
+    train_measure = comparison.measure.replace("held_out", "train") if "held_out" in comparison.measure else ""
     for label in comparison.methods:
         measured, on_train = [], []
         for seed in range(comparison.seeds):
@@ -258,6 +259,8 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
 def _markdown(found, comparison, whole) -> str:
     def interval(numbers):
         mean, low, high = numbers
+        if np.isnan(mean):
+            return ""
         return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} ± {(high - low) / 2:.3f}"
 
     def ratio(numbers):

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from kvar.files import whole_file
-from llm_train.gradient_study import STAGES, Study, measure, record
+from llm_train.gradient_study import BASELINES, STAGES, Study, measure, record
 from llm_train.stage_errors import BLOCK, stage_changes, stage_means, usual_reference
 
 __all__ = ["main", "table"]
@@ -65,8 +65,9 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
         "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, "
         "paired over rollouts; in brackets, with the choice of prompts as error too. ± is the Monte Carlo standard "
         f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each. Baselines that hold the own "
-        "reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer) shrink the gradient, to nothing for "
-        "group-mean with one rollout; their smaller error is no better gradient. basis has the pass rate of eight "
+        "reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer, a little batch-mean) shrink the "
+        "gradient, to nothing for group-mean with one rollout; their smaller error is no better gradient. With one "
+        "rollout james-stein is the mean of the other prompts. basis has the pass rate of eight "
         "rollouts of each prompt by the policy before training, critic a linear head that learned along the run."
     )
     return note + "\n\n" + "\n\n".join(parts) + "\n"
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(list(arguments))
     if any(stage % BLOCK for stage in options.stages):
         parser.error(f"stages begin at multiples of {BLOCK}, got {options.stages}")
+    if options.repetitions < 2:
+        parser.error(f"a standard error takes 2 repetitions or more, got {options.repetitions}")
     settings = {
         "learning_rate": options.learning_rate,
         "sft_until": options.sft_until,
@@ -112,10 +115,11 @@ def main(arguments: Sequence[str]) -> None:
         "policy_cache": str(options.out / "policies"),
     }
     made_with = {name: value for name, value in settings.items() if name != "policy_cache"}
-    made_with["stages"] = options.stages
+    made_with |= {"stages": options.stages, "baselines": list(BASELINES)}
     told = options.out / "settings.json"
     if told.exists() and (before := json.loads(told.read_text())) != made_with:
-        parser.error(f"{options.out} was made with {before}, not {made_with}: choose another --out")
+        changed = sorted(name for name in made_with if before.get(name) != made_with[name])
+        parser.error(f"{options.out} was made with other {', '.join(changed)}: choose another --out")
     options.out.mkdir(parents=True, exist_ok=True)
     with whole_file(told) as temporary:
         temporary.write_text(json.dumps(made_with) + "\n")

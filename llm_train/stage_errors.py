@@ -47,10 +47,10 @@ def usual_reference(rollouts: int) -> str:
     Returns
     -------
     str
-        The mean of the others in the group, and of the batch with one rollout. The group mean is the mean of the
-        others, shrunk by (G - 1) / G with all of its gradient.
+        The mean of the others in the group; with one rollout, of the others in the batch, which is what "james-stein"
+        is then. The means of group and batch hold the own reward: they shrink with all of their gradient.
     """
-    return "batch-mean" if rollouts == 1 else "leave-one-out"
+    return "james-stein" if rollouts == 1 else "leave-one-out"
 
 
 def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFrame:

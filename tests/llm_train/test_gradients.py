@@ -127,4 +127,7 @@ def test_results_of_other_settings_are_not_taken_for_these(tmp_path, capsys):
     (tmp_path / "settings.json").write_text('{"seed": 0}')
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--seed", "1"])
-    assert "was made with {'seed': 0}, not" in capsys.readouterr().err
+    assert "was made with other baselines, " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--repetitions", "1"])
+    assert "2 repetitions or more, got 1" in capsys.readouterr().err

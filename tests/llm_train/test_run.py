@@ -341,6 +341,19 @@ def test_methods_are_compared_at_equal_rollouts():
     # Rollouts before training count as others do.
     offline = {"warm_start_rollouts": 2, "max_steps": 5}
     assert Comparison.from_config({"settings": {**shared, "n_prompts": 16}, "methods": {"a": {}, "b": offline}})
+    with pytest.raises(ValueError, match="a comparison needs max_steps"):
+        Comparison.from_config({"settings": {"num_train_epochs": 3}, "methods": {"a": {}}})
+    with pytest.raises(ValueError, match="runs of 'kernel 10' and 'kernel \\(10\\)' would share a folder"):
+        Comparison.from_config({"settings": shared, "methods": {"kernel 10": {}, "kernel (10)": {}}})
+    for given in ({"measure": "eval_heldout_pass@1"}, {"settings": {**shared, "pass_at": [4]}}):
+        with pytest.raises(ValueError, match="measure must be one of eval_held_out_pass@"):
+            Comparison.from_config({"settings": shared, "methods": {"a": {}}, **given})
+    for config in (None, {"methods": ["a"]}):
+        with pytest.raises(ValueError, match="and its methods are 'label: "):
+            Comparison.from_config(config)
+    # No method has the default number of rollouts, which twelve is no multiple of.
+    small = {"a": {"num_generations": 4}, "b": {"num_generations": 1}}
+    Comparison.from_config({"settings": {**shared, "per_device_train_batch_size": 12}, "methods": small})
     with pytest.raises(ValueError, match="'learning_rate' of method 'a' is set by the comparison"):
         Comparison.from_config({"methods": {"a": {"learning_rate": 1e-4}}})
     grid = {"settings": shared, "methods": {"a": {}}, "learning_rates": [1e-4, 1e-3]}
@@ -355,19 +368,19 @@ def test_methods_are_compared_at_equal_rollouts():
         Comparison.from_config(grid, seeds=0)
     with pytest.raises(ValueError, match="need tuning_seeds of 1 or more"):
         Comparison.from_config({"methods": {"a": {}}, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 0})
-    family = {"task": "chain_sum", "eval_steps": 5}
+    family = {"task": "chain_sum", "eval_steps": 5, "max_steps": 9}
     assert Comparison.from_config({"settings": family, "methods": {"a": {}}}).measure == "eval_pass@1"
     for settings in ({"task": "chain_sum"}, {"n_held_out": 0}):
         with pytest.raises(ValueError, match="it needs eval_steps, and n_held_out above 0"):
-            Comparison.from_config({"settings": settings, "methods": {"a": {}}})
+            Comparison.from_config({"settings": {**shared, **settings}, "methods": {"a": {}}})
     with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
-        Comparison.from_config({"methods": {"a": {}}, "reference": "c"})
+        Comparison.from_config({"settings": shared, "methods": {"a": {}}, "reference": "c"})
     with pytest.raises(ValueError, match="got 'method'"):
         Comparison.from_config({"method": {}})
 
 
 def test_runs_of_a_comparison_share_no_trace():
-    config = {"settings": {"output_dir": "out", "trace_dir": "kept"}, "methods": {"a": {}, "b": {}}}
+    config = {"settings": {"output_dir": "out", "trace_dir": "kept", "max_steps": 9}, "methods": {"a": {}, "b": {}}}
     traces = {Comparison.from_config(config).given(label, 1e-4, seed)["trace_dir"] for label in "ab" for seed in (0, 1)}
     assert len(traces) == 4
     assert "kept/a/lr-0.0001/seed-1/trace" in traces
