@@ -29,7 +29,7 @@ def _app():
     def run(
         study: Annotated[str, typer.Argument(help="Name of a study, see `list`, or `all`.")],
         full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
-        seed: Annotated[int, typer.Option(help="Of all randomness; the same seed gives the same numbers.")] = 0,
+        seed: Annotated[int, typer.Option(min=0, help="Of all randomness; the same seed gives the same numbers.")] = 0,
         jobs: Annotated[int, typer.Option(help="Parallel workers; by default one a core.")] = _JOBS,
         out: Annotated[
             Path | None,
@@ -52,7 +52,11 @@ def _app():
         except ValueError as error:
             typer.echo(f"simulations run: {error}", err=True)
             raise typer.Exit(2) from None
-        _run(classes, full, seed, jobs, out or _FOLDER / ("full" if full else "quick"), blocks)
+        if jobs == 0:
+            typer.echo("simulations run: --jobs is a number of workers, or -1 for one a core; got 0", err=True)
+            raise typer.Exit(2)
+        if not _run(classes, full, seed, jobs, out or _FOLDER / ("full" if full else "quick"), blocks):
+            raise typer.Exit(1)
 
     return app
 
@@ -71,22 +75,35 @@ def _list() -> None:
     Console().print(table)
 
 
-def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) -> None:
+def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) -> bool:
+    """Run studies, and say whether all blocks of all of them were done."""
     from rich.console import Console
 
     from simulations.reporting import publish, write_overview
     from simulations.running import run_study
 
-    console = Console()
+    console, whole = Console(), True
     for cls in classes:
         started = time.monotonic()
         study = cls(cls.full if full else cls.quick)
         rows = run_study(study, seed, blocks, jobs, progress=True)
-        claims = publish(study, rows, seed, folder)
+        failures = rows["failure"].drop_nulls() if "failure" in rows.columns else []
+        if len(failures):
+            whole = False
+            console.print(f"[bold red]{study.name}[/] {len(failures)} blocks failed, the first with {failures[0]}")
+        try:
+            claims = publish(study, rows, seed, folder)
+        except Exception as error:
+            if whole:
+                raise
+            # What is left of the study is not enough for its tables; the others can still be had.
+            console.print(f"[bold red]{study.name}[/] no page: {error}")
+            continue
         console.print(f"[bold]{study.name}[/] {study.title} ({time.monotonic() - started:.0f} s)", highlight=False)
         for claim in claims:
             console.print(_line(claim), highlight=False)
     console.print(f"Tables, pictures and pages: {write_overview(folder)}")
+    return whole
 
 
 def _line(claim):

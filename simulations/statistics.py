@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-__all__ = ["Claim", "Crossing", "Estimate", "crossing", "log_slope", "mean_of", "ratio_of"]
+__all__ = ["Claim", "Crossing", "Estimate", "crossing", "log_slope", "mean_of", "ratio_of", "resamples"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,25 @@ def log_slope(x, samples) -> Estimate:
     return Estimate(float(slope), error, means[0].repetitions)
 
 
+def resamples(repetitions: int, number: int = 1000) -> np.ndarray:
+    """Bootstrap: how often each repetition is drawn when as many are drawn anew, as a share.
+
+    Parameters
+    ----------
+    repetitions : int
+        R.
+    number : int
+        How often they are drawn.
+
+    Returns
+    -------
+    ndarray, shape (number, R)
+        Each row adds up to one; always the same rows, so that what they are multiplied with stays paired.
+    """
+    rng = np.random.default_rng(0)
+    return rng.multinomial(repetitions, np.full(repetitions, 1.0 / repetitions), size=number) / repetitions
+
+
 @dataclass(frozen=True)
 class Crossing:
     """When a mean curve reaches a level.
@@ -119,18 +138,21 @@ class Crossing:
     Attributes
     ----------
     time : float
-        NaN where it does not.
-    influence : ndarray, shape (R,)
-        How far each repetition moves that time, to first order; their mean is zero.
+        Infinite where it does not.
+    resampled : ndarray, shape (S,)
+        That time in each of the resamples.
+    repetitions : int
+        Curves behind the mean.
     """
 
     time: float
-    influence: np.ndarray
+    resampled: np.ndarray
+    repetitions: int
 
     @property
     def standard_error(self) -> float:
-        """Monte Carlo standard error of the time."""
-        return mean_of(self.influence).standard_error
+        """Monte Carlo standard error of the time, infinite where too many resamples do not arrive."""
+        return _spread(self.resampled)
 
     def over(self, other: Crossing) -> Estimate:
         """Ratio of two times over the same repetitions.
@@ -145,11 +167,34 @@ class Crossing:
         Estimate
             What both have in common cancels in its error.
         """
-        ratio = self.time / other.time
-        return mean_of(ratio * (self.influence / self.time - other.influence / other.time)).shifted(ratio)
+        with np.errstate(invalid="ignore"):  # neither of the two arrives
+            ratios = self.resampled / other.resampled
+        return Estimate(self.time / other.time, _spread(np.nan_to_num(ratios, nan=np.inf)), self.repetitions)
+
+    def or_sooner(self, other: Crossing) -> Crossing:
+        """The sooner of the two, in each resample anew, so that luck in the choice is in the error.
+
+        Parameters
+        ----------
+        other : Crossing
+            Over the same repetitions.
+
+        Returns
+        -------
+        Crossing
+            Of the two together.
+        """
+        both = np.minimum(self.resampled, other.resampled)
+        return Crossing(min(self.time, other.time), both, self.repetitions)
 
 
-def crossing(times, curves, level: float) -> Crossing:
+def _spread(resampled: np.ndarray) -> float:
+    """Half of the interval that two thirds of the resamples lie in, which a few infinite ones do not move."""
+    low, high = np.quantile(resampled, [0.1587, 0.8413], method="nearest")
+    return float((high - low) / 2) if math.isfinite(high) else math.inf
+
+
+def crossing(times, curves, level: float, shares: np.ndarray) -> Crossing:
     """First time that the mean of some rising curves reaches a level, by linear interpolation.
 
     Parameters
@@ -159,26 +204,25 @@ def crossing(times, curves, level: float) -> Crossing:
     curves : array_like, shape (R, K)
         A curve a repetition.
     level : float
-        What is to be reached.
+        What is to be reached, and is not at the first of the times.
+    shares : ndarray, shape (S, R)
+        From `resamples`.
 
     Returns
     -------
     Crossing
-        The error follows from that of the mean there, divided by the slope over the last quarter of the way.
+        The slope of a curve that levels off is not the same on both sides of the level; resamples see both.
     """
     times, curves = np.asarray(times, dtype=np.float64), np.asarray(curves, dtype=np.float64)
-    mean = curves.mean(axis=0)
-    above = np.flatnonzero(mean >= level)
-    if above.size == 0 or above[0] == 0:
-        return Crossing(math.nan, np.full(len(curves), math.nan))
-    k = int(above[0])
-    share = (level - mean[k - 1]) / (mean[k] - mean[k - 1])
-    time = times[k - 1] + share * (times[k] - times[k - 1])
-    start = int(np.searchsorted(times, 0.75 * time))
-    start = min(start, k - 1)
-    slope = (mean[k] - mean[start]) / (times[k] - times[start])
-    there = curves[:, k - 1] + share * (curves[:, k] - curves[:, k - 1])
-    return Crossing(float(time), -(there - there.mean()) / slope)
+    means = np.concatenate([curves.mean(axis=0)[None], shares @ curves])
+    above = means >= level
+    k = np.maximum(above.argmax(axis=1), 1)
+    rows = np.arange(len(means))
+    before, after = means[rows, k - 1], means[rows, k]
+    arrives = above[rows, k] & ~above[:, 0]
+    share = np.divide(level - before, after - before, out=np.zeros(len(means)), where=arrives)
+    found = np.where(arrives, times[k - 1] + share * (times[k] - times[k - 1]), np.inf)
+    return Crossing(float(found[0]), found[1:], len(curves))
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ def test_the_promise_is_what_the_study_found():
     text = " ".join(README.split())
     assert told in text
     assert f"the group {100 * of['leave-one-out', 16]:.1f} % more than sixteen with the true values" in text
+    fast = pl.read_csv(ROOT / "docs" / "simulations" / "gradient-error-excess.csv").filter(
+        baseline="adaptive", learning_rate=1.0
+    )
+    told = [f"{100 * row['value']:.1f} ± {100 * row['standard_error']:.1f} %" for row in fast.iter_rows(named=True)]
+    assert "`adaptive` adds {} with one rollout and {} with two".format(*told) in text
     parts = pl.read_csv(ROOT / "docs" / "simulations" / "gradient-error-parts.csv").filter(learning_rate=0.3)
     a_rollout = {
         (row["baseline"], row["group_size"]): row["total"] * row["group_size"] for row in parts.iter_rows(named=True)

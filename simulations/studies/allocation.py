@@ -193,7 +193,7 @@ class Allocation(Study):
             balance = tables["savings"].filter(nuisance=nuisance, **self.config.shown)["reward_to_prompt"][0]
             told = ", ".join(f"{name} {of[name]}" for name in ("group-mean", "kernel", "adaptive", "oracle"))
             sentences.append(f"With R / P = {balance:.0f} the best number of rollouts a prompt is: {told}.")
-        for against in tables["savings"]["against"].unique(maintain_order=True):
+        for against in tables["savings"].filter(pl.col("against") != "oracle")["against"].unique(maintain_order=True):
             shares = tables["savings"].filter(against=against)["value"]
             quarter, half, nothing = (100 * share.mean() for share in (shares <= 0.25, shares <= 0.5, shares > 0.95))
             sentences.append(
@@ -201,6 +201,15 @@ class Allocation(Study):
                 f"over {len(shares)} settings; a quarter or less in {quarter:.0f} % of them, a half or less in "
                 f"{half:.0f} %, nothing gained (above 0.95) in {nothing:.0f} %."
             )
+        beside = tables["savings"].filter(against="oracle")
+        more = [
+            f"{(of_budget['value'] > 1.02).sum()} of {len(of_budget)} at {budget} a step"
+            for (budget,), of_budget in beside.group_by(["budget"], maintain_order=True)
+        ]
+        sentences.append(
+            f"Beside the oracle adaptive needs {beside['value'].min():.2f} to {beside['value'].max():.2f} times its "
+            f"rollouts at the same G; more than 1.02 in {', '.join(more)}."
+        )
         return sentences
 
     def pictures(self, tables):

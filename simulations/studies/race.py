@@ -12,7 +12,7 @@ import polars as pl
 
 from simulations import pictures
 from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.statistics import Claim, Crossing, Estimate, crossing
+from simulations.statistics import Claim, Crossing, Estimate, crossing, resamples
 from simulations.study import Study, StudyConfig
 from simulations.tables import row_of
 from simulations.training import BaselineEach, TrainingConfig, optimum, train
@@ -22,11 +22,14 @@ __all__ = ["Race", "RaceConfig"]
 # Label to the baseline that is run.
 _ENTRIES = {"oracle": "oracle", "adaptive": "adaptive", "kernel": "kernel", "group-mean": "leave-one-out"}
 
-_RATIOS = {
-    "target": pl.Float64,
-    "pass_rate": pl.Float64,
-    "baseline": pl.String,
-    "group_size": pl.Int64,
+_LABELS = {"target": pl.Float64, "pass_rate": pl.Float64, "baseline": pl.String, "group_size": pl.Int64}
+_NEEDED = _LABELS | {
+    "learning_rate": pl.Float64,
+    "rollouts": pl.Float64,
+    "rollouts_se": pl.Float64,
+    "repetitions": pl.Int64,
+}
+_RATIOS = _LABELS | {
     "against": pl.String,
     "value": pl.Float64,
     "standard_error": pl.Float64,
@@ -67,9 +70,10 @@ class Race(Study):
 
     The bandit has 32 prompts, 32 rollouts a step and a quadratic penalty with weight 0.15; the return is its
     objective, so that noise in the gradient costs return at every step size. All entries start from the same bandits
-    with the same random numbers and run equally long. Each runs at every learning rate and is judged at its best one;
-    the rates lie close, for at one that is a little too large the noise holds the return just below the target, and
-    what tells two baselines apart counts for more than at the best. `group-mean` enters as the mean of the others in
+    with the same random numbers and run equally long at each learning rate, of which the best one counts; errors are
+    by resampling repetitions, the choice of the rate included. The rates lie close, for at one that is a little too
+    large the noise holds the return just below the target, and what tells two baselines apart counts for more than at
+    the best. `group-mean` enters as the mean of the others in
     the group, which is what it becomes when learning rate and penalty are tuned to it: with the own reward in it, it
     would shrink the gradient of the value beside that of the penalty and head for another policy.
     """
@@ -125,24 +129,23 @@ class Race(Study):
         }
 
     def tables(self, rows):
-        by = ["target", "pass_rate", "baseline", "group_size"]
+        by = list(_LABELS)
+        shares = resamples(rows["repetition"].n_unique())
         found: dict[tuple, tuple[Crossing, float]] = {}
         for (*labels, rate), group in rows.group_by([*by[1:], "learning_rate"], maintain_order=True):
             curves = group.pivot("rollouts", index="repetition", values="share").sort("repetition").drop("repetition")
-            times, shares = [float(name) for name in curves.columns], curves.to_numpy()
+            times, of_each = [float(name) for name in curves.columns], curves.to_numpy()
             for target in self.config.targets:
-                reached, key = crossing(times, shares, target), (target, *labels)
-                current = found[key][0].time if key in found else math.nan
-                if math.isnan(current) or reached.time < current:
-                    found[key] = (reached, rate)
-        needed = [
-            dict(zip(by, key, strict=True))
-            | {"learning_rate": None if math.isnan(reached.time) else rate}
-            | {"rollouts": reached.time, "rollouts_se": reached.standard_error}
-            | {"repetitions": len(reached.influence)}
-            for key, (reached, rate) in found.items()
-        ]
-        times = {key: reached for key, (reached, _) in found.items() if not math.isnan(reached.time)}
+                reached, key = crossing(times, of_each, target, shares), (target, *labels)
+                best, its_rate = found.get(key, (reached, rate))
+                found[key] = (reached.or_sooner(best), rate if reached.time < best.time else its_rate)
+        needed = []
+        for key, (reached, rate) in found.items():
+            row = dict(zip(by, key, strict=True)) | {"repetitions": reached.repetitions}
+            if math.isfinite(reached.time):
+                row |= {"learning_rate": rate, "rollouts": reached.time, "rollouts_se": reached.standard_error}
+            needed.append(row)
+        times = {key: reached for key, (reached, _) in found.items() if math.isfinite(reached.time)}
         ratios = []
         for key, reached in times.items():
             # The best of several group sizes owes something to luck; at the same one the two are paired.
@@ -155,7 +158,7 @@ class Race(Study):
                 if rival in times:
                     labels = dict(zip(by, key, strict=True)) | {"against": against}
                     ratios.append(row_of(reached.over(times[rival]), **labels))
-        return {"needed": pl.DataFrame(needed), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
+        return {"needed": pl.DataFrame(needed, schema=_NEEDED), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
 
     def _best(self, tables, name: str, against: str, **race: float) -> dict | None:
         """The ratio of a baseline at its best group, or None if one of the two never reached the target."""
@@ -217,7 +220,7 @@ class Race(Study):
     def pictures(self, tables):
         races = self._races()
         figure, axes = pictures.panels(len(races))
-        reached = tables["needed"].filter(pl.col("rollouts").is_not_nan())
+        reached = tables["needed"].drop_nulls("rollouts")
         for panel, race in zip(axes, races, strict=True):
             for (name,), group in reached.filter(**race).group_by(["baseline"], maintain_order=True):
                 panel.errorbar(

@@ -168,7 +168,7 @@ class ValueRates(Study):
             ),
         ]
         claims += [
-            Claim.covers(f"{rate} of {name}: flat", slopes["Lipschitz", name], 0.0, 0.03)
+            Claim.covers(f"{rate} of {name}, which sees the last step only: flat", slopes["Lipschitz", name], 0.0, 0.03)
             for name in ("group-mean", "batch-mean")
         ]
         deviations = np.abs(np.concatenate([tables["windows"][f"{part}_deviation"] for part in ("bias", "variance")]))
@@ -188,7 +188,7 @@ class ValueRates(Study):
         return [
             (
                 f"After {seen:,} rewards the value MSE of kernel is {kernel:.2g}, of group-mean {group:.2g}, of "
-                f"batch-mean {batch:.2g}; the last two stand where they have stood all along."
+                f"batch-mean {batch:.2g}; the last two see the last step only and stand where they always stood."
             )
         ]
 

@@ -49,15 +49,21 @@ def test_parts_of_a_bandit_are_the_exact_ones(group, rng):
     others = gradient_variance(trace, "leave-one-out")
     variance = (every.values * (1 - every.values))[..., None]
     close(others.baseline, every.moments.leave_one_out_part(variance, group).mean())
+    # What no baseline changes is not changed by one that looks at the group.
+    assert (others.prompt, others.reward) == (found.prompt, found.reward)
     assert gradient_variance(trace, "oracle").baseline.mean == pytest.approx(0.0, abs=1e-12)
 
 
 def test_groups_of_three_tell_the_parts_without_the_truth(rng):
-    trace, every, _ = bandit_trace(rng, 3)
+    trace, every, prompt_part = bandit_trace(rng, 3)
     extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
-    found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
+    untold = Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras)
+    found = gradient_variance(untold, "none")
+    close(found.prompt, prompt_part)
     close(found.reward, every.moments.reward_part.mean())
     close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+    others = gradient_variance(untold, "leave-one-out")
+    assert (others.prompt, others.reward) == (found.prompt, found.reward)
 
 
 def test_norms_alone_leave_the_signal_in_the_reward_part(rng):

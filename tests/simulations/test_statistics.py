@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from simulations.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of
+from simulations.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of, resamples
 from simulations.tables import markdown, sample, summary
 
 
@@ -39,25 +39,50 @@ def test_a_slope_without_noise_is_exact():
 
 
 def test_the_error_of_a_crossing(rng):
-    times = np.arange(0.0, 50.0)
+    times, shares = np.arange(0.0, 50.0), resamples(100, 300)
+    # Curves that level off not far above the level, two rates of rising, the sooner of which counts.
+    slow, fast = (1.15 * (1 - np.exp(-times / t)) for t in (12.0, 11.0))
 
     def draw():
-        return crossing(times, 0.02 * times + rng.normal(0, 0.1, (100, 1)) + rng.normal(0, 0.02, (100, 50)), 0.5)
+        common = rng.normal(0, 0.2, (100, 1))
+        curves = [mean + common + rng.normal(0, 0.2, (100, 1)) for mean in (slow, fast, slow)]
+        first, second, other = (crossing(times, c, 1.0, shares) for c in curves)
+        best = first.or_sooner(second)
+        return best, best.over(other)
 
     found = [draw() for _ in range(400)]
-    agree([mean_of(c.influence).shifted(c.time) for c in found])
-    assert np.mean([c.time for c in found]) == pytest.approx(25.0, abs=0.5)
+    for numbers, errors in (
+        ([best.time for best, _ in found], [best.standard_error for best, _ in found]),
+        ([ratio.value for _, ratio in found], [ratio.standard_error for _, ratio in found]),
+    ):
+        assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(numbers, ddof=1), rel=0.2)
 
 
 def test_crossings_by_hand():
-    curves = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]])
-    reached = crossing([0.0, 10.0, 20.0], curves, 2.25)
+    curves, times = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]]), [0.0, 10.0, 20.0]
+    shares = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
+    reached = crossing(times, curves, 2.25, shares)
     assert reached.time == pytest.approx(15.0)
-    # At time 15 the curves stand at 1.5 and 3, and their mean rises by 0.15 a unit of time.
-    assert reached.influence == pytest.approx([5.0, -5.0])
-    assert math.isnan(crossing([0.0, 10.0, 20.0], curves, 5.0).time)
-    assert reached.over(reached).value == 1.0
-    assert reached.over(reached).standard_error == 0.0
+    # The first curve alone never gets there, the second one after a quarter of the second half of the time.
+    assert reached.resampled == pytest.approx([15.0, np.inf, 11.25])
+    never = crossing(times, curves, 5.0, shares)
+    assert (never.time, never.standard_error) == (np.inf, np.inf)
+    assert crossing(times, curves + 3.0, 2.25, shares).time == np.inf
+    assert never.or_sooner(reached).time == reached.time
+    early = crossing(times, curves, 0.75, shares)
+    assert early.resampled == pytest.approx([5.0, 7.5, 3.75])
+    assert early.over(early).value == 1.0
+    assert early.over(early).standard_error == 0.0
+
+
+def test_resamples_draw_as_many_as_there_are():
+    shares = resamples(50)
+    assert shares.shape == (1000, 50)
+    assert shares.sum(axis=1) == pytest.approx(1.0)
+    assert (resamples(50) == shares).all()
+    # The variance of a mean over draws is that of the sample over R.
+    values = np.arange(50.0)
+    assert (shares @ values).var() == pytest.approx(values.var() / 50, rel=0.15)
 
 
 def test_means_by_hand():

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from simulations.__main__ import _run
 from simulations.reporting import publish, write_overview
 from simulations.running import run_study
 from simulations.studies import STUDIES, study_class
@@ -106,6 +107,31 @@ def test_the_command_line_teaches_and_refuses():
     assert refused.returncode == 2
     assert "unknown study 'nonsense'" in refused.stderr
     assert "value-rates" in refused.stderr
+
+
+@pytest.mark.parametrize("given", [("--jobs", "0"), ("--seed", "-1")])
+def test_impossible_numbers_are_refused_before_anything_runs(given, tmp_path):
+    refused = call("run", "race", *given, "--out", str(tmp_path))
+    assert refused.returncode == 2
+    assert given[0] in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("which", "page"), [((1,), True), ((1, 2), False)])
+def test_blocks_that_fail_are_said_and_the_rest_is_told(which, page, tmp_path, capsys):
+    class Failing(STUDIES["gradient-error"]):
+        quick = smaller("gradient-error").config
+
+        def simulate(self, cell, repetitions, rng):
+            if cell["group_size"] in which:
+                raise MemoryError("no more")
+            return super().simulate(cell, repetitions, rng)
+
+    assert not _run([Failing], False, 0, 1, tmp_path / "out", tmp_path / "blocks")
+    said = capsys.readouterr().out
+    assert "blocks failed, the first with MemoryError: no more" in said
+    assert ("no page" in said) is not page
+    assert (tmp_path / "out" / "gradient-error.md").exists() is page
 
 
 def test_the_race_judges_each_entry_at_its_best_rate():
