@@ -120,6 +120,8 @@ def test_impossible_numbers_are_refused_before_anything_runs(given, tmp_path):
 @pytest.mark.parametrize(("which", "page"), [((1,), True), ((1, 2), False)])
 def test_blocks_that_fail_are_said_and_the_rest_is_told(which, page, tmp_path, capsys):
     class Failing(STUDIES["gradient-error"]):
+        """As it is, but for blocks that fail."""
+
         quick = smaller("gradient-error").config
 
         def simulate(self, cell, repetitions, rng):
