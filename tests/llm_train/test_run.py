@@ -116,7 +116,7 @@ def test_a_file_with_prompts_and_answers(tmp_path, suffix):
     run = RunArguments(task=str(path), prompt_column="question", answer_column="solution", n_prompts=5, n_held_out=3)
     task = load_task(run, make_tokenizer(), seed=0)
     for row in [*task.train, *task.held_out]:
-        assert int(row["answer"]) == int(row["prompt"][0]) + 1
+        assert row["answer"] == str(int(row["prompt"][0]) + 1)
     assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
     assert task.reward(completions=["4", "5"], answer=["4", "4"]) == [1.0, 0.0]
     with pytest.raises(ValueError, match="has no column 'prompt'; it has question, solution"):
@@ -135,6 +135,32 @@ def test_a_prompt_that_stands_twice_in_a_file_is_not_held_out_as_well(tmp_path):
     assert sorted([*task.train["prompt"], *task.held_out["prompt"]]) == [f"{k}+1=" for k in range(4)]
     with pytest.raises(ValueError, match="has 4 different prompts, fewer than --n_prompts 4 and --n_held_out 1"):
         load_task(RunArguments(task=str(path), n_prompts=4, n_held_out=1), make_tokenizer(), seed=0)
+
+
+def test_a_column_in_the_way_of_another_is_dropped(tmp_path):
+    path = tmp_path / "data.jsonl"
+    pl.DataFrame({"problem": ["1+1="], "solution": ["1+1=2"], "answer": ["2"], "prompt": ["5"]}).write_ndjson(path)
+    for prompt, answer, row in (
+        ("problem", "answer", {"prompt": "1+1=", "answer": "2"}),
+        ("problem", "solution", {"prompt": "1+1=", "answer": "1+1=2"}),
+        ("answer", "prompt", {"prompt": "2", "answer": "5"}),
+        ("answer", "solution", {"prompt": "2", "answer": "1+1=2"}),
+    ):
+        run = RunArguments(
+            task=str(path), model="any", prompt_column=prompt, answer_column=answer, n_prompts=1, n_held_out=0
+        )
+        found = load_task(run, make_tokenizer(), seed=0).train[0]
+        assert {name: found[name] for name in row} == row
+
+
+def test_rows_without_a_prompt_or_an_answer_are_left_out(tmp_path, caplog):
+    path = tmp_path / "data.csv"
+    path.write_text("prompt,answer\n1+1=,2\n1+2=,\n,3\n1+4=,5\n5/2=,2.5\n")
+    run = RunArguments(task=str(path), model="any", n_prompts=3, n_held_out=0)
+    task = load_task(run, make_tokenizer(), seed=0)
+    # The empty cell makes floats of all answers.
+    assert {row["prompt"]: row["answer"] for row in task.train} == {"1+1=": "2", "1+4=": "5", "5/2=": "2.5"}
+    assert caplog.text.count("2 of 5 rows have no prompt or no answer: left out") == 1
 
 
 def test_what_cannot_be_a_task_is_said(tmp_path):
