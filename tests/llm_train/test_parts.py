@@ -98,11 +98,19 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
     assert config(tmp_path).baseline_kwargs == {}
 
 
+def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
+    assert config(tmp_path, pass_at=4).pass_at == [4]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
         ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
+        ({"baseline_kwargs": "bandwidth=10"}, "baseline_kwargs must be .* '{\"bandwidth\": 10}', got 'bandwidth=10'"),
+        ({"baseline_kwargs": '{"bandwidth": 10'}, "baseline_kwargs must be a JSON object"),
+        ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*got '\[\]'"),
+        ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
         ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
         ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be a whole number from 1 on, got 0"),

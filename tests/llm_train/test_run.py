@@ -50,6 +50,12 @@ def test_flags_win_over_the_file(tmp_path):
         ({"n_prompts": 0}, "n_prompts must be at least 1"),
         ({"num_generations_eval": 6, "per_device_eval_batch_size": 8}, "must be a multiple of the 6 samples .* got 8"),
         ({"task": "data.csv", "difficulty": 1}, "difficulty is the level .* and task 'data.csv' is none"),
+        (
+            {"task_kwargs": "max_terms=2"},
+            "task_kwargs must be a JSON object, .* '{\"max_terms\": 2}', got 'max_terms=2'",
+        ),
+        ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
+        ({"num_generations_eval": -2}, "num_generations_eval must be a whole number from 1 on, got -2"),
         ({"task_kwargs": '{"max_terms": 2}'}, "task_kwargs are parameters .* and task 'sums' takes none"),
         ({"beta": 0.1, "sft_steps": 10}, "beta is the weight of the distance to the policy as it was loaded"),
     ],
@@ -57,6 +63,14 @@ def test_flags_win_over_the_file(tmp_path):
 def test_impossible_settings_are_said(given, message):
     with pytest.raises(ValueError, match=message):
         resolve(given_settings(make_parser(), (), given) if "lerning_rate" in given or "reward" not in given else given)
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "run.yaml"
+    for text, message in (("seed: [1\n", "is no YAML"), ("seed\n", "must hold one 'name: value' a line")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"run.yaml {message}"):
+            given_settings(make_parser(), (), path)
 
 
 def test_an_evaluation_holds_whole_groups():
@@ -224,6 +238,9 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
     # A run that is done and resumed sums itself up once.
     train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
     assert len(read_metrics(out / "metrics.jsonl")) == len(entries)
+    (out / "checkpoint-4").rename(out / "checkpoint-9-best")  # kept by somebody
+    assert last_checkpoint(out).name == "checkpoint-2"
+    (out / "checkpoint-9-best").rename(out / "checkpoint-4")
     # A checkpoint that was being written when the run was killed is passed over.
     (out / "checkpoint-4" / "trainer_state.json").write_text("{")
     assert last_checkpoint(out).name == "checkpoint-2"
