@@ -95,6 +95,7 @@ packaging: .venv/installed
 nightly: .venv/installed
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/kvar
 	$(BIN)/python -m tests.soak.kills --kills 200
+	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10
 	$(BIN)/python -m tests.soak.history
 	$(BIN)/python -m tests.soak.precision
 	$(BIN)/python -m tests.soak.processes

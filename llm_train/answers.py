@@ -8,6 +8,7 @@ from collections.abc import Sequence
 __all__ = ["final_answer", "math_reward", "text_reward", "verifier_reward"]
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_DELIMITERS = ("$", "\\boxed", "\\[", "\\(")
 
 
 def _text(completion) -> str:
@@ -25,6 +26,11 @@ def _boxed(text: str) -> str | None:
         if depth == 0:
             return text[begin:place]
     return None
+
+
+def _as_math(text: str) -> str:
+    """Text as math-verify finds it; a second pair of delimiters around those of its own would hide it."""
+    return text if any(mark in text for mark in _DELIMITERS) else f"${text}$"
 
 
 def final_answer(completion) -> str:
@@ -101,10 +107,10 @@ def math_reward(completions, answer: Sequence[str], **_) -> list[float | None]:
 
     rewards: list[float | None] = []
     for completion, right in zip(completions, answer, strict=True):
-        gold = parse(right if "$" in right or "\\boxed" in right else f"${right}$")
+        gold = parse(_as_math(right))
         text = _text(completion)
         tagged = _TAGGED.findall(text)
-        given = parse(f"${tagged[-1]}$" if tagged else text)
+        given = parse(_as_math(tagged[-1]) if tagged else text)
         rewards.append(float(verify(gold, given)) if gold else None)
     return rewards
 

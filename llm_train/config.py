@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from trl import GRPOConfig
 
@@ -12,10 +13,43 @@ from kvar.checks import checked_count
 from llm_train.critic import make_trainer_baseline
 from llm_train.gradients import SCORE_PARAMETERS
 
-__all__ = ["KAEConfig"]
+__all__ = ["KAEConfig", "json_object"]
 
 
 _ORDERS = ("epochs", "independent", "variance")
+
+
+def json_object(value, name: str, example: str) -> dict:
+    """Parameters that come as JSON from a command line and as they are from Python or YAML.
+
+    Parameters
+    ----------
+    value : dict, str or None
+        What was given.
+    name : str
+        What the setting is called.
+    example : str
+        JSON of the right form, for the error.
+
+    Returns
+    -------
+    dict
+        Empty if nothing was given.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    if value is None or value == "":
+        return {}
+    found = value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            found = json.loads(value)
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a JSON object, such as '{example}', got {value!r:.80}")
+    return found
 
 
 class _OneGeneration(int):
@@ -52,7 +86,7 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
         Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do.
     score_norms : {"all", "last-layer", "lora"}, optional
         Record the norm of each completion's score with respect to these parameters.
-    pass_at : list of int
+    pass_at : list of int, or int
         Evaluate pass@k for these k.
     pass_reward : float
         Least reward that passes.
@@ -66,8 +100,6 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     ValueError
         If a setting is impossible, or would divide by or centre on the group after another baseline was subtracted.
     """
-
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "baseline_kwargs"]
 
     baseline: str = field(
         default="kernel",
@@ -133,17 +165,21 @@ class KAEConfig(GRPOConfig):  # numpydoc ignore=PR02
     )
 
     def __post_init__(self):
+        checked_count(self.num_generations, "num_generations")
+        # Before transformers, which leaves text that is no object for later.
+        self.baseline_kwargs = json_object(self.baseline_kwargs, "baseline_kwargs", '{"bandwidth": 10}')
         single = self.num_generations == 1
         if single:
             self.num_generations = _OneGeneration(1)
         super().__post_init__()
         if single:
             self.num_generations = 1
-        self.baseline_kwargs = self.baseline_kwargs or {}
         # A wrong name or parameter is said now, not at step one.
         baseline = make_trainer_baseline(self.baseline, **self.baseline_kwargs)
         checked_count(self.block_reuse, "block_reuse")
         checked_count(self.warm_start_rollouts, "warm_start_rollouts", low=0)
+        if not isinstance(self.pass_at, list | tuple):
+            self.pass_at = [self.pass_at]  # as in a line of YAML
         for k in self.pass_at:
             checked_count(k, "pass_at")
         if self.prompt_order not in _ORDERS:

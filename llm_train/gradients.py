@@ -13,24 +13,25 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llm_train.eval_mode import evaluating
+from llm_train.truth import rows_at_once
 
 __all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
 
 SCORE_PARAMETERS = ("all", "last-layer", "lora")
 _CHUNK = 32
-_MOST_LOGITS = 2**27
+_MOST_ENTRIES = 2**28  # a gibibyte in single precision
 
 
 def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter]:
-    """Parameters to take gradients of.
+    """Parameters to take gradients of: of those that are trained, so that LoRA leaves out the weights it froze.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         The policy.
     which : {"all", "last-layer", "lora"}
-        All of them; those of the last decoder layer; or those of LoRA adapters. A score has as many entries, so for
-        models above some ten million parameters take one of the latter.
+        All that are trained; those in the last decoder layer; or those of LoRA adapters. A score has as many entries,
+        so for models above some ten million parameters take one of the latter.
 
     Returns
     -------
@@ -42,10 +43,10 @@ def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter
     ValueError
         If the choice is unknown or empty.
     """
-    named = dict(model.named_parameters())
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if which == "all":
-        return named
-    if which == "lora":
+        found = named
+    elif which == "lora":
         found = {name: p for name, p in named.items() if "lora_" in name}
     elif which == "last-layer":
         last = f".layers.{model.config.get_text_config().num_hidden_layers - 1}."
@@ -53,7 +54,7 @@ def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter
     else:
         raise ValueError(f"which parameters must be one of {', '.join(SCORE_PARAMETERS)}, got {which!r}")
     if not found:
-        raise ValueError(f"this model has no parameters of the kind {which!r}")
+        raise ValueError(f"this model has no parameters of the kind {which!r} that are trained")
     return found
 
 
@@ -98,8 +99,7 @@ def scores(
         logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double() / temperature
         return (torch.log_softmax(logits, -1).gather(1, row[1:, None])[:, 0] * mask[1:]).sum()
 
-    logits_of_one = tokens.shape[1] * model.config.get_text_config().vocab_size
-    chunk = max(1, min(chunk, _MOST_LOGITS // logits_of_one))
+    chunk = min(chunk, rows_at_once(model, tokens.shape[1]))
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
     # Of the attention kernels the plain one alone has a rule for many gradients at once.
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -126,7 +126,7 @@ def score_norms(
     prompts, completions : sequence of list of int
         Token ids; the end token belongs to the completion.
     chunk : int
-        Rollouts at a time, and in memory.
+        Rollouts at a time, and in memory; fewer where the scores of so many would take more than a gibibyte.
     temperature : float
         At which the policy samples.
 
@@ -135,6 +135,8 @@ def score_norms(
     torch.Tensor, shape (n,)
         As `scores` would have them.
     """
+    entries = sum(parameter.numel() for parameter in parameters.values())
+    chunk = max(1, min(chunk, _MOST_ENTRIES // entries))
     starts = range(0, len(prompts), chunk)
     parts = (
         scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk, temperature)

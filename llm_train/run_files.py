@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -46,7 +47,9 @@ def last_checkpoint(folder: Path) -> Path | None:
     Path or None
         None if there is none. A run killed while it wrote a checkpoint goes on from the one before.
     """
-    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-[0-9]*")}
+    # Whole names: a copy that somebody kept as checkpoint-10-best is none of the run's.
+    named = ((re.fullmatch(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)", path.name), path) for path in folder.glob("*"))
+    found = {int(match[1]): path for match, path in named if match}
     for step in sorted(found, reverse=True):
         try:
             # Written last.

@@ -14,7 +14,8 @@ import yaml
 from transformers import HfArgumentParser
 from trl import ModelConfig
 
-from llm_train.config import KAEConfig
+from kvar.checks import checked_count
+from llm_train.config import KAEConfig, json_object
 
 __all__ = [
     "DATA_LOADERS",
@@ -144,9 +145,7 @@ class RunArguments:  # numpydoc ignore=PR02
     )
 
     def __post_init__(self):
-        if isinstance(self.task_kwargs, str):
-            self.task_kwargs = json.loads(self.task_kwargs)
-        self.task_kwargs = self.task_kwargs or {}
+        self.task_kwargs = json_object(self.task_kwargs, "task_kwargs", '{"max_terms": 2}')
         if self.reward not in ("auto", "text", "math"):
             raise ValueError(f"reward must be 'auto', 'text' or 'math', got {self.reward!r}")
         if self.n_prompts < 1 or self.n_held_out < 0:
@@ -273,12 +272,16 @@ def given_settings(
     Raises
     ------
     ValueError
-        If a name is unknown; the nearest known one is named.
+        If a name is unknown, and the nearest known one is named; or if the file is no YAML of names and values.
     """
     if isinstance(file, str | Path):
-        file = yaml.safe_load(Path(file).read_text())
+        path = file
+        try:
+            file = yaml.safe_load(Path(path).read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no YAML, write one 'name: value' a line: {error}") from None
         if not isinstance(file, dict):
-            raise ValueError("a file of settings holds one 'name: value' a line")
+            raise ValueError(f"{path} must hold one 'name: value' a line, as a file of settings does")
     known = {action.dest: action for action in parser._actions}
     for name in file or {}:
         if name not in known:
@@ -330,7 +333,8 @@ def resolve(given: Mapping) -> RunSettings:
         "save_steps": _SAVE_STEPS,
         "save_total_limit": 2,
     }
-    samples = training.get("num_generations_eval") or training.get("num_generations", KAEConfig.num_generations)
+    drawn = "num_generations_eval" if training.get("num_generations_eval") else "num_generations"
+    samples = checked_count(training.get(drawn, KAEConfig.num_generations), drawn)
     defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
     if run.task == "sums":
         defaults["eval_on_start"] = True  # exact values cost one pass

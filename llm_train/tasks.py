@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import Dataset, Features, Value
+from transformers.utils import logging
 
 from kvar.prompt_keys import prompt_key
 from llm_train.answers import math_reward, text_reward, verifier_reward
@@ -18,6 +20,8 @@ from llm_train.tiny import answer_reward, skewed_sums, sums
 from llm_train.truth import ExactValue
 
 __all__ = ["Task", "load_task"]
+
+logger = logging.get_logger(__name__)
 
 _WORKED_SUMS = "2+3=5\n14+7=21\n38+45=83\n"
 
@@ -136,10 +140,17 @@ def _from_rows(rows: Dataset, run: RunArguments, tokenizer, seed: int) -> Task:
                 f"task {run.task!r} has no column {name!r}; it has {', '.join(rows.column_names)}. Name the right ones "
                 "with --prompt_column and --answer_column"
             )
-    rows = rows.rename_columns(
-        {old: new for old, new in ((run.prompt_column, "prompt"), (run.answer_column, "answer")) if old != new}
-    )
-    rows = rows.map(lambda row: {"prompt": _as_prompt(row["prompt"], tokenizer), "answer": str(row["answer"])})
+    names = {run.prompt_column: "prompt", run.answer_column: "answer"}
+    # Such as the short answers of a data set whose solutions are to be the answers.
+    rows = rows.remove_columns([name for name in names.values() if name in rows.column_names and name not in names])
+    rows = rows.rename_columns({old: new for old, new in names.items() if old != new})
+    whole = rows.filter(lambda row: not (_is_missing(row["prompt"]) or _is_missing(row["answer"])))
+    if left_out := len(rows) - len(whole):
+        logger.warning("Task %r: %d of %d rows have no prompt or no answer: left out.", run.task, left_out, len(rows))
+    # Without the type named, text that reads like a number would become one again in a column of numbers.
+    as_text = Features({**whole.features, "answer": Value("string")})
+    rows = whole.map(lambda row: {"answer": _as_answer(row["answer"])}, features=as_text)
+    rows = rows.map(lambda row: {"prompt": _as_prompt(row["prompt"], tokenizer)})
     return _task(rows, run, math_reward if run.reward == "math" else text_reward, seed)
 
 
@@ -200,6 +211,15 @@ def _task(rows: Dataset, run: RunArguments, reward: Callable, seed: int) -> Task
 
     held_out = rows.select(range(run.n_prompts, needed)) if run.n_held_out else None
     return Task(train, held_out, reward, None, demonstrations)
+
+
+def _is_missing(value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _as_answer(answer) -> str:
+    """A column of whole numbers with an empty cell comes as floats, and 5 is not to be answered by 5.0."""
+    return str(int(answer) if isinstance(answer, float) and answer.is_integer() else answer)
 
 
 def _as_prompt(prompt, tokenizer):

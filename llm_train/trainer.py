@@ -7,6 +7,7 @@ through `_calculate_rewards` and the advantages are replaced in what `_generate_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ logger = logging.get_logger(__name__)
 
 _STATE_FILE = "baseline.safetensors"
 _DEVIATION_FLOOR = 1e-4  # as in TRL
+_ROUNDING = 1e-6  # of a weighted sum of rewards, in single precision
 _SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
 
 
@@ -105,6 +107,7 @@ class KAETrainer(MeasuringTrainer):
         self.baseline = make_trainer_baseline(config.baseline, **config.baseline_kwargs)
         self.offline_values: dict[int | str, float] = {}
         self._check_data()
+        self._check_last_checkpoint()
         self._generations = 0
         self._sampler: BlockSampler | None = None
         self._all_keys: list[int | str] | None = None
@@ -156,6 +159,20 @@ class KAETrainer(MeasuringTrainer):
         missing = [name for name in needs if name not in known]
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
+
+    def _check_last_checkpoint(self) -> None:
+        """Refuse a last step inside a generation, at whose end its checkpoint would have been written."""
+        config = self.args
+        # A generation serves so many batches, of which a step takes gradient_accumulation_steps.
+        batches = config.steps_per_generation * config.num_iterations
+        if config.save_strategy == "no" or config.max_steps <= 0:
+            return
+        if config.max_steps * config.gradient_accumulation_steps % batches:
+            raise ValueError(
+                f"max_steps={config.max_steps} ends inside a generation, where no checkpoint is written: take a "
+                f"multiple of {batches // math.gcd(batches, config.gradient_accumulation_steps)}, or "
+                "save_strategy='no'"
+            )
 
     def _say_if_no_past(self, epoch: int) -> None:
         """Warn of a window in which no prompt comes back; an epoch is given in generations."""
@@ -219,6 +236,7 @@ class KAETrainer(MeasuringTrainer):
 
     def _advantages(self, keys, rewards, columns) -> torch.Tensor:
         """Advantages of all processes' rollouts, and the health of the baseline that gave them."""
+        self._check_range(rewards)
         self._generations += 1
         # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
         groups = (-1, self.num_generations)
@@ -239,6 +257,15 @@ class KAETrainer(MeasuringTrainer):
             level, spread = advantages[scored].mean(), advantages[scored].std(correction=0)
             advantages = torch.where(scored, (advantages - level) / (spread + 1e-8), 0.0)
         return advantages
+
+    def _check_range(self, rewards) -> None:
+        """Refuse rewards whose variance is not the v(1-v) that the order of prompts goes by; NaN is no reward."""
+        outside = rewards[(rewards < -_ROUNDING) | (rewards > 1 + _ROUNDING)]
+        if self.args.prompt_order == "variance" and len(outside):
+            raise ValueError(
+                f"prompt_order='variance' takes rewards from 0 to 1, got {outside[0].item():g}: scale them, or choose "
+                "another prompt_order"
+            )
 
     def _criticize(self, output, columns) -> Callable[[torch.Tensor], None]:
         """Add the critic's values to the columns, if there is one; what comes back teaches it the rewards."""
@@ -361,6 +388,8 @@ class KAETrainer(MeasuringTrainer):
                 "critic": self.critic.state_dict() if self.critic else {},
                 "offline_values": [list(self.offline_values), list(self.offline_values.values())],
                 "order": self._sampler.state_dict() if self._sampler else {},
+                # Not logged yet. The loss is averaged by transformers, after a resume over the steps since here alone.
+                "metrics": {name: [float(v) for v in values] for name, values in self._metrics["train"].items()},
             }
             save_state(state, folder / _STATE_FILE)
         super()._save_checkpoint(model, trial)
@@ -384,3 +413,4 @@ class KAETrainer(MeasuringTrainer):
         self.offline_values = dict(zip(*state["offline_values"], strict=True))
         if self._sampler:
             self._sampler.load_state_dict(state["order"])
+        self._metrics["train"].update(state.get("metrics", {}))  # not in files of older versions

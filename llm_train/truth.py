@@ -11,7 +11,27 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["ExactValue", "answer_log_probabilities"]
+__all__ = ["ExactValue", "answer_log_probabilities", "rows_at_once"]
+
+_MOST_LOGITS = 2**27  # a gibibyte in double precision
+
+
+def rows_at_once(model, length: int) -> int:
+    """How many rows of tokens a forward pass takes, so that their logits in double precision fit into a gibibyte.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A causal language model.
+    length : int
+        Tokens of the longest row.
+
+    Returns
+    -------
+    int
+        1 or more.
+    """
+    return max(1, _MOST_LOGITS // (length * model.config.get_text_config().vocab_size))
 
 
 def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
@@ -76,7 +96,8 @@ class ExactValue:
         model : transformers.PreTrainedModel
             The policy.
         examples : sequence of dict
-            With ``prompt`` and ``answer``, both plain text; repeated pairs are computed once.
+            With ``prompt`` and ``answer``, both plain text; repeated pairs are computed once, `rows_at_once` of them
+            in a pass.
 
         Returns
         -------
@@ -89,12 +110,18 @@ class ExactValue:
         prompts, answers = map(list, zip(*distinct, strict=True))
         prompt_ids = tokenize(prompts)["input_ids"]
         answer_ids = [[*ids, tokenize.eos_token_id] for ids in tokenize(answers, add_special_tokens=False)["input_ids"]]
+        longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
+        size = rows_at_once(model, longest)
+        values: list[float] = []
+        for k in range(0, len(distinct), size):
+            values += self._values(model, prompt_ids[k : k + size], answer_ids[k : k + size])
+        by_key = dict(zip(distinct, values, strict=True))
+        return [by_key[key] for key in keys]
+
+    def _values(self, model, prompt_ids, answer_ids) -> list[float]:
         with torch.no_grad():
             scores = answer_log_probabilities(model, prompt_ids, answer_ids)
         if self._partial:
             first_right = scores.cumsum(dim=1).exp()
-            values = [float(row[: len(ids)].mean()) for row, ids in zip(first_right, answer_ids, strict=True)]
-        else:
-            values = scores.sum(dim=1).exp().tolist()
-        by_key = dict(zip(distinct, values, strict=True))
-        return [by_key[key] for key in keys]
+            return [float(row[: len(ids)].mean()) for row, ids in zip(first_right, answer_ids, strict=True)]
+        return scores.sum(dim=1).exp().tolist()

@@ -63,6 +63,30 @@ def test_a_prompt_that_comes_twice_in_a_batch_is_one_group(make_trainer):
         np.testing.assert_allclose(trace.extras["advantage"][group], (reward - reward.mean()) * n / (n - 1), atol=1e-6)
 
 
+def test_an_order_by_variance_refuses_rewards_that_are_no_rates(make_trainer):
+    def reward(completion_ids, **_):
+        return [None, 1.0, 0.0, 3.0] * (len(completion_ids) // 4)
+
+    trainer = make_trainer(reward=reward, prompt_order="variance")
+    with pytest.raises(ValueError, match="'variance' takes rewards from 0 to 1, got 3: scale them, or choose another"):
+        trainer.train()
+    assert trainer.baseline.state_dict()["state"]["history"]["counts"].sum() == 0
+    # Ten tenths are 1 but for rounding, and NaN is no reward.
+    tenths = [lambda completion_ids, **_: [None, *[1.0] * (len(completion_ids) - 1)]] * 10
+    make_trainer("tenths", reward=tenths, reward_weights=[0.1] * 10, prompt_order="variance", max_steps=1).train()
+
+
+def test_a_last_checkpoint_that_could_not_be_written_is_said(make_trainer):
+    settings = {"save_strategy": "steps", "gradient_accumulation_steps": 2, "steps_per_generation": 4,
+                "per_device_train_batch_size": 4}  # fmt: skip
+    with pytest.raises(ValueError, match=r"max_steps=5 ends inside a generation.*take a multiple of 2, or save_strat"):
+        make_trainer(max_steps=5, **settings)
+    with pytest.raises(ValueError, match=r"max_steps=4 ends inside a generation.*take a multiple of 6"):
+        make_trainer(max_steps=4, num_iterations=3, **settings)
+    for given in ({"max_steps": 6}, {"max_steps": -1}, {"max_steps": 5, "save_strategy": "no"}):
+        make_trainer(**{**settings, **given})
+
+
 @pytest.mark.parametrize("name", ["adaptive", "batch-mean", "critic"])
 def test_a_step_without_any_reward_moves_nothing(make_trainer, name):
     trainer = make_trainer(

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from kvar import read_trace
+from llm_train import gradients
 from llm_train.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.gradient_tables import main, table
 from llm_train.gradients import chosen_parameters, score_norms, scores
@@ -63,6 +64,28 @@ def test_scores_of_an_adapter(policy):
         alone = torch.autograd.grad(log_probability, list(parameters.values()))
         torch.testing.assert_close(row, torch.cat([g.flatten() for g in alone]), rtol=1e-4, atol=1e-5)
     assert found.any()
+    trained = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert set(parameters) == trained == set(chosen_parameters(adapted))
+    assert set(chosen_parameters(adapted, "last-layer")) == {name for name in trained if ".layers.3." in name}
+
+
+def test_norms_hold_no_more_scores_than_fit(policy, monkeypatch):
+    model, tokenizer = policy
+    parameters = chosen_parameters(model, "last-layer")
+    prompts, completions = [tokenizer("1+2=")["input_ids"]] * 5, [tokenizer(a)["input_ids"] for a in "34567"]
+    wanted, held, inner = score_norms(model, parameters, prompts, completions), [], gradients.scores
+
+    def counted(*args):
+        held.append(len(args[2]))
+        return inner(*args)
+
+    monkeypatch.setattr(gradients, "scores", counted)
+    entries = sum(p.numel() for p in parameters.values())
+    for limit, sizes in ((2 * entries, [2, 2, 1]), (entries - 1, [1] * 5)):
+        monkeypatch.setattr(gradients, "_MOST_ENTRIES", limit)
+        held.clear()
+        torch.testing.assert_close(score_norms(model, parameters, prompts, completions), wanted, rtol=1e-5, atol=0)
+        assert held == sizes
 
 
 def test_which_parameters(policy):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from llm_train import KAEConfig
+from llm_train import KAEConfig, truth
 from llm_train.schedule import BlockSampler, IndependentSampler
 from llm_train.state_file import load_state, save_state
 from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
-from llm_train.truth import ExactValue, answer_log_probabilities
+from llm_train.truth import ExactValue, answer_log_probabilities, rows_at_once
 
 # --- schedule -----------------------------------------------------------------------------------------------------
 
@@ -98,11 +98,19 @@ def test_parameters_of_the_baseline_come_as_json(tmp_path):
     assert config(tmp_path).baseline_kwargs == {}
 
 
+def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
+    assert config(tmp_path, pass_at=4).pass_at == [4]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
         ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
+        ({"baseline_kwargs": "bandwidth=10"}, "baseline_kwargs must be .* '{\"bandwidth\": 10}', got 'bandwidth=10'"),
+        ({"baseline_kwargs": '{"bandwidth": 10'}, "baseline_kwargs must be a JSON object"),
+        ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*got '\[\]'"),
+        ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
         ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
         ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be a whole number from 1 on, got 0"),
@@ -177,6 +185,25 @@ def test_the_exact_value_is_a_product_of_single_steps(policy):
     two_answers = [{"prompt": "1+1=", "answer": answer} for answer in "23"]
     alone = [ExactValue(tokenizer)(model, [example])[0] for example in two_answers]
     assert ExactValue(tokenizer)(model, two_answers) == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_exact_values_take_no_more_rows_at_once_than_fit(policy, monkeypatch, partial):
+    model, tokenizer = policy
+    examples = [{"prompt": f"{k}+2=", "answer": str(k + 2)} for k in range(6, 11)]
+    wanted, held, inner = ExactValue(tokenizer, partial)(model, examples), [], answer_log_probabilities
+
+    def counted(model, prompts, answers):
+        held.append(len(prompts))
+        return inner(model, prompts, answers)
+
+    monkeypatch.setattr(truth, "answer_log_probabilities", counted)
+    length = len("10+2=12") + 1
+    monkeypatch.setattr(truth, "_MOST_LOGITS", 2 * length * model.config.vocab_size)
+    assert ExactValue(tokenizer, partial)(model, examples) == pytest.approx(wanted, rel=1e-5)
+    assert held == [2, 2, 1]
+    monkeypatch.setattr(truth, "_MOST_LOGITS", 1)
+    assert rows_at_once(model, length) == 1
 
 
 def test_the_exact_value_is_the_rate_of_success(policy):

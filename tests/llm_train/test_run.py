@@ -50,6 +50,12 @@ def test_flags_win_over_the_file(tmp_path):
         ({"n_prompts": 0}, "n_prompts must be at least 1"),
         ({"num_generations_eval": 6, "per_device_eval_batch_size": 8}, "must be a multiple of the 6 samples .* got 8"),
         ({"task": "data.csv", "difficulty": 1}, "difficulty is the level .* and task 'data.csv' is none"),
+        (
+            {"task_kwargs": "max_terms=2"},
+            "task_kwargs must be a JSON object, .* '{\"max_terms\": 2}', got 'max_terms=2'",
+        ),
+        ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
+        ({"num_generations_eval": -2}, "num_generations_eval must be a whole number from 1 on, got -2"),
         ({"task_kwargs": '{"max_terms": 2}'}, "task_kwargs are parameters .* and task 'sums' takes none"),
         ({"beta": 0.1, "sft_steps": 10}, "beta is the weight of the distance to the policy as it was loaded"),
     ],
@@ -57,6 +63,14 @@ def test_flags_win_over_the_file(tmp_path):
 def test_impossible_settings_are_said(given, message):
     with pytest.raises(ValueError, match=message):
         resolve(given_settings(make_parser(), (), given) if "lerning_rate" in given or "reward" not in given else given)
+
+
+def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path):
+    path = tmp_path / "run.yaml"
+    for text, message in (("seed: [1\n", "is no YAML"), ("seed\n", "must hold one 'name: value' a line")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"run.yaml {message}"):
+            given_settings(make_parser(), (), path)
 
 
 def test_an_evaluation_holds_whole_groups():
@@ -116,7 +130,7 @@ def test_a_file_with_prompts_and_answers(tmp_path, suffix):
     run = RunArguments(task=str(path), prompt_column="question", answer_column="solution", n_prompts=5, n_held_out=3)
     task = load_task(run, make_tokenizer(), seed=0)
     for row in [*task.train, *task.held_out]:
-        assert int(row["answer"]) == int(row["prompt"][0]) + 1
+        assert row["answer"] == str(int(row["prompt"][0]) + 1)
     assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
     assert task.reward(completions=["4", "5"], answer=["4", "4"]) == [1.0, 0.0]
     with pytest.raises(ValueError, match="has no column 'prompt'; it has question, solution"):
@@ -137,6 +151,32 @@ def test_a_prompt_that_stands_twice_in_a_file_is_not_held_out_as_well(tmp_path):
         load_task(RunArguments(task=str(path), n_prompts=4, n_held_out=1), make_tokenizer(), seed=0)
 
 
+def test_a_column_in_the_way_of_another_is_dropped(tmp_path):
+    path = tmp_path / "data.jsonl"
+    pl.DataFrame({"problem": ["1+1="], "solution": ["1+1=2"], "answer": ["2"], "prompt": ["5"]}).write_ndjson(path)
+    for prompt, answer, row in (
+        ("problem", "answer", {"prompt": "1+1=", "answer": "2"}),
+        ("problem", "solution", {"prompt": "1+1=", "answer": "1+1=2"}),
+        ("answer", "prompt", {"prompt": "2", "answer": "5"}),
+        ("answer", "solution", {"prompt": "2", "answer": "1+1=2"}),
+    ):
+        run = RunArguments(
+            task=str(path), model="any", prompt_column=prompt, answer_column=answer, n_prompts=1, n_held_out=0
+        )
+        found = load_task(run, make_tokenizer(), seed=0).train[0]
+        assert {name: found[name] for name in row} == row
+
+
+def test_rows_without_a_prompt_or_an_answer_are_left_out(tmp_path, caplog):
+    path = tmp_path / "data.csv"
+    path.write_text("prompt,answer\n1+1=,2\n1+2=,\n,3\n1+4=,5\n5/2=,2.5\n")
+    run = RunArguments(task=str(path), model="any", n_prompts=3, n_held_out=0)
+    task = load_task(run, make_tokenizer(), seed=0)
+    # The empty cell makes floats of all answers.
+    assert {row["prompt"]: row["answer"] for row in task.train} == {"1+1=": "2", "1+4=": "5", "5/2=": "2.5"}
+    assert caplog.text.count("2 of 5 rows have no prompt or no answer: left out") == 1
+
+
 def test_what_cannot_be_a_task_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean chain_sum"):
         load_task(RunArguments(task="chain_sun"), make_tokenizer(), seed=0)
@@ -152,6 +192,12 @@ def test_answers_are_found_and_compared():
     assert text_reward(["the answer:\n 12 "], [" 12"]) == [1.0]
     completions = ["\\boxed{\\frac{1}{2}}", "so it is 0.5", "\\boxed{\\frac{1}{3}}", ""]
     assert math_reward(completions, ["\\frac{1}{2}"] * 4) == [1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("form", ["42", "$42$", "\\[42\\]", "\\(42\\)", "\\boxed{42}"])
+def test_mathematics_may_bring_its_delimiters(form):
+    assert math_reward([f"<answer>{form}</answer>"] * 2, ["42", "43"]) == [1.0, 0.0]
+    assert math_reward(["it is $42$", "it is $43$"], [form] * 2) == [1.0, 0.0]
 
 
 def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
@@ -192,6 +238,9 @@ def test_a_run_leaves_everything_one_wants_to_know(tmp_path, capsys):
     # A run that is done and resumed sums itself up once.
     train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
     assert len(read_metrics(out / "metrics.jsonl")) == len(entries)
+    (out / "checkpoint-4").rename(out / "checkpoint-9-best")  # kept by somebody
+    assert last_checkpoint(out).name == "checkpoint-2"
+    (out / "checkpoint-9-best").rename(out / "checkpoint-4")
     # A checkpoint that was being written when the run was killed is passed over.
     (out / "checkpoint-4" / "trainer_state.json").write_text("{")
     assert last_checkpoint(out).name == "checkpoint-2"

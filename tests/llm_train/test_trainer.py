@@ -13,6 +13,7 @@ import kvar
 from kvar.prompt_keys import prompt_key
 from llm_train import KAETrainer
 from llm_train.measuring import MeasuringTrainer
+from llm_train.state_file import load_state, save_state
 from llm_train.tiny import make_policy, make_tokenizer, sums
 from llm_train.truth import ExactValue
 
@@ -128,15 +129,38 @@ def test_a_checkpoint_inside_a_generation_waits_for_its_end(make_trainer):
     settings = {"num_iterations": 3, "max_steps": 12, "save_strategy": "steps", "save_steps": 5}
     whole = make_trainer("whole", **{**settings, "save_strategy": "no"})
     whole.train()
-    first = make_trainer("parts", **{**settings, "max_steps": 8})
+    first = make_trainer("parts", **{**settings, "max_steps": 9})
     first.train()
-    assert [path.name for path in Path(first.args.output_dir).glob("checkpoint-*")] == ["checkpoint-6"]
+    found = {path.name for path in Path(first.args.output_dir).glob("checkpoint-*")}
+    assert found == {"checkpoint-6", "checkpoint-9"}
     second = make_trainer("parts", **settings)
     second.train(resume_from_checkpoint=str(Path(first.args.output_dir, "checkpoint-6")))
     expected, found = trace_of(whole), trace_of(second)
     assert found.step.tolist() == expected.step.tolist()
     assert found.reward.tobytes() == expected.reward.tobytes()
     np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
+
+
+def test_what_was_not_logged_before_a_resume_is_logged_after_it(make_trainer):
+    settings = {"max_steps": 8, "logging_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = make_trainer("whole", **settings)
+    whole.train()
+    checkpoint = Path(whole.args.output_dir, "checkpoint-6")
+
+    def resumed(folder):
+        trainer = make_trainer(folder, **settings)
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        return trainer.state.log_history[-2]
+
+    expected, found = whole.state.log_history[-2], resumed("resumed")
+    timed = ("time/", "step_time", "loss")  # the loss is that of the steps after the checkpoint
+    assert found.keys() == expected.keys()
+    assert all(found[name] == value for name, value in expected.items() if not name.startswith(timed))
+    # Files of older versions hold no metrics.
+    state = load_state(checkpoint / "baseline.safetensors")
+    assert state.pop("metrics")
+    save_state(state, checkpoint / "baseline.safetensors")
+    assert resumed("older")["step"] == 8
 
 
 def test_a_checkpoint_without_history_is_refused(make_trainer):
