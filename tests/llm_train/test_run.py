@@ -13,7 +13,7 @@ import kvar
 from llm_train import models
 from llm_train.answers import final_answer, math_reward, text_reward
 from llm_train.compare import Comparison, choose_learning_rates, main
-from llm_train.compare_report import mean_interval, pairs, rollouts_to_reach, rows
+from llm_train.compare_report import mean_interval, pairs, report, rollouts_to_reach, rows
 from llm_train.run import train
 from llm_train.run_files import last_checkpoint, read_metrics
 from llm_train.settings import RunArguments, given_settings, make_parser, resolve
@@ -371,6 +371,19 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
     assert rollouts_to_reach(rollouts, np.array([0.3, 0.2, 0.1]), 0.3) == 0.0
     scores = {"a": {1e-4: [0.1, 0.3], 1e-3: [0.3, 0.2]}, "b": {1e-4: [0.2], 1e-3: [0.2]}}
     assert choose_learning_rates(scores) == {"a": 1e-3, "b": 1e-4}
+
+
+def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path):
+    config = {"task": "chain_sum", "eval_steps": 1, "max_steps": 1, "output_dir": str(tmp_path)}
+    comparison = Comparison.from_config({"settings": config, "methods": {"a": {}}, "seeds": 2})
+    for seed in range(2):
+        folder = comparison.run_folder("a", 1e-6, seed)
+        folder.mkdir(parents=True)
+        entries = [{"step": k, "rollouts": 8 * k, "eval_pass@1": 0.25 + 0.25 * k} for k in (0, 1)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        (folder / "result.json").write_text(json.dumps({"eval_pass@1": 0.5}))
+    table = report(comparison, {"a": 1e-6})
+    assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
 
 
 def test_methods_are_compared_at_equal_rollouts():
