@@ -31,7 +31,6 @@ import numpy as np
 
 from kvar.audit import Interval
 from kvar.baselines import Baseline, make_baseline
-from kvar.baselines.batch_level import RunningMean
 from kvar.batch import Batch, sums_of_others
 from kvar.checks import checked_count, checked_keys, is_number
 from kvar.history import History
@@ -228,7 +227,9 @@ def gradient_variance(trace: Trace, baseline: str | Baseline, **parameters) -> G
         return GradientVariance(None, interval(squares * left), gap)
     # Any number that none of the rewards is in leaves a product of two rollouts unbiased; the values of a baseline that
     # looks at the group would not, since each of the two is in the other's. The truth or the past makes it quiet.
-    centre = trace.extras[_TRUTH] if _TRUTH in trace.extras else replay_baseline(trace, RunningMean()).values
+    centre = (
+        trace.extras[_TRUTH] if _TRUTH in trace.extras else replay_baseline(trace, make_baseline("running-mean")).values
+    )
     # What is left out has no score to speak of, and may have NaN for one.
     contributions = np.where(kept, trace.reward - centre, 0.0)[:, None] * np.where(kept[:, None], scores, 0.0)
     signal, of_group = _product_of_two(contributions, groups, counts)

@@ -18,7 +18,7 @@ import yaml
 
 from kvar.files import whole_file
 from llm_train.run import quiet_libraries, train
-from llm_train.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
+from llm_train.settings import RunArguments, given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 
@@ -110,7 +110,7 @@ class Comparison:
                 f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: tell labels apart by "
                 "letters and digits"
             )
-        exact = settings.get("task", "sums") == "sums"
+        exact = settings.get("task", RunArguments.task) == "sums"
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
         n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
         ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}

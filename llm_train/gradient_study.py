@@ -29,8 +29,9 @@ from llm_train.settings import RunSettings, resolve
 from llm_train.stage_errors import BLOCK
 from llm_train.tasks import Task, load_task
 from llm_train.trainer import KAETrainer
+from llm_train.truth import token_ids
 
-__all__ = ["BASELINES", "STAGES", "Study", "measure", "record"]
+__all__ = ["BASELINES", "OFFLINE_SAMPLES", "STAGES", "Study", "measure", "record"]
 
 STAGES = (10, 90, 170)
 BASELINES: dict[str, dict] = {
@@ -42,7 +43,7 @@ BASELINES: dict[str, dict] = {
 OPTIMAL = "score-weighted optimum"
 _NORM_SAMPLES = 16
 # Of every prompt by the policy at the start of the run, for the offline values.
-_OFFLINE_SAMPLES = 8
+OFFLINE_SAMPLES = 8
 _OFFLINE_FILE = "offline.npy"
 
 
@@ -161,23 +162,19 @@ def _policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:
     return model, tokenizer, load_task(run, tokenizer, seed + 1)
 
 
-def _tokenized(tokenizer, rows: Sequence[dict]) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts, and right answers with the end token."""
-    return (
-        [tokenizer(row["prompt"])["input_ids"] for row in rows],
-        [[*tokenizer(row["answer"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id] for row in rows],
-    )
+def _rewards(completions: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
+    """1 for each right one of as many completions of every prompt side by side, else 0; shape (P, N)."""
+    n = len(completions) // len(answers)
+    return np.array([float(y == answers[k // n]) for k, y in enumerate(completions)]).reshape(-1, n)
 
 
 def _pass_rates(model, tokenizer, task: Task, training) -> np.ndarray:
     """Of every prompt of the training set, out of a few rollouts."""
-    prompts, answers = _tokenized(tokenizer, task.train)
-    repeated = [k for k in range(len(prompts)) for _ in range(_OFFLINE_SAMPLES)]
+    prompts, answers = token_ids(tokenizer, list(task.train["prompt"]), list(task.train["answer"]))
+    repeated = [prompt for prompt in prompts for _ in range(OFFLINE_SAMPLES)]
     generator = torch.Generator().manual_seed(training.seed)
     longest, end = training.max_completion_length, tokenizer.eos_token_id
-    sampled = sample_completions(model, [prompts[k] for k in repeated], longest, end, generator)
-    right = [y == answers[k] for y, k in zip(sampled, repeated, strict=True)]
-    return np.mean(np.reshape(right, (-1, _OFFLINE_SAMPLES)), axis=1)
+    return _rewards(sample_completions(model, repeated, longest, end, generator), answers).mean(axis=1)
 
 
 def histories(trace: Trace, offline: Mapping[int, float], step: int) -> dict[str, Baseline]:
@@ -244,7 +241,7 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     of_critic = dict(zip(trace.prompt_id[now].tolist(), trace.extras["critic_value"][now].tolist(), strict=True))
     visited = list(of_critic)
     rows = [examples[key] for key in visited]
-    prompts, answers = _tokenized(tokenizer, rows)
+    prompts, answers = token_ids(tokenizer, [row["prompt"] for row in rows], [row["answer"] for row in rows])
     values = np.array(task.exact_value(model, rows))
     parameters = chosen_parameters(model)
     longest, end = settings.training.max_completion_length, tokenizer.eos_token_id
@@ -263,12 +260,12 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
     before = [offline[key] for key in visited]
     of_prompt = {"true_value": values, "critic_value": list(of_critic.values()), "offline_value": before}
     of_prompt = {name: np.repeat(column, g).reshape(-1, g) for name, column in of_prompt.items()}
+    repeated = [prompt for prompt in prompts for _ in range(g)]
     found = []
     for repetition in range(repetitions):
-        repeated = [k for k in range(len(rows)) for _ in range(g)]
-        sampled = sample_completions(model, [prompts[k] for k in repeated], longest, end, generator)
-        rewards = np.array([float(y == answers[k]) for y, k in zip(sampled, repeated, strict=True)]).reshape(-1, g)
-        score = scores(model, parameters, [prompts[k] for k in repeated], sampled)
+        sampled = sample_completions(model, repeated, longest, end, generator)
+        rewards = _rewards(sampled, answers)
+        score = scores(model, parameters, repeated, sampled)
         columns = {**of_prompt, "completion_length": np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)}
         estimates = {
             name: baseline.estimate(visited, rewards, step + 1, **columns) for name, baseline in baselines.items()

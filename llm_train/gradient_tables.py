@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from kvar.files import whole_file
-from llm_train.gradient_study import BASELINES, STAGES, Study, measure, record
+from llm_train.gradient_study import BASELINES, OFFLINE_SAMPLES, STAGES, Study, measure, record
 from llm_train.stage_errors import BLOCK, stage_changes, stage_means, usual_reference
 
 __all__ = ["main", "table"]
@@ -67,8 +67,8 @@ def table(rows: pl.DataFrame, stages: Sequence[int] = STAGES) -> str:
         f"error; a stage is {BLOCK} steps of one block, {repetitions} repetitions each. Baselines that hold the own "
         "reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer, a little batch-mean) shrink the "
         "gradient, to nothing for group-mean with one rollout; their smaller error is no better gradient. With one "
-        "rollout james-stein is the mean of the other prompts. basis has the pass rate of eight "
-        "rollouts of each prompt by the policy before training, critic a linear head that learned along the run."
+        f"rollout james-stein is the mean of the other prompts. basis has the pass rate of {OFFLINE_SAMPLES} rollouts "
+        "of each prompt by the policy before training, critic a linear head that learned along the run."
     )
     return note + "\n\n" + "\n\n".join(parts) + "\n"
 

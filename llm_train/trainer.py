@@ -160,11 +160,14 @@ class KAETrainer(MeasuringTrainer):
         if missing:
             raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
 
+    @property
+    def _batches_a_generation(self) -> int:
+        """Batches that one generation serves, of which a step takes gradient_accumulation_steps."""
+        return self.args.steps_per_generation * self.args.num_iterations
+
     def _check_last_checkpoint(self) -> None:
         """Refuse a last step inside a generation, at whose end its checkpoint would have been written."""
-        config = self.args
-        # A generation serves so many batches, of which a step takes gradient_accumulation_steps.
-        batches = config.steps_per_generation * config.num_iterations
+        config, batches = self.args, self._batches_a_generation
         if config.save_strategy == "no" or config.max_steps <= 0:
             return
         if config.max_steps * config.gradient_accumulation_steps % batches:
@@ -192,7 +195,7 @@ class KAETrainer(MeasuringTrainer):
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
-            steps_per_batch=self.num_iterations * self.args.steps_per_generation,
+            steps_per_batch=self._batches_a_generation,
             block_reuse=self.args.block_reuse,
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
@@ -376,7 +379,7 @@ class KAETrainer(MeasuringTrainer):
 
     def _save_checkpoint(self, model, trial):
         # Not inside a generation, which a resumed run would sample anew and remember twice.
-        self._checkpoint_due = bool(self._step % (self.args.steps_per_generation * self.num_iterations))
+        self._checkpoint_due = bool(self._step % self._batches_a_generation)
         if self._checkpoint_due:
             return
         # Before the rest, which uploads the folder and removes older ones: a checkpoint never stands without history.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-__all__ = ["ExactValue", "answer_log_probabilities", "rows_at_once"]
+__all__ = ["ExactValue", "answer_log_probabilities", "rows_at_once", "token_ids"]
 
 _MOST_LOGITS = 2**27  # a gibibyte in double precision
 
@@ -32,6 +32,25 @@ def rows_at_once(model, length: int) -> int:
         1 or more.
     """
     return max(1, _MOST_LOGITS // (length * model.config.get_text_config().vocab_size))
+
+
+def token_ids(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of prompts, and of right answers with the end token.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Of the policy.
+    prompts, answers : sequence of str
+        Plain text.
+
+    Returns
+    -------
+    prompt_ids, answer_ids : list of list of int
+        In the order of the texts.
+    """
+    answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
+    return tokenizer(prompts)["input_ids"], [[*ids, tokenizer.eos_token_id] for ids in answer_ids]
 
 
 def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
@@ -106,10 +125,8 @@ class ExactValue:
         """
         keys = [(example["prompt"], example["answer"]) for example in examples]
         distinct = list(dict.fromkeys(keys))
-        tokenize = self._tokenizer
         prompts, answers = map(list, zip(*distinct, strict=True))
-        prompt_ids = tokenize(prompts)["input_ids"]
-        answer_ids = [[*ids, tokenize.eos_token_id] for ids in tokenize(answers, add_special_tokens=False)["input_ids"]]
+        prompt_ids, answer_ids = token_ids(self._tokenizer, prompts, answers)
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
         size = rows_at_once(model, longest)
         values: list[float] = []
