@@ -80,21 +80,21 @@ def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) 
     from rich.console import Console
 
     from simulations.reporting import publish, write_overview
-    from simulations.running import run_study
+    from simulations.running import failures_of, run_study
 
     console, whole = Console(), True
     for cls in classes:
         started = time.monotonic()
         study = cls(cls.full if full else cls.quick)
         rows = run_study(study, seed, blocks, jobs, progress=True)
-        failures = rows["failure"].drop_nulls() if "failure" in rows.columns else []
-        if len(failures):
+        failures = failures_of(rows)
+        if failures:
             whole = False
             console.print(f"[bold red]{study.name}[/] {len(failures)} blocks failed, the first with {failures[0]}")
         try:
             claims = publish(study, rows, seed, folder)
         except Exception as error:
-            if whole:
+            if not failures:
                 raise
             # What is left of the study is not enough for its tables; the others can still be had.
             console.print(f"[bold red]{study.name}[/] no page: {error}")

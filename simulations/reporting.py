@@ -11,7 +11,7 @@ import polars as pl
 from kvar import plotting
 from kvar.files import whole_file
 from simulations.keyed import write_key
-from simulations.running import result_key
+from simulations.running import failures_of, result_key
 from simulations.statistics import Claim
 from simulations.studies import STUDIES
 from simulations.study import Study
@@ -48,7 +48,7 @@ def publish(study: Study, rows: pl.DataFrame, seed: int, folder: Path) -> list[C
     RuntimeError
         If every block failed.
     """
-    failures = rows["failure"].drop_nulls().to_list() if "failure" in rows.columns else []
+    failures = failures_of(rows)
     if len(failures) == len(rows):
         raise RuntimeError(f"every block of {study.name} failed, the first with {failures[0]}")
     rows = rows.filter(pl.col("repetition").is_not_null())

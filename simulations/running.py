@@ -23,7 +23,7 @@ import kvar
 from kvar.files import whole_file
 from simulations.study import Study
 
-__all__ = ["Task", "result_key", "run_study", "study_key", "tasks"]
+__all__ = ["Task", "failures_of", "result_key", "run_study", "study_key", "tasks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,6 +232,22 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
             frame = polars.read_parquet(folder / task.file_name)
         frames.append(frame)
     return polars.concat(frames, how="diagonal_relaxed")
+
+
+def failures_of(rows) -> list[str]:
+    """Why blocks failed.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        From `run_study`.
+
+    Returns
+    -------
+    list of str
+        A reason a block.
+    """
+    return rows["failure"].drop_nulls().to_list() if "failure" in rows.columns else []
 
 
 def _frame(task: Task, block_size: int, outcome: dict[str, np.ndarray]):

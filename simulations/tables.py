@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from simulations.statistics import Estimate
 
-__all__ = ["markdown", "row_of", "sample", "summary"]
+__all__ = ["estimate_of", "markdown", "row_of", "sample", "summary"]
 
 _ROUNDING = 1e-15
 
@@ -79,6 +80,24 @@ def row_of(estimate: Estimate, /, **labels) -> dict:
         "standard_error": estimate.standard_error,
         "repetitions": estimate.repetitions,
     }
+
+
+def estimate_of(row: Mapping | None) -> Estimate:
+    """The estimate that `row_of` made a row of.
+
+    Parameters
+    ----------
+    row : mapping or None
+        The row; None where the table lacks it, such as that of a cell whose blocks failed.
+
+    Returns
+    -------
+    Estimate
+        NaN for a row that is lacking, so that no claim of it holds.
+    """
+    if row is None:
+        return Estimate(math.nan, math.nan, 0)
+    return Estimate(row["value"], row["standard_error"], row["repetitions"])
 
 
 def _cell(value, digits: int = 4) -> str:

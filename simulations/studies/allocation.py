@@ -12,9 +12,9 @@ import polars as pl
 from simulations import pictures
 from simulations.bandits import BanditConfig, PolicyBandit
 from simulations.gradients import Onlookers
-from simulations.statistics import Claim, Estimate, ratio_of
+from simulations.statistics import Claim, ratio_of
 from simulations.study import Study, StudyConfig
-from simulations.tables import row_of, sample, summary
+from simulations.tables import estimate_of, row_of, sample, summary
 from simulations.training import BaselineEach, TrainingConfig, train
 
 __all__ = ["Allocation", "AllocationConfig"]
@@ -179,7 +179,7 @@ class Allocation(Study):
         return [
             Claim.at_most(
                 f"{text}, {row['nuisance']} nuisance dimensions",
-                Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"]),
+                estimate_of(row).shifted(-1.0),
                 0.02,
             )
             for row in shown.iter_rows(named=True)

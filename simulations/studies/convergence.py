@@ -13,7 +13,7 @@ from simulations import pictures
 from simulations.bandits import BanditConfig, PolicyBandit
 from simulations.statistics import Claim, Estimate, ratio_of
 from simulations.study import Study, StudyConfig
-from simulations.tables import row_of, sample, summary
+from simulations.tables import estimate_of, row_of, sample, summary
 from simulations.training import BaselineEach, TrainingConfig, optimum, train
 
 __all__ = ["Convergence", "ConvergenceConfig"]
@@ -123,10 +123,7 @@ class Convergence(Study):
 
     def _excess(self, tables) -> dict[str, Estimate]:
         chosen = tables["end"].filter(beta=self._best_beta(tables))
-        return {
-            row["baseline"]: Estimate(row["value"], row["standard_error"], row["repetitions"])
-            for row in chosen.iter_rows(named=True)
-        }
+        return {row["baseline"]: estimate_of(row) for row in chosen.iter_rows(named=True)}
 
     def claims(self, tables):
         found = self._excess(tables)

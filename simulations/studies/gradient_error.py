@@ -12,9 +12,9 @@ import polars as pl
 from simulations import pictures
 from simulations.bandits import BanditConfig, PolicyBandit
 from simulations.gradients import Onlookers, gradient_errors
-from simulations.statistics import Claim, Estimate, ratio_of
+from simulations.statistics import Claim, ratio_of
 from simulations.study import Study, StudyConfig
-from simulations.tables import row_of, sample, summary
+from simulations.tables import estimate_of, row_of, sample, summary
 from simulations.training import BaselineEach, TrainingConfig, train
 
 __all__ = ["GradientError", "GradientErrorConfig"]
@@ -126,9 +126,8 @@ class GradientError(Study):
         of_adaptive = tables["excess"].filter(baseline="adaptive", learning_rate=self.main_rate)
         for group, bound in ((2, 0.02), (1, 0.05)):
             text = f"gradient MSE of adaptive over the oracle's at G = {group}, less 1"
-            for row in of_adaptive.filter(group_size=group).iter_rows(named=True):
-                excess = Estimate(row["value"], row["standard_error"], row["repetitions"])
-                claims.append(Claim.at_most(text, excess, bound))
+            row = next(of_adaptive.filter(group_size=group).iter_rows(named=True), None)
+            claims.append(Claim.at_most(text, estimate_of(row), bound))
         # A residual over many baselines and cells: one in 370 lies outside by chance.
         deviations = np.abs(tables["parts"]["residual"] / tables["parts"]["residual_se"])
         text = "total within three standard errors of the sum of its parts, share of baselines and cells"

@@ -14,7 +14,7 @@ from simulations import pictures
 from simulations.bandits import BanditConfig, PolicyBandit
 from simulations.statistics import Claim, Crossing, Estimate, crossing, resamples
 from simulations.study import Study, StudyConfig
-from simulations.tables import row_of
+from simulations.tables import estimate_of, row_of
 from simulations.training import BaselineEach, TrainingConfig, optimum, train
 
 __all__ = ["Race", "RaceConfig"]
@@ -73,9 +73,9 @@ class Race(Study):
     with the same random numbers and run equally long at each learning rate, of which the best one counts; errors are
     by resampling repetitions, the choice of the rate included. The rates lie close, for at one that is a little too
     large the noise holds the return just below the target, and what tells two baselines apart counts for more than at
-    the best. `group-mean` enters as the mean of the others in
-    the group, which is what it becomes when learning rate and penalty are tuned to it: with the own reward in it, it
-    would shrink the gradient of the value beside that of the penalty and head for another policy.
+    the best. `group-mean` enters as the mean of the others in the group, which is what it becomes when learning rate
+    and penalty are tuned to it: with the own reward in it, it would shrink the gradient of the value beside that of
+    the penalty and head for another policy.
     """
 
     name: ClassVar[str] = "race"
@@ -168,22 +168,19 @@ class Race(Study):
     def _races(self) -> list[dict[str, float]]:
         return [{"pass_rate": p, "target": target} for p in self.config.pass_rates for target in self.config.targets]
 
-    def _beside_the_oracle(self, tables, group_size: int, race: dict[str, float]) -> dict | None:
-        """The ratio of `adaptive` to the oracle at one group size, or None if one of the two never got there."""
+    def _beside_the_oracle(self, tables, group_size: int, race: dict[str, float]) -> Estimate:
+        """What `adaptive` needs beyond the oracle at one group size; unknown if one of the two never got there."""
         rows = tables["ratios"].filter(
             against="oracle at the same G", baseline="adaptive", group_size=group_size, **race
         )
-        return rows.row(0, named=True) if len(rows) else None
+        return estimate_of(next(rows.iter_rows(named=True), None)).shifted(-1.0)
 
     def claims(self, tables):
         # Every group size by itself: the better of two would owe something to luck.
         claims = []
         for race in self._races():
             for g in self.config.history_groups:
-                row = self._beside_the_oracle(tables, g, race)
-                excess = Estimate(math.nan, math.nan, self.config.repetitions)
-                if row:
-                    excess = Estimate(row["value"] - 1.0, row["standard_error"], row["repetitions"])
+                excess = self._beside_the_oracle(tables, g, race)
                 text = f"rollouts to {100 * race['target']:g} % over the oracle's at the same G, less 1: adaptive, "
                 text += f"G = {g}, initial pass rate {race['pass_rate']:g}"
                 claims.append(Claim.at_most(text, excess, 0.02))
@@ -206,9 +203,9 @@ class Race(Study):
                 )
             beside = {g: self._beside_the_oracle(tables, g, race) for g in self.config.history_groups}
             more = [
-                f"{100 * row['value'] - 100:.1f} ± {100 * row['standard_error']:.1f} % (G = {g})"
-                for g, row in beside.items()
-                if row
+                f"{100 * excess.value:.1f} ± {100 * excess.standard_error:.1f} % (G = {g})"
+                for g, excess in beside.items()
+                if math.isfinite(excess.value)
             ]
             if more:
                 sentences.append(

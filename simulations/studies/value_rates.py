@@ -14,9 +14,9 @@ from simulations import pictures
 from simulations.one_prompt import course, kernel_value
 from simulations.paths import Parabola, Zigzag
 from simulations.rewards import BinaryRewards
-from simulations.statistics import Claim, Estimate, log_slope, mean_of
+from simulations.statistics import Claim, log_slope, mean_of
 from simulations.study import Study, StudyConfig
-from simulations.tables import row_of, sample, summary
+from simulations.tables import estimate_of, row_of, sample, summary
 
 __all__ = ["ValueRates", "ValueRatesConfig"]
 
@@ -151,7 +151,7 @@ class ValueRates(Study):
         return {"mse": mse, "slopes": pl.DataFrame(slopes), "windows": pl.DataFrame(windows), "course": followed}
 
     def claims(self, tables):
-        slopes = {(row["path"], row["baseline"]): _estimate(row) for row in tables["slopes"].iter_rows(named=True)}
+        slopes = {(row["path"], row["baseline"]): estimate_of(row) for row in tables["slopes"].iter_rows(named=True)}
         rate = "log-log slope of the value MSE"
         claims = [
             Claim.covers(
@@ -191,10 +191,6 @@ class ValueRates(Study):
                 f"batch-mean {batch:.2g}; the last two see the last step only and stand where they always stood."
             )
         ]
-
-
-def _estimate(row) -> Estimate:
-    return Estimate(row["value"], row["standard_error"], row["repetitions"])
 
 
 def _last_step_only(law, repetitions, rng) -> dict[str, np.ndarray]:

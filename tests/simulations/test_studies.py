@@ -134,6 +134,8 @@ def test_blocks_that_fail_are_said_and_the_rest_is_told(which, page, tmp_path, c
     assert "blocks failed, the first with MemoryError: no more" in said
     assert ("no page" in said) is not page
     assert (tmp_path / "out" / "gradient-error.md").exists() is page
+    # What nothing is known of is claimed no less.
+    assert ("G = 1, less 1: nan, asked for at most 0.05: undecided" in " ".join(said.split())) is page
 
 
 def test_the_race_judges_each_entry_at_its_best_rate():
