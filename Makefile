@@ -55,7 +55,6 @@ docs: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/numpydoc lint $$(git ls-files 'kvar/*.py' 'llm_train/*.py' 'simulations/*.py' 'paper_figures/*.py')
 
 test: lint
 	$(BIN)/python -m pytest

@@ -1,15 +1,16 @@
 """Kernel estimates of prompt values for reinforcement learning with few rollouts."""
 
-from kvar.audit import AuditReport, audit
-from kvar.bandwidth import BandwidthSelection, select_bandwidth
+from kvar._version import __version__
+from kvar.auditing import AuditReport, audit
 from kvar.baselines import Baseline, baseline_names, make_baseline
-from kvar.batch import Batch
 from kvar.kernels import Kernel, get_kernel, kernel_names
-from kvar.regression import KernelRegressor
+from kvar.readers.read_trace import read_trace
 from kvar.replaying import replay
-from kvar.traces import Trace, TraceWriter, read_trace, write_trace
-
-__version__ = "0.1.0"
+from kvar.rollouts.batch import Batch
+from kvar.rollouts.trace import Trace
+from kvar.rollouts.trace_files import TraceWriter, write_trace
+from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
+from kvar.smoothing.regression import KernelRegressor
 
 __all__ = [
     "AuditReport",

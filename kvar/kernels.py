@@ -50,18 +50,7 @@ class Kernel(ABC):
         return self.support
 
     def __call__(self, u):
-        """Weights at scaled distances.
-
-        Parameters
-        ----------
-        u : array_like
-            Distances divided by the bandwidth.
-
-        Returns
-        -------
-        ndarray of float64, shape of `u`
-            ``K(u)``; zero outside the support.
-        """
+        """Weights at scaled distances."""
         u = np.asarray(u, dtype=np.float64)
         weights = self._evaluate(np.abs(u))
         return np.where(u >= 0, weights, 0.0) if self.one_sided else weights

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.baselines import Baseline, make_baseline
-from kvar.batch import Batch
-from kvar.stretches import StepOrder
-from kvar.traces import Trace
+from kvar.rollouts.batch import Batch
+from kvar.rollouts.step_chunks import SortedTrace
+from kvar.rollouts.trace import Trace
 
 __all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 
@@ -32,74 +32,21 @@ class Replayed:
 
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Cut a trace into its steps.
-
-    Parameters
-    ----------
-    trace : Trace
-        A recorded run; its rows may be in any order.
-    columns : sequence of str
-        Extra columns that the batches shall carry.
-
-    Yields
-    ------
-    rows : ndarray of int, shape (P, N) or (n,)
-        Rows of the trace that make up the step, in the shape that ``batch.to_rows`` gives.
-    batch : Batch
-        Their rollouts, the prompts numbered instead of named.
-    """
-    for stretch in StepOrder.of(trace).stretches(columns):
-        for places, batch in stretch.batches:
-            yield stretch.rows[places], batch
+    """Cut a trace into its steps."""
+    for chunk in SortedTrace.of(trace).chunks(columns):
+        for places, batch in chunk.batches:
+            yield chunk.rows[places], batch
 
 
 def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
-    """Run one baseline over a trace.
-
-    Parameters
-    ----------
-    trace : Trace
-        A recorded run.
-    baseline : Baseline
-        Fresh from `make_baseline`; it ends up with the history of the whole run.
-
-    Returns
-    -------
-    Replayed
-        Its values in the row order of the trace, each from what was known before and beside the rollout.
-
-    Raises
-    ------
-    ValueError
-        If the trace lacks a column that the baseline needs, or has rewards outside of its range.
-    """
-    if obstacle := baseline.obstacle(trace.reward, trace.extras):
+    """Run one baseline over a trace."""
+    if obstacle := baseline.reason_not_applicable(trace.reward, trace.extras):
         raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
     return replay_steps(baseline, batches(trace, baseline.columns_used(trace.extras)), len(trace))
 
 
 def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], n_rows: int) -> Replayed:
-    """Run one baseline over some steps.
-
-    Parameters
-    ----------
-    baseline : Baseline
-        With what came before in its history; it is moved on.
-    steps : iterable of (ndarray of int, Batch)
-        Steps in their order, and where the rollouts of each stand in the result.
-    n_rows : int
-        How many rollouts the steps have together.
-
-    Returns
-    -------
-    Replayed
-        Flat, each value from what was known before and beside the rollout.
-
-    Raises
-    ------
-    ValueError
-        If the baseline refuses a step.
-    """
+    """Run one baseline over some steps."""
     values, own_weight = np.empty(n_rows), np.empty(n_rows)
     for places, batch in steps:
         values[places] = batch.to_rows(baseline.values(batch))

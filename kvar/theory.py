@@ -26,8 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from kvar.checks import require_choice
 from kvar.kernels import Kernel, get_kernel
+from kvar.utils.checks import require_choice
 
 __all__ = [
     "EquivalentKernel",

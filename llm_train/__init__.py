@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llm_train.audit_callback import AuditCallback
-    from llm_train.config import KAEConfig
-    from llm_train.trainer import KAETrainer
+    from llm_train.trainer.audit_callback import AuditCallback
+    from llm_train.trainer.config import KAEConfig
+    from llm_train.trainer.kae_trainer import KAETrainer
 
 __all__ = ["AuditCallback", "KAEConfig", "KAETrainer"]
 
-_HOMES = {"AuditCallback": "audit_callback", "KAEConfig": "config", "KAETrainer": "trainer"}
+_HOMES = {"AuditCallback": "audit_callback", "KAEConfig": "config", "KAETrainer": "kae_trainer"}
 
 
 def __getattr__(name: str):
     # What reads results needs neither torch nor TRL.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"llm_train.{_HOMES[name]}"), name)
+    return getattr(import_module(f"llm_train.trainer.{_HOMES[name]}"), name)

@@ -28,16 +28,16 @@ _OFTEN = {
 
 def main() -> None:
     """Run a command."""
-    from llm_train.run import quiet_libraries
+    from llm_train.run.train import quiet_libraries
 
     quiet_libraries()
     command, arguments = "train", sys.argv[1:]
     if arguments and arguments[0] in ("train", "compare", "gradients"):
         command, *arguments = arguments
     if command == "compare":
-        from llm_train.compare import main as run
+        from llm_train.studies.compare import main as run
     elif command == "gradients":
-        from llm_train.gradient_tables import main as run
+        from llm_train.studies.gradient_tables import main as run
     else:
         run = _train
     run(arguments)
@@ -46,8 +46,8 @@ def main() -> None:
 def _train(arguments: list[str]) -> None:
     import argparse
 
-    from llm_train.run import train
-    from llm_train.settings import given_settings, make_parser, resolve
+    from llm_train.run.settings import given_settings, make_parser, resolve
+    from llm_train.run.train import train
 
     parser = make_parser(
         prog="python -m llm_train train",
@@ -77,8 +77,8 @@ def _print_help(parser, everything: bool) -> None:
 
     from trl import GRPOConfig
 
-    from llm_train.config import KAEConfig
-    from llm_train.settings import RunArguments
+    from llm_train.tasks.arguments import RunArguments
+    from llm_train.trainer.config import KAEConfig
 
     first = {f.name for f in fields(RunArguments)} | {f.name for f in fields(KAEConfig)} - {
         f.name for f in fields(GRPOConfig)

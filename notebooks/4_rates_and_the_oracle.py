@@ -27,7 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from kvar import theory
-from simulations.running import run_study
+from simulations.harness.running import run_study
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.value_rates import ValueRates
 

@@ -68,7 +68,7 @@ def _make(exhibit, folder: Path, console, must: bool) -> bool:
 
     from paper_figures.exhibit import FalseClaimError
     from paper_figures.index import make
-    from simulations.keyed import StaleResultError
+    from simulations.harness.keyed_results import StaleResultError
 
     console.rule(f"{exhibit.place}: {exhibit.name}")
     try:

@@ -10,11 +10,11 @@ from typing import ClassVar
 import polars as pl
 
 from kvar import plotting
-from llm_train.compare_report import mean_interval
+from llm_train.studies.compare_report import mean_interval
 from paper_figures.drawing import PAGE
 from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 
 _COMMAND = "python -m llm_train compare llm_train/configs"
 _STARTS = {

@@ -20,19 +20,7 @@ _BEST = "best of all rivals, in hindsight"
 
 
 def ratios(frame: pl.DataFrame) -> pl.DataFrame:
-    """Value MSE of rivals over that of the adaptive baseline.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame
-        What ``recorded_runs_data`` wrote.
-
-    Returns
-    -------
-    polars.DataFrame
-        For each run the rivals that are shown and the best of all: ``ratio``, and ``error``, its standard error if the
-        two were independent; they are not, and the true error is smaller.
-    """
+    """Value MSE of rivals over that of the adaptive baseline."""
     mse = pl.col("value_mse")
     known = frame.filter(mse.is_not_null() & mse.is_not_nan())
     ours = known.filter(role="ours").select("run", ours=mse, ours_error="value_mse_standard_error")

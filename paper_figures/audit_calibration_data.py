@@ -15,47 +15,23 @@ import polars as pl
 from rich.progress import track
 
 from kvar import Trace, audit, make_baseline, read_trace
-from kvar.audit.group_sizes import study_group_sizes
-from kvar.files import whole_file
+from kvar.auditing.group_size_study import study_group_sizes
 from kvar.replaying import replay_baseline
-from kvar.stretches import StepOrder
+from kvar.rollouts.step_chunks import SortedTrace
+from kvar.utils.atomic_files import atomic_write
 from paper_figures.recorded_traces import asked_for
-from simulations.keyed import digest, write_key
+from simulations.harness.keyed_results import digest, write_key
 
 OUT = Path("docs/audit_calibration.csv")
 
 
 def parameters(paths: Sequence[Path]) -> dict:
-    """What the tables depend on.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The traces.
-
-    Returns
-    -------
-    dict
-        Digests of the runs.
-    """
+    """What the tables depend on."""
     return {"runs": {path.stem: digest(path) for path in sorted(paths)}}
 
 
 def calibrate(path: Path) -> tuple[list[dict], dict]:
-    """Audit one run blind and set its estimates beside the truth.
-
-    Parameters
-    ----------
-    path : Path
-        A trace with the column ``true_value``.
-
-    Returns
-    -------
-    list of dict
-        A row a baseline that the audit has an estimate or limits for.
-    dict
-        What was advised for the groups; sizes are None where there is nothing to advise.
-    """
+    """Audit one run blind and set its estimates beside the truth."""
     trace = read_trace(path)
     extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
     report = audit(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras))
@@ -74,7 +50,7 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None:
         # The same study again, this time with the truth beside it.
-        seen = study_group_sizes(StepOrder.of(trace), make_baseline(best.baseline, **best.parameters), sizes.full)
+        seen = study_group_sizes(SortedTrace.of(trace), make_baseline(best.baseline, **best.parameters), sizes.full)
         true = next(row for row in seen.rows if row.size == sizes.advised.size).true_value_mse
         now = next(row["truth"] for row in rows if row["baseline"] == "group-mean")
         advice |= {
@@ -89,20 +65,14 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write both tables and print what they come to.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Of the command line.
-    """
+    """Write both tables and print what they come to."""
     paths, out = asked_for(__doc__, OUT, arguments)
     found = [calibrate(path) for path in track(paths, description="auditing runs", transient=True)]
     frame = pl.DataFrame([row for rows, _ in found for row in rows], infer_schema_length=None)
     advice = pl.DataFrame([advice for _, advice in found], infer_schema_length=None)
     written = {out: frame, out.with_stem(out.stem + "_groups"): advice}
     for path, table in written.items():
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             table.write_csv(temporary)
     write_key(out.with_suffix(".json"), parameters(paths), list(written))
     print(

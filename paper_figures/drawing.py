@@ -31,20 +31,7 @@ STYLE = {
 
 
 def write(figures: Mapping, stem: Path) -> list[Path]:
-    """Write figures as PDF and PNG.
-
-    Parameters
-    ----------
-    figures : mapping of str to matplotlib.figure.Figure
-        By what is added to the stem; empty for nothing.
-    stem : Path
-        Where, without a suffix.
-
-    Returns
-    -------
-    list of Path
-        The files.
-    """
+    """Write figures as PDF and PNG."""
     written = []
     for part, figure in figures.items():
         named = stem.with_name(f"{stem.name}-{part}" if part else stem.name)

@@ -14,22 +14,7 @@ class FalseClaimError(Exception):
 
 
 def require(holds: bool, claim: str, found: str) -> None:
-    """Check a part of a caption.
-
-    Parameters
-    ----------
-    holds : bool
-        Whether the data say so.
-    claim : str
-        What the caption says.
-    found : str
-        What the data say.
-
-    Raises
-    ------
-    FalseClaimError
-        If they do not.
-    """
+    """Check a part of a caption."""
     if not holds:
         raise FalseClaimError(f"the caption claims that {claim}, but the data say: {found}")
 
@@ -61,70 +46,20 @@ class Exhibit(ABC):
 
     @abstractmethod
     def tables(self) -> dict:
-        """Read the data.
-
-        Returns
-        -------
-        dict of str to polars.DataFrame
-            Tables by name.
-
-        Raises
-        ------
-        StaleResultError
-            If they are missing, or of other parameters or another version.
-        """
+        """Read the data."""
 
     @abstractmethod
     def compute(self) -> None:
-        """Make the data that `tables` reads.
-
-        Raises
-        ------
-        StaleResultError
-            If they come from a longer run, which the message names.
-        """
+        """Make the data that `tables` reads."""
 
     @abstractmethod
     def check(self, tables: Mapping) -> None:
-        """Hold the caption against the data.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Raises
-        ------
-        FalseClaimError
-            If they do not support it.
-        """
+        """Hold the caption against the data."""
 
     @abstractmethod
     def draw(self, tables: Mapping) -> dict | str:
-        """Draw, and nothing else.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        dict of str to matplotlib.figure.Figure, or str
-            Figures by what is added to the name of the exhibit, or a table in Markdown.
-        """
+        """Draw, and nothing else."""
 
     @abstractmethod
     def beside(self, tables: Mapping) -> str:
-        """Our numbers, the paper's where the work is of the same kind, and what differs.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        str
-            Markdown.
-        """
+        """Our numbers, the paper's where the work is of the same kind, and what differs."""

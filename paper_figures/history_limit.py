@@ -22,14 +22,14 @@ from rich.progress import track
 from scipy.special import expit, logit
 
 from kvar import Trace, read_trace
-from kvar.batch import Batch
-from kvar.features import feature_columns
-from kvar.files import whole_file
+from kvar.online.feature_prior import feature_columns
 from kvar.replaying import batches
+from kvar.rollouts.batch import Batch
+from kvar.utils.atomic_files import atomic_write
 from paper_figures.recorded_runs_data import OUT as COMPARED
 from paper_figures.recorded_runs_table import RIVALS, geometric_mean, summary
 from paper_figures.recorded_traces import asked_for
-from simulations.keyed import digest
+from simulations.harness.keyed_results import digest
 
 OUT = Path("docs/history_limit.md")
 
@@ -65,20 +65,7 @@ class Told:
 
     @classmethod
     def by(cls, trace: Trace, features: Sequence[str] = ()) -> Told:
-        """Ask the true values of a run.
-
-        Parameters
-        ----------
-        trace : Trace
-            With the column ``true_value``.
-        features : sequence of str
-            Columns that the log-odds at first sight are regressed on.
-
-        Returns
-        -------
-        Told
-            What they say.
-        """
+        """Ask the true values of a run."""
         seen, first, known, moves = {}, {}, [], []
         for _, batch in batches(trace, ["true_value", *features]):
             log_odds = np.clip(logit(batch.columns["true_value"][:, 0]), _LOGITS[0], _LOGITS[-1]).tolist()
@@ -133,18 +120,7 @@ class Filter:
         self._moves: dict[tuple[float, float], np.ndarray] = {}
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Posterior means, each without the rollout's own reward; then all rewards are taken in.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts, rewards in [0, 1].
-
-        Returns
-        -------
-        ndarray, shape (P, N)
-            One value a rollout.
-        """
+        """Posterior means, each without the rollout's own reward; then all rewards are taken in."""
         ahead = np.log(self._forecast(batch) + 1e-300)[:, None, :]
         rates, scored = expit(_LOGITS), batch.scored[..., None]
         reward = batch.filled[..., None]
@@ -206,20 +182,7 @@ def _spread(deviation: float) -> np.ndarray:
 
 
 def value_mse(trace: Trace, estimator: Filter) -> float:
-    """Mean squared error of a filter's values over the scored rollouts of a run.
-
-    Parameters
-    ----------
-    trace : Trace
-        With the column ``true_value``.
-    estimator : Filter
-        Fresh.
-
-    Returns
-    -------
-    float
-        Against the true values.
-    """
+    """Mean squared error of a filter's values over the scored rollouts of a run."""
     errors = np.empty(len(trace))
     for rows, batch in batches(trace):
         errors[rows] = batch.to_rows(estimator.values(batch)) - trace.extras["true_value"][rows]
@@ -227,19 +190,7 @@ def value_mse(trace: Trace, estimator: Filter) -> float:
 
 
 def limit(path: Path) -> dict | None:
-    """The filter on one run.
-
-    Parameters
-    ----------
-    path : Path
-        The trace.
-
-    Returns
-    -------
-    dict or None
-        Its value MSE at the best multiplier and rate of jumps, without features and with them; None for a run with one
-        prompt.
-    """
+    """The filter on one run."""
     trace = read_trace(path)
     if len(np.unique(trace.prompt_id)) == 1:
         return None
@@ -251,20 +202,7 @@ def limit(path: Path) -> dict | None:
 
 
 def table(limits: pl.DataFrame, compared: pl.DataFrame) -> str:
-    """The filter beside the adaptive baseline and the best fixed rival.
-
-    Parameters
-    ----------
-    limits : polars.DataFrame
-        A row a run, from `limit`.
-    compared : polars.DataFrame
-        What ``recorded_runs_data`` wrote on the same runs.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """The filter beside the adaptive baseline and the best fixed rival."""
     best = summary(compared)["best rival"]
     wide = compared.pivot("baseline", index="run", values="value_mse")
     both = limits.join(wide, on="run", validate="1:1")
@@ -288,13 +226,7 @@ def table(limits: pl.DataFrame, compared: pl.DataFrame) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Filter all runs, and write the table.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Of the command line.
-    """
+    """Filter all runs, and write the table."""
     paths, out = asked_for(__doc__, OUT, arguments)
     compared = json.loads(COMPARED.with_suffix(".json").read_text())["parameters"]["runs"]
     if foreign := [path for path in paths if compared.get(path.stem) != digest(path)]:
@@ -302,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"{foreign[0]} is none of the runs of {COMPARED}; leave --runs out")
     found = [limit(path) for path in track(paths, description="filtering runs", transient=True)]
     written = table(pl.DataFrame([row for row in found if row]), pl.read_csv(COMPARED))
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text(written)
     print(written + f"Table: {out}")
 

@@ -18,7 +18,7 @@ from paper_figures.sensitivity_fig import Sensitivity
 from paper_figures.speed_fig import Speed
 from paper_figures.stage_tables import GradientByStage, ValueByStage
 from paper_figures.value_error_fig import ValueErrors
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 
 __all__ = ["EXHIBITS", "exhibit_class", "make"]
 
@@ -32,55 +32,17 @@ EXHIBITS: dict[str, type[Exhibit]] = {
 
 
 def exhibit_class(name: str) -> type[Exhibit]:
-    """Look an exhibit up.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-
-    Returns
-    -------
-    type
-        A subclass of `Exhibit`.
-
-    Raises
-    ------
-    ValueError
-        If there is none of this name.
-    """
+    """Look an exhibit up."""
     if name not in EXHIBITS:
         raise ValueError(f"unknown figure or table {name!r}; choose one of {', '.join(EXHIBITS)}, or all")
     return EXHIBITS[name]
 
 
 def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
-    """Make the data if they are missing or stale, check the caption, draw, and write everything.
-
-    Parameters
-    ----------
-    exhibit : Exhibit
-        The figure or table.
-    folder : Path
-        Where; files are named after it.
-
-    Returns
-    -------
-    str
-        The table if it is one, and our numbers beside the paper's.
-    list of Path
-        Figures, and a page of Markdown with the caption and the text.
-
-    Raises
-    ------
-    StaleResultError
-        If the data come from a run that is not made here.
-    FalseClaimError
-        If the data do not support the caption; nothing is drawn then.
-    """
+    """Make the data if they are missing or stale, check the caption, draw, and write everything."""
     from matplotlib import rc_context
 
-    from kvar.files import whole_file
+    from kvar.utils.atomic_files import atomic_write
 
     # What an earlier run has drawn must not outlive a claim that no longer holds.
     for earlier in (*folder.glob(f"{exhibit.name}.*"), *folder.glob(f"{exhibit.name}-*.*")):
@@ -100,6 +62,6 @@ def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
         written = write(drawn, folder / exhibit.name)
     pictures = "".join(f"![]({path.name})\n\n" for path in written if path.suffix == ".png")
     page = folder / f"{exhibit.name}.md"
-    with whole_file(page) as temporary:
+    with atomic_write(page) as temporary:
         temporary.write_text(f"# {exhibit.place}: {exhibit.name}\n\n{pictures}{exhibit.caption}\n\n{text}\n")
     return text, [*written, page]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from paper_figures.exhibit import Exhibit
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 
 
 class KeptBenchmark(Exhibit):

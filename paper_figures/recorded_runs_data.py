@@ -16,10 +16,10 @@ from rich.progress import track
 
 from kvar import audit, baseline_names, make_baseline, read_trace
 from kvar.baselines import Baseline
-from kvar.files import whole_file
 from kvar.replaying import batches
+from kvar.utils.atomic_files import atomic_write
 from paper_figures.recorded_traces import asked_for
-from simulations.keyed import digest, write_key
+from simulations.harness.keyed_results import digest, write_key
 
 OUT = Path("docs/recorded_runs.csv")
 
@@ -53,55 +53,20 @@ def _asked() -> dict[str, list[tuple[str, dict]]]:
 
 
 def parameters(paths: Sequence[Path]) -> dict:
-    """What the table depends on.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        The traces.
-
-    Returns
-    -------
-    dict
-        Digests of the runs, and the settings of the baselines by role.
-    """
+    """What the table depends on."""
     return {"runs": {path.stem: digest(path) for path in sorted(paths)}, "baselines": _asked()}
 
 
 def comparisons(trace) -> list[tuple[str, object]]:
-    """Baselines that a run is replayed with.
-
-    Parameters
-    ----------
-    trace : kvar.Trace
-        The run; baselines that need a column which it lacks are left out.
-
-    Returns
-    -------
-    list of (str, kvar.Baseline)
-        Each with its role.
-    """
+    """Baselines that a run is replayed with."""
     made = [(role, make_baseline(name, **p)) for role, settings in _asked().items() for name, p in settings]
-    return [(role, baseline) for role, baseline in made if not baseline.obstacle(trace.reward, trace.extras)]
+    return [
+        (role, baseline) for role, baseline in made if not baseline.reason_not_applicable(trace.reward, trace.extras)
+    ]
 
 
 def coverage(trace, baseline) -> tuple[float, int]:
-    """Share of true values inside a baseline's 95 % intervals.
-
-    Parameters
-    ----------
-    trace : kvar.Trace
-        With true values.
-    baseline : kvar.Baseline
-        Fresh.
-
-    Returns
-    -------
-    float
-        The share; NaN for a baseline that states no standard error.
-    int
-        Number of rollouts with an interval.
-    """
+    """Share of true values inside a baseline's 95 % intervals."""
     if type(baseline).assess is Baseline.assess:
         return float("nan"), 0
     inside = total = 0
@@ -117,18 +82,7 @@ def coverage(trace, baseline) -> tuple[float, int]:
 
 
 def compare(path: Path) -> list[dict]:
-    """All baselines on one run.
-
-    Parameters
-    ----------
-    path : Path
-        The trace.
-
-    Returns
-    -------
-    list of dict
-        One row a baseline.
-    """
+    """All baselines on one run."""
     trace = read_trace(path)
     compared = comparisons(trace)
     report = audit(trace, [baseline for _, baseline in compared])
@@ -153,16 +107,10 @@ def compare(path: Path) -> list[dict]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the table's data.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Of the command line.
-    """
+    """Write the table's data."""
     paths, out = asked_for(__doc__, OUT, arguments)
     rows = [row for path in track(paths, description="replaying runs", transient=True) for row in compare(path)]
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
     write_key(out.with_suffix(".json"), parameters(paths), [out])
     print(f"Data of the table: {out}")

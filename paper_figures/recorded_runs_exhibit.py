@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from paper_figures.exhibit import Exhibit
 from paper_figures.recorded_traces import RUNS
-from simulations.keyed import read_tables
+from simulations.harness.keyed_results import read_tables
 
 
 class RecordedRunsExhibit(Exhibit):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
-from kvar.files import whole_file
+from kvar.utils.atomic_files import atomic_write
 
 RIVALS = pl.col("role").is_in(["published", "tuned"])
 _BLOCKS = pl.col("run").str.contains("block") & ~pl.col("run").str.contains("long")
@@ -19,34 +19,12 @@ _TABLES = [Path("docs/recorded_runs.csv"), Path("docs/recorded_runs_fresh.csv")]
 
 
 def geometric_mean(values) -> float:
-    """Mean of ratios.
-
-    Parameters
-    ----------
-    values : array_like
-        Positive numbers.
-
-    Returns
-    -------
-    float
-        The exponential of their mean logarithm.
-    """
+    """Mean of ratios."""
     return float(np.exp(np.mean(np.log(np.asarray(values, dtype=float)))))
 
 
 def summary(frame: pl.DataFrame) -> dict[str, float | str]:
-    """The figures that the adaptive baseline is judged by.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame
-        What ``recorded_runs_data`` wrote.
-
-    Returns
-    -------
-    dict
-        Each figure by name, see `main`.
-    """
+    """The figures that the adaptive baseline is judged by."""
     wide = frame.pivot("baseline", index="run", values="value_mse").sort("run")
     ours = wide["adaptive"].to_numpy()
     figures = {
@@ -91,18 +69,7 @@ def summary(frame: pl.DataFrame) -> dict[str, float | str]:
 
 
 def markdown(frame: pl.DataFrame) -> str:
-    """The table: a run a row, value MSE in thousandths, and each baseline's geometric mean ratio to `kernel`.
-
-    Parameters
-    ----------
-    frame : polars.DataFrame
-        What ``recorded_runs_data`` wrote.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """The table: a run a row, value MSE in thousandths, and each baseline's geometric mean ratio to `kernel`."""
     shown = frame["baseline"].unique(maintain_order=True).sort().to_list()
     by_cell = {(r["run"], r["baseline"]): r for r in frame.iter_rows(named=True)}
     runs = frame["run"].unique(maintain_order=True).sort().to_list()
@@ -131,18 +98,7 @@ def _ratio(frame: pl.DataFrame, rival: str, runs: pl.Expr | bool = True) -> str:
 
 
 def comparison(frames: dict[str, pl.DataFrame]) -> str:
-    """The table of the README: the adaptive baseline against its rivals on several sets of runs.
-
-    Parameters
-    ----------
-    frames : dict of str to polars.DataFrame
-        What ``recorded_runs_data`` wrote, by the title of its column.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """The table of the README: the adaptive baseline against its rivals on several sets of runs."""
     found = [summary(frame) for frame in frames.values()]
     rows = {
         "`kernel`, the paper's window of 10": [_ratio(frame, "kernel") for frame in frames.values()],
@@ -177,7 +133,7 @@ def main() -> None:
         lines = [f"- {k}: {v:.3f}" if isinstance(v, float) else f"- {k}: {v}" for k, v in summary(frame).items()]
         heading = "# Value MSE on the recorded runs, in thousandths ± standard error\n\n"
         tail = "\n\nThe adaptive baseline, geometric means over runs:\n\n" + "\n".join(lines)
-        with whole_file(path.with_suffix(".md")) as temporary:
+        with atomic_write(path.with_suffix(".md")) as temporary:
             temporary.write_text(heading + markdown(frame) + tail + "\n")
         print(*lines, f"Table: {path.with_suffix('.md')}", sep="\n")
     print(comparison(frames))

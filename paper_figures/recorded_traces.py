@@ -12,24 +12,7 @@ RUNS = Path("recorded_runs")
 
 
 def asked_for(description: str, out: Path, arguments: Sequence[str] | None) -> tuple[list[Path], Path]:
-    """Read the command line.
-
-    Parameters
-    ----------
-    description : str
-        Of the command, for ``--help``.
-    out : Path
-        Where it writes unless it is told otherwise.
-    arguments : sequence of str, optional
-        Of the command line; by default those of the process.
-
-    Returns
-    -------
-    list of Path
-        The traces, at least one; without any the command ends with an error.
-    Path
-        Where to write.
-    """
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of Parquet traces")
     parser.add_argument("--out", type=Path, default=out)

@@ -12,7 +12,7 @@ from paper_figures.drawing import COLUMN
 from paper_figures.exhibit import require
 from paper_figures.kept_benchmark import KeptBenchmark
 from paper_figures.recorded_runs_table import geometric_mean
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 
 _DEFAULT = "kvar averaged"
 _COLOURS = {"kvar": "#0072B2", "other": "#D55E00"}

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from llm_train.stage_errors import stage_changes, stage_means
+from llm_train.studies.stage_errors import stage_changes, stage_means
 from paper_figures.exhibit import Exhibit, require
 from paper_figures.training_results import found
 

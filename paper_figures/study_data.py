@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulations.keyed import StaleResultError, read_tables
-from simulations.reporting import publish
-from simulations.running import result_key, run_study
+from simulations.harness.keyed_results import StaleResultError, read_tables
+from simulations.harness.publishing import publish
+from simulations.harness.running import result_key, run_study
+from simulations.harness.study import Study
 from simulations.studies import study_class
-from simulations.study import Study
 
 __all__ = ["sized_study", "study_tables", "write_study"]
 
@@ -18,60 +18,20 @@ _SEED = 0
 
 
 def sized_study(name: str, full: bool) -> Study:
-    """A study at one of its two sizes.
-
-    Parameters
-    ----------
-    name : str
-        The study.
-    full : bool
-        All repetitions, or those of a first look.
-
-    Returns
-    -------
-    Study
-        As ``python -m simulations run`` has it.
-    """
+    """A study at one of its two sizes."""
     cls = study_class(name)
     return cls(cls.full if full else cls.quick)
 
 
 def write_study(name: str, full: bool) -> None:
-    """Run a study, going on where a run was cut off.
-
-    Parameters
-    ----------
-    name : str
-        The study.
-    full : bool
-        All repetitions, or those of a first look.
-    """
+    """Run a study, going on where a run was cut off."""
     study = sized_study(name, full)
     rows = run_study(study, _SEED, _RESULTS / "blocks", jobs=-1, progress=True)
     publish(study, rows, _SEED, _RESULTS / ("full" if full else "quick"))
 
 
 def study_tables(name: str, full: bool) -> dict:
-    """Read the tables of a study.
-
-    Parameters
-    ----------
-    name : str
-        The study.
-    full : bool
-        All repetitions, or those of a first look.
-
-    Returns
-    -------
-    dict of str to polars.DataFrame
-        As `Study.tables` has them, and the claims.
-
-    Raises
-    ------
-    StaleResultError
-        If there are none of this seed, these settings and this version, neither among the results that are kept nor
-        among those made here.
-    """
+    """Read the tables of a study."""
     wanted = result_key(sized_study(name, full), _SEED)
     reasons = []
     for folder in (_KEPT, _RESULTS / "full") if full else (_RESULTS / "quick",):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 
 __all__ = ["found"]
 
@@ -12,25 +12,7 @@ _FOLDERS = (Path("results"), Path("docs"))
 
 
 def found(name: str, command: str) -> Path:
-    """Where the results of a command are.
-
-    Parameters
-    ----------
-    name : str
-        Path below results/ or docs/.
-    command : str
-        What makes them.
-
-    Returns
-    -------
-    Path
-        The file; what was made here goes before what is kept in docs/.
-
-    Raises
-    ------
-    StaleResultError
-        If it is in neither.
-    """
+    """Where the results of a command are."""
     for folder in _FOLDERS:
         if (folder / name).exists():
             return folder / name

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from kvar import baseline_names, make_baseline, read_trace
-from kvar.files import whole_file
 from kvar.replaying import replay_baseline
-from simulations.keyed import digest, write_key
+from kvar.utils.atomic_files import atomic_write
+from simulations.harness.keyed_results import digest, write_key
 
 # The run of `make reproduce`.
 TRAINED = Path("results/tiny/trace")
@@ -24,23 +24,7 @@ _LONGEST_BLOCK = 200
 
 
 def value_errors(trace) -> pl.DataFrame:
-    """Mean squared value error of every baseline at every step.
-
-    Parameters
-    ----------
-    trace : kvar.Trace
-        With the column ``true_value``.
-
-    Returns
-    -------
-    polars.DataFrame
-        Columns ``step``, ``reward`` and one a baseline that the trace serves, but for the oracle, whose error is 0.
-
-    Raises
-    ------
-    ValueError
-        If the trace does not hold the true values.
-    """
+    """Mean squared value error of every baseline at every step."""
     if "true_value" not in trace.extras:
         raise ValueError("value error needs a trace with the column true_value")
     scored = ~np.isnan(trace.reward)
@@ -52,58 +36,28 @@ def value_errors(trace) -> pl.DataFrame:
 
     columns = {"step": steps, "reward": per_step(trace.reward)}
     for baseline in map(make_baseline, baseline_names()):
-        if baseline.name != "oracle" and not baseline.obstacle(trace.reward, trace.extras):
+        if baseline.name != "oracle" and not baseline.reason_not_applicable(trace.reward, trace.extras):
             values = replay_baseline(trace, baseline).values
             columns[baseline.name] = per_step((values - trace.extras["true_value"]) ** 2)
     return pl.DataFrame(columns)
 
 
 def block_length(trace) -> int:
-    """Steps that a mini-batch is kept for.
-
-    Parameters
-    ----------
-    trace : kvar.Trace
-        A run.
-
-    Returns
-    -------
-    int
-        Steps at its start that have the prompts of the first one.
-    """
+    """Steps that a mini-batch is kept for."""
     prompts = [set(trace.prompt_id[trace.step == step]) for step in np.unique(trace.step)[:_LONGEST_BLOCK]]
     return next((k for k, these in enumerate(prompts) if these != prompts[0]), len(prompts))
 
 
 def parameters(trace: Path) -> dict:
-    """What the data depend on.
-
-    Parameters
-    ----------
-    trace : Path
-        The run.
-
-    Returns
-    -------
-    dict
-        Its digest and the baselines.
-    """
+    """What the data depend on."""
     return {"trace": digest(trace), "baselines": baseline_names()}
 
 
 def write(trace: Path, out: Path) -> None:
-    """Replay the run and write the data of the figure with their key.
-
-    Parameters
-    ----------
-    trace : Path
-        The run.
-    out : Path
-        The table.
-    """
+    """Replay the run and write the data of the figure with their key."""
     read = read_trace(trace)
     frame = value_errors(read).with_columns(block=pl.lit(block_length(read)))
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         frame.write_csv(temporary)
     write_key(out.with_suffix(".json"), parameters(trace), [out])
 

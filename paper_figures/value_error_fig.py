@@ -11,7 +11,7 @@ import numpy as np
 from kvar import plotting
 from paper_figures import value_error_data
 from paper_figures.exhibit import Exhibit, require
-from simulations.keyed import read_tables
+from simulations.harness.keyed_results import read_tables
 
 # A run that comes with the repository, where none was trained.
 _KEPT = Path("recorded_runs/block-g4.parquet")
@@ -19,20 +19,7 @@ _LEFT_OUT = ("step", "reward", "block")
 
 
 def block_means(values: np.ndarray, block: int) -> np.ndarray:
-    """Average consecutive steps, the last of them dropped if they do not fill a block.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n,)
-        A number a step.
-    block : int
-        Steps on the same prompts, so that the saw-tooth within a block does not hide the trend.
-
-    Returns
-    -------
-    ndarray, shape (n // block,)
-        One mean a block.
-    """
+    """Average consecutive steps, the last of them dropped if they do not fill a block."""
     return values[: len(values) // block * block].reshape(-1, block).mean(axis=1)
 
 

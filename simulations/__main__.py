@@ -40,7 +40,7 @@ def _app():
         """Run a study, or all of them, and hold the results against what is expected of them.
 
         A run that was cut off goes on where it was: finished blocks are kept. They are keyed by all parameters and by
-        the code, so that a change of either starts anew. On a cluster, call simulations.running.run_study under
+        the code, so that a change of either starts anew. On a cluster, call simulations.harness.running.run_study under
         joblib.parallel_config(backend="dask") or "ray".
 
         Example: python -m simulations run gradient-error --full --jobs 8
@@ -66,7 +66,7 @@ def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from simulations.running import tasks
+    from simulations.harness.running import tasks
     from simulations.studies import STUDIES
 
     table = Table("study", "question", "blocks, quick", "blocks, full")
@@ -79,8 +79,9 @@ def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) 
     """Run studies, and say whether all blocks of all of them were done."""
     from rich.console import Console
 
-    from simulations.reporting import publish, write_overview
-    from simulations.running import failures_of, run_study
+    from simulations.harness.publishing import publish, write_overview
+    from simulations.harness.running import failures_of, run_study
+    from simulations.studies import STUDIES
 
     console, whole = Console(), True
     for cls in classes:
@@ -102,7 +103,7 @@ def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) 
         console.print(f"[bold]{study.name}[/] {study.title} ({time.monotonic() - started:.0f} s)", highlight=False)
         for claim in claims:
             console.print(_line(claim), highlight=False)
-    console.print(f"Tables, pictures and pages: {write_overview(folder)}")
+    console.print(f"Tables, pictures and pages: {write_overview(folder, STUDIES)}")
     return whole
 
 

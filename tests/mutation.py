@@ -52,7 +52,7 @@ WORDS = {
 }
 TARGETS = {
     "kvar/kernels.py": ["tests/kvar/test_kernels.py"],
-    "kvar/history.py": [
+    "kvar/history/visits.py": [
         "tests/kvar/test_history.py",
         *LAWS,
         DAMAGE,

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import kvar
-from llm_train.stage_errors import stage_changes, stage_means
+from llm_train.studies.stage_errors import stage_changes, stage_means
 from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean, markdown
 
 ROOT = Path(__file__).parent.parent

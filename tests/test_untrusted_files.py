@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 import kvar
-from llm_train.state_file import load_state, save_state
+from llm_train.trainer.state_file import load_state, save_state
 from tests.test_house import FILES, ROOT
 
 EXTENSIONS = (".parquet", ".jsonl", ".json", ".csv", ".safetensors", ".pkl", ".pt", ".npy", ".npz", ".yaml", ".txt", "")

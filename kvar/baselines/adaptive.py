@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
-from kvar.batch import Batch, sums_of_others
-from kvar.checks import checked_array, checked_keys, require_flags
-from kvar.drift import SharedDrift
-from kvar.experts import ExpertWeights
-from kvar.features import FeaturePrior, feature_columns
-from kvar.forgetting import forgetting
-from kvar.history import History
+from kvar.history.visit_sums import kernel_sums
+from kvar.history.visits import History
 from kvar.kernels import get_kernel
-from kvar.past import kernel_sums
-from kvar.reward_scale import RewardScale
+from kvar.online.discount import discount_for
+from kvar.online.expert_weights import ExpertWeights
+from kvar.online.feature_prior import FeaturePrior, feature_columns
+from kvar.online.reward_scale import RewardScale
+from kvar.online.shared_drift import SharedDrift
+from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.utils.checks import checked_array, checked_keys, require_flags
 
 __all__ = ["AdaptiveBaseline"]
 
@@ -63,7 +63,7 @@ class _Look:
 
 
 @dataclass
-class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
+class AdaptiveBaseline(Baseline):
     """Mixture of kernel estimates, each shrunk to a prior and with or without drift, weighted by their record.
 
     A candidate has a window w, a prior worth kappa rewards, and a share d in {0, 1} of the drift::
@@ -73,10 +73,10 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
     S_w and W_w are the kernel sums of the prompt's past and mu is the mean of the other rewards of the batch, with the
     run's recent mean worth 64 rewards beside them. Where the batch comes with columns ``feature_0``, ``feature_1`` and
     so on, say coordinates of an embedding of the prompt, mu also learns from the rewards of prompts that resemble it
-    (`kvar.features.FeaturePrior`). D_w moves the past to the present by a slope that all prompts share
-    (`kvar.drift.SharedDrift`). No estimate sees the reward that it predicts, so ``E[(Z - V)^2] = noise + MSE(V)`` ranks
+    (`FeaturePrior`). D_w moves the past to the present by a slope that all prompts share
+    (`SharedDrift`). No estimate sees the reward that it predicts, so ``E[(Z - V)^2] = noise + MSE(V)`` ranks
     the candidates without the truth, and the baseline is their average under exponential weights
-    (`kvar.experts.ExpertWeights`).
+    (`ExpertWeights`).
 
     Parameters
     ----------
@@ -123,49 +123,15 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         return self._experts.mean_window([width for _, width in self._windows])
 
     def columns_used(self, names: Iterable[str]) -> list[str]:
-        """The features among the columns.
-
-        Parameters
-        ----------
-        names : iterable of str
-            Names of columns.
-
-        Returns
-        -------
-        list of str
-            Those that start with ``feature_``.
-        """
+        """The features among the columns."""
         return feature_columns(names) if self.features else []
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Mixture estimates.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Mixture estimates."""
         return self._look_at(batch).values
 
     def assess(self, batch: Batch) -> Estimate:
-        """Mixture estimates with their uncertainty.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        Estimate
-            Values, standard errors, and the rewards that the average candidate is worth. Standard errors are NaN
-            until two different rewards have been seen.
-        """
+        """Mixture estimates with their uncertainty."""
         look = self._look_at(batch)
         share = min(1.0, self._error_total / self._spread_total) if self._spread_total > 0 else np.nan
         variance, size = np.zeros(look.values.shape), np.zeros(look.values.shape)
@@ -177,13 +143,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         return Estimate(look.values, np.sqrt(variance), size)
 
     def remember(self, batch: Batch) -> None:
-        """Learn from the batch's rewards, then take them into the history.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Learn from the batch's rewards, then take them into the history."""
         look = self._look_at(batch)
         self._experts.learn(look.losses, int(batch.counts.sum()))
         self._features.learn(batch, look.priors)
@@ -192,7 +152,7 @@ class AdaptiveBaseline(Baseline):  # numpydoc ignore=PR02
         if self._scale.known and batch.counts.any():
             errors = np.where(batch.scored, batch.rewards - look.values, 0.0)
             spread = self._scale.spread(look.values)[batch.scored].sum()
-            discount = forgetting(_NOISE_DISCOUNT, batch.counts.sum())
+            discount = discount_for(_NOISE_DISCOUNT, batch.counts.sum())
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._spread_total = discount * self._spread_total + float(spread)
         self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kvar import arrays
-from kvar.batch import Batch
-from kvar.checks import checked_keys
+from kvar.rollouts.batch import Batch
+from kvar.utils import arrays
+from kvar.utils.checks import checked_keys
 
 __all__ = ["Baseline", "Estimate", "once_a_batch"]
 
@@ -40,19 +40,7 @@ class Estimate:
 
 
 def once_a_batch(method: Callable) -> Callable:
-    """Keep what a method finds for a batch until it is remembered: value, own weight and history all start from it.
-
-    Parameters
-    ----------
-    method : callable
-        Method of a baseline that takes a batch. What it returns is not to be written into, and `Baseline.remember` must
-        set ``_found`` to None.
-
-    Returns
-    -------
-    callable
-        The method, which works on the same batch once.
-    """
+    """Keep what a method finds for a batch until it is remembered: value, own weight and history all start from it."""
 
     @wraps(method)
     def found(self, batch):
@@ -188,7 +176,7 @@ class Baseline(ABC):
     def _laid_out(self, prompt_ids, rewards, step, columns) -> Batch:
         used = {name: columns[name] for name in self.columns_used(columns)}
         batch = Batch.from_rows(prompt_ids, rewards, step, used)
-        if obstacle := self.obstacle(batch.rewards, self.needs):
+        if obstacle := self.reason_not_applicable(batch.rewards, self.needs):
             raise ValueError(f"baseline {self.name!r} {obstacle}")
         return batch
 
@@ -208,7 +196,7 @@ class Baseline(ABC):
         names = set(names)
         return [name for name in self.needs if name in names]
 
-    def obstacle(self, rewards: np.ndarray, columns: Container[str]) -> str | None:
+    def reason_not_applicable(self, rewards: np.ndarray, columns: Container[str]) -> str | None:
         """What stands against using this baseline on some rollouts.
 
         Parameters

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["BASIS"]
 
@@ -35,23 +35,7 @@ class BASIS(Baseline):
     needs: ClassVar[tuple[str, ...]] = (_OFFLINE,)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Rescaled offline values.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts with the column ``offline_value``.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-
-        Raises
-        ------
-        ValueError
-            If the offline value of a rollout that has a reward is not from 0 to 1.
-        """
+        """Rescaled offline values."""
         offline = batch.columns[_OFFLINE]
         known = offline[batch.scored]
         if not ((known >= 0) & (known <= 1)).all():

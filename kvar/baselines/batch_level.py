@@ -8,25 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.batch import Batch, sums_of_others
-from kvar.running_moments import RunningMoments
+from kvar.online.running_moments import RunningMoments
+from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["BatchMean", "NoBaseline", "RunningMean", "others_in_batch"]
 
 
 def others_in_batch(batch: Batch) -> np.ndarray:
-    """Mean reward of all other rollouts of the batch.
-
-    Parameters
-    ----------
-    batch : Batch
-        A step's rollouts.
-
-    Returns
-    -------
-    ndarray of float64, shape (P, N)
-        One value a rollout; 0 where there is no other.
-    """
+    """Mean reward of all other rollouts of the batch."""
     total = sums_of_others(batch.filled.ravel()).reshape(batch.rewards.shape)
     count = batch.counts.sum() - batch.scored
     return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
@@ -39,18 +28,7 @@ class NoBaseline(Baseline):
     name: ClassVar[str] = "none"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Zeros.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zeros.
-        """
+        """Zeros."""
         return np.zeros(batch.rewards.shape)
 
 
@@ -64,34 +42,12 @@ class BatchMean(Baseline):
     name: ClassVar[str] = "batch-mean"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The batch mean.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value everywhere.
-        """
+        """The batch mean."""
         mean = batch.rewards[batch.scored].mean() if batch.scored.any() else np.nan
         return np.full(batch.rewards.shape, mean)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the number of rewards in the batch.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-        """
+        """One over the number of rewards in the batch."""
         return batch.scored / max(batch.scored.sum(), 1)
 
 
@@ -106,28 +62,11 @@ class RunningMean(Baseline):
     _past: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The mean of the past.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value everywhere.
-        """
+        """The mean of the past."""
         return np.full(batch.rewards.shape, self._past.mean)
 
     def remember(self, batch: Batch) -> None:
-        """Take the batch's rewards into the mean.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Take the batch's rewards into the mean."""
         self._past = self._past.including(batch.rewards[batch.scored])
 
     def _state(self) -> dict:

@@ -9,9 +9,9 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, once_a_batch
 from kvar.baselines.batch_level import BatchMean
-from kvar.batch import Batch
-from kvar.checks import checked_count
-from kvar.prompt_table import PromptTable
+from kvar.history.prompt_table import PromptTable
+from kvar.rollouts.batch import Batch
+from kvar.utils.checks import checked_count
 
 __all__ = ["BufferBaseline"]
 
@@ -20,7 +20,7 @@ _LONGEST = 1_000_000
 
 
 @dataclass
-class BufferBaseline(Baseline):  # numpydoc ignore=PR02
+class BufferBaseline(Baseline):
     """Mean of the prompt's last rewards, those of the batch included: the per-prompt statistics of DDPO's code.
 
     ``PerPromptStatTracker`` of kvablack/ddpo-pytorch (DDPO, arXiv 2305.13301), without its division by the deviation.
@@ -50,49 +50,21 @@ class BufferBaseline(Baseline):  # numpydoc ignore=PR02
         self._table = PromptTable(rewards=np.full(self.size, np.nan))
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the windows with the batch in them.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value all along a row.
-        """
+        """Means of the windows with the batch in them."""
         window = self._window_with(batch)["rewards"]
         count = (~np.isnan(window)).sum(axis=1, keepdims=True)
         mean = np.nansum(window, axis=1, keepdims=True) / np.maximum(count, 1)
         return np.where(count >= self.min_count, mean, BatchMean().values(batch))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the number of rewards in the window, or in the batch where that is what is averaged.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward, and for one that the rest of its group has pushed out.
-        """
+        """One over the number of rewards in the window, or in the batch where that is what is averaged."""
         count = (~np.isnan(self._window_with(batch)["rewards"])).sum(axis=1, keepdims=True)
         from_end = np.cumsum(batch.scored[:, ::-1], axis=1)[:, ::-1]
         kept = batch.scored & (from_end <= self.size)
         return np.where(count >= self.min_count, kept / np.maximum(count, 1), BatchMean().own_weight(batch))
 
     def remember(self, batch: Batch) -> None:
-        """Push the batch's rewards into the windows.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Push the batch's rewards into the windows."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
         self._table.write(batch.keys[visited], self._window_with(batch)[visited], batch.step)
         self._found = None

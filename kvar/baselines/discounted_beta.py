@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, once_a_batch
-from kvar.batch import Batch, sums_of_others
-from kvar.checks import is_number, require_choice, require_flags
-from kvar.prompt_table import PromptTable
+from kvar.history.prompt_table import PromptTable
+from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.utils.checks import is_number, require_choice, require_flags
 
 __all__ = ["DiscountedBeta"]
 
@@ -22,7 +22,7 @@ _DRIFT = "drift"
 
 
 @dataclass
-class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
+class DiscountedBeta(Baseline):
     """Mean of a Beta distribution whose counts fade: DBB (arXiv 2603.18444) and SPO (arXiv 2509.13232) by parameters.
 
     A visit with N rewards of sum S updates the prompt's counts, alpha_0 = beta_0 = `prior`, by::
@@ -76,18 +76,7 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
         self._table = PromptTable({"mass": (0.0, sys.float_info.max)}, mean=0.5, mass=2.0 * self.prior)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the faded counts with the batch in them.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Means of the faded counts with the batch in them."""
         records = self._faded(batch)
         mean, mass = records["mean"][:, None], records["mass"][:, None]
         if self.include_own:
@@ -96,31 +85,14 @@ class DiscountedBeta(Baseline):  # numpydoc ignore=PR02
         return _mean_with(mean, mass, sums_of_others(batch.filled), batch.counts - batch.scored)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the mass, if the own reward is included.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-        """
+        """One over the mass, if the own reward is included."""
         if not self.include_own:
             return np.zeros(batch.rewards.shape)
         mass = self._faded(batch)["mass"][:, None] + batch.counts
         return np.divide(batch.scored, mass, out=np.zeros(batch.rewards.shape), where=batch.scored)
 
     def remember(self, batch: Batch) -> None:
-        """Count the batch's rewards.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Count the batch's rewards."""
         counts = batch.counts[:, 0]
         records = self._faded(batch).copy()
         records["mean"] = _mean_with(records["mean"], records["mass"], batch.filled.sum(axis=1), counts)

@@ -9,9 +9,9 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, once_a_batch
 from kvar.baselines.group import group_means
-from kvar.batch import Batch
-from kvar.checks import checked_keys
-from kvar.running_moments import RunningMoments
+from kvar.online.running_moments import RunningMoments
+from kvar.rollouts.batch import Batch
+from kvar.utils.checks import checked_keys
 
 __all__ = ["EmpiricalBayes"]
 
@@ -40,36 +40,14 @@ class EmpiricalBayes(Baseline):
     _means: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Shrunken group means.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value all along a row.
-        """
+        """Shrunken group means."""
         rewards, means = self._moments_with(batch)
         mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
         shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
         return np.broadcast_to(mean + shrinkage * (rewards.mean - mean), batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """Derivative of a value by its own reward, through the means and through the shrinkage.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-        """
+        """Derivative of a value by its own reward, through the means and through the shrinkage."""
         rewards, means = self._moments_with(batch)
         counts = np.maximum(batch.counts, 1)
         mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
@@ -83,13 +61,7 @@ class EmpiricalBayes(Baseline):
         return np.where(batch.scored, weight, 0.0)
 
     def remember(self, batch: Batch) -> None:
-        """Take the batch's rewards and group means into the moments.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Take the batch's rewards and group means into the moments."""
         self._rewards, self._means = self._moments_with(batch)
         self._found = None
 

@@ -8,41 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["GroupMean", "LeaveOneOut", "group_means", "group_variances"]
 
 
 def group_means(batch: Batch) -> np.ndarray:
-    """Mean reward of each group.
-
-    Parameters
-    ----------
-    batch : Batch
-        A step's rollouts.
-
-    Returns
-    -------
-    ndarray of float64, shape (P, 1)
-        NaN for a group without any reward.
-    """
+    """Mean reward of each group."""
     total = batch.filled.sum(axis=1, keepdims=True)
     return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
 
 
 def group_variances(batch: Batch) -> np.ndarray:
-    """Unbiased variance of each group's rewards.
-
-    Parameters
-    ----------
-    batch : Batch
-        A step's rollouts.
-
-    Returns
-    -------
-    ndarray of float64, shape (P, 1)
-        NaN for a group of fewer than two rewards; exactly 0 where all are equal.
-    """
+    """Unbiased variance of each group's rewards."""
     # From the largest of the group, so that equal rewards leave no rounding behind.
     top = np.fmax.reduce(batch.rewards, axis=1, keepdims=True, initial=-np.inf)
     below = np.where(batch.scored, batch.rewards - top, 0.0)
@@ -62,33 +40,11 @@ class GroupMean(Baseline):
     name: ClassVar[str] = "group-mean"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Group means.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value all along a row.
-        """
+        """Group means."""
         return np.broadcast_to(group_means(batch), batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the size of the group.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-        """
+        """One over the size of the group."""
         return batch.scored / np.maximum(batch.counts, 1)
 
 
@@ -102,18 +58,7 @@ class LeaveOneOut(Baseline):
     name: ClassVar[str] = "leave-one-out"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the others.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Means of the others."""
         total = sums_of_others(batch.filled)
         count = batch.counts - batch.scored
         return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

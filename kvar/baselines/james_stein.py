@@ -9,7 +9,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.baselines.group import LeaveOneOut, group_means, group_variances
-from kvar.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["JamesStein"]
 
@@ -36,18 +36,7 @@ class JamesStein(Baseline):
     name: ClassVar[str] = "james-stein"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Shrunken means of the others.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Shrunken means of the others."""
         counts = batch.counts[:, 0]
         present, noisy = counts > 0, counts > 1
         n_groups = present.sum()

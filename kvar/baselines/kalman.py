@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, once_a_batch
-from kvar.batch import Batch, sums_of_others
-from kvar.checks import LARGEST, checked_keys, checked_number, is_number
-from kvar.prompt_table import PromptTable
-from kvar.running_moments import RunningMoments
+from kvar.history.prompt_table import PromptTable
+from kvar.online.running_moments import RunningMoments
+from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.utils.checks import LARGEST, checked_keys, checked_number, is_number
 
 __all__ = ["KalmanBaseline"]
 
@@ -26,7 +26,7 @@ _LEAST_TIME = 1e-60
 
 
 @dataclass
-class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
+class KalmanBaseline(Baseline):
     """Kalman filter of psi = arcsin(sqrt(p)) with shared drift, after ARCUS ("Prompts Live on an Arc").
 
     ARCUS tracks success rates to choose prompts; here the tracked rate is the baseline. Each prompt has a mean mu and a
@@ -80,31 +80,14 @@ class KalmanBaseline(Baseline):  # numpydoc ignore=PR02
         )
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Success rates from the past and from the others in the group.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Success rates from the past and from the others in the group."""
         records, _ = self._predicted(batch)
         angle, noise = _observed(sums_of_others(batch.filled), batch.counts - batch.scored)
         mean, _ = _filtered(records["mean"][:, None], records["variance"][:, None], angle, noise)
         return np.sin(mean) ** 2
 
     def remember(self, batch: Batch) -> None:
-        """Filter the batch's groups, then learn drift, process noise and prior from what was unexpected.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Filter the batch's groups, then learn drift, process noise and prior from what was unexpected."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
         records, elapsed = (column[visited] for column in self._predicted(batch))
         mean, variance = records["mean"].copy(), records["variance"].copy()

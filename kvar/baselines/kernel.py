@@ -10,14 +10,14 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate, once_a_batch
 from kvar.baselines.batch_level import others_in_batch
-from kvar.batch import Batch, sums_of_others
-from kvar.checks import checked_keys, is_number, require_choice, require_flags
-from kvar.drift import SharedDrift
-from kvar.experts import ExpertWeights
-from kvar.history import History
+from kvar.history.visit_sums import kernel_sums
+from kvar.history.visits import History
 from kvar.kernels import get_kernel
-from kvar.past import kernel_sums
-from kvar.reward_scale import RewardScale
+from kvar.online.expert_weights import ExpertWeights
+from kvar.online.reward_scale import RewardScale
+from kvar.online.shared_drift import SharedDrift
+from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.utils.checks import checked_keys, is_number, require_choice, require_flags
 
 __all__ = ["AUTO_WINDOWS", "KernelBaseline"]
 
@@ -30,7 +30,7 @@ _VARIANCE_SUMS = (("squared_mass",), ("squared_mass", "squared_lag_mass", "squar
 
 
 @dataclass
-class KernelBaseline(Baseline):  # numpydoc ignore=PR02
+class KernelBaseline(Baseline):
     """Weighted mean of a prompt's past rewards and of the others in its group (arXiv 2604.28005).
 
     At step i the reward of rollout g does not enter its own value::
@@ -55,7 +55,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
     clock : {"steps", "visits"}
         Count the window in steps, or in visits of the prompt however far apart.
     drift : bool
-        Move past means by a trend that all prompts share, see `kvar.drift.SharedDrift`.
+        Move past means by a trend that all prompts share, see `kvar.online.shared_drift.SharedDrift`.
 
     Notes
     -----
@@ -96,50 +96,15 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         self._scale = RewardScale()
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Kernel estimates.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """Kernel estimates."""
         return self._mixed(self.window_values(batch))
 
     def window_values(self, batch: Batch) -> np.ndarray:
-        """Kernel estimates with each window.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N, K)
-            Values with each of K windows: the bandwidth, or for "auto" 2, 4, ... 256.
-        """
+        """Kernel estimates with each window."""
         return self._look_at(batch)[1]
 
     def assess(self, batch: Batch) -> Estimate:
-        """Kernel estimates with their uncertainty.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        Estimate
-            Values, standard errors, and effective sample sizes, one over the sum of squares of the weights that the
-            value gives to single rewards; for "auto" the mean of those of the windows that hold a reward. Standard
-            errors are NaN until two different rewards have been seen, and both are where the value is a fallback.
-        """
+        """Kernel estimates with their uncertainty."""
         past = self._past(batch, _VARIANCE_SUMS[self.degree])
         values = self._mixed(self._window_values(batch, past))
         size = self._mixed_sizes(self._sizes(batch, past))
@@ -149,13 +114,7 @@ class KernelBaseline(Baseline):  # numpydoc ignore=PR02
         return Estimate(values, error, size)
 
     def remember(self, batch: Batch) -> None:
-        """Take the batch's rewards into the history.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-        """
+        """Take the batch's rewards into the history."""
         self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
             past, window_values = self._look_at(batch)

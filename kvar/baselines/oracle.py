@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.batch import Batch
+from kvar.rollouts.batch import Batch
 
 __all__ = ["Oracle"]
 
@@ -25,16 +25,5 @@ class Oracle(Baseline):
     needs: ClassVar[tuple[str, ...]] = ("true_value",)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The given values.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts with the column ``true_value``.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """The given values."""
         return batch.columns["true_value"]

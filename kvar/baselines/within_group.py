@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.batch import Batch
-from kvar.checks import is_number
+from kvar.rollouts.batch import Batch
+from kvar.utils.checks import is_number
 
 __all__ = ["KRPO", "OPO"]
 
@@ -18,7 +18,7 @@ _LENGTH = "completion_length"
 
 
 @dataclass
-class KRPO(Baseline):  # numpydoc ignore=PR02
+class KRPO(Baseline):
     """Scalar Kalman filter along the rewards of one group, KRPO (arXiv 2505.07527), without its division by sqrt(P).
 
     From x = 0 and P = 1, new for every group, each reward in turn, the own one included, gives the value of its
@@ -49,18 +49,7 @@ class KRPO(Baseline):  # numpydoc ignore=PR02
             raise ValueError(f"measurement_noise must be a positive number, got {self.measurement_noise!r:.60}")
 
     def values(self, batch: Batch) -> np.ndarray:
-        """States of the filter after each reward.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            One value a rollout.
-        """
+        """States of the filter after each reward."""
         values = np.zeros(batch.rewards.shape)
         state = np.zeros(len(values))
         for k, gain in enumerate(self.own_weight(batch).T):
@@ -69,18 +58,7 @@ class KRPO(Baseline):  # numpydoc ignore=PR02
         return values
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """Gains of the filter.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-        """
+        """Gains of the filter."""
         gains = np.zeros(batch.rewards.shape)
         variance = np.ones(len(gains))
         for k, scored in enumerate(batch.scored.T):
@@ -103,44 +81,12 @@ class OPO(Baseline):
     needs: ClassVar[tuple[str, ...]] = (_LENGTH,)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Weighted group means.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts with the column ``completion_length``.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            The same value all along a row.
-
-        Raises
-        ------
-        ValueError
-            If the length of a completion that has a reward is negative or not a number.
-        """
+        """Weighted group means."""
         mean = (self.own_weight(batch) * batch.filled).sum(axis=1, keepdims=True)
         return np.broadcast_to(mean, batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """Shares of the lengths.
-
-        Parameters
-        ----------
-        batch : Batch
-            A step's rollouts with the column ``completion_length``.
-
-        Returns
-        -------
-        ndarray of float64, shape (P, N)
-            Zero for a rollout without reward.
-
-        Raises
-        ------
-        ValueError
-            If the length of a completion that has a reward is negative or not a number.
-        """
+        """Shares of the lengths."""
         lengths = batch.columns[_LENGTH]
         if not ((lengths[batch.scored] >= 0) & np.isfinite(lengths[batch.scored])).all():
             raise ValueError(f"{_LENGTH} must be a number from 0 on for every completion that has a reward")

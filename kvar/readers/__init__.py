@@ -6,6 +6,6 @@ is what, `clean` turns cells into numbers and counts what it cannot use, and `re
 """
 
 from kvar.readers.log import RolloutLog, layout_names, read_log
-from kvar.readers.notes import ReadingNotes
+from kvar.readers.reading_notes import ReadingNotes
 
 __all__ = ["ReadingNotes", "RolloutLog", "layout_names", "read_log"]

@@ -77,23 +77,7 @@ class ColumnMap:
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read ``prompt=question,step=iteration,reward=accuracy+0.5*format``.
-
-    Parameters
-    ----------
-    text : str
-        Assignments, separated by commas.
-
-    Returns
-    -------
-    dict of str to str
-        From what a trace needs to what the log has.
-
-    Raises
-    ------
-    ValueError
-        If it is not of that form.
-    """
+    """Read ``prompt=question,step=iteration,reward=accuracy+0.5*format``."""
     result = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, column = (piece.strip() for piece in part.partition("="))
@@ -108,31 +92,7 @@ def parse_columns(text: str) -> dict[str, str]:
 def map_columns(
     layout: str, columns: Sequence[str], numeric: Sequence[str], chosen: dict[str, str], numbered: bool
 ) -> ColumnMap:
-    """Find what a trace needs among the columns of a log.
-
-    Parameters
-    ----------
-    layout : str
-        "kvar", "trl", "verl" or "table".
-    columns : sequence of str
-        All columns.
-    numeric : sequence of str
-        Those that hold numbers.
-    chosen : dict of str to str
-        What the user has said.
-    numbered : bool
-        Whether the file's name holds a number, which may stand for the step.
-
-    Returns
-    -------
-    ColumnMap
-        What to read.
-
-    Raises
-    ------
-    ValueError
-        If something is missing; the error lists the columns and the flag.
-    """
+    """Find what a trace needs among the columns of a log."""
     for column in chosen.values():
         for name in _weights(column, columns):
             if name not in columns:
@@ -168,35 +128,13 @@ def map_columns(
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Columns as an error names them: a file that is no table may have a page of text in their place.
-
-    Parameters
-    ----------
-    columns : sequence of str
-        All of them.
-
-    Returns
-    -------
-    str
-        The first forty, each cut to forty characters.
-    """
+    """Columns as an error names them: a file that is no table may have a page of text in their place."""
     more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
     return ", ".join(f"{name:.40}" for name in columns[:40]) + more
 
 
 def taken(maps: Iterable[ColumnMap]) -> list[str]:
-    """Say which columns were taken by their names.
-
-    Parameters
-    ----------
-    maps : iterable of ColumnMap
-        One a file.
-
-    Returns
-    -------
-    list of str
-        One remark on all files together; none where nothing was guessed.
-    """
+    """Say which columns were taken by their names."""
     found: dict[str, dict[str, None]] = {}
     others: dict[str, None] = {}
     for column_map in maps:

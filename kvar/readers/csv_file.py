@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from kvar.readers.lines import CutFileError, first_lines, lines
-from kvar.readers.notes import ReadingNotes
-from kvar.readers.tables import PIECE, TRUTH, Table, TableFile, UnreadableError
+from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import PIECE, TRUTH, Table, TableFile, UnreadableError
 
 __all__ = ["CsvFile"]
 

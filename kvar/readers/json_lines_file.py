@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kvar.readers.lines import CutFileError, first_lines, lines
-from kvar.readers.notes import ReadingNotes
-from kvar.readers.tables import MISSING, PIECE, Table, TableFile
+from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import MISSING, PIECE, Table, TableFile
 
 __all__ = ["JsonLinesFile", "parsed"]
 
@@ -54,18 +54,7 @@ class JsonLinesFile(TableFile):
 
 
 def parsed(line: bytes) -> dict | str:
-    """Read one line.
-
-    Parameters
-    ----------
-    line : bytes
-        A line of a file.
-
-    Returns
-    -------
-    dict or str
-        The object in it, or why there is none.
-    """
+    """Read one line."""
     try:
         row = json.loads(line)
     except UnicodeDecodeError:

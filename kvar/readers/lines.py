@@ -76,20 +76,7 @@ _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def first_bytes(path: Path, number: int = 65_536) -> bytes:
-    """How a file begins, uncompressed.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    number : int
-        How much of it.
-
-    Returns
-    -------
-    bytes
-        Less where the file is shorter, or broken before.
-    """
+    """How a file begins, uncompressed."""
     parts = []
     try:
         with _open(path) as file:
@@ -102,23 +89,7 @@ def first_bytes(path: Path, number: int = 65_536) -> bytes:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """Read a file line by line.
-
-    Parameters
-    ----------
-    path : Path
-        Plain, gzip or zstd, by what it begins with.
-
-    Yields
-    ------
-    bytes
-        A line without its end. One that is longer than 64 MiB comes in pieces.
-
-    Raises
-    ------
-    CutFileError
-        After the last line that could be read, if the compressed data end or break before their end.
-    """
+    """Read a file line by line."""
     try:
         with _open(path) as file:
             while line := file.readline(LONGEST):
@@ -128,19 +99,6 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def first_lines(path: Path, number: int = 50) -> Iterator[bytes]:
-    """How a text file begins, in whole lines: a rollout may be longer than any fixed number of bytes.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    number : int
-        How many lines.
-
-    Yields
-    ------
-    bytes
-        Fewer where the file is shorter, or broken before.
-    """
+    """How a text file begins, in whole lines: a rollout may be longer than any fixed number of bytes."""
     with suppress(CutFileError):
         yield from islice(lines(path), number)

@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from kvar.files import TEMPORARY_SUFFIX
-from kvar.readers.cleaning import clean
 from kvar.readers.columns import ColumnMap, listed, map_columns, parse_columns, taken
-from kvar.readers.notes import ReadingNotes
-from kvar.readers.sniffing import open_table
-from kvar.readers.spool import Spool
-from kvar.readers.tables import TableFile, UnreadableError
-from kvar.readers.trl import reward_weights
-from kvar.traces import Trace
+from kvar.readers.disk_columns import Spool
+from kvar.readers.file_types import open_table
+from kvar.readers.parse_rows import clean
+from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import TableFile, UnreadableError
+from kvar.readers.trl_reward_weights import reward_weights
+from kvar.rollouts.trace import Trace
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
 __all__ = ["RolloutLog", "layout_names", "read_log"]
 
@@ -58,13 +58,7 @@ class RolloutLog:
 
 
 def layout_names() -> list[str]:
-    """Names of the layouts that can be read.
-
-    Returns
-    -------
-    list of str
-        "table" is any table of rollouts.
-    """
+    """Names of the layouts that can be read."""
     return list(_LAYOUTS)
 
 
@@ -91,7 +85,7 @@ def read_log(
         ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace.
     keep_text : bool
         Keep prompts as a column ``prompt``. By default a prompt leaves nothing but a hash, see
-        `kvar.prompt_keys.prompt_key`. In the layout "kvar" ids and further columns of text come back as they are.
+        `prompt_key`. In the layout "kvar" ids and further columns of text come back as they are.
     max_bad : float
         The largest share of rows that may be unusable.
     advance : callable

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kvar.readers.notes import ReadingNotes
-from kvar.readers.tables import PIECE, Table, TableFile, UnreadableError
+from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import PIECE, Table, TableFile, UnreadableError
 
 __all__ = ["ParquetFile"]
 

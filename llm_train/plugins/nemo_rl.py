@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kvar.prompt_keys import prompt_key
+from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.plugins.prompt_history import PromptHistory
 
 __all__ = ["KernelAdvantageEstimator", "install"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kvar import make_baseline
-from llm_train.state_file import load_state, save_state
+from llm_train.trainer.state_file import load_state, save_state
 
 __all__ = ["PromptHistory"]
 
@@ -61,20 +61,7 @@ class PromptHistory:
             )
 
     def advantages(self, prompt_ids: Sequence[int | str], rewards) -> np.ndarray:
-        """Advantages of one step, which is then remembered.
-
-        Parameters
-        ----------
-        prompt_ids : sequence of int or str, length n
-            The prompt of each rollout, in any order; stable over steps.
-        rewards : array_like, shape (n,)
-            Rewards, NaN or None where there is none.
-
-        Returns
-        -------
-        ndarray of float64, shape (n,)
-            Reward minus value; 0 where there is no reward.
-        """
+        """Advantages of one step, which is then remembered."""
         if self.step == 0 and self._path is not None and self._path.exists():
             state = load_state(self._path)
             self.baseline.load_state_dict(state["baseline"])

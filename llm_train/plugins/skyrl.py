@@ -38,28 +38,7 @@ class AdvantageEstimator:
         self.history = PromptHistory(baseline, state_path, **parameters)
 
     def __call__(self, token_level_rewards, response_mask, index, **_):
-        """Advantages of a step.
-
-        Parameters
-        ----------
-        token_level_rewards, response_mask : torch.Tensor, shape (n, T)
-            Rewards, and which tokens are the response's.
-        index : sequence of str, length n
-            Row of each prompt. Rows that fill the batch up are called "pad0", "pad1", ...; they neither enter the
-            history nor any mean over prompts, and their advantage is 0.
-        **_
-            Whatever else SkyRL passes.
-
-        Returns
-        -------
-        tuple of torch.Tensor, each of shape (n, T)
-            Advantages and returns, the same.
-
-        Raises
-        ------
-        ValueError
-            If there is no index.
-        """
+        """Advantages of a step."""
         if index is None:
             raise ValueError("the history needs SkyRL's index, the row of each prompt in the dataset; none was passed")
         rewards = token_level_rewards.sum(dim=-1).double().cpu().numpy()

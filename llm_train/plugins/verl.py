@@ -45,27 +45,7 @@ class AdvantageEstimator:
         self.history = PromptHistory(baseline, state_path, **parameters)
 
     def __call__(self, token_level_rewards, response_mask, index=None, **_):
-        """Advantages of a step.
-
-        Parameters
-        ----------
-        token_level_rewards, response_mask : torch.Tensor, shape (n, T)
-            Rewards, and which tokens are the response's.
-        index : sequence, length n
-            A stable name of each prompt.
-        **_
-            Whatever else verl passes.
-
-        Returns
-        -------
-        tuple of torch.Tensor, each of shape (n, T)
-            Advantages and returns, the same.
-
-        Raises
-        ------
-        ValueError
-            If there is no index, or it holds verl's random names.
-        """
+        """Advantages of a step."""
         if index is None:
             raise ValueError(f"the history needs a name for each prompt, but verl passed no index: {_REMEDY}")
         keys = [key.item() if isinstance(key, np.generic) else key for key in index]

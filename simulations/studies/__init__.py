@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulations.harness.study import Study
 from simulations.studies.allocation import Allocation
 from simulations.studies.bandwidth_choice import BandwidthChoice
 from simulations.studies.broken_assumptions import BrokenAssumptions
@@ -9,7 +10,6 @@ from simulations.studies.convergence import Convergence
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
 from simulations.studies.value_rates import ValueRates
-from simulations.study import Study
 
 __all__ = ["STUDIES", "study_class"]
 
@@ -20,23 +20,7 @@ STUDIES: dict[str, type[Study]] = {
 
 
 def study_class(name: str) -> type[Study]:
-    """Look a study up by name.
-
-    Parameters
-    ----------
-    name : str
-        A registered name.
-
-    Returns
-    -------
-    type
-        The class, a subclass of `Study`.
-
-    Raises
-    ------
-    ValueError
-        If the name is not registered.
-    """
+    """Look a study up by name."""
     try:
         return STUDIES[name]
     except KeyError:

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.gradients import Onlookers
-from simulations.statistics import Claim, ratio_of
-from simulations.study import Study, StudyConfig
-from simulations.tables import estimate_of, row_of, sample, summary
-from simulations.training import BaselineEach, TrainingConfig, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.gradient_errors import PairedBaselines
+from simulations.bandit.training import BaselineEach, TrainingConfig, train
+from simulations.harness import figures
+from simulations.harness.statistics import Claim, ratio_of
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import estimate_of, row_of, sample, summary
 
 __all__ = ["Allocation", "AllocationConfig"]
 
@@ -109,7 +109,7 @@ class Allocation(Study):
         names = [name for name in _NAMES if group > 1 or name != "group-mean"]
         prompt, reward = np.zeros(n), np.zeros((n, len(nuisances)))
         of_baseline = {name: np.zeros((n, len(nuisances))) for name in names}
-        onlookers = Onlookers(bandit, {name: (name, {}) for name in _SEEN})
+        onlookers = PairedBaselines(bandit, {name: (name, {}) for name in _SEEN})
         skipped = training.steps // 3
         for step in train(bandit, training, rng, BaselineEach("oracle", n)):
             advantages = onlookers.advantages(step)
@@ -213,13 +213,13 @@ class Allocation(Study):
         return sentences
 
     def pictures(self, tables):
-        figure, axes = pictures.panels(2)
+        figure, axes = figures.panels(2)
         nuisance = self.config.nuisances[-2]
         chosen = tables["costs"].filter(nuisance=nuisance, **self.config.shown)
         for (name,), group in chosen.group_by(["baseline"], maintain_order=True):
-            axes[0].plot(group["group_size"], group["cost"], **pictures.line(name), label=name)
+            axes[0].plot(group["group_size"], group["cost"], **figures.line(name), label=name)
         axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
-        pictures.ticks(axes[0], self.config.groups)
+        figures.ticks(axes[0], self.config.groups)
         axes[0].legend(frameon=False, fontsize="small")
         at_best = tables["savings"].filter(against="group-mean at its best")
         balance = np.geomspace(at_best["reward_to_prompt"].min(), at_best["reward_to_prompt"].max(), 200)
@@ -242,7 +242,7 @@ class Allocation(Study):
         """Shares over pass rate and drift, a panel a comparison and budget."""
         config = self.config
         panels = [("group-mean at its best", n) for n in config.budgets] + [("group-mean at 8", config.shown["budget"])]
-        figure, axes = pictures.panels(len(panels), width=2.9, height=3.0)
+        figure, axes = figures.panels(len(panels), width=2.9, height=3.0)
         for panel, (against, budget) in zip(axes, panels, strict=True):
             cell = savings.filter(against=against, budget=budget, nuisance=nuisance)
             grid = cell.pivot("pass_rate", index="learning_rate", values="value").drop("learning_rate").to_numpy()

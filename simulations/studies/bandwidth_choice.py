@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.gradients import Onlookers
-from simulations.statistics import ratio_of
-from simulations.study import Study, StudyConfig
-from simulations.tables import row_of, sample, summary
-from simulations.training import BaselineEach, TrainingConfig, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.gradient_errors import PairedBaselines
+from simulations.bandit.training import BaselineEach, TrainingConfig, train
+from simulations.harness import figures
+from simulations.harness.statistics import ratio_of
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import row_of, sample, summary
 
 __all__ = ["BandwidthChoice", "BandwidthChoiceConfig"]
 
@@ -69,7 +69,7 @@ class BandwidthChoice(Study):
         training = TrainingConfig(config.steps, 16, 2, cell["learning_rate"], schedule=cell["schedule"])
         windows = [(kernel, window) for kernel in config.kernels for window in (*config.bandwidths, "auto")]
         made = {f"{kernel} {w}": ("kernel", {"kernel": kernel, "bandwidth": w}) for kernel, w in windows}
-        onlookers = Onlookers(bandit, {**made, "adaptive": ("adaptive", {})})
+        onlookers = PairedBaselines(bandit, {**made, "adaptive": ("adaptive", {})})
         errors = dict.fromkeys([*made, "adaptive"], 0.0)
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
             advantages = onlookers.advantages(step)
@@ -131,7 +131,7 @@ class BandwidthChoice(Study):
         from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
         schedules = tables["errors"]["schedule"].unique(maintain_order=True).to_list()
-        figure, axes = pictures.panels(len(schedules), width=3.6)
+        figure, axes = figures.panels(len(schedules), width=3.6)
         rates = tables["errors"]["learning_rate"].unique(maintain_order=True).to_list()
         for panel, schedule in zip(axes, schedules, strict=True):
             for rank, rate in enumerate(rates):
@@ -149,7 +149,7 @@ class BandwidthChoice(Study):
                     automatic = cell.filter(window="auto", kernel=kernel)
                     panel.axhline(automatic["value_mse"][0], color=colour, linestyle=style, linewidth=1)
             panel.set(xscale="log", yscale="log", xlabel="window in steps", title=schedule)
-            pictures.ticks(panel, tables["errors"].filter(pl.col("window") != "auto")["window"].cast(float).unique())
+            figures.ticks(panel, tables["errors"].filter(pl.col("window") != "auto")["window"].cast(float).unique())
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.yaxis.set_minor_locator(NullLocator())

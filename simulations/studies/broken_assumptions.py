@@ -9,14 +9,14 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from kvar.variance import ScoreWeighted
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.gradients import Onlookers, gradient_errors
-from simulations.rewards import BinaryRewards, HeavyTailedRewards
-from simulations.study import Study, StudyConfig
-from simulations.tables import summary
-from simulations.training import BaselineEach, TrainingConfig, train
+from kvar.baselines.score_weighted import ScoreWeighted
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.gradient_errors import PairedBaselines, gradient_errors
+from simulations.bandit.rewards import BinaryRewards, HeavyTailedRewards
+from simulations.bandit.training import BaselineEach, TrainingConfig, train
+from simulations.harness import figures
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import summary
 
 __all__ = ["BrokenAssumptions", "BrokenAssumptionsConfig"]
 
@@ -157,7 +157,7 @@ class BrokenAssumptions(Study):
 
     def _excess(self, bandit, training, rng, baselines) -> list[tuple[str, float, np.ndarray]]:
         """What baselines add to the gradient MSE with the true value, as a share of it, from exact moments."""
-        seen = Onlookers(bandit, baselines)
+        seen = PairedBaselines(bandit, baselines)
         excess, skipped = dict.fromkeys([*baselines, "optimal"], 0.0), training.steps // 3
         for step in train(bandit, training, rng, BaselineEach("oracle", bandit.repetitions)):
             advantages, moments = seen.advantages(step), step.rollouts.moments
@@ -257,16 +257,16 @@ class BrokenAssumptions(Study):
             _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
         }
         for kind, (xlabel, ylabel, scales) in axes_of.items():
-            figure, (axes,) = pictures.panels(1)
+            figure, (axes,) = figures.panels(1)
             factor = 100.0 if "%" in ylabel else 1.0
             for (name,), group in tables["errors"].filter(broken=kind).group_by(["baseline"], maintain_order=True):
                 axes.errorbar(
                     group["x"], factor * group["error"], 2 * factor * group["error_se"],
-                    markevery=10 if kind == _JUMP else 1, elinewidth=0.7, **pictures.line(name), label=name,
+                    markevery=10 if kind == _JUMP else 1, elinewidth=0.7, **figures.line(name), label=name,
                 )  # fmt: skip
             axes.set(xlabel=xlabel, ylabel=ylabel, **scales)
             if kind != _JUMP:
-                pictures.ticks(axes, sorted(tables["errors"].filter(broken=kind)["x"].unique()))
+                figures.ticks(axes, sorted(tables["errors"].filter(broken=kind)["x"].unique()))
             figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
             drawn[kind.replace(" ", "-")] = figure
         return drawn

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.statistics import Claim, Estimate, ratio_of
-from simulations.study import Study, StudyConfig
-from simulations.tables import estimate_of, row_of, sample, summary
-from simulations.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.harness import figures
+from simulations.harness.statistics import Claim, Estimate, ratio_of
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import estimate_of, row_of, sample, summary
 
 __all__ = ["Convergence", "ConvergenceConfig"]
 
@@ -153,21 +153,21 @@ class Convergence(Study):
 
     def pictures(self, tables):
         beta = self._best_beta(tables)
-        figure, (left, right) = pictures.panels(2)
+        figure, (left, right) = figures.panels(2)
         for (name,), group in tables["curves"].filter(beta=beta).group_by(["baseline"], maintain_order=True):
             error = group["suboptimality_se"]
-            left.plot(group["step"], group["suboptimality"], markevery=0.15, **pictures.line(name), label=name)
+            left.plot(group["step"], group["suboptimality"], markevery=0.15, **figures.line(name), label=name)
             left.fill_between(
                 group["step"], group["suboptimality"] - 2 * error, group["suboptimality"] + 2 * error,
-                color=pictures.line(name)["color"], alpha=0.15, linewidth=0,
+                color=figures.line(name)["color"], alpha=0.15, linewidth=0,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="step", ylabel="J* - J")
         last = int(tables["curves"]["step"].max())
-        pictures.ticks(left, [last // 32, last // 16, last // 8, last // 4, last // 2, last])
+        figures.ticks(left, [last // 32, last // 16, last // 8, last // 4, last // 2, last])
         left.legend(frameon=False, fontsize="small")
         shown = [(name, e) for name, e in self._excess(tables).items() if name != "oracle"][::-1]
         for place, (name, estimate) in enumerate(shown):
-            right.errorbar(100 * estimate.value, place, xerr=100 * estimate.half_width, **pictures.line(name))
+            right.errorbar(100 * estimate.value, place, xerr=100 * estimate.half_width, **figures.line(name))
         right.set_yticks(range(len(shown)), [name for name, _ in shown])
         right.axvline(0, color="black", linewidth=1)
         right.set(xlabel="suboptimality at the end above the oracle's, %")

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.gradients import Onlookers, gradient_errors
-from simulations.statistics import Claim, ratio_of
-from simulations.study import Study, StudyConfig
-from simulations.tables import estimate_of, row_of, sample, summary
-from simulations.training import BaselineEach, TrainingConfig, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.gradient_errors import PairedBaselines, gradient_errors
+from simulations.bandit.training import BaselineEach, TrainingConfig, train
+from simulations.harness import figures
+from simulations.harness.statistics import Claim, ratio_of
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import estimate_of, row_of, sample, summary
 
 __all__ = ["GradientError", "GradientErrorConfig"]
 
@@ -86,7 +86,7 @@ class GradientError(Study):
         per_visit = self.bandit.n_prompts // self.batch_size
         group = cell["group_size"]
         training = TrainingConfig(self.config.visits * per_visit, self.batch_size, group, cell["learning_rate"])
-        onlookers = Onlookers(bandit, {name: (name, {}) for name in _NAMES})
+        onlookers = PairedBaselines(bandit, {name: (name, {}) for name in _NAMES})
         sums = {name: dict.fromkeys(_MEASURED, 0.0) for name in ("oracle", *_NAMES)}
         counted = training.steps - self.config.warm_up * per_visit
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
@@ -152,17 +152,17 @@ class GradientError(Study):
         return sentences
 
     def pictures(self, tables):
-        figure, (left, right) = pictures.panels(2)
+        figure, (left, right) = figures.panels(2)
         at_main = tables["excess"].filter(learning_rate=self.main_rate)
         for (name,), group in at_main.group_by(["baseline"], maintain_order=True):
             left.errorbar(
                 group["group_size"], 100 * group["value"], 200 * group["standard_error"],
-                **pictures.line(name), label=name,
+                **figures.line(name), label=name,
             )  # fmt: skip
         left.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="gradient MSE above the oracle's, %")
         left.axhline(2, color="#999999", linestyle=":", linewidth=1)
         left.legend(frameon=False, fontsize="small")
-        pictures.ticks(left, at_main["group_size"].unique(maintain_order=True).to_list())
+        figures.ticks(left, at_main["group_size"].unique(maintain_order=True).to_list())
         chosen = tables["parts"].filter(learning_rate=self.main_rate, group_size=2)
         bottom = np.zeros(len(chosen))
         for part, colour in zip(_PARTS, ("#BBBBBB", "#56B4E9", "#D55E00", "#F0E442"), strict=True):

@@ -10,12 +10,12 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from simulations import pictures
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.statistics import Claim, Crossing, Estimate, crossing, resamples
-from simulations.study import Study, StudyConfig
-from simulations.tables import estimate_of, row_of
-from simulations.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.harness import figures
+from simulations.harness.statistics import Claim, Crossing, Estimate, crossing, resamples
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import estimate_of, row_of
 
 __all__ = ["Race", "RaceConfig"]
 
@@ -216,16 +216,16 @@ class Race(Study):
 
     def pictures(self, tables):
         races = self._races()
-        figure, axes = pictures.panels(len(races))
+        figure, axes = figures.panels(len(races))
         reached = tables["needed"].drop_nulls("rollouts")
         for panel, race in zip(axes, races, strict=True):
             for (name,), group in reached.filter(**race).group_by(["baseline"], maintain_order=True):
                 panel.errorbar(
                     group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"],
-                    **pictures.line(name), label=name,
+                    **figures.line(name), label=name,
                 )  # fmt: skip
             panel.set(xscale="log", xlabel="rollouts a prompt, G", title=f"target {100 * race['target']:g} %")
-            pictures.ticks(panel, self.config.groups)
+            figures.ticks(panel, self.config.groups)
         axes[0].set_ylabel("rollouts to the target")
         if len(reached):
             axes[0].legend(frameon=False, fontsize="small")

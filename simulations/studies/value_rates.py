@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 
 from kvar import make_baseline, theory
-from simulations import pictures
-from simulations.one_prompt import course, kernel_value
-from simulations.paths import Parabola, Zigzag
-from simulations.rewards import BinaryRewards
-from simulations.statistics import Claim, log_slope, mean_of
-from simulations.study import Study, StudyConfig
-from simulations.tables import estimate_of, row_of, sample, summary
+from simulations.bandit.one_prompt import course, kernel_value
+from simulations.bandit.rewards import BinaryRewards
+from simulations.bandit.value_paths import Parabola, Zigzag
+from simulations.harness import figures
+from simulations.harness.statistics import Claim, log_slope, mean_of
+from simulations.harness.study import Study, StudyConfig
+from simulations.harness.tables import estimate_of, row_of, sample, summary
 
 __all__ = ["ValueRates", "ValueRatesConfig"]
 
@@ -55,21 +55,7 @@ class ValueRatesConfig(StudyConfig):
 
 
 def best_share(path: str, n: int) -> float:
-    """Window that theory says is the best at the end of a path.
-
-    Parameters
-    ----------
-    path : str
-        ``Lipschitz``, for which h is of order ``n**(-1/3)``, or ``smooth``, for which a local line's is of order
-        ``n**(-1/5)``.
-    n : int
-        Rewards seen.
-
-    Returns
-    -------
-    float
-        h, as a share of the run.
-    """
+    """Window that theory says is the best at the end of a path."""
     if path == "Lipschitz":
         return theory.lipschitz_bandwidth("triangular", n=n, noise=_NOISE, lipschitz=_PATHS[path].slope)
     curvature = _PATHS[path].curvature
@@ -244,10 +230,10 @@ def _window_row(group) -> dict:
 
 
 def _rates_picture(tables):
-    figure, (left, right) = pictures.panels(2)
+    figure, (left, right) = figures.panels(2)
     labels = {("Lipschitz", "kernel"): "kernel, Lipschitz path", ("smooth", "kernel"): "local lines, smooth path"}
     for (path, baseline), group in tables["mse"].group_by(["path", "baseline"], maintain_order=True):
-        style = pictures.line(baseline if path == "Lipschitz" else "discounted-beta")
+        style = figures.line(baseline if path == "Lipschitz" else "discounted-beta")
         left.errorbar(
             group["rewards"], group["value_mse"], 2 * group["value_mse_se"], **{**style, "linestyle": "none"},
             label=labels.get((path, baseline), baseline),
@@ -273,16 +259,16 @@ def _rates_picture(tables):
     right.plot(bias["window"], bias["bias"] ** 2, "s", color="black", markersize=4, label="squared bias")
     right.plot(bias["window"], bias["bias_theory"] ** 2, ":", color="black")
     right.set(xscale="log", yscale="log", xlabel="window h, share of the run")
-    pictures.ticks(right, tables["windows"]["window"].unique(maintain_order=True).to_list())
+    figures.ticks(right, tables["windows"]["window"].unique(maintain_order=True).to_list())
     for axes in (left, right):
         axes.legend(frameon=False, fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
 def _course_picture(course_table):
-    figure, (axes,) = pictures.panels(1)
+    figure, (axes,) = figures.panels(1)
     for (name,), group in course_table.group_by(["baseline"], maintain_order=True):
-        axes.plot(group["step"], group["value_mse"], markevery=0.15, **pictures.line(name), label=name)
+        axes.plot(group["step"], group["value_mse"], markevery=0.15, **figures.line(name), label=name)
     axes.set(xscale="log", yscale="log", xlabel="step", ylabel="value MSE")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     return figure

@@ -29,7 +29,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from rich.progress import track
 
-from kvar import KernelRegressor, _criteria, select_bandwidth
+from kvar import KernelRegressor, select_bandwidth
+from kvar.smoothing import criteria
 
 CURVES = {
     "sine": lambda x: np.sin(4.0 * math.pi * x),
@@ -94,7 +95,7 @@ def _ours(method, degree):
 
 def _averaged(spread, degree):
     def choose(x, y):
-        _criteria._REFERENCE_SPREAD = spread
+        criteria._REFERENCE_SPREAD = spread
         return select_bandwidth(x, y, "averaged", "epanechnikov", degree).bandwidth
 
     return choose

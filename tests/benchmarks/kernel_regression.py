@@ -27,10 +27,10 @@ from pathlib import Path
 import kernel_regression_peers as peers
 import numpy as np
 
-from kvar import KernelRegressor, _engine, select_bandwidth
-from kvar._design import Design
-from kvar._moments import _LIGHT, _TRUST, _compiled, _tables, _unroll
+from kvar import KernelRegressor, select_bandwidth
 from kvar.kernels import get_kernel
+from kvar.smoothing.design import Design
+from kvar.smoothing.sums.neighbour_sums import _LIGHT, _TRUST, _compiled, _tables, _unroll
 
 H, GRID, REPEATS = 0.05, np.geomspace(0.005, 0.5, 50), 7
 EPANECHNIKOV = get_kernel("epanechnikov")
@@ -118,7 +118,7 @@ def with_engine(engine, run):
     """The same with numba or without it."""
 
     def wrapped():
-        _engine.numba_installed = lambda: engine == "numba"
+        engine.numba_installed = lambda: engine == "numba"
         return run()
 
     return wrapped

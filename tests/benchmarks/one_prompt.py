@@ -11,9 +11,9 @@ import time
 import numpy as np
 
 import kvar
-from simulations.one_prompt import course
-from simulations.paths import Zigzag
-from simulations.rewards import BinaryRewards
+from simulations.bandit.one_prompt import course
+from simulations.bandit.rewards import BinaryRewards
+from simulations.bandit.value_paths import Zigzag
 
 BASELINES = ("none", "group-mean", "leave-one-out", "discounted-beta", "kernel")
 GROUP = 2

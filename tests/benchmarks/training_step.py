@@ -47,7 +47,7 @@ def one(name: str, steps: int) -> dict:
     from trl import GRPOConfig, GRPOTrainer
 
     from llm_train import KAEConfig, KAETrainer
-    from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
+    from llm_train.policy.tiny import answer_reward, make_policy, make_tokenizer, sums
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

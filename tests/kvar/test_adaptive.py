@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kvar
-from kvar.experts import ExpertWeights
+from kvar.online.expert_weights import ExpertWeights
 from tests.kvar.adaptive_reference import AdaptiveLoop
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kvar
-from kvar import arrays
+from kvar.utils import arrays
 
 
 def test_a_mask_says_what_is_missing():

@@ -9,19 +9,18 @@ import polars as pl
 import pytest
 
 import kvar
-from kvar import stretches
-from kvar.audit import sharing
-from kvar.audit.advice import _warnings
-from kvar.audit.cells import Cells
-from kvar.audit.collecting import collect
-from kvar.audit.facts import FactCollector
-from kvar.audit.group_sizes import study_group_sizes
-from kvar.audit.intervals import ClusteredSums, Mean
-from kvar.audit.page import page
-from kvar.audit.thinning import Thinned
-from kvar.audit.windows import study_windows
+from kvar.auditing.advice import _warnings
+from kvar.auditing.group_size_study import study_group_sizes
+from kvar.auditing.groups import Groups
+from kvar.auditing.log_statistics import StatisticsCollector
+from kvar.auditing.page import page
+from kvar.auditing.scoring import collect
+from kvar.auditing.window_study import study_windows
+from kvar.intervals import ClusteredSums, Mean
 from kvar.readers import ReadingNotes, RolloutLog
-from kvar.stretches import StepOrder
+from kvar.rollouts import step_chunks
+from kvar.rollouts.step_chunks import SortedTrace
+from kvar.utils import parallel
 from tests import clusters
 from tests.kvar.test_audit import simulated
 
@@ -35,12 +34,12 @@ def ragged(rng, n=600, n_prompts=12, n_steps=20):
 
 
 def facts_of(trace):
-    order = StepOrder.of(trace)
-    collector, time, columns = FactCollector(len(order.prompts), len(order.starts)), 0, []
-    for stretch in order.stretches():
-        cells = Cells.of(stretch, time)
-        columns.append(collector.add(cells))
-        time = int(cells.time[-1]) + 1
+    order = SortedTrace.of(trace)
+    collector, time, columns = StatisticsCollector(len(order.prompts), len(order.starts)), 0, []
+    for chunk in order.chunks():
+        groups = Groups.of(chunk, time)
+        columns.append(collector.add(groups))
+        time = int(groups.time[-1]) + 1
     return collector.facts(), {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
 
 
@@ -85,7 +84,7 @@ def test_stretches_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
-    monkeypatch.setattr(stretches, "_STRETCH", 70)
+    monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 70)
     pieces, pieces_facts = kvar.audit(trace, names), facts_of(trace)
     assert [row.label for row in whole.rows] == [row.label for row in pieces.rows]
     for one, two in zip(whole.rows, pieces.rows, strict=True):
@@ -98,7 +97,7 @@ def test_stretches_change_nothing(rng, monkeypatch):
 
 
 def test_processes_change_nothing(rng):
-    order = StepOrder.of(ragged(rng))
+    order = SortedTrace.of(ragged(rng))
     baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     alone, shared = (collect(order, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
     assert alone.comparable == shared.comparable
@@ -113,8 +112,8 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "discounted-beta"]
     alone = kvar.audit(trace, names).to_dict()
-    monkeypatch.setattr(sharing, "_PARALLEL_FROM", 0)
-    monkeypatch.setattr(stretches, "_STRETCH", 200)
+    monkeypatch.setattr(parallel, "_PARALLEL_FROM", 0)
+    monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 200)
     with cluster():
         shared = kvar.audit(trace, names).to_dict()
     assert shared["recommendation"] == alone["recommendation"]
@@ -124,10 +123,10 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
 
 def test_large_histories_travel_between_processes(monkeypatch, rng):
     # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
-    monkeypatch.setattr(stretches, "_STRETCH", 10_000)
+    monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
-    order = StepOrder.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
+    order = SortedTrace.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
     alone, shared = (collect(order, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
     assert not shared.refusals
     assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
@@ -209,7 +208,7 @@ def test_the_estimated_value_error_covers_the_truth(group):
     names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
     for _ in range(20):
         trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
-        found = collect(StepOrder.of(trace), [kvar.make_baseline(name) for name in names], n_jobs=1)
+        found = collect(SortedTrace.of(trace), [kvar.make_baseline(name) for name in names], n_jobs=1)
         for k in range(len(names)):
             estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
             inside.append(estimate.low <= truth <= estimate.high)
@@ -224,7 +223,7 @@ def test_values_of_smaller_groups_are_scored_without_bias():
     rng, gaps = np.random.default_rng(9), []
     for _ in range(25):
         trace = simulated(rng, n_prompts=20, n_steps=15, group=4, missing=0.05)
-        study = study_group_sizes(StepOrder.of(trace), kvar.make_baseline("kernel"), 4)
+        study = study_group_sizes(SortedTrace.of(trace), kvar.make_baseline("kernel"), 4)
         gaps.append([row.value_mse.mean - row.true_value_mse for row in study.rows])
     gaps = np.array(gaps)
     assert [row.size for row in study.rows] == [1, 2, 3, 4]
@@ -240,7 +239,7 @@ def test_the_smallest_sufficient_group_is_advised(rng):
     assert report.group_sizes.advised.size == 1
     assert any("groups of 1" in finding and "75 % fewer rollouts" in finding for finding in report.findings)
     assert "num_generations=1" in report.lines["TRL"]
-    assert study_group_sizes(StepOrder.of(trace), kvar.make_baseline("kernel"), 1) is None
+    assert study_group_sizes(SortedTrace.of(trace), kvar.make_baseline("kernel"), 1) is None
 
 
 def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
@@ -251,13 +250,13 @@ def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
     for level in (still, moving):
         reward = (rng.random(step.size) < level[step]).astype(float)
         trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
-        best.append(study_windows(StepOrder.of(trace)).best)
+        best.append(study_windows(SortedTrace.of(trace)).best)
     assert best[0] >= 32
     assert best[1] <= 8
 
 
 def test_windows_side_by_side_are_the_kernel_with_each(rng):
-    order = StepOrder.of(ragged(rng))
+    order = SortedTrace.of(ragged(rng))
     study = study_windows(order)
     alone = collect(order, [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows], n_jobs=1)
     best = study.windows.index(study.best)
@@ -272,7 +271,7 @@ def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):
     trace = simulated(rng, n_prompts=6, n_steps=12)
     gaps = np.where(rng.random(len(trace)) < 0.5, np.nan, trace.extras["true_value"])
     studies = [
-        study_group_sizes(StepOrder.of(kvar.Trace.from_columns(columns)), kvar.make_baseline("kernel"), 4)
+        study_group_sizes(SortedTrace.of(kvar.Trace.from_columns(columns)), kvar.make_baseline("kernel"), 4)
         for columns in (trace.columns, {**trace.columns, "true_value": gaps})
     ]
     for whole, part in zip(*(study.rows for study in studies), strict=True):
@@ -280,15 +279,15 @@ def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):
         assert part.true_value_mse == pytest.approx(whole.true_value_mse, rel=0.5)
 
 
-def test_thinning_keeps_whole_histories(rng):
+def test_a_sample_of_prompts_keeps_whole_histories(rng):
     trace = ragged(rng)
-    thinned = Thinned.of(StepOrder.of(trace), 200)
-    left = thinned.order.trace
-    assert thinned.one_in == 3
+    sample = SortedTrace.of(trace).sample_prompts(200)
+    left = sample.trace
+    assert sample.one_in == 3
     for prompt in np.unique(left.prompt_id):
         kept = left.reward[left.prompt_id == prompt]
         assert np.sort(kept).tolist() == pytest.approx(np.sort(trace.reward[trace.prompt_id == prompt]), nan_ok=True)
-    assert Thinned.of(StepOrder.of(trace), 10**6).order.trace is trace
+    assert SortedTrace.of(trace).sample_prompts(10**6).trace is trace
 
 
 def trace_with(reward, prompt=None, step=None):

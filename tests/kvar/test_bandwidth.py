@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvar import KernelRegressor, select_bandwidth, theory
-from kvar._criteria import CRITERIA
-from kvar._design import Design
-from kvar._pilot import plug_in_pilot, polynomial_pilot
-from kvar.bandwidth import bandwidth_methods
 from kvar.kernels import get_kernel
+from kvar.smoothing.bandwidth import bandwidth_methods
+from kvar.smoothing.criteria import CRITERIA
+from kvar.smoothing.design import Design
+from kvar.smoothing.pilot import plug_in_pilot, polynomial_pilot
 from tests.kvar import regression_reference as reference
 
 METHODS = bandwidth_methods()

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kvar.bandwidth_report import bandwidth_command, read_columns
+from kvar.commands.bandwidth import bandwidth_command, read_columns
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvar.batch import Batch, occurrence, sums_of_others
+from kvar.rollouts.batch import Batch, occurrence, sums_of_others
 
 
 @given(ids=st.lists(st.integers(0, 5), min_size=1, max_size=20), group=st.integers(0, 3), data=st.data())

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 import kvar
-from kvar.audit.command import beside
+from kvar.commands.audit import beside
 from tests.kvar.test_audit import simulated
 
 
 def run(*arguments):
     # Wide enough that no sentence wraps, and no colours.
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    command = [sys.executable, "-m", "kvar.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "kvar.commands.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import kvar
-from kvar.batch import Batch
-from kvar.features import FeaturePrior, feature_columns
-from kvar.reward_scale import RewardScale
+from kvar.online.feature_prior import FeaturePrior, feature_columns
+from kvar.online.reward_scale import RewardScale
+from kvar.rollouts.batch import Batch
 
 
 def named(features):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvar.history import History
+from kvar.history.visits import History
 
 VISITS = st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 9), min_size=1, unique=True)), max_size=60)
 

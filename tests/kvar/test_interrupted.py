@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import kvar
-from kvar.files import TEMPORARY_SUFFIX, whole_file
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX, atomic_write
 from tests.soak.kills import soak
 
 
@@ -33,7 +33,7 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
     code = """
         import errno, pathlib, resource, signal, sys
         import numpy as np, pytest, kvar
-        from kvar.files import whole_file
+        from kvar.files import atomic_write
 
         folder, rng = pathlib.Path(sys.argv[1]), np.random.default_rng(0)
         writer = kvar.TraceWriter(folder)
@@ -44,7 +44,7 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
         with pytest.raises(OSError, match=r"File too large: .*step-000000002\\.parquet") as refused:
             writer.write(2, {"prompt_id": np.arange(20_000), "reward": rng.random(20_000)})
         assert refused.value.errno == errno.EFBIG
-        with pytest.raises(OSError, match=r"File too large: .*note"), whole_file(folder / "note") as temporary:
+        with pytest.raises(OSError, match=r"File too large: .*note"), atomic_write(folder / "note") as temporary:
             temporary.write_text("x" * 30_000)
         writer.write(3, {"prompt_id": [0], "reward": [0.5]})
     """
@@ -55,11 +55,11 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
 
 @pytest.mark.parametrize("message", ["disk: No space left on device (os error 28)", "quota (os error 122)"])
 def test_what_a_library_says_of_the_disk_becomes_an_error_of_the_system(tmp_path, message):
-    with pytest.raises(OSError, match=r"/file'$") as refused, whole_file(tmp_path / "file"):
+    with pytest.raises(OSError, match=r"/file'$") as refused, atomic_write(tmp_path / "file"):
         raise RuntimeError(message)
     assert refused.value.errno in (errno.ENOSPC, errno.EDQUOT)
     assert str(refused.value.__cause__) == message
-    with pytest.raises(FileNotFoundError, match="elsewhere"), whole_file(tmp_path / "file"):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_write(tmp_path / "file"):
         (tmp_path / "elsewhere").read_text()
     assert os.listdir(tmp_path) == []
 
@@ -67,9 +67,9 @@ def test_what_a_library_says_of_the_disk_becomes_an_error_of_the_system(tmp_path
 def test_two_processes_on_one_file_leave_one_of_theirs(tmp_path):
     code = """
         import sys
-        from kvar.files import whole_file
+        from kvar.files import atomic_write
         for k in range(200):
-            with whole_file(sys.argv[1]) as temporary:
+            with atomic_write(sys.argv[1]) as temporary:
                 temporary.write_text(sys.argv[2] * 100_000)
     """
     target = tmp_path / "file"

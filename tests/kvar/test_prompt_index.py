@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import kvar.prompt_index
-from kvar.prompt_index import PromptIndex
+import kvar.history.prompt_index
+from kvar.history.prompt_index import PromptIndex
 
 IDS = st.one_of(st.integers(-5, 40), st.integers(-(2**70), 2**70), st.text(max_size=3), st.sampled_from(["1", "-1"]))
 
@@ -32,7 +32,7 @@ def test_it_is_a_dictionary(batches):
 
 
 def test_integers_move_into_the_sorted_array(monkeypatch):
-    monkeypatch.setattr(kvar.prompt_index, "_WAITING", 4)
+    monkeypatch.setattr(kvar.history.prompt_index, "_WAITING", 4)
     index = PromptIndex()
     for start in range(0, 100, 5):
         ids = list(range(start, start + 5))[::-1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvar.prompt_keys import prompt_key
+from kvar.rollouts.prompt_ids import prompt_key
 
 
 def test_keys_are_stable_and_of_64_bits():

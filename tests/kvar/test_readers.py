@@ -9,10 +9,10 @@ import pytest
 import zstandard
 
 import kvar
-from kvar.prompt_keys import prompt_key
 from kvar.readers import csv_file, json_lines_file, read_log
 from kvar.readers.columns import parse_columns
-from kvar.readers.trl import reward_weights
+from kvar.readers.trl_reward_weights import reward_weights
+from kvar.rollouts.prompt_ids import prompt_key
 from tests.kvar import log_mutations
 from tests.kvar.test_audit import simulated
 

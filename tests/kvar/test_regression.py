@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvar import KernelRegressor, _engine
-from kvar._binned import binned_sums
-from kvar._design import Design, running_sums
-from kvar._estimator import NotFittedError
-from kvar._moments import neighbour_sums
+from kvar import KernelRegressor
 from kvar.kernels import GAUSSIAN, CompactKernel, get_kernel, kernel_names
+from kvar.smoothing.design import Design, running_sums
+from kvar.smoothing.estimator import NotFittedError
+from kvar.smoothing.sums import engine
+from kvar.smoothing.sums.fft import binned_sums
+from kvar.smoothing.sums.neighbour_sums import neighbour_sums
 from tests.kvar import regression_reference as reference
 
 KERNELS = kernel_names()
@@ -95,7 +96,7 @@ def test_exact_against_direct_sums(monkeypatch, kernel, degree, sided, layout):
             expected, _ = _vector_reference(x, y, w, x, kernel, h, degree, past, leave_out)
             seen = ~np.isnan(expected)
             for installed in ENGINES:
-                monkeypatch.setattr(_engine, "numba_installed", lambda installed=installed: installed)
+                monkeypatch.setattr(engine, "numba_installed", lambda installed=installed: installed)
                 got = model.loo_predict() if leave_out else model.predict(x)
                 np.testing.assert_array_equal(np.isnan(got), ~seen)
                 assert np.max(np.abs(got - expected)[seen]) < 1e-12
@@ -155,7 +156,7 @@ def test_engines_agree_on_rows_of_every_kind(monkeypatch):
     for name, degree, sided in CASES:
         rows = []
         for installed in (True, False):
-            monkeypatch.setattr(_engine, "numba_installed", lambda installed=installed: installed)
+            monkeypatch.setattr(engine, "numba_installed", lambda installed=installed: installed)
             rows.append(neighbour_sums(design, get_kernel(name), 0.2, past=sided == "past", degree=degree))
         # The mean distance and what is centred at it mean nothing where nobody has weight.
         known = rows[0][0] > 0.0

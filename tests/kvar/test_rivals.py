@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import kvar
 from kvar.baselines.kalman import KalmanBaseline
-from kvar.prompt_table import PromptTable
-from kvar.running_moments import RunningMoments
+from kvar.history.prompt_table import PromptTable
+from kvar.online.running_moments import RunningMoments
 from tests.kvar import rival_references
 
 NAN = math.nan

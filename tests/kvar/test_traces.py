@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 import kvar
-from kvar.files import TEMPORARY_SUFFIX, whole_file
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX, atomic_write
 
 
 def columns(n=6, prompts=("a", "b")):
@@ -76,7 +76,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     target.write_text("old")
 
     def interrupted():
-        with whole_file(target) as temporary:
+        with atomic_write(target) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import kvar
+from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.kernels import get_kernel
-from kvar.traces import Trace
-from kvar.variance import ScoreMoments, ScoreWeighted, gradient_variance
-from simulations.bandits import BanditConfig, PolicyBandit
+from kvar.rollouts.trace import Trace
+from kvar.variance import ScoreMoments, gradient_variance
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
 
 NAN = float("nan")
 
@@ -128,8 +129,8 @@ def test_the_optimal_baseline_of_the_tiny_policy(rng):
     """Parts and optimal baseline of a language model, against sums over all of its completions of one token."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("trl")
-    from llm_train.tiny import make_policy, make_tokenizer
-    from llm_train.truth import answer_log_probabilities
+    from llm_train.policy.exact_value import answer_log_probabilities
+    from llm_train.policy.tiny import make_policy, make_tokenizer
 
     tokenizer = make_tokenizer()
     model = make_policy(tokenizer, seed=0)

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset
 
 from llm_train import KAEConfig, KAETrainer
-from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 
 torch.set_num_threads(1)
 

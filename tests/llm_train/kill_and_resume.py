@@ -21,10 +21,10 @@ import torch
 from safetensors.torch import load_file
 
 from kvar import read_trace
-from llm_train.run import quiet_libraries, train
-from llm_train.run_files import read_metrics
-from llm_train.settings import resolve
-from llm_train.state_file import load_state
+from llm_train.run.run_files import read_metrics
+from llm_train.run.settings import resolve
+from llm_train.run.train import quiet_libraries, train
+from llm_train.trainer.state_file import load_state
 
 STEPS, SAVE_EVERY = 16, 4
 SETTINGS = {

@@ -11,9 +11,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 import kvar
 from kvar.readers import read_log
-from llm_train import audit_callback
-from llm_train.audit_callback import AuditCallback
-from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
+from llm_train.trainer import audit_callback
+from llm_train.trainer.audit_callback import AuditCallback
 
 CHAT = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import kvar
-from llm_train.tiny import answer_reward, make_tokenizer, sums
+from llm_train.policy.tiny import answer_reward, make_tokenizer, sums
 
 
 def trace_of(trainer):

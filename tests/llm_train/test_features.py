@@ -10,15 +10,15 @@ import pytest
 import torch
 
 import kvar
-from kvar.prompt_keys import prompt_key
+from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.replaying import replay_baseline
-from kvar.variance import ScoreWeighted
-from llm_train.critic import Critic, CriticBaseline
-from llm_train.evaluation import exact_pass_rates, pass_at_k, sampled_pass_rates
-from llm_train.health import health
-from llm_train.schedule import VarianceSampler, variance_weights
-from llm_train.tiny import make_policy, make_tokenizer, sums
-from llm_train.truth import ExactValue
+from kvar.rollouts.prompt_ids import prompt_key
+from llm_train.policy.exact_value import ExactValue
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
+from llm_train.trainer.baseline_metrics import health
+from llm_train.trainer.critic import Critic, CriticBaseline
+from llm_train.trainer.pass_rates import exact_pass_rates, pass_at_k, sampled_pass_rates
+from llm_train.trainer.prompt_samplers import VarianceSampler, variance_weights
 
 
 def trace_of(trainer):
@@ -224,7 +224,9 @@ def test_the_order_by_variance_resumes(make_trainer):
 # --- examples in docstrings ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["answers", "compare_report", "evaluation", "schedule"])
+@pytest.mark.parametrize(
+    "name", ["tasks.answers", "studies.compare_report", "trainer.pass_rates", "trainer.prompt_samplers"]
+)
 def test_the_examples_in_docstrings_hold(name):
     done = doctest.testmod(importlib.import_module(f"llm_train.{name}"))
     assert done.attempted

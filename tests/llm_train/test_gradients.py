@@ -10,14 +10,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from kvar import read_trace
-from llm_train import gradients
-from llm_train.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
-from llm_train.gradient_tables import main, table
-from llm_train.gradients import chosen_parameters, score_norms, scores
-from llm_train.stage_errors import BLOCK
-from llm_train.tasks import load_task
-from llm_train.tiny import make_policy, make_tokenizer
-from llm_train.truth import answer_log_probabilities
+from llm_train.policy import scores as scoring
+from llm_train.policy.exact_value import answer_log_probabilities
+from llm_train.policy.scores import chosen_parameters, score_norms, scores
+from llm_train.policy.tiny import make_policy, make_tokenizer
+from llm_train.studies.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
+from llm_train.studies.gradient_tables import main, table
+from llm_train.studies.stage_errors import BLOCK
+from llm_train.tasks.tasks import load_task
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +73,16 @@ def test_norms_hold_no_more_scores_than_fit(policy, monkeypatch):
     model, tokenizer = policy
     parameters = chosen_parameters(model, "last-layer")
     prompts, completions = [tokenizer("1+2=")["input_ids"]] * 5, [tokenizer(a)["input_ids"] for a in "34567"]
-    wanted, held, inner = score_norms(model, parameters, prompts, completions), [], gradients.scores
+    wanted, held, inner = score_norms(model, parameters, prompts, completions), [], scoring.scores
 
     def counted(*args):
         held.append(len(args[2]))
         return inner(*args)
 
-    monkeypatch.setattr(gradients, "scores", counted)
+    monkeypatch.setattr(scoring, "scores", counted)
     entries = sum(p.numel() for p in parameters.values())
     for limit, sizes in ((2 * entries, [2, 2, 1]), (entries - 1, [1] * 5)):
-        monkeypatch.setattr(gradients, "_MOST_ENTRIES", limit)
+        monkeypatch.setattr(scoring, "_MOST_ENTRIES", limit)
         held.clear()
         torch.testing.assert_close(score_norms(model, parameters, prompts, completions), wanted, rtol=1e-5, atol=0)
         assert held == sizes

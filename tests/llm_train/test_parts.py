@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from llm_train import KAEConfig, truth
-from llm_train.schedule import BlockSampler, IndependentSampler
-from llm_train.state_file import load_state, save_state
-from llm_train.tiny import answer_reward, make_policy, make_tokenizer, sums
-from llm_train.truth import ExactValue, answer_log_probabilities, rows_at_once
+from llm_train import KAEConfig
+from llm_train.policy import exact_value
+from llm_train.policy.exact_value import ExactValue, answer_log_probabilities, rows_at_once
+from llm_train.policy.tiny import answer_reward, make_policy, make_tokenizer, sums
+from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler
+from llm_train.trainer.state_file import load_state, save_state
 
 # --- schedule -----------------------------------------------------------------------------------------------------
 
@@ -197,12 +198,12 @@ def test_exact_values_take_no_more_rows_at_once_than_fit(policy, monkeypatch, pa
         held.append(len(prompts))
         return inner(model, prompts, answers)
 
-    monkeypatch.setattr(truth, "answer_log_probabilities", counted)
+    monkeypatch.setattr(exact_value, "answer_log_probabilities", counted)
     length = len("10+2=12") + 1
-    monkeypatch.setattr(truth, "_MOST_LOGITS", 2 * length * model.config.vocab_size)
+    monkeypatch.setattr(exact_value, "_MOST_LOGITS", 2 * length * model.config.vocab_size)
     assert ExactValue(tokenizer, partial)(model, examples) == pytest.approx(wanted, rel=1e-5)
     assert held == [2, 2, 1]
-    monkeypatch.setattr(truth, "_MOST_LOGITS", 1)
+    monkeypatch.setattr(exact_value, "_MOST_LOGITS", 1)
     assert rows_at_once(model, length) == 1
 
 

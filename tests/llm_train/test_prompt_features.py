@@ -8,8 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from kvar import read_trace
-from llm_train.prompt_features import hidden_states, last_states, with_prompt_features
-from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.policy.prompt_features import hidden_states, last_states, with_prompt_features
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,16 @@ import pytest
 import yaml
 
 import kvar
-from llm_train import models
-from llm_train.answers import final_answer, math_reward, text_reward
-from llm_train.compare import Comparison, choose_learning_rates, main
-from llm_train.compare_report import mean_interval, pairs, report, rollouts_to_reach, rows
-from llm_train.run import train
-from llm_train.run_files import last_checkpoint, read_metrics
-from llm_train.settings import RunArguments, given_settings, make_parser, resolve
-from llm_train.tasks import load_task
-from llm_train.tiny import make_tokenizer
+from llm_train.policy import models
+from llm_train.policy.tiny import make_tokenizer
+from llm_train.run.run_files import last_checkpoint, read_metrics
+from llm_train.run.settings import given_settings, make_parser, resolve
+from llm_train.run.train import train
+from llm_train.studies.compare import Comparison, choose_learning_rates, main
+from llm_train.studies.compare_report import mean_interval, pairs, report, rollouts_to_reach, rows
+from llm_train.tasks.answers import final_answer, math_reward, text_reward
+from llm_train.tasks.arguments import RunArguments
+from llm_train.tasks.tasks import load_task
 
 # --- settings -----------------------------------------------------------------------------------------------------
 
@@ -288,7 +289,8 @@ def test_a_run_that_begins_again_elsewhere_leaves_the_recording_of_another(tmp_p
 def test_two_processes_do_not_go_on_with_one_run(tmp_path):
     # As in two sweeps on one cache: each would take what the other records for left over from a kill.
     code = (
-        "import sys, time, pathlib, kvar.files; kvar.files.claimed(pathlib.Path(sys.argv[1])); print(); time.sleep(600)"
+        "import sys, time, pathlib; from kvar.utils.atomic_files import lock_folder;"
+        "lock_folder(pathlib.Path(sys.argv[1])); print(); time.sleep(600)"
     )
     recorded = tmp_path / "trace" / "step-000000001.parquet"
     recorded.parent.mkdir()

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import kvar
-from llm_train.state_file import _digest, load_state, save_state
+from llm_train.trainer.state_file import _digest, load_state, save_state
 from tests.kvar.registered import SETTINGS, experienced
 
 

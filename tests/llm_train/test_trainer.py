@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from datasets import Dataset
 
 import kvar
-from kvar.prompt_keys import prompt_key
+from kvar.rollouts.prompt_ids import prompt_key
 from llm_train import KAETrainer
-from llm_train.measuring import MeasuringTrainer
-from llm_train.state_file import load_state, save_state
-from llm_train.tiny import make_policy, make_tokenizer, sums
-from llm_train.truth import ExactValue
+from llm_train.policy.exact_value import ExactValue
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
+from llm_train.trainer.measured_trainer import MeasuringTrainer
+from llm_train.trainer.state_file import load_state, save_state
 
 
 def trace_of(trainer):

@@ -20,9 +20,9 @@ import torch
 
 from kvar import read_trace
 from llm_train import KAEConfig, KAETrainer
-from llm_train.run import quiet_libraries
-from llm_train.state_file import load_state, save_state
-from llm_train.tiny import make_policy, make_tokenizer, sums
+from llm_train.policy.tiny import make_policy, make_tokenizer, sums
+from llm_train.run.train import quiet_libraries
+from llm_train.trainer.state_file import load_state, save_state
 
 ROWS, STEPS = 16, 4
 

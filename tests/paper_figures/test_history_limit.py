@@ -6,8 +6,8 @@ import pytest
 from scipy.special import expit
 
 import kvar
-from kvar.batch import Batch
 from kvar.replaying import batches
+from kvar.rollouts.batch import Batch
 from paper_figures.history_limit import _LOGITS, Filter, Told, limit, main, table, value_mse
 
 

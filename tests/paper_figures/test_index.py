@@ -20,8 +20,8 @@ from paper_figures.selectors_fig import Selectors
 from paper_figures.speed_fig import Speed
 from paper_figures.stage_tables import GradientByStage, ValueByStage, stage_means
 from paper_figures.study_exhibit import StudyExhibit
-from simulations.keyed import StaleResultError
-from simulations.running import run_study
+from simulations.harness.keyed_results import StaleResultError
+from simulations.harness.running import run_study
 from simulations.studies import study_class
 from tests.simulations.test_studies import SMALLER
 

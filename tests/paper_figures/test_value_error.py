@@ -10,7 +10,7 @@ from paper_figures.exhibit import FalseClaimError
 from paper_figures.index import make
 from paper_figures.value_error_data import block_length, value_errors
 from paper_figures.value_error_fig import ValueErrors, block_means
-from simulations.keyed import StaleResultError
+from simulations.harness.keyed_results import StaleResultError
 from tests.kvar.test_audit import simulated
 
 

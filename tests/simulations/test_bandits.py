@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from simulations.bandits import BanditConfig, PolicyBandit
-from simulations.paths import Jump, Parabola, Zigzag
-from simulations.policies import Policy
-from simulations.rewards import BetaRewards, BinaryRewards, HeavyTailedRewards
-from simulations.schedules import SCHEDULES, prompts_by_step
-from simulations.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.bandit.bandits import BanditConfig, PolicyBandit
+from simulations.bandit.policies import Policy
+from simulations.bandit.rewards import BetaRewards, BinaryRewards, HeavyTailedRewards
+from simulations.bandit.schedules import SCHEDULES, prompts_by_step
+from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
+from simulations.bandit.value_paths import Jump, Parabola, Zigzag
 
 CONFIG = BanditConfig(n_prompts=4, n_completions=6, n_features=3, individual=1.5, nuisance=2, ridge=0.2)
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import kvar
-from simulations.keyed import StaleResultError, digest, read_tables, write_key
+from simulations.harness.keyed_results import StaleResultError, digest, read_tables, write_key
 
 PARAMETERS = {"seed": 0, "sizes": (1, 2), "rate": 0.1}
 

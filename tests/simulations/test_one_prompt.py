@@ -7,9 +7,9 @@ import pytest
 
 import kvar
 from kvar.kernels import get_kernel
-from simulations.one_prompt import SEPARABLE, course, kernel_value
-from simulations.paths import Zigzag
-from simulations.rewards import RewardLaw
+from simulations.bandit.one_prompt import SEPARABLE, course, kernel_value
+from simulations.bandit.rewards import RewardLaw
+from simulations.bandit.value_paths import Zigzag
 
 
 class Recorded(RewardLaw):

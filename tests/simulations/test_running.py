@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from joblib import parallel_config
 
-from simulations import running
-from simulations.running import run_study, tasks
+from simulations.harness import running
+from simulations.harness.running import run_study, tasks
+from simulations.harness.study import Study, StudyConfig
 from simulations.studies.gradient_error import GradientError
-from simulations.study import Study, StudyConfig
 from tests import clusters
 
 SMALL = dataclasses.replace(GradientError.quick, repetitions=2, block=1, groups=(1, 2), visits=4, warm_up=2)

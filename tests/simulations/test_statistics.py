@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from simulations.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of, resamples
-from simulations.tables import markdown, sample, summary
+from simulations.harness.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of, resamples
+from simulations.harness.tables import markdown, sample, summary
 
 
 def agree(estimates):

@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from simulations.__main__ import _run
-from simulations.reporting import publish, write_overview
-from simulations.running import run_study
+from simulations.harness.publishing import publish, write_overview
+from simulations.harness.running import run_study
 from simulations.studies import STUDIES, study_class
 from simulations.studies.value_rates import ValueRates
 
@@ -61,7 +61,7 @@ def test_every_study_runs_from_cells_to_page(name, tmp_path):
         assert picture.name in page
     assert list((tmp_path / "out").glob(f"{name}-*.csv"))
     assert printed(page) == (PRINTED / f"{name}.txt").read_text()
-    overview = write_overview(tmp_path / "out").read_text()
+    overview = write_overview(tmp_path / "out", STUDIES).read_text()
     assert all(claim.statement in overview for claim in claims)
 
 

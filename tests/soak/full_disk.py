@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import kvar
-from kvar.files import TEMPORARY_SUFFIX
-from llm_train.state_file import save_state
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX
+from llm_train.trainer.state_file import save_state
 
 ROWS = 2_000
 

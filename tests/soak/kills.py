@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kvar
-from kvar.files import TEMPORARY_SUFFIX
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
 ROWS = 5_000
 

@@ -38,8 +38,8 @@ def work(rank, world, port, folder, name, n_steps, forget):
     from accelerate import Accelerator
     from accelerate.utils import gather_object
 
-    from llm_train.agreement import require_same_advantages, require_same_file
-    from llm_train.state_file import load_state, save_state
+    from llm_train.trainer.rank_consistency import require_same_advantages, require_same_file
+    from llm_train.trainer.state_file import load_state, save_state
 
     torch.set_num_threads(1)
     accelerator = Accelerator(cpu=True)
@@ -78,14 +78,14 @@ def work(rank, world, port, folder, name, n_steps, forget):
 
 def run(folder, name, n_steps, n_processes=4, forget=False):
     """Let all processes run, and return what each says in the end and its state."""
-    from llm_train.state_file import load_state
+    from llm_train.trainer.state_file import load_state
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Libraries are loaded once, in the process that the others are forked from.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["accelerate", "torch", "kvar", "llm_train.state_file", __name__])
+    context.set_forkserver_preload(["accelerate", "torch", "kvar", "llm_train.trainer.state_file", __name__])
     arguments = [(rank, n_processes, port, str(folder), name, n_steps, forget) for rank in range(n_processes)]
     processes = [context.Process(target=work, args=argument) for argument in arguments]
     for process in processes:

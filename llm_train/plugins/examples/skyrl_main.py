@@ -20,7 +20,7 @@ from llm_train.plugins.skyrl import register
 
 
 @ray.remote(num_cpus=1)
-def train(config):  # numpydoc ignore=PR01
+def train(config):
     """Train in a process of Ray, which receives the registered estimator."""
     BasePPOExp(config).run()
 

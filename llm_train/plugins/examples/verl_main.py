@@ -22,7 +22,7 @@ from llm_train.plugins.verl import register, use_stable_keys
 class KvarTaskRunner(TaskRunner):
     """The trainer process of verl, which registers the estimator before it begins."""
 
-    def run(self, config):  # numpydoc ignore=PR01
+    def run(self, config):
         """Register, then train."""
         checkpoints = Path(config.trainer.default_local_dir).absolute()
         register("kvar", baseline="adaptive", state_path=checkpoints / "kvar-history.safetensors")
@@ -31,7 +31,7 @@ class KvarTaskRunner(TaskRunner):
 
 
 @hydra.main(config_path="pkg://verl.trainer.config", config_name="ppo_trainer", version_base=None)
-def main(config) -> None:  # numpydoc ignore=PR01
+def main(config) -> None:
     """Start verl."""
     run_ppo(config, task_runner_class=ray.remote(num_cpus=1)(KvarTaskRunner))
 

@@ -1,0 +1,13 @@
+"""Which baseline, window and group size would have served a recorded run best, with evidence.
+
+`audit` replays every baseline over a run and scores each by how well its value predicts a reward that it has not seen;
+the rest of the package studies windows and group sizes in the same way, and puts the result into words and pages.
+"""
+
+from kvar.auditing.findings import AuditRow
+from kvar.auditing.prediction_error import fresh_error, group_noise
+from kvar.auditing.report import AuditReport
+from kvar.auditing.run import audit
+from kvar.intervals import Interval
+
+__all__ = ["AuditReport", "AuditRow", "Interval", "audit", "fresh_error", "group_noise"]

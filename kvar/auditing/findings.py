@@ -1,0 +1,196 @@
+"""What an audit found, as plain data: a row a baseline, and what was made of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kvar.auditing.group_size_study import GroupSizeStudy
+from kvar.auditing.log_statistics import LogStatistics
+from kvar.auditing.window_study import WindowStudy
+from kvar.baselines import baseline_class
+from kvar.intervals import Interval
+
+__all__ = ["AuditFindings", "AuditRow", "error_saved"]
+
+_SCORES = ("one_step_error", "above_best", "estimated_value_mse", "value_mse")
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """What an audit says of one baseline.
+
+    Attributes
+    ----------
+    baseline : str
+        Its name.
+    parameters : dict
+        Its parameters.
+    one_step_error : Interval
+        Squared error of its value as a prediction of a fresh reward.
+    above_best : Interval
+        The same error less that of the recommended baseline, rollout by rollout. The interval takes the recommended one
+        as given, although the same data chose it.
+    estimated_value_mse : Interval
+        Squared error against the true value, estimated without it: the error less the noise of the rewards.
+    value_mse : Interval or None
+        Squared error against the true value, where the trace holds it.
+    takes_own_reward : bool
+        Whether a rollout's own reward enters its own value, which biases the policy gradient.
+    by_part : ndarray of float64
+        `one_step_error` in successive parts of the run.
+    """
+
+    baseline: str
+    parameters: dict
+    one_step_error: Interval
+    above_best: Interval
+    estimated_value_mse: Interval
+    value_mse: Interval | None
+    takes_own_reward: bool
+    by_part: np.ndarray = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """The name, with the parameters that differ from the defaults."""
+        defaults = baseline_class(self.baseline)().parameters
+        changed = [f"{key}={value}" for key, value in self.parameters.items() if value != defaults[key]]
+        return f"{self.baseline} ({', '.join(changed)})" if changed else self.baseline
+
+
+def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogStatistics) -> tuple[AuditRow, float] | None:
+    """How much nearer to the true values a baseline is than what trainers use."""
+    name = "group-mean" if facts.group_size > 1 else "batch-mean"
+    usual = next((row for row in rows if row.baseline == name), chosen)
+    level = usual.estimated_value_mse.mean
+    if not level > 0:
+        return None
+    saved = 1 - max(chosen.estimated_value_mse.mean, 0.0) / level
+    return (usual, saved) if saved > 0 else None
+
+
+@dataclass(frozen=True)
+class AuditFindings:
+    """All that an audit found.
+
+    Attributes
+    ----------
+    rows : list of AuditRow
+        A baseline each, in the order of their errors over the rollouts that can be compared.
+    chosen : AuditRow
+        The one recommended.
+    recommendation : str
+        One sentence with numbers.
+    findings : list of str
+        What else is worth knowing, a sentence or two each.
+    warnings : list of str
+        What stands against trusting the numbers.
+    lines : dict of str to str
+        By trainer, the lines that put the recommendation to work.
+    facts : LogStatistics
+        What the log itself says.
+    group_sizes : GroupSizeStudy or None
+        What smaller groups would have cost; None where there are no groups.
+    windows : WindowStudy or None
+        What fixed windows would have done; None if not asked for.
+    effective_sample_size : float
+        How many rewards a value of the recommended baseline was worth; NaN if it does not say.
+    skipped : dict of str to str
+        Baselines that could not be replayed, and why.
+    reading : list of str
+        What was left out while the log was read, and what was made of it.
+    source : str
+        Where the log came from.
+    """
+
+    rows: list[AuditRow]
+    chosen: AuditRow
+    recommendation: str
+    findings: list[str]
+    warnings: list[str]
+    lines: dict[str, str]
+    facts: LogStatistics
+    group_sizes: GroupSizeStudy | None = None
+    windows: WindowStudy | None = None
+    effective_sample_size: float = np.nan
+    skipped: dict[str, str] = field(default_factory=dict)
+    reading: list[str] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def n_rollouts(self) -> int:
+        """Rollouts in the trace."""
+        return self.facts.n_rollouts
+
+    @property
+    def n_unscored(self) -> int:
+        """Rollouts without a reward, which are left out."""
+        return self.facts.n_unscored
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the trace holds true values."""
+        return any(row.value_mse is not None for row in self.rows)
+
+    @property
+    def table(self):
+        """One row a baseline, best first, as a polars DataFrame."""
+        import polars
+
+        return polars.DataFrame(self._records(), infer_schema_length=None)
+
+    def _records(self) -> list[dict]:
+        records = []
+        for row in self.rows:
+            record: dict[str, object] = {"baseline": row.baseline, "parameters": json.dumps(row.parameters)}
+            for name in _SCORES:
+                interval = getattr(row, name)
+                if interval is not None:
+                    record |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            record |= {"p_value": row.above_best.p_value}
+            record |= {"rollouts": row.one_step_error.n_rollouts, "prompts": row.one_step_error.n_prompts}
+            records.append(record)
+        return records
+
+    def to_dict(self) -> dict:
+        """Everything as plain data, ready for JSON.
+
+        Returns
+        -------
+        dict
+            What is undefined is None.
+        """
+        content = {
+            "chosen": self.chosen.label,
+            "recommendation": self.recommendation,
+            "findings": self.findings,
+            "warnings": self.warnings,
+            "lines": self.lines,
+            "rollouts": self.n_rollouts,
+            "unscored": self.n_unscored,
+            "skipped": self.skipped,
+            "reading": self.reading,
+            "source": self.source,
+            "facts": self.facts.as_dict(),
+            "effective_sample_size": self.effective_sample_size,
+            "group_sizes": self.group_sizes,
+            "windows": self.windows,
+            "table": self._records(),
+        }
+        return _plain(content)
+
+
+def _plain(content):
+    """Nested plain data, with None for NaN and infinity, which JSON does not know."""
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if hasattr(content, "__dataclass_fields__"):
+        return _plain(vars(content))
+    if isinstance(content, np.generic):
+        content = content.item()
+    return None if isinstance(content, float) and not np.isfinite(content) else content

@@ -1,0 +1,174 @@
+"""How far the groups could be cut: the run replayed with the first rollouts of every group only."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.auditing.groups import Groups
+from kvar.auditing.prediction_error import TRUTH, fresh_error
+from kvar.auditing.scoring import period_length
+from kvar.baselines import Baseline, make_baseline
+from kvar.intervals import ClusteredSums, Interval, Mean
+from kvar.replaying import Replayed, replay_steps
+from kvar.rollouts.batch import Batch
+from kvar.rollouts.step_chunks import SortedTrace, StepChunk
+from kvar.utils.parallel import shared_work
+
+__all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
+
+_REFERENCE = "group-mean"
+_COLUMNS = ("excess", "count", "truth", "known")
+# How much worse than the reference the value error at the advised size may be, by the upper limit of its interval.
+_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class GroupSizeRow:
+    """The value error with groups of one size.
+
+    Attributes
+    ----------
+    size : int
+        Rollouts kept of every group.
+    value_mse : Interval
+        Estimated squared error of the value against the true one.
+    above_reference : Interval
+        The same less that of the group mean with whole groups.
+    true_value_mse : float
+        The same against the true values where the trace holds them, else NaN.
+    """
+
+    size: int
+    value_mse: Interval
+    above_reference: Interval
+    true_value_mse: float
+
+
+@dataclass(frozen=True)
+class GroupSizeStudy:
+    """What smaller groups would have cost.
+
+    Attributes
+    ----------
+    baseline : str
+        The baseline that was replayed with them.
+    full : int
+        Size of the groups in the log.
+    rows : list of GroupSizeRow
+        By size, `full` last.
+    reference : Interval
+        Estimated value MSE of the group mean with whole groups.
+    advised : GroupSizeRow or None
+        The smallest size whose value error is not above the reference, and with 97.5 % confidence no more than a tenth
+        above it; None if none is.
+    one_in : int
+        One in how many prompts this was tried on.
+    """
+
+    baseline: str
+    full: int
+    rows: list[GroupSizeRow]
+    reference: Interval
+    advised: GroupSizeRow | None
+    one_in: int
+
+
+def study_group_sizes(
+    order: SortedTrace, baseline: Baseline, full: int, n_jobs: int | None = 1
+) -> GroupSizeStudy | None:
+    """Replay a baseline with smaller and smaller groups.
+
+    The clock stays that of the log: with groups of 3 out of 8 a step has as many prompts as before. Every value is
+    scored on all rollouts of its group that it has not seen, those left out of the replay among them, so that small
+    groups are judged as exactly as large ones.
+    """
+    if full < 2:
+        return None
+    sizes = _sizes(full)
+    # The reference is whole groups and the group mean, and stands last.
+    tried = [_Tried(make_baseline(baseline.name, **baseline.parameters), size) for size in sizes]
+    tried.append(_Tried(make_baseline(_REFERENCE), full))
+    length, extras = period_length(len(order.starts)), order.trace.extras
+    names = [f"{name}:{k}" for k in range(len(tried)) for name in _COLUMNS]
+    sums = ClusteredSums(names, len(order.prompts), -(-len(order.starts) // length))
+    needed = sorted({*baseline.columns_used(extras), *({TRUTH} & extras.keys())})
+    first_time = 0
+    with shared_work(n_jobs, len(order.trace)) as share:
+        for chunk in order.chunks(needed, length):
+            groups = Groups.of(chunk, first_time)
+            results = share(_score, tried, chunk, groups.variance)
+            tried = [moved_on for moved_on, _ in results]
+            columns = np.concatenate([column for _, column in results])
+            sums.add(dict(zip(names, columns, strict=True)), groups.prompt, groups.time // length)
+            first_time = int(groups.time[-1]) + 1
+    if sums.total("count:0") == 0:
+        return None
+    last = len(tried) - 1
+    rows = [_row(sums, k, size, last) for k, size in enumerate(sizes)]
+    reference = sums.interval({f"excess:{last}": Mean(f"count:{last}")})
+    advised = [row for row in rows if _is_enough(row, reference)]
+    return GroupSizeStudy(baseline.name, full, rows, reference, advised[0] if advised else None, order.one_in)
+
+
+def _sizes(full: int) -> list[int]:
+    return sorted({*(s for k in range(12) for s in (2**k, 3 * 2**k) if s < full), full})
+
+
+@dataclass(frozen=True)
+class _Tried:
+    baseline: Baseline
+    size: int
+
+
+def _score(tried: _Tried, chunk: StepChunk, noise: np.ndarray) -> tuple[_Tried, np.ndarray]:
+    """Sums of each group in the order of the study's columns, shape (4, C)."""
+    steps = [(places, _cut(batch, tried.size)) for places, batch in chunk.batches]
+    replayed = replay_steps(tried.baseline, steps, len(chunk))
+    kept = np.arange(len(chunk)) - chunk.spread(chunk.groups) < tried.size
+    error = _value_error(chunk, kept, replayed, chunk.spread(noise))
+    used = kept & ~np.isnan(chunk.reward) & ~np.isnan(error)
+    squares = (replayed.values - chunk.columns.get(TRUTH, np.nan)) ** 2
+    known = used & ~np.isnan(squares)
+    columns = (np.where(used, error, 0.0), used, np.where(known, squares, 0.0), known)
+    return tried, np.array([chunk.sums(column.astype(np.float64)) for column in columns])
+
+
+def _cut(batch: Batch, size: int) -> Batch:
+    """A batch with the first rollouts of each group only."""
+    rewards = batch.rewards.copy()
+    rewards[:, size:] = np.nan
+    return dataclasses.replace(batch, rewards=rewards)
+
+
+def _value_error(chunk: StepChunk, kept: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:
+    """Unbiased estimates of the squared errors of values, shape (n,).
+
+    The product of two differences ``(Z - V)(Z' - V)`` has the mean ``(v - V)^2`` when V has seen neither reward: the
+    noise drops out. A value with one fresh reward only is scored by its error less the noise of the group. NaN where
+    the group has fewer than two rewards.
+    """
+    values, scored = replayed.values, ~np.isnan(chunk.reward)
+    n_own = kept & scored & (replayed.own_weight == 0)
+    own = np.where(n_own, chunk.reward - values, 0.0)
+    out = scored & ~kept
+    rest = np.where(out, chunk.reward, 0.0)
+    n_out, total, squares = (chunk.spread(chunk.sums(x)) for x in (out.astype(float), rest, rest**2))
+    n = n_own + n_out
+    sum_of = own + total - n_out * values
+    sum_of_squares = own**2 + squares - 2 * values * total + n_out * values**2
+    products = np.divide(sum_of**2 - sum_of_squares, n * (n - 1), out=np.full(values.shape, np.nan), where=n > 1)
+    return np.where(n > 1, products, fresh_error(chunk.reward, replayed, noise) - noise)
+
+
+def _row(sums: ClusteredSums, k: int, size: int, reference: int) -> GroupSizeRow:
+    error = {f"excess:{k}": Mean(f"count:{k}")}
+    above = error | {f"excess:{reference}": Mean(f"count:{reference}", -1.0)}
+    truth = sums.interval({f"truth:{k}": Mean(f"known:{k}")}).mean
+    return GroupSizeRow(size, sums.interval(error), sums.interval(above), truth)
+
+
+def _is_enough(row: GroupSizeRow, reference: Interval) -> bool:
+    return row.above_reference.mean <= 0 and row.above_reference.high <= _TOLERANCE * reference.mean

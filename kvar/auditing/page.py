@@ -1,0 +1,103 @@
+"""The audit's page: one file that needs no network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvar._version import __version__
+from kvar.auditing.findings import AuditFindings, AuditRow, error_saved
+from kvar.auditing.log_statistics import LogStatistics
+from kvar.auditing.pictures import pictures
+from kvar.intervals import Interval
+
+__all__ = ["fragment", "page", "reading", "score_table"]
+
+
+def page(report: AuditFindings) -> str:
+    """Render a whole page."""
+    return _template("page.html.j2").render(fragment=fragment(report), source=report.source)
+
+
+def fragment(report: AuditFindings) -> str:
+    """Render the part of the page that a notebook shows."""
+    heads, table = score_table(report)
+    return _template("fragment.html.j2").render(
+        report=report,
+        source=report.source,
+        cards=_cards(report),
+        pictures=pictures(report),
+        heads=[*heads, "p"],
+        table=[
+            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.above_best)]}
+            for row, cells in table
+        ],
+        details=reading(report),
+        version=__version__,
+    )
+
+
+def _template(name: str):
+    try:
+        import jinja2
+    except ImportError:
+        raise ImportError("the audit's page needs jinja2: pip install 'kvar[report]'") from None
+    loader = jinja2.PackageLoader("kvar.auditing", "templates")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+
+
+def reading(report: AuditFindings) -> list[str]:
+    """Say what was audited and what was left out."""
+    facts = report.facts
+    sentences = [*report.reading, _size(facts)]
+    if facts.n_unscored:
+        sentences.append(f"{facts.n_unscored:,} rollouts without a reward are left out.")
+    return sentences + [f"{name} is left out: {why}." for name, why in report.skipped.items()]
+
+
+def _size(facts: LogStatistics) -> str:
+    return (
+        f"{facts.n_rollouts:,} rollouts of {facts.n_prompts:,} prompts in {facts.n_steps:,} steps, mostly in groups of "
+        f"{facts.group_size}; rewards from {facts.reward_low:g} to {facts.reward_high:g}, {facts.reward_mean:.3g} on "
+        "average."
+    )
+
+
+def _cards(report: AuditFindings) -> list[tuple[str, str]]:
+    facts, cards = report.facts, []
+    if found := error_saved(report.rows, report.chosen, facts):
+        usual, saved = found
+        cards.append((f"{100 * saved:.0f} %", f"less value error, {report.chosen.label} against {usual.label}"))
+    sizes = report.group_sizes
+    if sizes is not None and sizes.advised is not None and sizes.advised.size < sizes.full:
+        fewer = 100 * (1 - sizes.advised.size / sizes.full)
+        cards.append(
+            (f"{sizes.full} → {sizes.advised.size}", f"rollouts a prompt at no more error, {fewer:.0f} % fewer")
+        )
+    if facts.zero_variance_groups > 0:
+        cards.append((f"{100 * facts.wasted_rollouts:.0f} %", "of the rollouts teach a group baseline nothing"))
+    if not np.isnan(size := report.effective_sample_size):
+        cards.append((f"{size:.0f}", f"rewards behind a value of {report.chosen.label} (median)"))
+    return cards
+
+
+def score_table(report: AuditFindings) -> tuple[list[str], list[tuple[AuditRow, list[str]]]]:
+    """The scores of all baselines as they are shown everywhere."""
+    columns = {"est. value MSE": "estimated_value_mse", "value MSE": "value_mse"}
+    columns |= {"one-step error": "one_step_error", "above the best": "above_best"}
+    if not report.knows_truth:
+        del columns["value MSE"]
+    return list(columns), [(row, [_cell(getattr(row, name)) for name in columns.values()]) for row in report.rows]
+
+
+def _p_value(difference: Interval) -> str:
+    p_value = difference.p_value
+    return "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
+
+
+def _cell(interval: Interval) -> str:
+    """Mean and half width, the limits where they are all there is, or that there are none."""
+    if not np.isnan(interval.mean) and not np.isnan(interval.low):
+        return f"{interval.mean:.4f} ± {(interval.high - interval.low) / 2:.4f}"
+    if not np.isnan(interval.mean):
+        return f"{interval.mean:.4f}"
+    return "not defined" if np.isnan(interval.high) else f"{interval.low:.4f} to {interval.high:.4f}"

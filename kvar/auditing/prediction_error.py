@@ -1,0 +1,115 @@
+"""How well a baseline's value predicts a reward that it has not seen.
+
+For such a reward Z, ``E[(Z - V)^2] = noise + MSE(V)`` and the noise is the same for all baselines, so the error ranks
+them without knowing the truth. A baseline that takes a rollout's own reward in looks better on it than on a fresh one
+by ``2 Cov(Z, V)``; that optimism is added back (Efron 2004, JASA 99:619, covariance penalties). The noise is that of
+the group where it has two rollouts or more, else half the squared difference to the prompt's last reward, else bounded
+by the error of the value without the own reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.baselines import Baseline
+from kvar.baselines.group import group_variances
+from kvar.replaying import Replayed, batches, replay_steps
+from kvar.rollouts.step_chunks import StepChunk
+from kvar.rollouts.trace import Trace
+
+__all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "score_chunk"]
+
+TRUTH = "true_value"
+
+
+def group_noise(trace: Trace) -> np.ndarray:
+    """Estimate the variance of each rollout's reward from its group.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded run.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Unbiased variance of the group's rewards; NaN where fewer than two are scored.
+    """
+    noise = np.empty(len(trace))
+    for rows, batch in batches(trace):
+        noise[rows] = batch.to_rows(np.broadcast_to(group_variances(batch), batch.rewards.shape))
+    return noise
+
+
+def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:
+    """Squared error of a value as a prediction of a reward that it has not seen.
+
+    Parameters
+    ----------
+    reward : ndarray, shape (n,) or (P, N)
+        Rewards.
+    replayed : Replayed
+        Values, and how much of the own reward is in each.
+    noise : ndarray, shape (n,), (P, N) or (P, 1)
+        Variance of each reward, NaN where it is not known.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of `reward`
+        Unbiased where the own reward is left out or the noise is known; an upper bound in expectation where it is
+        not (for a value that is linear in the own reward); NaN there if the value is the own reward and nothing else.
+    """
+    error = reward - replayed.values
+    weight = replayed.own_weight
+    if not weight.any():
+        return error**2
+    unknown = np.isnan(noise)
+    if unknown.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
+        # A value that falls with the own reward looks worse than it is, at least by nothing.
+        noise = np.where(unknown, np.where(weight >= 0, bound, 0.0), noise)
+    return error**2 + 2 * weight * noise
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a baseline scored on a chunk of a trace.
+
+    Attributes
+    ----------
+    baseline : Baseline
+        With the chunk in its history.
+    errors : ndarray of float64, shape (C,)
+        Sum over the scored rollouts of each of C groups, in the order of the chunk, of `fresh_error`; NaN where one
+        of them has none.
+    value_errors : ndarray of float64, shape (C,), or None
+        The same sum of squared errors against the true value, where the trace holds it.
+    refusal : str or None
+        What the baseline said against the chunk; its scores are NaN then.
+    """
+
+    baseline: Baseline
+    errors: np.ndarray
+    value_errors: np.ndarray | None
+    refusal: str | None = None
+
+
+def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Score:
+    """Run a baseline over a chunk and score it."""
+    truth = chunk.columns.get(TRUTH)
+    try:
+        replayed = replay_steps(baseline, chunk.batches, len(chunk))
+    except ValueError as refusal:
+        nothing = np.full(len(noise), np.nan)
+        return Score(baseline, nothing, None if truth is None else nothing, str(refusal))
+    scored = ~np.isnan(chunk.reward)
+    fresh = fresh_error(chunk.reward, replayed, chunk.spread(noise))
+    # Nothing can be said of a value that is its own lone reward.
+    fresh[(replayed.own_weight >= 1) & chunk.spread(chunk.sums(scored) == 1)] = np.nan
+    errors = chunk.sums(np.where(scored, fresh, 0.0))
+    if truth is None:
+        return Score(baseline, errors, None)
+    return Score(baseline, errors, chunk.sums(np.where(scored, (replayed.values - truth) ** 2, 0.0)))

@@ -1,0 +1,43 @@
+"""The lines that put a recommendation to work, trainer by trainer."""
+
+from __future__ import annotations
+
+from kvar.auditing.findings import AuditRow
+
+__all__ = ["lines_to_paste"]
+
+
+def lines_to_paste(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
+    """Write the recommendation as settings."""
+    parameters = {} if chosen.label == chosen.baseline else chosen.parameters
+    named = ", ".join([f'"{chosen.baseline}"', *(f"{name}={value!r}" for name, value in parameters.items())])
+    trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
+    trl += [f"baseline_kwargs={parameters!r}"] if parameters else []
+    trl += [f"block_reuse={reuse}"] if reuse > 1 else []
+    return {
+        "TRL": (
+            "from llm_train import KAEConfig, KAETrainer  # in place of GRPOConfig, GRPOTrainer\n"
+            f"args = KAEConfig(..., {', '.join(trl)})"
+        ),
+        "SkyRL": (
+            "from llm_train.plugins.skyrl import register\n"
+            f'register("kvar", baseline={named})  # beside the entry point\n'
+            "# trainer.algorithm.advantage_estimator=kvar trainer.algorithm.advantage_batch_normalize=false\n"
+            f"# generator.n_samples_per_prompt={size}"
+        ),
+        "slime": (
+            f"--n-samples-per-prompt {size} --advantage-estimator grpo --custom-config-path kvar.yaml\n"
+            "--custom-reward-post-process-path llm_train.plugins.slime.post_process_rewards\n"
+            f"# kvar.yaml\nkvar_baseline: {chosen.baseline}\nkvar_baseline_kwargs: {parameters!r}"
+        ),
+        "verl": (
+            "from llm_train.plugins.verl import register, use_stable_keys\n"
+            f'register("kvar", baseline={named})  # in the process of the trainer\n'
+            "use_stable_keys()  # verl's own names of prompts change at every step\n"
+            f"# algorithm.adv_estimator=kvar trainer.use_v1=false actor_rollout_ref.rollout.n={size}"
+        ),
+        "your own loop": (
+            f"baseline = kvar.make_baseline({named})\n"
+            "advantages = baseline.advantages(prompt_ids, rewards, step)  # not divided by the group's deviation"
+        ),
+    }

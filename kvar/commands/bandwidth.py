@@ -1,0 +1,188 @@
+"""``kvar bandwidth FILE``: which bandwidth the data ask for, as a table and a picture.
+
+Needs the extra ``report``; nothing in the core imports this module.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvar.smoothing.bandwidth import BandwidthSelection, bandwidth_methods, select_bandwidth
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["MethodOutcome", "bandwidth_command", "compare_methods", "draw", "read_columns"]
+
+_READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjson", ".ndjson": "read_ndjson"}
+
+
+@dataclass(frozen=True)
+class MethodOutcome:
+    """What one method said.
+
+    Attributes
+    ----------
+    method : str
+        Its name.
+    selection : BandwidthSelection or None
+        Its choice.
+    note : str
+        A warning, or why there is no choice; often empty.
+    """
+
+    method: str
+    selection: BandwidthSelection | None
+    note: str
+
+
+def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
+    """Some columns of a table."""
+    import polars as pl
+
+    if path.suffix.lower() not in _READERS:
+        raise ValueError(f"{path.name}: expected one of {', '.join(_READERS)}")
+    try:
+        return _complete(path, columns)
+    except pl.exceptions.PolarsError as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path.name} cannot be read as a table of numbers: {first}") from None
+
+
+def _complete(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
+    import polars as pl
+
+    # A CSV says of no column what it holds: what is no number may come after any number of rows.
+    options = {"infer_schema_length": None} if path.suffix.lower() == ".csv" else {}
+    table = getattr(pl, _READERS[path.suffix.lower()])(path, **options)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ValueError(f"{path.name} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    # To polars " 2" is no number.
+    text = [name for name in columns[:2] if table.schema[name] == pl.String]
+    table = table.with_columns(pl.col(name).str.strip_chars() for name in text)
+    numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in columns[:2]]
+    complete = table.select(*numbers, *columns[2:]).drop_nulls()
+    complete = complete.filter(pl.all_horizontal(pl.col(columns[:2]).is_finite()))
+    if complete.is_empty():
+        raise ValueError(f"{path.name}: none of its {len(table)} rows has a number in {' and in '.join(columns[:2])}")
+    return complete, len(table) - len(complete)
+
+
+def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) -> list[MethodOutcome]:
+    """All methods that apply, each with its choice or the reason for having none."""
+    outcomes = []
+    empty = "nan" if groups is None else "nearest"
+    for method in bandwidth_methods():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                chosen = select_bandwidth(x, y, method, kernel, degree, sided=sided, groups=groups, empty=empty)
+            except ValueError as reason:
+                outcomes.append(MethodOutcome(method, None, str(reason)))
+                continue
+        note = "at the end of the grid" if any("end of the admissible grid" in str(w.message) for w in caught) else ""
+        outcomes.append(MethodOutcome(method, chosen, note))
+    return outcomes
+
+
+def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: str, single_series: bool = True) -> None:
+    """Save a picture: the scores over the grid, and beside it the data with the fit where they are one series."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from kvar import plotting
+    from kvar.smoothing.regression import KernelRegressor
+
+    figure = Figure(figsize=(10.0 if single_series else 5.0, 4.0), layout="constrained")
+    axes = figure.subplots(1, 2 if single_series else 1, squeeze=False)[0]
+    chosen.plot(axes[0])
+    if single_series:
+        model = KernelRegressor(chosen.kernel, chosen.bandwidth, chosen.degree, chosen.sided).fit(x, y)
+        at = np.linspace(x.min(), x.max(), 300)
+        band = model.confidence_band(at, noise="local")
+        axes[1].plot(x, y, ".", color="0.7", markersize=3, zorder=0)
+        axes[1].plot(at, band.estimate, color="C0")
+        axes[1].fill_between(at, band.lower, band.upper, color="C0", alpha=0.25, linewidth=0.0)
+        axes[1].set_xlabel(x_name)
+        axes[1].set_ylabel(f"{y_name}, fit and pointwise 95 % limits")
+    plotting.save(figure, path)
+
+
+def _print_table(outcomes, title):
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in ("method", "bandwidth", "score", "note"):
+        table.add_column(name, justify="right" if name in ("bandwidth", "score") else "left")
+    for outcome in outcomes:
+        chosen = outcome.selection
+        numbers = ("-", "-") if chosen is None else (f"{chosen.bandwidth:.4g}", f"{chosen.scores.min():.5g}")
+        table.add_row(outcome.method, *numbers, outcome.note)
+    Console().print(table)
+
+
+def bandwidth_command(
+    file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet or JSONL.")],
+    x: Annotated[str, typer.Option(help="Column of the points, such as the step.")] = "x",
+    y: Annotated[str, typer.Option(help="Column of the responses, such as the reward.")] = "y",
+    group: Annotated[str | None, typer.Option(help="Column that names the series, such as the prompt.")] = None,
+    kernel: Annotated[str, typer.Option(help="Kernel, by name.")] = "epanechnikov",
+    degree: Annotated[int, typer.Option(help="0 for local means, 1 for local lines.")] = 0,
+    sided: Annotated[str, typer.Option(help="two, or past: earlier points only.")] = "two",
+    draw_method: Annotated[str | None, typer.Option("--draw", help="Method in the picture.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture, FILE-bandwidth.png by default.")] = None,
+) -> None:
+    """Say which smoothing window the columns of a table ask for, by every method that applies.
+
+    Prints a table and saves a picture: one method's scores over the candidates, and the fit at its choice.
+    Take the bandwidth of the method averaged, or of one-step-ahead when looking back, unless you have reasons not to.
+
+    Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular \f
+
+    Parameters
+    ----------
+    file : Path
+        CSV, Parquet or JSONL; what follows the form feed above is not shown on the command line.
+    x, y : str
+        Columns of points and responses.
+    group : str, optional
+        Column that names the series.
+    kernel : str
+        Registered name.
+    degree : {0, 1}
+        Local mean or local line.
+    sided : {"two", "past"}
+        As in `kvar.KernelRegressor`.
+    draw_method : str, optional
+        Method in the picture.
+    out : Path, optional
+        Picture; its suffix decides the format.
+    """  # noqa: D301
+    try:
+        table, n_dropped = read_columns(file, [x, y] + ([group] if group else []))
+        points, responses = (table[name].to_numpy() for name in (x, y))
+        groups = table[group].to_numpy() if group else None
+        outcomes = compare_methods(points, responses, kernel=kernel, degree=degree, sided=sided, groups=groups)
+        by_name = {outcome.method: outcome for outcome in outcomes}
+        wanted = draw_method or ("one-step-ahead" if sided == "past" else "averaged")
+        if wanted not in by_name:
+            raise ValueError(f"unknown method {wanted!r}; choose one of {', '.join(by_name)}")
+        shown = by_name[wanted]
+        if shown.selection is None:
+            raise ValueError(f"{wanted}: {shown.note}")
+    except (OSError, ValueError) as error:
+        typer.echo(f"kvar bandwidth: {error}", err=True)
+        raise typer.Exit(2) from None
+    if n_dropped:
+        typer.echo(f"{n_dropped} rows without a finite {x} or {y} are left out.")
+    _print_table(outcomes, f"{file.name}: {points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided")
+    picture = out or file.with_name(f"{file.stem}-bandwidth.png")
+    draw(points, responses, shown.selection, picture, x_name=x, y_name=y, single_series=groups is None)
+    typer.echo(f"Picture: {picture}")

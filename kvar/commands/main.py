@@ -1,0 +1,36 @@
+"""The command line: ``kvar``."""
+
+import sys
+
+_NEEDS = "The command line needs more than the core: pip install 'kvar[report]'"
+
+
+def main() -> None:
+    """Run the command line, or say what it needs."""
+    try:
+        app = _app()
+    except ImportError as error:
+        sys.exit(f"{_NEEDS} ({error})")
+    app()
+
+
+def _app():
+    import typer
+
+    from kvar.commands.audit import audit_command
+    from kvar.commands.bandwidth import bandwidth_command
+
+    app = typer.Typer(
+        help="Kernel estimates of prompt values for reinforcement learning with few rollouts.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    app.command("audit")(audit_command)
+    app.command("bandwidth")(bandwidth_command)
+    return app
+
+
+if __name__ == "__main__":
+    main()

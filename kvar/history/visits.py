@@ -1,0 +1,219 @@
+"""What has been seen of each prompt: its visits inside the window, and nothing older.
+
+A visit is one step's rewards of one prompt, kept as (step, sum of rewards, number of rewards). Visits lie in a
+table with one ring a prompt, so that the histories of a whole batch are read by one indexing operation. Prompts whose
+last visit has left the window give their place to new ones: memory follows the prompts in use, not all ever seen.
+No running sums are kept, so no rounding error builds up however long a run lasts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.history.prompt_index import PromptIndex
+from kvar.rollouts.prompt_ids import as_keys
+from kvar.utils.checks import LARGEST, checked_array, checked_ids, checked_keys, checked_number, require
+
+__all__ = ["History", "Visits"]
+
+_EMPTY = -math.inf
+
+
+@dataclass(frozen=True)
+class Visits:
+    """The visits of several prompts, padded to one width.
+
+    Attributes
+    ----------
+    steps : ndarray of float64, shape (P, V)
+        When; ``-inf`` where there is no visit.
+    totals : ndarray of float64, shape (P, V)
+        Sum of the rewards of the visit.
+    counts : ndarray of float64, shape (P, V)
+        Number of rewards of the visit, zero where there is no visit.
+    newest : ndarray of int, shape (P,)
+        Column of the newest visit; older ones stand to its left, going round at the edge.
+    """
+
+    steps: np.ndarray
+    totals: np.ndarray
+    counts: np.ndarray
+    newest: np.ndarray
+
+    @property
+    def ages(self) -> np.ndarray:
+        """How many visits ago each visit was, 1 for the newest; shape (P, V)."""
+        width = self.steps.shape[1]
+        return (self.newest[:, None] - np.arange(width)) % width + 1.0
+
+
+class History:
+    """Visits of every prompt in use.
+
+    Parameters
+    ----------
+    reach : float
+        Visits older than this many steps are dropped. ``inf`` keeps everything.
+    max_visits : int, optional
+        Keep no more than this many visits of a prompt, the newest. By default as many as are within reach.
+
+    Notes
+    -----
+    Reading and adding a batch of P prompts cost O(P V), V the largest number of visits that one prompt has inside the
+    window. Memory is 24 V bytes a prompt in use and 16 bytes for its id and place, with a quarter in reserve.
+    """
+
+    def __init__(self, reach: float, max_visits: int | None = None):
+        self.reach = float(reach)
+        self._max_visits = max_visits
+        self._clear()
+
+    def _clear(self):
+        self._index = PromptIndex()
+        self._steps = np.full((0, 1), _EMPTY)
+        self._totals = np.zeros((0, 1))
+        self._counts = np.zeros((0, 1))
+        self._next = np.zeros(0, dtype=np.int32)
+        self._free = np.zeros(0, dtype=np.int32)
+        self.last_step = _EMPTY
+
+    def __len__(self) -> int:
+        """Number of prompts that hold a place."""
+        return len(self._index)
+
+    @property
+    def width(self) -> int:
+        """Number of visits that the table has room for per prompt."""
+        return self._steps.shape[1]
+
+    def check_step(self, step: float) -> None:
+        """Refuse to go back in time."""
+        if step < self.last_step:
+            raise ValueError(
+                f"step {step:g} comes after step {self.last_step:g} was remembered; history only moves forward "
+                "(load an earlier state_dict to go back)"
+            )
+
+    def visits(self, prompt_ids: list[int | str] | np.ndarray) -> Visits:
+        """Read the visits of some prompts."""
+        slots = self._index.find(prompt_ids)
+        known = slots >= 0
+        if known.all():  # cost only
+            return Visits(self._steps[slots], self._totals[slots], self._counts[slots], self._next[slots] - 1)
+        shape = (len(slots), self._steps.shape[1])
+        newest = np.zeros(len(slots), dtype=np.intp)
+        visits = Visits(np.full(shape, _EMPTY), np.zeros(shape), np.zeros(shape), newest)
+        visits.steps[known] = self._steps[slots[known]]
+        visits.totals[known] = self._totals[slots[known]]
+        visits.counts[known] = self._counts[slots[known]]
+        newest[known] = self._next[slots[known]] - 1
+        return visits
+
+    def add(
+        self, prompt_ids: list[int | str] | np.ndarray, totals: np.ndarray, counts: np.ndarray, step: float
+    ) -> None:
+        """Remember one visit of some prompts."""
+        self.check_step(step)
+        self.last_step = step
+        seen = np.flatnonzero(counts > 0)
+        if seen.size == 0:
+            return
+        slots = self._places(as_keys(prompt_ids)[seen], step)
+        cell = self._next[slots]
+        # The cell that comes next in a ring holds the oldest visit: if that is still needed, every ring grows.
+        may_grow = self._max_visits is None or self.width < self._max_visits
+        needed = (self._counts[slots, cell] > 0) & (self._steps[slots, cell] >= step - self.reach)
+        if may_grow and needed.any():
+            self._widen()
+            cell = self._next[slots]
+        self._steps[slots, cell] = step
+        self._totals[slots, cell] = totals[seen]
+        self._counts[slots, cell] = counts[seen]
+        self._next[slots] = (cell + 1) % self._steps.shape[1]
+
+    def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
+        slots = self._index.find(keys)
+        if (slots < 0).sum() > len(self._free):  # cost only
+            self._forget(step - self.reach)
+            slots = self._index.find(keys)
+            # Growth by a quarter of what is there or more keeps the cost of growing and forgetting constant per prompt.
+            wanted = (slots < 0).sum()
+            if wanted > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
+                self._lengthen(max(wanted, len(self._next) // 4))
+        missing = np.flatnonzero(slots < 0)
+        if missing.size:
+            taken, self._free = np.split(self._free, [missing.size])
+            slots[missing] = taken
+            self._index.add(keys[missing], taken)
+        return slots
+
+    def _forget(self, horizon: float) -> None:
+        """Free the places of prompts whose newest visit is older than the horizon."""
+        in_use = np.ones(len(self._next), dtype=bool)
+        in_use[self._free] = False
+        newest = self._steps[np.arange(len(self._next)), self._next - 1]
+        stale = in_use & (newest < horizon)
+        self._index.remove(stale)
+        self._steps[stale] = _EMPTY
+        self._totals[stale] = 0.0
+        self._counts[stale] = 0.0
+        self._next[stale] = 0
+        self._free = np.concatenate([self._free, np.flatnonzero(stale).astype(np.int32)])
+
+    def _lengthen(self, extra: int) -> None:
+        old = len(self._next)
+        width = self._steps.shape[1]
+        self._steps = np.concatenate([self._steps, np.full((extra, width), _EMPTY)])
+        self._totals = np.concatenate([self._totals, np.zeros((extra, width))])
+        self._counts = np.concatenate([self._counts, np.zeros((extra, width))])
+        self._next = np.concatenate([self._next, np.zeros(extra, dtype=np.int32)])
+        self._free = np.concatenate([self._free, np.arange(old, old + extra, dtype=np.int32)])
+
+    def _widen(self) -> None:
+        """Double the rings, oldest visit first, so that the new half comes next."""
+        width = self.width
+        wider = 2 * width if self._max_visits is None else min(2 * width, self._max_visits)
+        unrolled = (self._next[:, None] + np.arange(width)) % width
+        for name, fill in (("_steps", _EMPTY), ("_totals", 0.0), ("_counts", 0.0)):
+            table = np.full((len(self._next), wider), fill)
+            table[:, :width] = np.take_along_axis(getattr(self, name), unrolled, axis=1)
+            setattr(self, name, table)
+        self._next[:] = width
+
+    def state_dict(self) -> dict:
+        """Copy the history out as plain data."""
+        ids, slots = self._index.items()
+        return {
+            "prompt_ids": ids,
+            "steps": self._steps[slots],
+            "totals": self._totals[slots],
+            "counts": self._counts[slots],
+            "next": self._next[slots].astype(np.int64),
+            "last_step": self.last_step,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take a history over from plain data."""
+        keys = ("prompt_ids", "steps", "totals", "counts", "next", "last_step")
+        checked_keys(state, keys, "a history")
+        ids = checked_ids(state["prompt_ids"], "prompt_ids of a history")
+        last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY, high=LARGEST)
+        steps = checked_array(state["steps"], "steps of a history", (len(ids), None), low=_EMPTY, high=last_step)
+        width = steps.shape[1]
+        require(1 <= width <= (self._max_visits or width), f"a history has no room for {width} visits a prompt")
+        totals = checked_array(state["totals"], "totals of a history", steps.shape)
+        counts = checked_array(state["counts"], "counts of a history", steps.shape, low=0.0)
+        cells = checked_array(state["next"], "next of a history", (len(ids),), low=0.0, high=width - 1.0)
+        require(cells % 1 == 0, "next of a history must hold whole numbers")
+        require((counts > 0) == (steps > _EMPTY), "a history has rewards at a step, and only there")
+        require(np.abs(totals) <= 2 * LARGEST * counts, "totals of a history are beyond the largest rewards")
+        cells = cells.astype(np.int32)
+        oldest_first = np.take_along_axis(steps, (cells[:, None] + np.arange(width)) % width, axis=1)
+        require(oldest_first[:, :-1] <= oldest_first[:, 1:], "steps of a history must ascend around each ring")
+        self._clear()
+        self._index.add(ids, np.arange(len(ids)))
+        self._steps, self._totals, self._counts, self._next = steps, totals, counts, cells
+        self.last_step = last_step

@@ -1,0 +1,1 @@
+"""What is learned as the run goes: weights of candidates, shared drift, reward scale."""

@@ -1,0 +1,83 @@
+"""What was left out while a log was read, and why."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+__all__ = ["EXAMPLES", "ReadingNotes"]
+
+EXAMPLES = 3
+
+
+@dataclass
+class ReadingNotes:
+    """A record of what became of every file and every row.
+
+    Attributes
+    ----------
+    used : list of Path
+        Files that rollouts came from.
+    refused : dict of Path to str
+        Files that none came from, and why.
+    cut : list of Path
+        Files that end in the middle, and were read up to there.
+    bad_rows : dict of str to int
+        Rows that could not be used, by reason.
+    examples : dict of str to list of str
+        The first few of them, as ``file:row``, some with what stood there.
+    remarks : list of str
+        What was made of the log, and what its reader should know.
+    n_rows : int
+        Rows that were used.
+    n_joined : int
+        Lines that belong to the row of a line before, by quotes.
+    """
+
+    used: list[Path] = field(default_factory=list)
+    refused: dict[Path, str] = field(default_factory=dict)
+    cut: list[Path] = field(default_factory=list)
+    bad_rows: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    n_rows: int = 0
+    n_joined: int = 0
+
+    def reject(self, reason: str, path: Path, rows: Iterable[int], cells: Sequence = ()) -> None:
+        """Count rows that cannot be used."""
+        rows = list(rows)
+        if not rows:
+            return
+        self.bad_rows[reason] = self.bad_rows.get(reason, 0) + len(rows)
+        examples = self.examples.setdefault(reason, [])
+        # A cell may hold a whole answer, of which a few words tell enough.
+        met = [f": {reprlib.repr(cell)}" for cell in cells]
+        for row, what in list(zip_longest(rows[:EXAMPLES], met, fillvalue=""))[: EXAMPLES - len(examples)]:
+            examples.append(f"{path.name}:{row}{what}")
+
+    @property
+    def n_bad(self) -> int:
+        """Rows that could not be used."""
+        return sum(self.bad_rows.values())
+
+    def rejections(self) -> list[str]:
+        """Say which rows could not be used."""
+        return [
+            f"{number:,} row{'s' if number > 1 else ''} left out: {reason} (first {', '.join(self.examples[reason])})."
+            for reason, number in self.bad_rows.items()
+        ]
+
+    def omissions(self) -> list[str]:
+        """Say all that was left out."""
+        refused = [f"{path.name} is left out: {why}." for path, why in self.refused.items()]
+        cut = [f"{path.name} ends in the middle and was read up to there." for path in self.cut]
+        return [*refused, *cut, *self.rejections()]
+
+    def sentences(self) -> list[str]:
+        """Say what was made of the log."""
+        files = f"{len(self.used)} files" if len(self.used) != 1 else self.used[0].name
+        joined = [f"{self.n_joined:,} lines are the rest of a quoted field."] if self.n_joined else []
+        return [f"Read {self.n_rows:,} rollouts from {files}.", *joined, *self.remarks, *self.omissions()]

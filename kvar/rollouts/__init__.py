@@ -1,0 +1,1 @@
+"""The data: the rollouts of one step, and a recorded run."""

@@ -1,0 +1,1 @@
+"""Kernel regression on one axis: estimates, bandwidths, criteria."""

@@ -1,0 +1,271 @@
+"""How wide a window: one function, eight methods, and a result that shows its work."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.kernels import Kernel, get_kernel
+from kvar.smoothing.criteria import CRITERIA, average_weights
+from kvar.smoothing.design import Design, positions
+from kvar.smoothing.grid import default_grid, given_grid
+from kvar.smoothing.problem import Problem
+from kvar.smoothing.validation import check_data
+from kvar.utils.checks import require_choice
+
+__all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
+
+_ASYMPTOTIC = ("rule-of-thumb", "plug-in")
+
+
+@dataclass(frozen=True)
+class BandwidthSelection:
+    """A chosen bandwidth and the scores it won by.
+
+    Attributes
+    ----------
+    bandwidth : float
+        In units of x. The candidate with the least score; for ``"averaged"`` the geometric mean of all candidates under
+        `weights`.
+    grid : ndarray of float64, shape (g,)
+        Candidates in units of x, increasing.
+    scores : ndarray of float64, shape (g,)
+        Criterion at each, lower is better; infinite where a candidate was rejected.
+    weights : ndarray of float64, shape (g,)
+        Share of each in the choice: for ``"averaged"`` how far the data leave it open, else one for the choice.
+    without_neighbour : ndarray of int64, shape (g,)
+        Scored observations that a candidate leaves without a neighbour, or, for local lines, without a second x.
+    at_edge : bool
+        The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
+    n_scored : int
+        Observations that the criterion looked at.
+    method, kernel, sided : str
+        As given.
+    degree : int
+        As given.
+    """
+
+    bandwidth: float
+    grid: np.ndarray
+    scores: np.ndarray
+    weights: np.ndarray
+    without_neighbour: np.ndarray
+    at_edge: bool
+    n_scored: int
+    method: str
+    kernel: str
+    sided: str
+    degree: int
+
+    def plot(self, ax=None):
+        """Draw the scores over the grid.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure if missing.
+
+        Returns
+        -------
+        matplotlib Axes
+            The drawing; rejected candidates are left out, and weights are shaded where more than one has some.
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots()[1]
+        finite = np.isfinite(self.scores)
+        ax.plot(self.grid[finite], self.scores[finite], marker=".", color="C0")
+        ax.axvline(self.bandwidth, color="C3", linestyle="--", label=f"chosen: {self.bandwidth:.3g}")
+        if np.max(self.weights) < 1.0:
+            height = self.weights / np.max(self.weights)
+            foot = ax.get_xaxis_transform()
+            ax.fill_between(self.grid, height, transform=foot, color="C3", alpha=0.15, linewidth=0.0, label="weight")
+        ax.set_xscale("log")
+        # Windows of a few points score so badly that beside them the rest would look flat.
+        least, middle = np.min(self.scores[finite]), np.median(self.scores[finite])
+        if middle > least:
+            ax.set_ylim(least - 0.3 * (middle - least), least + 4.0 * (middle - least))
+        ax.set_xlabel(f"bandwidth ({self.kernel}, degree {self.degree})")
+        ax.set_ylabel(f"score ({self.method}), lower is better")
+        ax.legend()
+        return ax
+
+
+def bandwidth_methods() -> list[str]:
+    """Names of the methods of `select_bandwidth`.
+
+    Returns
+    -------
+    list of str
+        In the order of registration.
+    """
+    return list(CRITERIA)
+
+
+def select_bandwidth(
+    x,
+    y,
+    method: str | None = None,
+    kernel: str | Kernel = "epanechnikov",
+    degree: int = 0,
+    *,
+    sided: str = "two",
+    grid=None,
+    groups=None,
+    sample_weight=None,
+    empty: str = "nan",
+) -> BandwidthSelection:
+    """Choose the bandwidth of a kernel regression.
+
+    Parameters
+    ----------
+    x : array_like, shape (n,) or (n, 1)
+        Points.
+    y : array_like, shape (n,)
+        Responses; binary ones are scored by squared error too.
+    method : str, optional
+        By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
+        ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
+        mean on the logarithmic scale. ``"one-step-ahead"`` is the squared error of predictions from strictly earlier
+        points, and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
+        ``"aicc"`` [4] penalise the residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
+        ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order mean squared error of `kvar.theory` with pilot
+        estimates [1, 2].
+    kernel : str or Kernel
+        The weight function.
+    degree : {0, 1}
+        Local mean or local line.
+    sided : {"two", "past"}
+        As in `KernelRegressor`; ``"averaged"``, ``"gcv"`` and ``"aicc"`` need ``"two"``.
+    grid : array_like, shape (g,), optional
+        Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
+        ``empty="nearest"``: half of them) up to the range.
+    groups : array_like, shape (n,), optional
+        Series an observation belongs to, such as its prompt: one bandwidth for all, windows within a series. Not for
+        the methods that need one curve, rule of thumb and plug-in.
+    sample_weight : array_like, shape (n,), optional
+        Weights; an observation of weight zero is dropped.
+    empty : {"nan", "nearest"}
+        What the estimator will do in an empty window. ``"nan"`` rejects a candidate under which some scored
+        observation has no other one in its window (``"gcv"``, ``"aicc"``, ``"lepski"`` too); ``"nearest"`` scores the
+        answer that `KernelRegressor` gives there.
+
+    Returns
+    -------
+    BandwidthSelection
+        The choice, and how it came about. Cost: O(n) per candidate for the compact kernels after one sort.
+
+    Raises
+    ------
+    ValueError
+        For data or parameters that make no sense, fewer observations than the method needs, or if every candidate is
+        rejected.
+
+    Warns
+    -----
+    UserWarning
+        If the least score is that of the first or the last admissible candidate.
+
+    Notes
+    -----
+    Which method: the minimiser of a criterion follows its noise, so ``"averaged"`` errs least over many curves and is
+    the default. Its weights are ``exp(-n score / 4)`` [6]; its reference is the bandwidth that theory wants where one
+    wave spans the range with as much variance as the noise, trusted within a factor of six. ``"one-step-ahead"`` has
+    less noise of its own and is taken as it is. ``"loo-cv"`` assumes least: for many observations, for weights that are
+    no counts, and to compare with other programs. ``"plug-in"`` suits smooth curves with many observations and little
+    noise, ``"rule-of-thumb"`` curves about as simple as a quartic; ``"lepski"`` guards against bias.
+
+    Observations that no bandwidth serves, because their series has fewer than ``degree + 1`` other (earlier) points,
+    are not scored; all others count under every candidate, so that small windows cannot win by skipping the hard ones.
+
+    References
+    ----------
+    [1] Fan and Gijbels (1996), Local Polynomial Modelling and Its Applications, section 4.2.
+    [2] Ruppert, Sheather and Wand (1995), Journal of the American Statistical Association 90, 1257-1270.
+    [3] Craven and Wahba (1979), Numerische Mathematik 31, 377-403.
+    [4] Hurvich, Simonoff and Tsai (1998), Journal of the Royal Statistical Society B 60, 271-293.
+    [5] Goldenshluger and Lepski (2011), Annals of Statistics 39, 1608-1632.
+    [6] Leung and Barron (2006), IEEE Transactions on Information Theory 52, 3396-3410.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0.0, 1.0, 200)
+    >>> y = np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).standard_normal(200)
+    >>> chosen = select_bandwidth(x, y, degree=1)
+    >>> 0.02 < chosen.bandwidth < 0.5
+    True
+    """
+    kernel = get_kernel(kernel)
+    require_choice("sided", sided, ("two", "past"))
+    if method is None:
+        method = "one-step-ahead" if sided == "past" else "averaged"
+    require_choice("method", method, tuple(CRITERIA))
+    require_choice("degree", degree, (0, 1))
+    require_choice("empty", empty, ("nan", "nearest"))
+    if method == "one-step-ahead":
+        sided = "past"
+    past = sided == "past"
+    if past and method in ("averaged", "gcv", "aicc"):
+        raise ValueError(f"{method} scores fits that see the response they are at; for the past use one-step-ahead")
+    if kernel.one_sided and not past:
+        raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
+    if groups is not None and method in _ASYMPTOTIC:
+        raise ValueError(f"{method} describes one curve; for groups use averaged or loo-cv")
+    problem = _problem(x, y, sample_weight, groups, kernel, degree, past, empty)
+    if method in _ASYMPTOTIC and (problem.y.size <= 5 or problem.design.x.size < 5):
+        raise ValueError(f"{method} needs more than 5 observations at 5 or more points")
+    grid = default_grid(problem) if grid is None else given_grid(grid)
+    scores, lonely = CRITERIA[method](problem, grid)
+    scores = np.where(np.isnan(scores), math.inf, scores)
+    admissible = np.flatnonzero(np.isfinite(scores))
+    if admissible.size == 0:
+        raise ValueError("every bandwidth leaves some observation without a neighbour; widen the grid")
+    best = int(np.argmin(scores))
+    if method == "averaged":
+        weights = average_weights(problem, scores)
+        bandwidth = float(np.exp(np.sum(weights * np.log(grid))))
+    else:
+        weights = (np.arange(grid.size) == best).astype(float)
+        bandwidth = float(grid[best])
+    at_edge = best in (admissible[0], admissible[-1])
+    if at_edge:
+        end = "lower" if best == admissible[0] else "upper"
+        warnings.warn(
+            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
+            " one may be outside",
+            UserWarning,
+            stacklevel=2,
+        )
+    return BandwidthSelection(
+        bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
+        method, kernel.name, sided, degree,
+    )  # fmt: skip
+
+
+def _problem(x, y, weight, groups, kernel, degree, past, empty):
+    x, y, weight = check_data(x, y, weight)
+    weight = np.ones(y.size) if weight is None else weight
+    keep = weight > 0.0
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != y.shape:
+            raise ValueError(f"groups must have one entry an observation, {y.size}, not shape {groups.shape}")
+        groups = groups[keep]
+    x, y, weight = x[keep], y[keep], weight[keep]
+    # In order once, so that no pass over a candidate jumps about in memory.
+    order = np.argsort(x, kind="stable") if groups is None else np.lexsort((x, groups))
+    x, y, weight = x[order], y[order], weight[order]
+    groups = None if groups is None else groups[order]
+    design = Design.build(x, y, weight, groups)
+    before, total = positions(design)
+    mates = 0 if design.mates_w is None or past else design.mates_w > 0.0
+    others = (before if past else total - 1)[design.member] + mates
+    scored = others >= degree + 1
+    if not np.any(scored):
+        raise ValueError("no observation has a neighbour to be predicted from")
+    return Problem(design, y, weight, scored, kernel, degree, past, empty)

@@ -1,0 +1,131 @@
+"""From kernel sums to estimates, their variances, and answers where a window is empty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.kernels import Kernel
+from kvar.smoothing.design import Design
+from kvar.smoothing.sums.neighbour_sums import neighbour_sums
+
+__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "squared_row"]
+
+# Spread, relative to the weight and in bandwidths squared, below which all weight counts as being at one point.
+_ONE_POINT = 1e-26
+
+
+@dataclass(frozen=True)
+class LocalFits:
+    """Fits at the points of a design, or with one observation left out at each observation.
+
+    Attributes
+    ----------
+    estimate : ndarray of float64, shape (t,)
+        NaN where no neighbour has weight.
+    weight : ndarray of float64, shape (t,)
+        Sum of the kernel weights.
+    degenerate : ndarray of bool, shape (t,)
+        Degree 1 only: all weight is at one point, the slope is not determined and the estimate is the local mean.
+    own : ndarray of float64, shape (t,), or 0.0
+        Part of `weight` that stands at the target itself.
+    tilt, offset : ndarray of float64, shape (t,), or 0.0
+        ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
+    """
+
+    estimate: np.ndarray
+    weight: np.ndarray
+    degenerate: np.ndarray
+    own: np.ndarray | float
+    tilt: np.ndarray | float
+    offset: np.ndarray | float
+
+    @property
+    def influence(self) -> np.ndarray:
+        """Derivative of the estimate in the mean response observed at the point itself."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.own / self.weight * (1.0 + self.tilt * self.offset)
+
+
+def _combine(sums, own_w, own_v, degree) -> LocalFits:
+    """Fits from the sums over the neighbours and the weight and value that stand at the target itself."""
+    weight, value = sums[0] + own_w, sums[1] + own_v
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if degree == 0:
+            estimate = np.divide(value, weight, out=value)
+            return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0)
+        estimate = value / weight
+        # Joining a group at distance zero to one at mean distance sums[2]: the parallel-axis rule, all terms positive.
+        offset = sums[2] * sums[0] / weight
+        spread = sums[3] + sums[0] * own_w / weight * sums[2] ** 2
+        slope = sums[4] + sums[2] * (sums[1] * own_w - sums[0] * own_v) / weight
+        occupied = weight > 0.0
+        degenerate = occupied & ~(spread > _ONE_POINT * weight)
+        tilt = np.where(occupied & ~degenerate, offset / np.where(spread > 0.0, spread, 1.0) * weight, 0.0)
+        offset = np.where(occupied, offset, 0.0)
+        estimate = estimate - np.where(tilt == 0.0, 0.0, tilt * slope / weight)
+    return LocalFits(estimate, weight, degenerate, own_w, tilt, offset)
+
+
+def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
+    """Fits at every point of the design, observations at the point included unless `past`."""
+    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)
+    if past:
+        return _combine(sums, 0.0, 0.0, degree)
+    at_zero = float(kernel(0.0))
+    return _combine(sums, at_zero * design.w, at_zero * design.v, degree)
+
+
+def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
+    """Fits at every observation without it; with `past` they are the predictions one step ahead."""
+    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, design.member]
+    if past or design.mates_w is None:
+        return _combine(sums, 0.0, 0.0, degree)
+    at_zero = float(kernel(0.0))
+    return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
+
+
+def squared_row(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):
+    """Sum of the squared smoother weights at each point: the variance of the estimate at noise variance one."""
+    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, squared=True)
+    own = np.zeros(design.x.size) if past else float(kernel(0.0)) ** 2 * design.w
+    weight = sums[0] + own
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if degree == 0:
+            return weight / fits.weight**2
+        mean = np.where(weight > 0.0, sums[2] * sums[0] / weight, 0.0)
+        spread = sums[3] + np.where(weight > 0.0, sums[0] * own / weight, 0.0) * sums[2] ** 2
+        level = 1.0 - fits.tilt * (mean - fits.offset)
+        return (weight * level**2 + fits.tilt**2 * spread) / fits.weight**2
+
+
+def nearest(design: Design, *, past: bool):
+    """Mean response at the nearest other point that carries weight."""
+    m = design.x.size
+    index = np.arange(m)
+    first = np.repeat(design.starts[:-1], np.diff(design.starts))
+    last = np.repeat(design.starts[1:], np.diff(design.starts))
+    carries = design.w > 0.0
+    mean = np.divide(design.v, design.w, out=np.full(m, np.nan), where=carries)
+    before = np.append(-1, np.maximum.accumulate(np.where(carries, index, -1))[:-1])
+    after = np.append(np.minimum.accumulate(np.where(carries, index, m)[::-1])[::-1][1:], m)
+    left = np.where(before >= first, design.x - design.x[before], np.inf)
+    right = np.where((after < last) & (not past), design.x[np.minimum(after, m - 1)] - design.x, np.inf)
+    chosen = np.where(left < right, mean[before], mean[np.minimum(after, m - 1)])
+    both = (left == right) & np.isfinite(left)
+    chosen[both] = 0.5 * (mean[before[both]] + mean[after[both]])
+    return np.where(np.isfinite(left) | np.isfinite(right), chosen, np.nan)
+
+
+def noise_from_fit(design: Design, squares, kernel: Kernel, h: float, *, past: bool, degree: int) -> float:
+    """Residual variance of a fit; Fan and Gijbels (1996), equation 4.3."""
+    fits = fit_points(design, kernel, h, past=past, degree=degree)
+    use = (fits.weight > 0.0) & (design.w > 0.0)
+    w = design.w[use]
+    residual = np.sum(w * (design.v[use] / w - fits.estimate[use]) ** 2 + squares[use])
+    norms = squared_row(design, kernel, h, fits, past=past, degree=degree)[use]
+    trace = 0.0 if past else np.sum(fits.influence[use])
+    freedom = np.sum(w) - 2.0 * trace + np.sum(w * norms)
+    return float(residual / freedom) if freedom > 1e-9 * np.sum(w) else math.nan

@@ -1,0 +1,1 @@
+"""Kernel-weighted sums at every point, exact and fast."""

@@ -1,0 +1,1 @@
+"""Arrays, checks, files, processes and progress bars: what any project needs."""

@@ -1,0 +1,104 @@
+"""The one boundary between the caller's arrays and ours.
+
+All state and all sums live on the host in double precision, whatever comes in: rewards are a few numbers a prompt,
+so a batch costs one transfer each way and never one a prompt, the history does not depend on the device a run
+happens to use, and processes that see the same rewards hold the same bits. What goes out has the library, the
+dtype and the device of what came in. Other libraries are reached through the array API standard, and only when one
+of their arrays arrives: ``import kvar`` pulls in none of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["like", "require_one_library", "to_host"]
+
+_NO_NUMBERS = (str, bytes, np.flexible, np.datetime64, np.timedelta64, complex, np.complexfloating)
+_HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
+
+
+def _standard(array):
+    """The compatibility layer of the array API, needed only for arrays that are not NumPy's."""
+    try:
+        import array_api_compat
+    except ImportError:
+        raise ImportError(
+            f"{type(array).__module__} arrays need array-api-compat: pip install array-api-compat"
+        ) from None
+    if not array_api_compat.is_array_api_obj(array):
+        raise TypeError(f"expected an array, a tensor or a list of numbers, got {type(array).__name__}")
+    return array_api_compat
+
+
+def _on_host(array) -> np.ndarray:
+    """A foreign array as a NumPy array of its own dtype; float formats that NumPy lacks become double."""
+    standard = _standard(array)
+    array = standard.to_device(array.detach() if hasattr(array, "detach") else array, "cpu")
+    xp = standard.array_namespace(array)
+    if xp.isdtype(array.dtype, "real floating"):
+        array = xp.astype(array, xp.float64)
+    return np.from_dlpack(array)
+
+
+def to_host(array, name: str = "array") -> np.ndarray:
+    """Copy numbers to the host in double precision."""
+    # What converts itself to NumPy without being an array of another library, such as a pandas column, is at home.
+    at_home = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
+    host = array if at_home else _on_host(array)
+    if isinstance(host, np.ma.MaskedArray):
+        host = np.ma.filled(host.astype(np.float64), np.nan)
+    try:
+        host = np.asarray(host)
+        # Strings, dates and complex numbers could all be made into numbers, but not into what was meant.
+        kinds = set(map(type, host.flat)) if host.dtype.kind == "O" else {host.dtype.type}
+        strange = [kind.__name__ for kind in kinds if issubclass(kind, _NO_NUMBERS)]
+        if not strange:
+            return host.astype(np.float64, copy=False)
+        problem = f"got {strange[0]}"
+    except (TypeError, ValueError, OverflowError) as error:
+        problem = str(error)
+    raise TypeError(f"{name} must hold real numbers in a rectangular shape: {problem}")
+
+
+def like(values: np.ndarray, reference):
+    """Hand values back in the library, dtype and device of a reference."""
+    # A copy, always: values may be a view of the caller's own columns, or one number spread over a row.
+    if isinstance(reference, _HOST_TYPES) or not hasattr(reference, "__dlpack__"):
+        dtype = getattr(reference, "dtype", None)
+        if not (isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)):
+            return np.array(values, dtype=np.float64)
+        _check_fit(values, np.finfo(dtype).max, dtype)
+        return np.array(values, dtype=dtype)
+    standard = _standard(reference)
+    xp = standard.array_namespace(reference)
+    if not xp.isdtype(reference.dtype, "real floating"):
+        return xp.asarray(np.array(values), dtype=xp.float64, device=standard.device(reference))
+    _check_fit(values, xp.finfo(reference.dtype).max, reference.dtype)
+    return xp.asarray(np.array(values), dtype=reference.dtype, device=standard.device(reference))
+
+
+def _check_fit(values: np.ndarray, largest: float, dtype) -> None:
+    beyond = np.abs(values) > largest
+    if beyond.any():
+        raise ValueError(f"{values[beyond][0]:g} is beyond the largest number of {dtype}; pass rewards in a wider one")
+
+
+def to_list(array) -> list:
+    """Hand the entries of any one-dimensional array or sequence out as Python objects."""
+    if isinstance(array, (list, tuple)):
+        return list(array)
+    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
+        return np.asarray(array).tolist()
+    return _on_host(array).tolist()
+
+
+def require_one_library(**arrays) -> None:
+    """Refuse a call that mixes arrays of several libraries."""
+    libraries = {
+        name: type(array).__module__.partition(".")[0]
+        for name, array in arrays.items()
+        if hasattr(array, "__dlpack__") and not isinstance(array, np.generic)
+    }
+    if len(set(libraries.values())) > 1:
+        found = ", ".join(f"{name} from {library}" for name, library in libraries.items())
+        raise TypeError(f"arrays of different libraries in one call ({found}); convert them to one")

@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["TEMPORARY_SUFFIX", "atomic_write", "lock_folder"]
+
+TEMPORARY_SUFFIX = ".partial"
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file under a temporary name and rename it once it is complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        # On the disk before it has its name, or a power cut could leave the name with nothing behind it.
+        with temporary.open("rb") as content:
+            os.fsync(content.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if (number := _errno(error)) in _DISK_ERRORS:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+def _errno(error: BaseException) -> int | None:
+    """Number of the system's error, which libraries written in Rust put into their message."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else getattr(error, "errno", None)
+
+
+def lock_folder(folder: Path) -> int:
+    """Hold a folder against other processes."""
+    claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        import fcntl
+
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # pragma: no cover  (no POSIX)
+        pass
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(claim)
+            raise FileExistsError(f"another process is writing into {folder}; choose another folder") from None
+    return claim

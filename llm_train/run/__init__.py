@@ -1,0 +1,1 @@
+"""One training run: settings, training, the files it leaves."""

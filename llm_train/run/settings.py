@@ -1,0 +1,173 @@
+"""What a run is made of: which policy on which task, and how settings come from files and flags to it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import HfArgumentParser
+from trl import ModelConfig
+
+from kvar.utils.checks import checked_count
+from llm_train.tasks.arguments import RunArguments
+from llm_train.trainer.config import KAEConfig
+
+__all__ = [
+    "RunSettings",
+    "given_settings",
+    "make_parser",
+    "resolve",
+    "rollouts_a_step",
+    "rollouts_before",
+]
+
+_SAVE_STEPS = 50
+_PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """All settings of a run.
+
+    Attributes
+    ----------
+    given : dict
+        What was said, as plain data; everything else is a default.
+    run : RunArguments
+        Policy and task.
+    model : trl.ModelConfig
+        How the policy is loaded, and LoRA.
+    training : KAEConfig
+        Everything else.
+    """
+
+    given: dict
+    run: RunArguments
+    model: ModelConfig
+    training: KAEConfig
+
+    @property
+    def model_init_kwargs(self) -> dict:
+        """What transformers is told beside them when it loads the policy."""
+        return {"trust_remote_code": self.training.trust_remote_code, **(self.training.model_init_kwargs or {})}
+
+    def save(self, path: Path) -> None:
+        """Write all settings, defaults included, as JSON."""
+        from kvar.utils.atomic_files import atomic_write
+
+        resolved = {
+            "given": self.given,
+            "task": vars(self.run),
+            "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
+            "training": self.training.to_dict(),
+        }
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(resolved, indent=2, default=str) + "\n")
+
+
+def make_parser(**kwargs) -> HfArgumentParser:
+    """A parser that knows every setting as a flag."""
+    kwargs = {"usage": "python -m llm_train [train] [--config FILE.yaml] [--NAME VALUE ...]", **kwargs}
+    parser = HfArgumentParser((RunArguments, ModelConfig, KAEConfig), allow_abbrev=False, **kwargs)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return parser
+
+
+def given_settings(
+    parser: HfArgumentParser, flags: Sequence[str] = (), file: Mapping | str | Path | None = None
+) -> dict:
+    """Settings of a file and flags; flags win."""
+    if isinstance(file, str | Path):
+        path = file
+        try:
+            file = yaml.safe_load(Path(path).read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no YAML, write one 'name: value' a line: {error}") from None
+        if not isinstance(file, dict):
+            raise ValueError(f"{path} must hold one 'name: value' a line, as a file of settings does")
+    known = {action.dest: action for action in parser._actions}
+    for name in file or {}:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ValueError(f"unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    # As defaults, so that flags win and text such as 1e-5, which YAML takes for a string, becomes a number.
+    for name, value in (file or {}).items():
+        known[name].default = value
+    try:
+        return vars(parser.parse_args(list(flags)))
+    finally:
+        for name in file or {}:
+            known[name].default = argparse.SUPPRESS
+
+
+def resolve(given: Mapping) -> RunSettings:
+    """Fill in what was not given."""
+    given = dict(given)
+    run = RunArguments(**{f.name: given[f.name] for f in fields(RunArguments) if f.name in given})
+    if "model_name_or_path" in given:
+        raise ValueError("the policy is named by --model, not by --model_name_or_path")
+    model = ModelConfig(**{f.name: given[f.name] for f in fields(ModelConfig) if f.name in given})
+    training = {f.name: given[f.name] for f in fields(KAEConfig) if f.name in given}
+    training.setdefault("output_dir", f"results/{Path(run.model).name}-{Path(run.task).stem}")
+    defaults = {
+        "trace_dir": str(Path(training["output_dir"], "trace")),
+        "report_to": "none",
+        "temperature": 1.0,
+        "top_k": 0,
+        # Completions are sampled in training mode; what is computed of the policy is to be of the same one.
+        "disable_dropout": True,
+        # A killed run goes on from its last checkpoint.
+        "save_steps": _SAVE_STEPS,
+        "save_total_limit": 2,
+    }
+    drawn = "num_generations_eval" if training.get("num_generations_eval") else "num_generations"
+    samples = checked_count(training.get(drawn, KAEConfig.num_generations), drawn)
+    defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
+    if run.task == "sums":
+        defaults["eval_on_start"] = True  # exact values cost one pass
+    if training.get("eval_steps"):
+        defaults |= {"eval_strategy": "steps", "eval_on_start": True}
+    if not torch.cuda.is_available():
+        defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False, "activation_checkpointing": False}
+    elif run.tiny:
+        defaults |= {"bf16": False, "activation_checkpointing": False}
+    config = KAEConfig(**{**defaults, **training})
+    if config.per_device_eval_batch_size * config.world_size % samples:  # over all processes, as TRL counts
+        raise ValueError(
+            f"per_device_eval_batch_size must be a multiple of the {samples} samples a prompt of an evaluation, got "
+            f"{config.per_device_eval_batch_size}"
+        )
+    if config.beta and run.sft_steps and not model.use_peft:
+        raise ValueError(
+            "beta is the weight of the distance to the policy as it was loaded, which the warm-up of sft_steps has "
+            "left behind: set one of them to 0, or use_peft"
+        )
+    if run.task == "sums":
+        for name, needed in _PLAIN_SAMPLING.items():
+            if getattr(config, name) != needed:
+                raise ValueError(f"the exact value of sums holds for plain sampling only: {name} must be {needed}")
+        longest = len(str(2 * run.largest)) + 1
+        if config.max_completion_length < longest:
+            raise ValueError(
+                f"max_completion_length must be at least {longest} for sums of numbers up to {run.largest}, got "
+                f"{config.max_completion_length}"
+            )
+    return RunSettings(given, run, model, config)
+
+
+def rollouts_a_step(config: KAEConfig) -> float:
+    """Rollouts that an optimiser step uses."""
+    generations = config.gradient_accumulation_steps / (config.steps_per_generation * config.num_iterations)
+    return config.generation_batch_size * generations
+
+
+def rollouts_before(settings: RunSettings) -> int:
+    """Rollouts that are spent before the first step."""
+    return settings.training.warm_start_rollouts * settings.run.n_prompts

@@ -1,0 +1,94 @@
+"""One page that says how a run went: curves, last numbers, settings. A single file without outside parts."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kvar.utils.atomic_files import atomic_write
+from llm_train.run.run_files import read_metrics
+
+__all__ = ["write_summary"]
+
+# A panel each: title, and the metrics in it.
+_PANELS = (
+    ("success", ("reward", "eval_train_pass@1", "eval_held_out_pass@1", "eval_pass@1")),
+    ("error of the value", ("baseline/value_mse", "baseline/one_step_error")),
+    ("as the baseline sees it: standard error", ("baseline/standard_error",)),
+    ("rewards that a value is worth", ("baseline/effective_sample_size",)),
+    ("steps that the baseline looks back", ("baseline/window",)),
+    ("share of rollouts without advantage", ("baseline/zero_advantage",)),
+    ("norm of the gradient", ("grad_norm",)),
+    ("entropy", ("entropy",)),
+    ("seconds of a step", ("time/step", "time/generation", "time/reward", "time/baseline", "time/update")),
+)
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 62em; padding: 0 1em }}
+table {{ border-collapse: collapse }} td {{ padding: .1em 1.5em .1em 0; vertical-align: top }}
+img {{ max-width: 100% }}</style>
+<h1>{title}</h1>
+<table>{result}</table>
+<img alt="curves over training" src="data:image/png;base64,{picture}">
+<h2>Settings that were given</h2>
+<table>{given}</table>
+"""
+
+
+def write_summary(folder: Path) -> Path:
+    """Write ``summary.html`` beside the files of a run."""
+    given = json.loads((folder / "config.json").read_text())["given"]
+    result = json.loads((folder / "result.json").read_text())
+    picture = io.BytesIO()
+    curves(read_metrics(folder / "metrics.jsonl")).savefig(picture, format="png", dpi=110)
+    page = _PAGE.format(
+        title=html.escape(folder.name),
+        result=_rows(result),
+        picture=base64.b64encode(picture.getvalue()).decode(),
+        given=_rows(given),
+    )
+    with atomic_write(folder / "summary.html") as temporary:
+        temporary.write_text(page)
+    return folder / "summary.html"
+
+
+def _rows(entries: dict) -> str:
+    def shown(value):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return "".join(f"<tr><td>{html.escape(k)}<td>{html.escape(shown(v))}" for k, v in entries.items())
+
+
+def curves(metrics: Sequence[dict]):
+    """Draw what was logged over the steps, a panel for each kind of which there is something."""
+    from matplotlib.figure import Figure
+
+    lines = {
+        name: [(entry["step"], entry[name]) for entry in metrics if entry.get(name) is not None]
+        for _, names in _PANELS
+        for name in names
+    }
+    panels = [(title, [name for name in names if lines[name]]) for title, names in _PANELS]
+    panels = [(title, names) for title, names in panels if names] or [("nothing was logged", [])]
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).ravel()
+    for place, (title, names) in zip(axes, panels, strict=False):
+        for name, colour in zip(names, _COLOURS, strict=False):
+            place.plot(*zip(*lines[name], strict=True), label=name.removeprefix("eval_"), color=colour, linewidth=1.3)
+        place.set_title(title, loc="left", fontsize=10)
+        place.spines[["top", "right"]].set_visible(False)
+        place.grid(alpha=0.25)
+        if len(names) > 1:
+            place.legend(frameon=False, fontsize=8)
+    for place in axes[len(panels) :]:
+        place.set_axis_off()
+    for place in axes[max(0, len(panels) - 2) : len(panels)]:
+        place.set_xlabel("step")
+    return figure

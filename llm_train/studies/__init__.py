@@ -1,0 +1,1 @@
+"""Many runs: comparisons, gradient errors, recorded runs."""

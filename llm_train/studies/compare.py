@@ -1,0 +1,255 @@
+"""``python -m llm_train compare``: methods against each other in training, at equal rollouts and over seeds.
+
+The learning rate of each method is chosen on seeds of their own, and everything that is reported comes from others. A
+run that is done is not done again, so a comparison can be stopped, resumed and given more seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from kvar.utils.atomic_files import atomic_write
+from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
+from llm_train.run.train import quiet_libraries, train
+from llm_train.tasks.arguments import RunArguments
+
+__all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
+
+_TUNING = 1000  # the first seed that learning rates are chosen on
+_OF_THE_COMPARISON = {"learning_rate", "seed", "output_dir", "trace_dir", "resume"}
+_DESCRIPTION = """
+Train with several methods over several seeds at equal rollouts, and say which was better, with intervals.
+
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
+  python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
+  python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
+
+CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
+rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
+every run. --output_dir gets runs/, table.md, table.json, pairs.csv with every two methods against each other,
+learning_rates.json with the scores behind the choice, curves.csv and curves.png; runs that are done are not made again.
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    Attributes
+    ----------
+    settings : dict
+        Of every run.
+    methods : dict of str to dict
+        What a method sets beside them.
+    seeds : int
+        Seeds 0, 1, ... that are reported.
+    learning_rates : tuple of float
+        Among which each method's is chosen; one is taken as it is.
+    tuning_seeds : int
+        Seeds on which it is chosen; none of the reported ones.
+    reference : str
+        The method that others are measured against.
+    measure : str
+        The metric that counts; by default held-out accuracy, exact where the task has exact values.
+    """
+
+    settings: dict
+    methods: dict[str, dict]
+    seeds: int
+    learning_rates: tuple[float, ...]
+    tuning_seeds: int
+    reference: str
+    measure: str
+
+    @classmethod
+    def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
+        """Read a comparison."""
+        known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
+            raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
+        if unknown := set(config) - known:
+            raise ValueError(f"a comparison has {', '.join(sorted(known))}; got {sorted(unknown)[0]!r}")
+        if not config.get("methods"):
+            raise ValueError("a comparison needs methods: 'label: {setting: value}'")
+        parser = make_parser()
+        settings = given_settings(parser, flags, config.get("settings", {}))
+        methods = {label: given_settings(parser, (), method) for label, method in config["methods"].items()}
+        for label, method in methods.items():
+            if own := _OF_THE_COMPARISON & method.keys():
+                raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
+        if len(folders := {_folder_name(label): label for label in methods}) < len(methods):
+            twin = next(label for label in methods if folders[_folder_name(label)] != label)
+            raise ValueError(
+                f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: tell labels apart by "
+                "letters and digits"
+            )
+        exact = settings.get("task", RunArguments.task) == "sums"
+        rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
+        n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
+        ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
+        if config.get("learning_rates"):
+            ruled["learning_rate"] = "learning_rates"
+        if own := sorted(ruled.keys() & settings.keys()):
+            raise ValueError(f"{own[0]} of every run is set by the comparison; use {ruled[own[0]]}")
+        if n_seeds < 1:
+            raise ValueError(f"seeds must be 1 or more, got {n_seeds}")
+        found = cls(
+            settings=settings,
+            methods=methods,
+            seeds=n_seeds,
+            learning_rates=rates,
+            tuning_seeds=int(config.get("tuning_seeds", 2)),
+            reference=config.get("reference", next(iter(methods))),
+            measure=config.get("measure", "eval_held_out_pass@1" if exact else "eval_pass@1"),
+        )
+        if len(rates) > 1 and found.tuning_seeds < 1:
+            raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
+        if found.reference not in methods:
+            raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
+        measured = found.measure.rpartition("pass@")
+        wanted = ("eval_held_out_", "eval_train_") if exact else ("eval_",)
+        rollouts = {}
+        for label, method in methods.items():
+            resolved = resolve({**settings, **method})
+            if resolved.training.max_steps < 1:
+                raise ValueError("a comparison needs max_steps: epochs are of other lengths for other num_generations")
+            passes = [str(k) for k in resolved.training.pass_at]
+            if measured[0] not in wanted or measured[2] not in passes:
+                names = ", ".join(f"{name}pass@{k}" for name in wanted for k in passes)
+                raise ValueError(f"measure must be one of {names}, got {found.measure!r}; pass_at sets the numbers")
+            before, per_step = rollouts_before(resolved), rollouts_a_step(resolved.training)
+            steps = resolved.training.max_steps
+            used = f"{before} before and {per_step:g} in each of {steps} steps"
+            rollouts.setdefault(before + per_step * steps, {}).setdefault(used, []).append(label)
+            if not resolved.training.eval_on_start or resolved.run.n_held_out == 0:
+                raise ValueError(
+                    f"a comparison is judged by {found.measure} from the start on: it needs eval_steps, and n_held_out "
+                    "above 0"
+                )
+        if len(rollouts) > 1:
+            raise ValueError(
+                "methods are compared at equal rollouts, but these differ: "
+                + "; ".join(
+                    f"{used} for {', '.join(labels)}" for by_use in rollouts.values() for used, labels in by_use.items()
+                )
+            )
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where everything lies."""
+        return Path(self.settings.get("output_dir", "results/compare"))
+
+    def run_folder(self, label: str, rate: float, seed: int) -> Path:
+        """Where one run lies."""
+        return self.folder / "runs" / _folder_name(label) / f"lr-{rate:g}" / f"seed-{seed}"
+
+    def given(self, label: str, rate: float, seed: int) -> dict:
+        """Settings of one run."""
+        folder = self.run_folder(label, rate, seed)
+        runs = self.folder / "runs"
+        traces = self.settings.get("trace_dir", runs)  # two runs never share one
+        trace = traces and str(Path(traces, *folder.relative_to(runs).parts, "trace"))
+        return {
+            **self.settings,
+            **self.methods[label],
+            "trace_dir": trace,
+            "learning_rate": rate,
+            "seed": seed,
+            "output_dir": str(folder),
+            "resume": True,
+        }
+
+
+def _folder_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")
+
+
+def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> None:
+    """One run, unless it is done; in a process of its own."""
+    quiet_libraries()
+    folder, given = comparison.run_folder(label, rate, seed), comparison.given(label, rate, seed)
+    if (folder / "result.json").exists():
+        before = json.loads((folder / "config.json").read_text())["given"]
+        if before != json.loads(json.dumps(given)):
+            changed = sorted(k for k in {*before, *given} if before.get(k) != given.get(k))
+            raise ValueError(f"{folder} was made with another {changed[0]}: choose another --output_dir")
+        return
+    train(resolve(given), show=False)
+    # The curves are what a comparison is for; a policy a run would fill the disk.
+    shutil.rmtree(folder / "policy")
+
+
+def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> dict[str, float]:
+    """The learning rate with the best mean score, for each method."""
+    return {
+        label: max(sorted(rates), key=lambda rate: sum(rates[rate]) / len(rates[rate]))
+        for label, rates in scores.items()
+    }
+
+
+def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
+    """Make all runs that are not done."""
+    rates = comparison.learning_rates
+    chosen = dict.fromkeys(comparison.methods, rates[0])
+    if len(rates) > 1:
+        seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
+        wanted = [(label, rate, seed) for seed in seeds for label in comparison.methods for rate in rates]
+        _make_runs(comparison, wanted, jobs, "choosing learning rates")
+        scores = {
+            label: {rate: [_final(comparison, label, rate, seed) for seed in seeds] for rate in rates}
+            for label in comparison.methods
+        }
+        chosen = choose_learning_rates(scores)
+        with atomic_write(comparison.folder / "learning_rates.json") as temporary:
+            kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
+            temporary.write_text(json.dumps(kept, indent=2) + "\n")
+    wanted = [(label, chosen[label], seed) for seed in range(comparison.seeds) for label in comparison.methods]
+    _make_runs(comparison, wanted, jobs, "runs")
+    return chosen
+
+
+def _final(comparison: Comparison, label: str, rate: float, seed: int) -> float:
+    return json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[comparison.measure]
+
+
+def _make_runs(comparison, wanted, jobs, title) -> None:
+    from joblib import Parallel, delayed
+    from rich.progress import track
+
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(_make_run)(comparison, *run) for run in wanted
+    )
+    for _ in track(work, description=title, total=len(wanted)):
+        pass
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compare, and write what came of it."""
+    from llm_train.studies.compare_report import report
+
+    parser = argparse.ArgumentParser(
+        prog="python -m llm_train compare",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, help="YAML file")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, -1 for one a core")
+    parser.add_argument("--seeds", type=int, help="how many are reported; wins over the file")
+    options, flags = parser.parse_known_args(arguments)
+    try:
+        comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
+        chosen = perform(comparison, options.jobs)
+    except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
+        parser.exit(2, f"python -m llm_train compare: {error}\n")
+    print(report(comparison, chosen))
+    print(f"Table and picture: {comparison.folder}/")

@@ -1,0 +1,44 @@
+"""Errors of values and gradients over the stages of a run: means, and changes against another baseline."""
+
+from __future__ import annotations
+
+import polars as pl
+
+__all__ = ["BLOCK", "stage_changes", "stage_means", "usual_reference"]
+
+# Steps of a stage, all on the same prompts.
+BLOCK = 10
+
+
+def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Means over the steps of a stage and the repetitions at each of them."""
+    by_step = rows.group_by(["rollouts", "step", "baseline"], maintain_order=True).agg(
+        pl.col(column).mean().alias("mean"), (pl.col(column).var() / pl.len()).alias("variance")
+    )
+    return (
+        by_step.with_columns(stage=pl.col("step") // BLOCK * BLOCK)
+        .group_by(["rollouts", "stage", "baseline"], maintain_order=True)
+        .agg(pl.col("mean").mean(), (pl.col("variance").sum().sqrt() / pl.len()).alias("error"))
+    )
+
+
+def usual_reference(rollouts: int) -> str:
+    """What gradients are held against unless something else is named."""
+    return "james-stein" if rollouts == 1 else "leave-one-out"
+
+
+def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFrame:
+    """How much more squared error a baseline's gradient has than another's, as a share of the latter."""
+    at, stage = ["rollouts", "step", "repetition"], ["rollouts", "stage", "baseline"]
+    references = {g: reference or usual_reference(g) for g in rows["rollouts"].unique()}
+    other = rows.filter(pl.col("baseline") == pl.col("rollouts").replace_strict(references, return_dtype=pl.String))
+    paired = rows.with_row_index("place").join(other.select(*at, reference="gradient_mse"), on=at).sort("place")
+    paired = paired.with_columns(stage=pl.col("step") // BLOCK * BLOCK)
+    mine, scale = (pl.col(name).mean().over(stage) for name in ("gradient_mse", "reference"))
+    paired = paired.with_columns(
+        change=(pl.col("gradient_mse") - pl.col("reference")) / scale,
+        residual=(pl.col("gradient_mse") - mine / scale * pl.col("reference")) / scale,
+        share=scale / (scale + pl.col("choice_mse").mean().over(stage)),
+    )
+    changes, residuals, shares = (stage_means(paired, name) for name in ("change", "residual", "share"))
+    return changes.with_columns(error=residuals["error"], of_whole=changes["mean"] * shares["mean"])

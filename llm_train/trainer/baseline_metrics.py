@@ -1,0 +1,35 @@
+"""Whether the baseline of a run is well: what is logged of it at every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kvar.baselines import Estimate
+from kvar.utils import arrays
+
+__all__ = ["health"]
+
+
+def health(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
+    """Numbers that say how good the values of a step were."""
+    rewards, advantages, values, errors, sizes = (
+        np.asarray(arrays.to_host(column, "a column"))
+        for column in (rewards, advantages, found.values, found.standard_error, found.effective_sample_size)
+    )
+    scored = ~np.isnan(rewards)
+    numbers = {
+        "value": _mean(values[scored]),
+        "one_step_error": _mean((rewards - values)[scored] ** 2),
+        "standard_error": np.sqrt(_mean(errors[scored] ** 2)),
+        "effective_sample_size": _mean(sizes[scored]),
+        "zero_advantage": float((np.abs(advantages) < 1e-8).mean()),
+    }
+    if true_values is not None:
+        numbers["value_mse"] = _mean((values - arrays.to_host(true_values, "true_value"))[scored] ** 2)
+    return {name: float(number) for name, number in numbers.items()}
+
+
+def _mean(numbers: np.ndarray) -> float:
+    """Mean of what is a number; NaN if nothing is."""
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,1 @@
+"""Bandits whose value and gradient are known exactly."""

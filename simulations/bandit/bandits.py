@@ -1,0 +1,243 @@
+"""Contextual softmax bandits whose value, gradient and score norms are known exactly.
+
+A prompt x has A completions with features ``phi(x, a)`` in R^F, and the policy is
+
+    pi(a | x)  proportional to  exp(reference(x, a) + phi(x, a)' (individual theta_x + w))
+
+with parameters theta_x of the prompt's own and w that all prompts share, so that an update made for one prompt moves
+the others. Right completions earn a mean reward ``quality(x, a)``; they lie toward a direction that prompts have partly
+in common. With ``psi = phi(x, a) - E_pi phi(x, .)`` the score is (individual psi, psi, noise): the last part stands for
+all that a completion says and the reward does not depend on, a standard normal vector in `nuisance` dimensions. Its
+contribution to a squared gradient error is added in expectation instead of being drawn.
+
+Everything is an array over repetitions, each of which is a bandit of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.variance import ScoreMoments
+from simulations.bandit.policies import Policy
+from simulations.bandit.rewards import BinaryRewards, RewardLaw
+
+__all__ = ["BanditConfig", "PolicyBandit", "Rollouts"]
+
+
+@dataclass(frozen=True)
+class BanditConfig:
+    """What a bandit is drawn from.
+
+    Attributes
+    ----------
+    n_prompts : int
+        M.
+    n_completions : int
+        A, an even number: half of them are right.
+    n_features : int
+        F.
+    pass_rate : float
+        Mean of the values under the initial policy.
+    spread : float
+        How far difficulty spreads: a beta distribution of the initial values with concentration ``1 / spread``.
+    common : float
+        Share of the direction of right completions that prompts have in common, from 0 to 1.
+    individual : float
+        How far a prompt's own parameters move its logits, in units of the shared ones.
+    nuisance : int
+        Dimensions of the score that the reward does not depend on.
+    ridge : float
+        Strength of the pull to the initial policy, see `PolicyBandit.objective`.
+    """
+
+    n_prompts: int = 32
+    n_completions: int = 32
+    n_features: int = 8
+    pass_rate: float = 0.4
+    spread: float = 0.3
+    common: float = 0.5
+    individual: float = 1.0
+    nuisance: int = 0
+    ridge: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """One step's rollouts of every repetition.
+
+    Attributes
+    ----------
+    prompts : ndarray of int, shape (R, B)
+        Which prompts.
+    rewards : ndarray, shape (R, B, G)
+        Rewards.
+    scores : ndarray, shape (R, B, G, F)
+        psi of each completion.
+    values : ndarray, shape (R, B)
+        True values.
+    gradients : ndarray, shape (R, B, F)
+        ``E[Z psi | x]``, exact.
+    moments : ScoreMoments
+        Of each prompt, arrays of shape (R, B, 1), which go with whatever there is for each rollout.
+    """
+
+    prompts: np.ndarray
+    rewards: np.ndarray
+    scores: np.ndarray
+    values: np.ndarray
+    gradients: np.ndarray
+    moments: ScoreMoments
+
+
+class PolicyBandit:
+    """Bandits drawn from a config, one a repetition.
+
+    Parameters
+    ----------
+    config : BanditConfig
+        What they are drawn from.
+    repetitions : int
+        R.
+    rng : numpy.random.Generator
+        Source of randomness.
+    law : RewardLaw
+        Distribution of the reward of a completion around its mean, which is 1 for a right completion and 0 for another;
+        rewards of two values are then certain, as a verifier's are.
+    """
+
+    def __init__(self, config: BanditConfig, repetitions: int, rng: np.random.Generator, law: RewardLaw | None = None):
+        if config.n_completions % 2:
+            raise ValueError(f"n_completions must be even, since half of them are right, got {config.n_completions}")
+        self.config = config
+        self.law = law or BinaryRewards()
+        shape = (repetitions, config.n_prompts, config.n_completions)
+        features = rng.standard_normal((*shape, config.n_features)) / np.sqrt(config.n_features)
+        direction = np.sqrt(config.common) * rng.standard_normal((repetitions, 1, config.n_features))
+        direction = direction + np.sqrt(1 - config.common) * rng.standard_normal((*shape[:2], config.n_features))
+        # Completions in the order of their merit: with common random numbers two policies then earn alike.
+        order = np.argsort(np.einsum("rmaf,rmf->rma", features, direction), axis=2)
+        self.features = np.take_along_axis(features, order[..., None], axis=2)
+        right = np.arange(config.n_completions) >= config.n_completions // 2
+        self.quality = np.broadcast_to(right.astype(np.float64), shape)
+        initial = rng.beta(config.pass_rate / config.spread, (1 - config.pass_rate) / config.spread, size=shape[:2])
+        initial = np.clip(initial, 0.02, 0.98)
+        self.reference = np.where(right, np.log(initial / (1 - initial))[..., None], 0.0)
+
+    @property
+    def repetitions(self) -> int:
+        """R, how many bandits there are."""
+        return len(self.features)
+
+    def initial_policy(self) -> Policy:
+        """The policy before training."""
+        n, m, _, f = self.features.shape
+        return Policy(np.zeros((n, m, f)), np.zeros((n, f)))
+
+    def _probabilities(self, policy: Policy, rows, prompts) -> tuple[np.ndarray, np.ndarray]:
+        """Features and probabilities of the completions of some prompts, (R, B, A, F) and (R, B, A)."""
+        features = self.features[rows, prompts]
+        weights = self.config.individual * policy.own[rows, prompts] + policy.shared[:, None, :]
+        logits = self.reference[rows, prompts] + np.einsum("rbaf,rbf->rba", features, weights)
+        odds = np.exp(logits - logits.max(axis=2, keepdims=True))
+        return features, odds / odds.sum(axis=2, keepdims=True)
+
+    def _all(self):
+        return np.arange(self.repetitions)[:, None], np.arange(self.config.n_prompts)[None, :]
+
+    def values(self, policy: Policy) -> np.ndarray:
+        """True values of all prompts."""
+        _, probabilities = self._probabilities(policy, *self._all())
+        return np.einsum("rma,rma->rm", probabilities, self.quality)
+
+    def objective(self, policy: Policy) -> np.ndarray:
+        """What training climbs: the mean value less a quadratic penalty."""
+        penalty = (policy.own**2).sum(axis=(1, 2)) + (policy.shared**2).sum(axis=1)
+        return self.values(policy).mean(axis=1) - 0.5 * self.config.ridge * penalty
+
+    def gradient(self, policy: Policy) -> Policy:
+        """Exact gradient of the objective."""
+        by_prompt = self._value_gradients(policy)
+        own = self.config.individual * by_prompt / self.config.n_prompts
+        ridge = self.config.ridge
+        return Policy(own - ridge * policy.own, by_prompt.mean(axis=1) - ridge * policy.shared)
+
+    def _value_gradients(self, policy: Policy) -> np.ndarray:
+        """``E[Z psi | x]`` of all prompts, (R, M, F)."""
+        features, probabilities = self._probabilities(policy, *self._all())
+        weights = probabilities * self.quality
+        centre = np.einsum("rma,rmaf->rmf", probabilities, features)
+        return np.einsum("rma,rmaf->rmf", weights, features) - weights.sum(axis=2)[..., None] * centre
+
+    def prompt_variance(self, policy: Policy) -> np.ndarray:
+        """How far the gradients of single prompts lie from their mean: the prompt part P."""
+        by_prompt = self._value_gradients(policy)
+        own, shared = (by_prompt**2).sum(axis=2), (by_prompt.mean(axis=1) ** 2).sum(axis=1)
+        scale = self.config.individual**2
+        # In the block of a prompt its own gradient stands against 1/M of it, elsewhere nothing against 1/M.
+        return (1.0 + scale - scale / self.config.n_prompts) * own.mean(axis=1) - shared
+
+    def sample(self, policy: Policy, prompts: np.ndarray, group_size: int, rng: np.random.Generator) -> Rollouts:
+        """Draw a step's rollouts."""
+        rows = np.arange(self.repetitions)[:, None]
+        features, probabilities = self._probabilities(policy, rows, prompts)
+        quality = self.quality[rows, prompts]
+        centre = np.einsum("rba,rbaf->rbf", probabilities, features)
+        scores = features - centre[:, :, None, :]
+        uniform = rng.random((*prompts.shape, group_size))
+        # The first completion whose cumulated probability exceeds the number drawn; rounding may leave the last short.
+        cumulated = probabilities.cumsum(axis=2)
+        actions = (uniform[..., None] >= cumulated[:, :, None, :-1]).sum(axis=3)
+        chosen = np.take_along_axis(quality[:, :, None, :], actions[..., None], axis=3)[..., 0]
+        values = np.einsum("rba,rba->rb", probabilities, quality)
+        gradients = np.einsum("rba,rba,rbaf->rbf", probabilities, quality, scores)
+        return Rollouts(
+            prompts=prompts,
+            rewards=self.law.sample(chosen, rng),
+            scores=np.take_along_axis(scores, actions[..., None], axis=2),
+            values=values,
+            gradients=gradients,
+            moments=self._moments(probabilities, quality, scores, values, gradients),
+        )
+
+    def _moments(self, probabilities, quality, scores, values, gradients) -> ScoreMoments:
+        scale = 1.0 + self.config.individual**2
+        norms = scale * (scores**2).sum(axis=3) + self.config.nuisance
+        above = quality - values[..., None]
+
+        def mean(of_completion):
+            return (probabilities * of_completion).sum(axis=2, keepdims=True)
+
+        return ScoreMoments(
+            square=mean(norms),
+            cross=mean(norms * above),
+            noise=mean(norms * (above**2 + self.law.variance(quality))),
+            signal=scale * (gradients**2).sum(axis=2, keepdims=True),
+        )
+
+    def columns(self, rollouts: Rollouts) -> dict[str, np.ndarray]:
+        """What baselines may need beside the rewards."""
+        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3) + self.config.nuisance
+        return {"true_value": rollouts.values, "score_norm": np.sqrt(squares)}
+
+    def estimate(self, policy: Policy, rollouts: Rollouts, advantages: np.ndarray) -> Policy:
+        """Policy gradient of a step, the part that the reward depends on."""
+        by_prompt = np.einsum("rbg,rbgf->rbf", advantages, rollouts.scores) / advantages.shape[2]
+        return self._assembled(policy, rollouts.prompts, by_prompt)
+
+    def batch_gradient(self, policy: Policy, rollouts: Rollouts) -> Policy:
+        """What an estimate from a step's prompts would be with endless rollouts of each."""
+        return self._assembled(policy, rollouts.prompts, rollouts.gradients)
+
+    def _assembled(self, policy, prompts, by_prompt) -> Policy:
+        ridge = self.config.ridge
+        own, batch_size = -ridge * policy.own, prompts.shape[1]
+        # A batch holds a prompt once, so that nothing is added twice.
+        own[np.arange(len(prompts))[:, None], prompts] += self.config.individual * by_prompt / batch_size
+        return Policy(own, by_prompt.mean(axis=1) - ridge * policy.shared)
+
+    def nuisance_error(self, advantages: np.ndarray) -> np.ndarray:
+        """Squared length that the nuisance part adds to a gradient estimate, in expectation given the advantages."""
+        n_rollouts = advantages.shape[1] * advantages.shape[2]
+        return self.config.nuisance * (advantages**2).sum(axis=(1, 2)) / n_rollouts**2

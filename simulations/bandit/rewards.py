@@ -1,0 +1,79 @@
+"""Laws of the reward given its mean: of two values, continuous on [0, 1], and with heavy tails."""
+
+# ruff: noqa: D102  (the methods are documented in RewardLaw)
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["BetaRewards", "BinaryRewards", "HeavyTailedRewards", "RewardLaw"]
+
+
+class RewardLaw(ABC):
+    """Distribution of a reward with a given mean."""
+
+    @abstractmethod
+    def sample(self, mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw rewards."""
+
+    @abstractmethod
+    def variance(self, mean: np.ndarray) -> np.ndarray:
+        """Variance of a reward."""
+
+
+@dataclass(frozen=True)
+class BinaryRewards(RewardLaw):
+    """1 with the mean as its probability, else 0: a verifier's verdict."""
+
+    def sample(self, mean, rng):
+        return (rng.random(np.shape(mean)) < mean).astype(np.float64)
+
+    def variance(self, mean):
+        return mean * (1.0 - mean)
+
+
+@dataclass(frozen=True)
+class BetaRewards(RewardLaw):
+    """Continuous on (0, 1): a beta distribution, such as the score of a reward model.
+
+    Attributes
+    ----------
+    concentration : float
+        Sum of the two parameters; the variance is ``mean (1 - mean) / (concentration + 1)``.
+    """
+
+    concentration: float = 4.0
+
+    def sample(self, mean, rng):
+        mean = np.clip(mean, 1e-6, 1.0 - 1e-6)
+        return rng.beta(mean * self.concentration, (1.0 - mean) * self.concentration)
+
+    def variance(self, mean):
+        return mean * (1.0 - mean) / (self.concentration + 1.0)
+
+
+@dataclass(frozen=True)
+class HeavyTailedRewards(RewardLaw):
+    """The mean plus a multiple of Student's t: breaks the assumption of bounded rewards.
+
+    Attributes
+    ----------
+    scale : float
+        Standard deviation.
+    degrees : float
+        Degrees of freedom, above 2; at 4 or below the fourth moment is infinite, and so is the variance of any
+        estimate of the noise.
+    """
+
+    scale: float = 0.5
+    degrees: float = 2.5
+
+    def sample(self, mean, rng):
+        unit = math.sqrt((self.degrees - 2.0) / self.degrees)
+        return mean + self.scale * unit * rng.standard_t(self.degrees, size=np.shape(mean))
+
+    def variance(self, mean):
+        return np.full(np.shape(mean), self.scale**2)

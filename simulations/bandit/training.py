@@ -1,0 +1,131 @@
+"""A policy bandit that is trained, with baselines that train it or look on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kvar import make_baseline
+from kvar.utils.checks import checked_count
+from simulations.bandit.bandits import PolicyBandit, Rollouts
+from simulations.bandit.policies import Policy
+from simulations.bandit.schedules import prompts_by_step
+
+__all__ = ["BaselineEach", "Step", "TrainingConfig", "optimum", "train"]
+
+
+class BaselineEach:
+    """A baseline for every repetition, each with a history of its own.
+
+    Parameters
+    ----------
+    kind : str or type
+        A registered name, or a subclass of `kvar.Baseline`.
+    repetitions : int
+        R.
+    **parameters
+        Of the baseline.
+    """
+
+    def __init__(self, kind: str | type, repetitions: int, **parameters):
+        make = kind if isinstance(kind, type) else partial(make_baseline, kind)
+        self._each = [make(**parameters) for _ in range(repetitions)]
+
+    def advantages(self, prompts: np.ndarray, rewards: np.ndarray, step: float, **columns) -> np.ndarray:
+        """Advantages of a step, whose rewards are then remembered."""
+        return np.stack(
+            [
+                baseline.advantages(prompts[r], rewards[r], step, **{name: c[r] for name, c in columns.items()})
+                for r, baseline in enumerate(self._each)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a policy is trained.
+
+    Attributes
+    ----------
+    steps : int
+        Number of steps.
+    batch_size : int
+        B, prompts a step.
+    group_size : int
+        G, rollouts a prompt.
+    learning_rate : float
+        Step size, or beta where the step size falls.
+    delay : float
+        The step size at step i is ``learning_rate / (i + delay)``; 0 keeps it at `learning_rate`.
+    schedule : str
+        See `simulations.bandit.schedules`.
+    """
+
+    steps: int
+    batch_size: int
+    group_size: int
+    learning_rate: float
+    delay: float = 0.0
+    schedule: str = "epochs"
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "group_size"):
+            checked_count(getattr(self, name), name)
+
+    def step_size(self, step: int) -> float:
+        """Step size at a step."""
+        return self.learning_rate / (step + self.delay) if self.delay else self.learning_rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of training, before its update.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    policy : Policy
+        Who acted.
+    rollouts : Rollouts
+        What came of it.
+    advantages : ndarray, shape (R, B, G)
+        Of the baseline that trains.
+    """
+
+    number: int
+    policy: Policy
+    rollouts: Rollouts
+    advantages: np.ndarray
+
+
+def train(
+    bandit: PolicyBandit, config: TrainingConfig, rng: np.random.Generator, baseline: BaselineEach
+) -> Iterator[Step]:
+    """Train by stochastic gradient ascent with a baseline."""
+    policy = bandit.initial_policy()
+    # Streams apart, so that nothing that a policy does can change which prompts come.
+    order, sampling = rng.spawn(2)
+    schedule = prompts_by_step(config.schedule, bandit.config.n_prompts, config.batch_size, bandit.repetitions, order)
+    for number, prompts in zip(range(1, config.steps + 1), schedule, strict=False):
+        rollouts = bandit.sample(policy, prompts, config.group_size, sampling)
+        advantages = baseline.advantages(prompts, rollouts.rewards, number, **bandit.columns(rollouts))
+        yield Step(number, policy, rollouts, advantages)
+        policy = policy.moved(bandit.estimate(policy, rollouts, advantages), config.step_size(number))
+
+
+def optimum(bandit: PolicyBandit, tolerance: float = 1e-9, most_steps: int = 20_000) -> Policy:
+    """Climb the exact gradient to the top of a bandit with a penalty."""
+    ridge = bandit.config.ridge
+    if ridge <= 0:
+        raise ValueError(f"only a bandit with a penalty has a best policy; ridge is {ridge:g}")
+    policy = start = bandit.initial_policy()
+    for _ in range(most_steps):
+        gradient = bandit.gradient(policy)
+        if gradient.squared_distance(start).max() <= tolerance**2:
+            return policy
+        policy = policy.moved(gradient, 1.0)
+    raise RuntimeError(f"no optimum after {most_steps} steps of exact ascent; a larger ridge makes it easier")

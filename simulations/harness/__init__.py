@@ -1,0 +1,1 @@
+"""How a study runs: cells, blocks, tables, figures, pages."""

@@ -1,0 +1,60 @@
+"""Result files that say what they were made with, and are refused where something else is wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import kvar
+from kvar.utils.atomic_files import atomic_write
+
+__all__ = ["StaleResultError", "digest", "read_tables", "write_key"]
+
+
+class StaleResultError(ValueError):
+    """Results that are missing, or were made with other parameters or another version."""
+
+
+def digest(path: Path) -> str:
+    """Digest of what a file holds, or all files of a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()[:16]
+
+
+def write_key(path: Path, parameters: Mapping, files: Sequence[Path]) -> None:
+    """Write down beside results what they were made with."""
+    key = {
+        "version": kvar.__version__,
+        "parameters": dict(parameters),
+        "files": {file.name: digest(file) for file in files},
+    }
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(key, indent=2) + "\n")
+
+
+def read_tables(path: Path, parameters: Mapping) -> dict:
+    """Read the tables that belong to a key."""
+    import polars
+
+    if not path.exists():
+        raise StaleResultError(f"there is no {path}")
+    key = json.loads(path.read_text())
+    # As JSON has them: tuples are lists.
+    wanted = json.loads(json.dumps({"version": kvar.__version__, "parameters": dict(parameters)}))
+    for part, value in wanted.items():
+        if key[part] != value:
+            raise StaleResultError(f"{path} is of {part} {_shortened(key[part])}, not {_shortened(value)}")
+    for name, found in key["files"].items():
+        if not (path.parent / name).exists() or digest(path.parent / name) != found:
+            raise StaleResultError(f"{path.parent / name} is not the file that {path.name} was written for")
+    return {Path(name).stem: polars.read_csv(path.parent / name) for name in key["files"]}
+
+
+def _shortened(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 300 else f"{text[:300]}..."

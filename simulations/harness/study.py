@@ -1,0 +1,154 @@
+"""What a study is: a config, cells to simulate, and what is made of the repetitions."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.utils.checks import checked_count
+from simulations.harness.statistics import Claim
+
+__all__ = ["Study", "StudyConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """Size of a study.
+
+    Attributes
+    ----------
+    repetitions : int
+        Independent repetitions of each cell, a multiple of `block`.
+    block : int
+        Repetitions that are simulated at once, with a random stream of their own; the unit of parallel work and of
+        what is kept when a run is cut off.
+    """
+
+    repetitions: int
+    block: int
+
+    def __post_init__(self):
+        if checked_count(self.repetitions, "repetitions") % checked_count(self.block, "block"):
+            raise ValueError(
+                f"repetitions must be whole blocks, got {self.repetitions} repetitions in blocks of {self.block}"
+            )
+
+
+class Study(ABC):
+    """A question, answered by simulation.
+
+    Parameters
+    ----------
+    config : StudyConfig
+        `full` or `quick` of the class, or another.
+
+    Attributes
+    ----------
+    name : str
+        Key in the registry.
+    title : str
+        The question in a line.
+    full, quick : StudyConfig
+        The two sizes on offer.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    full: ClassVar[StudyConfig]
+    quick: ClassVar[StudyConfig]
+
+    def __init__(self, config: StudyConfig):
+        self.config = config
+
+    @abstractmethod
+    def cells(self) -> list[dict]:
+        """Settings to be simulated.
+
+        Returns
+        -------
+        list of dict
+            Plain values by name, which become columns of the result.
+        """
+
+    @abstractmethod
+    def simulate(self, cell: Mapping, repetitions: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Simulate a block of repetitions.
+
+        Parameters
+        ----------
+        cell : mapping
+            One of `cells`.
+        repetitions : int
+            How many.
+        rng : numpy.random.Generator
+            The block's own; nothing else is random.
+
+        Returns
+        -------
+        dict of str to ndarray, each of shape (n,)
+            Columns of a table; ``repetition`` numbers the repetitions of the block from 0.
+        """
+
+    @abstractmethod
+    def tables(self, rows) -> dict:
+        """Condense the repetitions.
+
+        Parameters
+        ----------
+        rows : polars.DataFrame
+            What was simulated, the failures left out.
+
+        Returns
+        -------
+        dict of str to polars.DataFrame
+            Small tables by name, with Monte Carlo standard errors and numbers of repetitions.
+        """
+
+    @abstractmethod
+    def claims(self, tables: Mapping) -> list[Claim]:
+        """Hold the results against what is expected of them.
+
+        Parameters
+        ----------
+        tables : mapping of str to polars.DataFrame
+            What `tables` returned.
+
+        Returns
+        -------
+        list of Claim
+            Each with its verdict.
+        """
+
+    @abstractmethod
+    def pictures(self, tables: Mapping) -> dict:
+        """Draw the results.
+
+        Parameters
+        ----------
+        tables : mapping of str to polars.DataFrame
+            What `tables` returned.
+
+        Returns
+        -------
+        dict of str to matplotlib.figure.Figure
+            Pictures by name.
+        """
+
+    def remarks(self, tables: Mapping) -> list[str]:
+        """Say what the results mean in sentences that carry their numbers.
+
+        Parameters
+        ----------
+        tables : mapping of str to polars.DataFrame
+            What `tables` returned.
+
+        Returns
+        -------
+        list of str
+            None by default.
+        """
+        return []
