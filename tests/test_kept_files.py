@@ -1,7 +1,6 @@
-"""What earlier versions wrote still loads: states of baselines, traces, and the history in a trainer's checkpoint."""
+"""What earlier versions wrote still loads: states of baselines, and traces."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,6 @@ from tests.kvar.registered import columns_of, features_of
 
 KEPT = Path(__file__).parent / "kept"
 STATES = json.loads((KEPT / "states.json").read_text())
-TRAINERS = {
-    "adaptive-variance-order": {"baseline": "adaptive", "num_generations": 1, "prompt_order": "variance"},
-    "critic": {"baseline": "critic", "block_reuse": 2},
-    "score-weighted-warm": {
-        "baseline": "score-weighted",
-        "baseline_kwargs": {"bandwidth": 10},
-        "score_norms": "last-layer",
-    },
-    "basis-warm": {"baseline": "basis", "warm_start_rollouts": 2},
-}
 
 
 @pytest.mark.parametrize("entry", STATES, ids=lambda entry: f"{entry['state']['name']}-{entry['state']['parameters']}")
@@ -43,17 +32,3 @@ def test_a_kept_trace_reads():
     assert np.unique(trace.prompt_id).size == 12
     assert set(trace.extras) == {"true_value"}
     assert set(trace.reward.tolist()) == {0.0, 1.0}
-
-
-@pytest.mark.parametrize("kind", TRAINERS)
-def test_a_kept_checkpoint_resumes(kind, make_trainer):
-    settings = {"baseline_kwargs": {}, "save_strategy": "steps", "save_steps": 2, **TRAINERS[kind]}
-    first = make_trainer("first", max_steps=2, **settings)
-    first.train()
-    checkpoint = Path(first.args.output_dir, "checkpoint-2")
-    kept = KEPT / "checkpoints" / f"{kind}.safetensors"
-    assert (checkpoint / "baseline.safetensors").exists()
-    shutil.copy(kept, checkpoint / "baseline.safetensors")
-    second = make_trainer("first", max_steps=4, **settings)
-    second.train(resume_from_checkpoint=str(checkpoint))
-    assert second.state.global_step == 4

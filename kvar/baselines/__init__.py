@@ -1,4 +1,4 @@
-"""Baselines by name."""
+"""Baselines by name: one rule a file, one registry of all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from kvar.baselines.james_stein import JamesStein
 from kvar.baselines.kalman import KalmanBaseline
 from kvar.baselines.kernel import KernelBaseline
 from kvar.baselines.oracle import Oracle
+from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.baselines.within_group import KRPO, OPO
 
-__all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline"]
+__all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline", "register_baseline"]
 
 _REGISTRY: dict[str, type[Baseline]] = {
     cls.name: cls
@@ -36,6 +37,7 @@ _REGISTRY: dict[str, type[Baseline]] = {
         KalmanBaseline,
         KernelBaseline,
         AdaptiveBaseline,
+        ScoreWeighted,
         Oracle,
     )
 }
@@ -50,6 +52,23 @@ def baseline_names() -> list[str]:
         In the order of registration.
     """
     return list(_REGISTRY)
+
+
+def register_baseline(cls: type[Baseline]) -> type[Baseline]:
+    """Add a baseline to those that `make_baseline` knows.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `Baseline` with a name of its own; one that is registered already is replaced.
+
+    Returns
+    -------
+    type
+        The same class, so that this serves as a decorator.
+    """
+    _REGISTRY[cls.name] = cls
+    return cls
 
 
 def baseline_class(name: str) -> type[Baseline]:

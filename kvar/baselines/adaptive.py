@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -38,7 +38,7 @@ _START = 0.5
 
 @dataclass
 class _Look:
-    """All that one look at a batch yields, so that remembering it needs no second look."""
+    """All that one look at a batch yields."""
 
     batch: Batch
     priors: list[np.ndarray]
@@ -49,17 +49,6 @@ class _Look:
     moved: np.ndarray
     values: np.ndarray
     losses: np.ndarray
-
-    def is_of(self, batch: Batch) -> bool:
-        """Whether this is a look at equal rollouts."""
-        mine = self.batch
-        return mine is batch or (  # cost only
-            mine.step == batch.step
-            and mine.prompt_ids == batch.prompt_ids
-            and np.array_equal(mine.rewards, batch.rewards, equal_nan=True)
-            and mine.columns.keys() == batch.columns.keys()
-            and all(np.array_equal(mine.columns[k], batch.columns[k], equal_nan=True) for k in mine.columns)
-        )
 
 
 @dataclass
@@ -88,7 +77,8 @@ class AdaptiveBaseline(Baseline):
     Notes
     -----
     Cost per step O(P V K + P N C) for P prompts of N rollouts with V visits within 1,000 steps, K = 9 windows and
-    C = 91 candidates. A batch that is estimated and then remembered is looked at once. Visits more than 1,000 steps
+    C = 91 candidates.
+    Visits more than 1,000 steps
     back, twice the longest window, are forgotten.
 
     The standard error adds the posterior variance of each candidate, noise over the rewards that it is worth, to the
@@ -102,7 +92,6 @@ class AdaptiveBaseline(Baseline):
     shrinkage: bool = True
     drift: bool = True
     features: bool = True
-    _last: _Look | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         require_flags(**self.parameters)
@@ -128,11 +117,11 @@ class AdaptiveBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates."""
-        return self._look_at(batch).values
+        return self.recalled(batch).values
 
     def assess(self, batch: Batch) -> Estimate:
         """Mixture estimates with their uncertainty."""
-        look = self._look_at(batch)
+        look = self.recalled(batch)
         share = min(1.0, self._error_total / self._spread_total) if self._spread_total > 0 else np.nan
         variance, size = np.zeros(look.values.shape), np.zeros(look.values.shape)
         for weight, candidate, worth in self._candidates(look):
@@ -142,9 +131,9 @@ class AdaptiveBaseline(Baseline):
             size += weight * worth
         return Estimate(look.values, np.sqrt(variance), size)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards, then take them into the history."""
-        look = self._look_at(batch)
+        look = self.recalled(batch)
         self._experts.learn(look.losses, int(batch.counts.sum()))
         self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
@@ -156,11 +145,9 @@ class AdaptiveBaseline(Baseline):
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._spread_total = discount * self._spread_total + float(spread)
         self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
-        self._last = None
 
-    def _look_at(self, batch: Batch) -> _Look:
-        if self._last is not None and self._last.is_of(batch):
-            return self._last
+    def _recall(self, batch: Batch) -> _Look:
+        """Values and losses of all candidates."""
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
             self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
@@ -181,7 +168,6 @@ class AdaptiveBaseline(Baseline):
                 error *= batch.scored
             losses.append(np.vdot(error, error))
         look.losses = np.array(losses)
-        self._last = look
         return look
 
     def _candidates(self, look: _Look) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable
-from functools import wraps
+from collections.abc import Container, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from kvar.rollouts.batch import Batch
 from kvar.utils import arrays
 from kvar.utils.checks import checked_keys
 
-__all__ = ["Baseline", "Estimate", "once_a_batch"]
+__all__ = ["Baseline", "Estimate"]
 
 _STATE_VERSION = 1
 
@@ -38,25 +37,19 @@ class Estimate:
     standard_error: Any
     effective_sample_size: Any
 
-
-def once_a_batch(method: Callable) -> Callable:
-    """Keep what a method finds for a batch until it is remembered: value, own weight and history all start from it."""
-
-    @wraps(method)
-    def found(self, batch):
-        if self._found is None or self._found[0] is not batch:
-            self._found = (batch, method(self, batch))
-        return self._found[1]
-
-    return found
+    def in_rows(self, batch: Batch, like) -> Estimate:
+        """The same numbers in the rows of a batch, as arrays of the library, dtype and device of another array."""
+        numbers = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Estimate(*(arrays.like(batch.to_rows(column), like) for column in numbers))
 
 
 @dataclasses.dataclass
 class Baseline(ABC):
     """An estimate of the value of each prompt, one number a rollout.
 
-    A subclass is a dataclass whose fields are its parameters. It implements `values`; `remember` and the two state
-    methods if it keeps a history; `own_weight` if a rollout's own reward enters its own value.
+    A subclass is a dataclass whose fields are its parameters. It implements `values`; `learn` and the two state methods
+    if it keeps a history; `own_weight` if a rollout's own reward enters its own value. What these have in common, such
+    as sums over the history, it finds in `_recall` and reads by `recalled`.
 
     Attributes
     ----------
@@ -71,7 +64,7 @@ class Baseline(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    _found: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+    _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
         """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
@@ -104,11 +97,9 @@ class Baseline(ABC):
             If prompt ids are neither integers nor strings, or arrays of several libraries are mixed.
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
-        if not return_info:
-            return arrays.like(batch.to_rows(self.values(batch)), rewards)
-        assessed = self.assess(batch)
-        found = (getattr(assessed, field.name) for field in dataclasses.fields(Estimate))
-        return Estimate(*(arrays.like(batch.to_rows(numbers), rewards) for numbers in found))
+        if return_info:
+            return self.assess(batch).in_rows(batch, rewards)
+        return arrays.like(batch.to_rows(self.values(batch)), rewards)
 
     def update(self, prompt_ids, rewards, step: float, **columns) -> None:
         """Remember a step's rewards.
@@ -134,8 +125,8 @@ class Baseline(ABC):
         """
         self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
-    def advantages(self, prompt_ids, rewards, step: float, **columns):
-        """Rewards minus values, then remember the rewards.
+    def advantages(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
+        """Rewards minus values, then remember the rewards: one look at the history.
 
         Parameters
         ----------
@@ -145,6 +136,8 @@ class Baseline(ABC):
             Rewards; NaN marks a completion that could not be scored.
         step : int or float
             Time of the batch.
+        return_info : bool
+            Return the `Estimate` behind the advantages as well.
         **columns : array_like, shape (B, G) or (B,)
             As in `estimate`.
 
@@ -152,6 +145,8 @@ class Baseline(ABC):
         -------
         array of the library, dtype, device and shape of `rewards`
             Advantages; zero where the reward is NaN, so that such a rollout does not move the policy.
+        Estimate
+            Values, standard errors and effective sample sizes; only with `return_info`.
 
         Raises
         ------
@@ -161,11 +156,14 @@ class Baseline(ABC):
             As in `estimate`.
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
-        differences = np.where(batch.scored, batch.rewards - self.values(batch), 0.0)
-        # Handed over first, so that what the caller cannot be given has not been remembered either.
-        found = arrays.like(batch.to_rows(differences), rewards)
+        info = self.assess(batch) if return_info else None
+        values = self.values(batch) if info is None else info.values
+        differences = np.where(batch.scored, batch.rewards - values, 0.0)
+        # Converted first: what cannot be handed to the caller has not been remembered either.
+        advantages = arrays.like(batch.to_rows(differences), rewards)
+        info = None if info is None else info.in_rows(batch, rewards)
         self.remember(batch)
-        return found
+        return advantages if info is None else (advantages, info)
 
     def _batch(self, prompt_ids, rewards, step, columns) -> Batch:
         missing = [name for name in self.needs if columns.get(name) is None]
@@ -176,8 +174,8 @@ class Baseline(ABC):
     def _laid_out(self, prompt_ids, rewards, step, columns) -> Batch:
         used = {name: columns[name] for name in self.columns_used(columns)}
         batch = Batch.from_rows(prompt_ids, rewards, step, used)
-        if obstacle := self.reason_not_applicable(batch.rewards, self.needs):
-            raise ValueError(f"baseline {self.name!r} {obstacle}")
+        if reason := self.reason_not_applicable(batch.rewards, self.needs):
+            raise ValueError(f"baseline {self.name!r} {reason}")
         return batch
 
     def columns_used(self, names: Iterable[str]) -> list[str]:
@@ -197,19 +195,19 @@ class Baseline(ABC):
         return [name for name in self.needs if name in names]
 
     def reason_not_applicable(self, rewards: np.ndarray, columns: Container[str]) -> str | None:
-        """What stands against using this baseline on some rollouts.
+        """Why this baseline cannot be used on some rollouts, or None.
 
         Parameters
         ----------
         rewards : ndarray
-            Their rewards; NaN is no obstacle.
+            Their rewards; NaN is allowed.
         columns : container of str
             Names of the columns that come with them.
 
         Returns
         -------
         str or None
-            What to say after the baseline's name, or nothing.
+            The end of a sentence that begins with the baseline's name.
         """
         for name in self.needs:
             if name not in columns:
@@ -249,7 +247,7 @@ class Baseline(ABC):
         unknown = np.full(batch.rewards.shape, np.nan)
         return Estimate(self.values(batch), unknown, unknown)
 
-    def remember(self, batch: Batch) -> None:  # noqa: B027  (a baseline without history has nothing to do)
+    def remember(self, batch: Batch) -> None:
         """Take a batch into the history.
 
         Parameters
@@ -257,6 +255,38 @@ class Baseline(ABC):
         batch : Batch
             A step's rollouts.
         """
+        self.learn(batch)
+        self._memo = None
+
+    def learn(self, batch: Batch) -> None:  # noqa: B027  (a baseline without a history learns nothing)
+        """Change what is kept by a batch's rewards; called by `remember`.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+        """
+
+    def recalled(self, batch: Batch) -> Any:
+        """What `_recall` finds for a batch, worked out once until the batch is remembered.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        object
+            Not to be written into.
+        """
+        if self._memo is None or self._memo[0] is not batch:
+            self._memo = (batch, self._recall(batch))
+        return self._memo[1]
+
+    def _recall(self, batch: Batch) -> Any:
+        """What values, own weights and learning have in common, such as sums over the history."""
+        return None
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """How much of a rollout's own reward enters its own value, the derivative of the one by the other.

@@ -65,7 +65,7 @@ class RunningMean(Baseline):
         """The mean of the past."""
         return np.full(batch.rewards.shape, self._past.mean)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Take the batch's rewards into the mean."""
         self._past = self._past.including(batch.rewards[batch.scored])
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, once_a_batch
+from kvar.baselines.base import Baseline
 from kvar.baselines.batch_level import BatchMean
 from kvar.history.prompt_table import PromptTable
 from kvar.rollouts.batch import Batch
@@ -51,26 +51,25 @@ class BufferBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Means of the windows with the batch in them."""
-        window = self._window_with(batch)["rewards"]
+        window = self.recalled(batch)["rewards"]
         count = (~np.isnan(window)).sum(axis=1, keepdims=True)
         mean = np.nansum(window, axis=1, keepdims=True) / np.maximum(count, 1)
         return np.where(count >= self.min_count, mean, BatchMean().values(batch))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards in the window, or in the batch where that is what is averaged."""
-        count = (~np.isnan(self._window_with(batch)["rewards"])).sum(axis=1, keepdims=True)
+        count = (~np.isnan(self.recalled(batch)["rewards"])).sum(axis=1, keepdims=True)
         from_end = np.cumsum(batch.scored[:, ::-1], axis=1)[:, ::-1]
         kept = batch.scored & (from_end <= self.size)
         return np.where(count >= self.min_count, kept / np.maximum(count, 1), BatchMean().own_weight(batch))
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Push the batch's rewards into the windows."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
-        self._table.write(batch.keys[visited], self._window_with(batch)[visited], batch.step)
-        self._found = None
+        self._table.write(batch.keys[visited], self.recalled(batch)[visited], batch.step)
 
-    @once_a_batch
-    def _window_with(self, batch: Batch) -> np.ndarray:
+    def _recall(self, batch: Batch) -> np.ndarray:
+        """Records whose windows end with the batch's rewards."""
         records = self._table.read(batch.keys)
         joined = np.concatenate([records["rewards"], batch.rewards], axis=1)
         # A stable sort moves what is missing to the front and keeps the order of the rest.

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, once_a_batch
+from kvar.baselines.base import Baseline
 from kvar.history.prompt_table import PromptTable
 from kvar.rollouts.batch import Batch, sums_of_others
 from kvar.utils.checks import is_number, require_choice, require_flags
@@ -77,7 +77,7 @@ class DiscountedBeta(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Means of the faded counts with the batch in them."""
-        records = self._faded(batch)
+        records = self.recalled(batch)
         mean, mass = records["mean"][:, None], records["mass"][:, None]
         if self.include_own:
             values = _mean_with(mean, mass, batch.filled.sum(axis=1, keepdims=True), batch.counts)
@@ -88,21 +88,20 @@ class DiscountedBeta(Baseline):
         """One over the mass, if the own reward is included."""
         if not self.include_own:
             return np.zeros(batch.rewards.shape)
-        mass = self._faded(batch)["mass"][:, None] + batch.counts
+        mass = self.recalled(batch)["mass"][:, None] + batch.counts
         return np.divide(batch.scored, mass, out=np.zeros(batch.rewards.shape), where=batch.scored)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Count the batch's rewards."""
         counts = batch.counts[:, 0]
-        records = self._faded(batch).copy()
+        records = self.recalled(batch).copy()
         records["mean"] = _mean_with(records["mean"], records["mass"], batch.filled.sum(axis=1), counts)
         records["mass"] += counts
         visited = np.flatnonzero(counts > 0)
         self._table.write(batch.keys[visited], records[visited], batch.step)
-        self._found = None
 
-    @once_a_batch
-    def _faded(self, batch: Batch) -> np.ndarray:
+    def _recall(self, batch: Batch) -> np.ndarray:
+        """Records with the masses that are left of the past."""
         records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
         retained: float | np.ndarray

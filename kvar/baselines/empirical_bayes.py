@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, once_a_batch
+from kvar.baselines.base import Baseline
 from kvar.baselines.group import group_means
 from kvar.online.running_moments import RunningMoments
 from kvar.rollouts.batch import Batch
@@ -41,14 +41,14 @@ class EmpiricalBayes(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Shrunken group means."""
-        rewards, means = self._moments_with(batch)
+        rewards, means = self.recalled(batch)
         mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
         shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
         return np.broadcast_to(mean + shrinkage * (rewards.mean - mean), batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Derivative of a value by its own reward, through the means and through the shrinkage."""
-        rewards, means = self._moments_with(batch)
+        rewards, means = self.recalled(batch)
         counts = np.maximum(batch.counts, 1)
         mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
         shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
@@ -60,13 +60,12 @@ class EmpiricalBayes(Baseline):
         weight = (1 - shrinkage) / counts + shrinkage / max(rewards.count, 1.0) + slope * (rewards.mean - mean)
         return np.where(batch.scored, weight, 0.0)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Take the batch's rewards and group means into the moments."""
-        self._rewards, self._means = self._moments_with(batch)
-        self._found = None
+        self._rewards, self._means = self.recalled(batch)
 
-    @once_a_batch
-    def _moments_with(self, batch: Batch) -> tuple[RunningMoments, RunningMoments]:
+    def _recall(self, batch: Batch) -> tuple[RunningMoments, RunningMoments]:
+        """Moments of rewards and of group means with the batch in them."""
         means = group_means(batch)[batch.counts > 0]
         return self._rewards.including(batch.rewards[batch.scored]), self._means.including(means)
 

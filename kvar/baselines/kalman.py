@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, once_a_batch
+from kvar.baselines.base import Baseline
 from kvar.history.prompt_table import PromptTable
 from kvar.online.running_moments import RunningMoments
 from kvar.rollouts.batch import Batch, sums_of_others
@@ -81,15 +81,15 @@ class KalmanBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Success rates from the past and from the others in the group."""
-        records, _ = self._predicted(batch)
+        records, _ = self.recalled(batch)
         angle, noise = _observed(sums_of_others(batch.filled), batch.counts - batch.scored)
         mean, _ = _filtered(records["mean"][:, None], records["variance"][:, None], angle, noise)
         return np.sin(mean) ** 2
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Filter the batch's groups, then learn drift, process noise and prior from what was unexpected."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
-        records, elapsed = (column[visited] for column in self._predicted(batch))
+        records, elapsed = (column[visited] for column in self.recalled(batch))
         mean, variance = records["mean"].copy(), records["variance"].copy()
         angle, noise = _observed(batch.filled.sum(axis=1)[visited], batch.counts[visited, 0])
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
@@ -106,10 +106,9 @@ class KalmanBaseline(Baseline):
             self._drift += float(self.drift_rate * surprise.sum() / (elapsed * slope).sum())
             learned = (1 - _NOISE_RATE) * self._noise + _NOISE_RATE * max(self._noise + excess, 0.0)
             self._noise = float(max(_LEAST_NOISE, learned))
-        self._found = None
 
-    @once_a_batch
-    def _predicted(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    def _recall(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Records predicted to the time of the batch, and the time since each prompt's last visit."""
         records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
         new = records["step"] == -np.inf

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.base import Baseline, Estimate, once_a_batch
+from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_level import others_in_batch
 from kvar.history.visit_sums import kernel_sums
 from kvar.history.visits import History
@@ -101,30 +101,31 @@ class KernelBaseline(Baseline):
 
     def window_values(self, batch: Batch) -> np.ndarray:
         """Kernel estimates with each window."""
-        return self._look_at(batch)[1]
+        return self.recalled(batch)[1]
 
     def assess(self, batch: Batch) -> Estimate:
         """Kernel estimates with their uncertainty."""
         past = self._past(batch, _VARIANCE_SUMS[self.degree])
-        values = self._mixed(self._window_values(batch, past))
+        window_values = self._window_values(batch, past)
+        self._memo = (batch, (past, window_values))  # all that `_recall` would look up again
+        values = self._mixed(window_values)
         size = self._mixed_sizes(self._sizes(batch, past))
         # Two rewards at either end keep the noise of a prompt away from zero (Agresti and Coull 1998).
         noise = self._scale.spread((values * size + 4 * self._scale.middle) / (size + 4))
         error = np.sqrt(noise / size) if self._scale.known else np.full(values.shape, np.nan)
         return Estimate(values, error, size)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Take the batch's rewards into the history."""
         self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
-            past, window_values = self._look_at(batch)
+            past, window_values = self.recalled(batch)
             errors = np.where(batch.scored[..., None], window_values - batch.filled[..., None], 0.0)
             self._experts.learn((errors**2).sum(axis=(0, 1)), int(batch.counts.sum()))
             if self.drift:
                 self._drift.learn(batch, past["mass"], past["total"], self._regressor(past))
         self._scale.learn(batch)
         self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
-        self._found = None
 
     @property
     def window_in_use(self) -> float:
@@ -135,8 +136,8 @@ class KernelBaseline(Baseline):
     def _at_zero(self) -> float:
         return float(self._windows[0][0](0.0))
 
-    @once_a_batch
-    def _look_at(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def _recall(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Kernel sums of the past, and the values with each window."""
         past = self._past(batch)
         return past, self._window_values(batch, past)
 

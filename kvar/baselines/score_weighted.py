@@ -64,7 +64,7 @@ class ScoreWeighted(Baseline):
         mass = mass + at_zero * sums_of_others(norms)
         return np.divide(total, mass, out=np.zeros(total.shape), where=mass > 0)
 
-    def remember(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
         """Take the batch's rewards and norms into the history."""
         norms = self._weights(batch)
         totals = (norms * batch.filled).sum(axis=1)

@@ -17,7 +17,9 @@ VARIANTS = [
     ("adaptive", {"drift": False, "shrinkage": False}),
     ("adaptive", {"history": False}),
 ]
-SETTINGS = [(name, {}) for name in kvar.baseline_names()] + VARIANTS
+# Those that other packages register have laws of their own.
+NAMES = [name for name in kvar.baseline_names() if baseline_class(name).__module__.startswith("kvar.")]
+SETTINGS = [(name, {}) for name in NAMES] + VARIANTS
 
 
 def columns_of(shape):
@@ -27,6 +29,7 @@ def columns_of(shape):
         "offline_value": np.full(shape, 0.4),
         "completion_length": np.arange(1.0, 1.0 + np.prod(shape)).reshape(shape),
         "drift": np.full(shape, 0.01),
+        "score_norm": 1.0 + np.arange(np.prod(shape)).reshape(shape) % 3,
     }
 
 

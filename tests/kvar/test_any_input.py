@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 import kvar
 from kvar.baselines import baseline_class
-from tests.kvar.registered import SETTINGS, bounded, columns_of
+from tests.kvar.registered import NAMES, SETTINGS, bounded, columns_of
 
-NAMES = kvar.baseline_names()
 IDS = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.sampled_from(

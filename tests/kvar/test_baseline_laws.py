@@ -8,8 +8,8 @@ import torch
 
 import kvar
 from kvar.baselines import baseline_class
+from tests.kvar.registered import NAMES
 
-NAMES = kvar.baseline_names()
 NAN = math.nan
 
 
@@ -31,6 +31,7 @@ def sample(rng, name, n_prompts=5, group=3, missing=0.0):
         "true_value": rng.normal(size=n_prompts),
         "offline_value": rng.uniform(0.1, 0.9, size=n_prompts),
         "completion_length": rng.integers(1, 100, size=n_prompts),
+        "score_norm": rng.uniform(0.5, 2.0, size=n_prompts),
     }
     return ids, rewards, columns
 
@@ -38,8 +39,8 @@ def sample(rng, name, n_prompts=5, group=3, missing=0.0):
 def experienced(name, rng, n_steps=6):
     baseline = kvar.make_baseline(name)
     for step in range(n_steps):
-        ids, rewards, _ = sample(rng, name)
-        baseline.update(ids, rewards, step)
+        ids, rewards, columns = sample(rng, name)
+        baseline.update(ids, rewards, step, **columns)
     return baseline
 
 
@@ -111,18 +112,29 @@ def test_own_reward_enters_as_much_as_is_said(name, rng):
 @pytest.mark.parametrize("name", NAMES)
 def test_prompt_order_and_names_change_nothing(name, rng):
     ids, rewards, columns = sample(rng, name)
-    past = [sample(rng, name)[:2] for _ in range(4)]
+    past = [sample(rng, name) for _ in range(4)]
     order = rng.permutation(len(ids))
     plain, shuffled, renamed = (kvar.make_baseline(name) for _ in range(3))
-    for step, (past_ids, past_rewards) in enumerate(past):
-        plain.update(past_ids, past_rewards, step)
-        shuffled.update(past_ids[::-1], past_rewards[::-1], step)
-        renamed.update([f"prompt {i}" for i in past_ids], past_rewards, step)
+    for step, (past_ids, past_rewards, known) in enumerate(past):
+        plain.update(past_ids, past_rewards, step, **known)
+        shuffled.update(past_ids[::-1], past_rewards[::-1], step, **{k: c[::-1] for k, c in known.items()})
+        renamed.update([f"prompt {i}" for i in past_ids], past_rewards, step, **known)
     values = plain.estimate(ids, rewards, 4, **columns)
     other = shuffled.estimate(ids[order], rewards[order], 4, **{k: c[order] for k, c in columns.items()})
     np.testing.assert_allclose(other, values[order], atol=1e-14)
     names = renamed.estimate([f"prompt {i}" for i in ids], rewards, 4, **columns)
     np.testing.assert_array_equal(names, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_advantages_with_info_are_those_without_and_the_estimate(name, rng):
+    ids, rewards, columns = sample(rng, name, missing=0.2)
+    one, two = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
+    advantages, info = one.advantages(ids, rewards, 6, return_info=True, **columns)
+    expected = two.estimate(ids, rewards, 6, return_info=True, **columns)
+    np.testing.assert_array_equal(advantages, two.advantages(ids, rewards, 6, **columns))
+    np.testing.assert_equal(vars(info), vars(expected))
+    np.testing.assert_equal(one.state_dict(), two.state_dict())
 
 
 @pytest.mark.parametrize("name", NAMES)
