@@ -335,7 +335,7 @@ class Baseline(ABC):
             if type(state[key]) is not type(value) or state[key] != value:
                 raise ValueError(f"this state is of {key} {state[key]!r:.200}, but the baseline is of {key} {value!r}")
         # Another one takes it first, so that a state which turns out damaged half way through has changed nothing.
-        other = type(self)(**self.parameters)
+        other = self._fresh()
         try:
             other._load_state(state["state"])
         except ValueError as error:
@@ -363,6 +363,10 @@ class Baseline(ABC):
             In the order of the class.
         """
         return [field.name for field in dataclasses.fields(cls) if field.init]
+
+    def _fresh(self) -> Baseline:
+        """An equal baseline with an empty history."""
+        return type(self)(**self.parameters)
 
     def _state(self) -> dict:
         return {}

@@ -29,6 +29,7 @@ from llm_train.run.run_files import MetricsFile, ProgressBar, last_checkpoint
 from llm_train.run.settings import RunSettings, rollouts_a_step, rollouts_before
 from llm_train.run.summary_page import write_summary
 from llm_train.tasks.tasks import Task, load_task
+from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 
 __all__ = ["quiet_libraries", "train", "warmed_up_policy"]
@@ -143,8 +144,8 @@ def _train(settings: RunSettings, out: Path, process: PartialState, show: bool) 
     }
     if torch.cuda.is_available():
         result["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
-    if trainer.critic:
-        result["critic_bytes"] = trainer.critic.n_bytes
+    if isinstance(trainer.baseline, CriticBaseline):
+        result["critic_bytes"] = trainer.baseline.n_bytes
     if process.is_main_process:
         with atomic_write(out / "result.json") as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 
-from kvar import Baseline, Trace, read_trace
+from kvar import Baseline, Trace, make_baseline, read_trace
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.exact_value import token_ids
 from llm_train.policy.models import load_policy
@@ -28,7 +28,7 @@ from llm_train.run.settings import RunSettings, resolve
 from llm_train.run.train import quiet_libraries, warmed_up_policy
 from llm_train.studies.stage_errors import BLOCK
 from llm_train.tasks.tasks import Task, load_task
-from llm_train.trainer.critic import Critic, CriticBaseline, make_trainer_baseline
+from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 
 __all__ = ["BASELINES", "OFFLINE_SAMPLES", "STAGES", "Study", "measure", "record"]
@@ -121,7 +121,7 @@ def record(study: Study, g: int) -> None:
     folder.mkdir(parents=True)
     np.save(folder / _OFFLINE_FILE, _pass_rates(model.eval(), tokenizer, task, settings.training))
     steps = [stage + visit for stage in study.stages for visit in range(BLOCK)]
-    trainer = KAETrainer(
+    trainer = _TrainerWithCritic(
         model=model,
         reward_funcs=task.reward,
         args=settings.training,
@@ -131,10 +131,25 @@ def record(study: Study, g: int) -> None:
         callbacks=[_KeepPolicies(folder, steps)],
     )
     trainer.remove_callback(PrinterCallback)
-    # It learns beside the run, as it would with --baseline critic, and its values are recorded.
-    trainer.critic = Critic(CriticBaseline(), model, trainer.accelerator.device, settings.training.seed)
     trainer.train()
     done.touch()
+
+
+class _TrainerWithCritic(KAETrainer):
+    """Records the values of a critic that learns along the run, as it would with ``--baseline critic``."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._critic = CriticBaseline()
+        self._critic.build(self.accelerator.unwrap_model(self.model), self.accelerator.device, self.args.seed)
+
+    def _critic_column(self, output):
+        return self._read_by(self._critic, output)
+
+    def _advantages(self, keys, rewards, columns):
+        advantages = super()._advantages(keys, rewards, columns)
+        self._critic.update(keys, rewards, self._generations, critic_value=columns["critic_value"])
+        return advantages
 
 
 def _policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:
@@ -160,7 +175,7 @@ def _pass_rates(model, tokenizer, task: Task, training) -> np.ndarray:
 
 def histories(trace: Trace, offline: Mapping[int, float], step: int) -> dict[str, Baseline]:
     """Every baseline with the history that it would have before a step."""
-    made = {name: make_trainer_baseline(name, **parameters) for name, parameters in BASELINES.items()}
+    made = {name: make_baseline(name, **parameters) for name, parameters in BASELINES.items()}
     for earlier in range(1, step):
         rows = trace.step == earlier
         columns = {name: trace.extras[name][rows] for name in ("true_value", "completion_length", "critic_value")}

@@ -1,4 +1,4 @@
-"""Whether the baseline of a run is well: what is logged of it at every step."""
+"""How good the values of a step were: what is logged of a baseline at every step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy as np
 from kvar.baselines import Estimate
 from kvar.utils import arrays
 
-__all__ = ["health"]
+__all__ = ["baseline_metrics"]
 
 
-def health(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
+def baseline_metrics(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
     """Numbers that say how good the values of a step were."""
     rewards, advantages, values, errors, sizes = (
         np.asarray(arrays.to_host(column, "a column"))

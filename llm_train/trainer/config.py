@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from trl import GRPOConfig
 
-from kvar import Baseline
+from kvar import Baseline, make_baseline
 from kvar.utils.checks import checked_count
 from llm_train.json_settings import json_object
 from llm_train.policy.scores import SCORE_PARAMETERS
-from llm_train.trainer.critic import make_trainer_baseline
+from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
 
 __all__ = ["KAEConfig"]
 
@@ -36,7 +36,7 @@ class KAEConfig(GRPOConfig):
     Parameters
     ----------
     baseline : str
-        A name out of `kvar.baseline_names`, or "critic".
+        A name out of `kvar.baseline_names`; "critic", a value network, is one of them here.
     baseline_kwargs : dict or str, optional
         Parameters of the baseline; JSON on the command line.
     prompt_id_column : str, optional
@@ -68,7 +68,7 @@ class KAEConfig(GRPOConfig):
     """
 
     baseline: str = field(
-        default="kernel",
+        default="adaptive",
         metadata={
             "help": "How the value of a prompt is estimated: a name out of kvar.baseline_names(), such as adaptive, "
             "kernel, group-mean, leave-one-out, batch-mean or discounted-beta; or critic, a value network."
@@ -141,7 +141,7 @@ class KAEConfig(GRPOConfig):
         if single:
             self.num_generations = 1
         # A wrong name or parameter is said now, not at step one.
-        baseline = make_trainer_baseline(self.baseline, **self.baseline_kwargs)
+        baseline = make_baseline(self.baseline, **self.baseline_kwargs)
         checked_count(self.block_reuse, "block_reuse")
         checked_count(self.warm_start_rollouts, "warm_start_rollouts", low=0)
         if not isinstance(self.pass_at, list | tuple):

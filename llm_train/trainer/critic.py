@@ -1,12 +1,13 @@
 """The value-network route (A2C, PPO): a baseline learned by regression on rewards, with a network of its own.
 
-The value is that of the prompt, read at its last token, as in all of this package: it never sees the completion, so the
+The value is that of the prompt, read at its last token, as in all of this package. It never sees the completion, so the
 policy gradient stays unbiased.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -14,19 +15,24 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
-from kvar import Baseline, make_baseline
-from kvar.baselines.score_weighted import ScoreWeighted
+from kvar import Baseline
+from kvar.baselines import register_baseline
 from kvar.rollouts.batch import Batch
+from kvar.utils.checks import checked_keys
 from llm_train.policy.prompt_features import last_states
 
-__all__ = ["Critic", "CriticBaseline", "make_trainer_baseline"]
+__all__ = ["CriticBaseline"]
 
 _KINDS = ("head", "network")
 
 
+@register_baseline
 @dataclass
 class CriticBaseline(Baseline):
-    """What a value network says, given with the rewards as ``critic_value``.
+    """A value network, trained on the rewards of each batch.
+
+    Its values come with the rewards as the column ``critic_value``: from `read` while it trains, from a recorded run in
+    a replay.
 
     Parameters
     ----------
@@ -34,7 +40,7 @@ class CriticBaseline(Baseline):
         A linear head on the policy's last hidden state, which is read and not moved, or a transformer of two layers and
         width 128 that reads the prompt's tokens.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     epochs : int
         Regression steps on each batch of rewards.
     """
@@ -44,6 +50,7 @@ class CriticBaseline(Baseline):
     kind: str = "head"
     learning_rate: float = 1e-3
     epochs: int = 4
+    network: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         if self.kind not in _KINDS:
@@ -53,22 +60,101 @@ class CriticBaseline(Baseline):
                 "a critic needs a positive learning_rate and at least one epoch, got "
                 f"{self.learning_rate} and {self.epochs}"
             )
+        # What was read of the prompts whose rewards come next, shape (n, d).
+        self._features: torch.Tensor | None = None
+
+    def build(self, model, device: torch.device, seed: int) -> None:
+        """Make the network for a policy. Every process makes the same one and learns from the same gathered rewards."""
+        config = model.config.get_text_config()
+        # On every device: the streams of several processes differ, and so must what they sample.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            if self.kind == "head":
+                final = network = nn.Linear(config.hidden_size, 1)
+            else:
+                network = _Network(config.vocab_size, config.max_position_embeddings)
+                final = network.head
+        nn.init.zeros_(final.weight), nn.init.zeros_(final.bias)
+        self._set_network(network.to(device))
+
+    def _set_network(self, network: nn.Module) -> None:
+        self.network = network
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of weights, gradients and Adam's two moments, in bytes."""
+        return 4 * sum(p.numel() * p.element_size() for p in self.network.parameters())
+
+    def read(self, model, tokens: torch.Tensor, mask: torch.Tensor, gather=lambda features: features) -> torch.Tensor:
+        """Values of the prompts whose rewards come next, shape (n,).
+
+        `gather` collects what was read over all processes; there, its rows stand in the order of the rewards.
+        """
+        self._features = gather(self._features_of(model, tokens, mask))
+        with torch.no_grad():
+            return self.network(self._features).squeeze(1)
+
+    def _features_of(self, model, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.kind == "network":
+            return (tokens + 1) * mask
+        rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
+        return last_states(model, *rows.chunk(2, dim=1), layer=-1)[back]
 
     def values(self, batch: Batch) -> np.ndarray:
         """The given values."""
         return batch.columns["critic_value"]
 
+    def learn(self, batch: Batch) -> None:
+        """Regress on the batch's rewards, if its prompts were read before."""
+        features, self._features = self._features, None
+        if features is None:
+            return
+        rewards = torch.as_tensor(batch.to_rows(batch.rewards).ravel(), dtype=torch.float32, device=features.device)
+        scored = ~torch.isnan(rewards)
+        if not scored.any():
+            return
+        for _ in range(self.epochs):
+            error = self.network(features[scored]).squeeze(1) - rewards[scored]
+            self._optimizer.zero_grad()
+            error.square().mean().backward()
+            self._optimizer.step()
 
-def make_trainer_baseline(name: str, **parameters) -> Baseline:
-    """Make a baseline that the trainer knows: a registered one, or one that needs what only a trainer has."""
-    own = {baseline.name: baseline for baseline in (CriticBaseline, ScoreWeighted)}
-    if name not in own:
-        return make_baseline(name, **parameters)
-    known = own[name].parameter_names()
-    unknown = [key for key in parameters if key not in known]
-    if unknown:
-        raise ValueError(f"baseline {name!r} takes {', '.join(known)}; got {unknown[0]!r}")
-    return own[name](**parameters)
+    def _state(self) -> dict:
+        if self.network is None:
+            return {}
+
+        def copied(entry):
+            return {name: value.detach().cpu().numpy().copy() for name, value in entry.items()}
+
+        moments = self._optimizer.state_dict()["state"]
+        return {
+            "weights": copied(self.network.state_dict()),
+            "moments": {str(k): copied(entry) for k, entry in moments.items()},
+        }
+
+    def _load_state(self, state: dict) -> None:
+        if self.network is None:
+            checked_keys(state, (), "the state of a critic that no policy was given to")
+            return
+
+        def copied(entry):
+            return {name: torch.tensor(value) for name, value in entry.items()}
+
+        checked_keys(state, ("weights", "moments"), "the state of a critic")
+        optimizer = self._optimizer.state_dict()
+        optimizer["state"] = {int(k): copied(entry) for k, entry in state["moments"].items()}
+        try:
+            self.network.load_state_dict(copied(state["weights"]))
+        except RuntimeError as error:
+            raise ValueError(f"its network is another one: {error}") from None
+        self._optimizer.load_state_dict(optimizer)
+
+    def _fresh(self) -> CriticBaseline:
+        other = super()._fresh()
+        if self.network is not None:
+            other._set_network(copy.deepcopy(self.network))
+        return other
 
 
 class _Network(nn.Module):
@@ -94,90 +180,3 @@ class _Network(nn.Module):
         mask = tokens > 0
         hidden = self.body(input_ids=(tokens - 1).clamp(min=0), attention_mask=mask.long()).last_hidden_state
         return self.head(hidden[:, -1])
-
-
-class Critic:
-    """The network behind `CriticBaseline`.
-
-    Parameters
-    ----------
-    baseline : CriticBaseline
-        With its parameters.
-    model : transformers.PreTrainedModel
-        The policy; gives sizes.
-    device : torch.device
-        Where it lives.
-    seed : int
-        Of its weights. Every process makes the same network and learns from the same gathered rewards.
-
-    Attributes
-    ----------
-    kind : str
-        As of the baseline.
-    """
-
-    def __init__(self, baseline: CriticBaseline, model, device, seed: int):
-        self.kind, self._epochs = baseline.kind, baseline.epochs
-        config = model.config.get_text_config()
-        # On every device: the streams of several processes differ, and so must what they sample.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            if self.kind == "head":
-                self.network = nn.Linear(config.hidden_size, 1)
-            else:
-                self.network = _Network(config.vocab_size, config.max_position_embeddings)
-        final = self.network if self.kind == "head" else self.network.head
-        nn.init.zeros_(final.weight), nn.init.zeros_(final.bias)
-        self.network.to(device)
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=baseline.learning_rate)
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory of weights, gradients and Adam's two moments."""
-        return 4 * sum(p.numel() * p.element_size() for p in self.network.parameters())
-
-    def features(self, model, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """What the network reads of some prompts."""
-        if self.kind == "network":
-            return (tokens + 1) * mask
-        rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
-        return last_states(model, *rows.chunk(2, dim=1), layer=-1)[back]
-
-    def values(self, features: torch.Tensor) -> torch.Tensor:
-        """Values of prompts."""
-        with torch.no_grad():
-            return self.network(features).squeeze(1)
-
-    def learn(self, features: torch.Tensor, rewards: torch.Tensor) -> None:
-        """Regress on a batch of rewards."""
-        scored = ~torch.isnan(rewards)
-        if not scored.any():
-            return
-        for _ in range(self._epochs):
-            error = self.network(features[scored]).squeeze(1) - rewards[scored]
-            self._optimizer.zero_grad()
-            error.square().mean().backward()
-            self._optimizer.step()
-
-    def state_dict(self) -> dict:
-        """All that `load_state_dict` needs to continue."""
-
-        def copied(entry):
-            return {name: value.detach().cpu().numpy().copy() for name, value in entry.items()}
-
-        moments = self._optimizer.state_dict()["state"]
-        return {
-            "weights": copied(self.network.state_dict()),
-            "moments": {str(k): copied(entry) for k, entry in moments.items()},
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        """Continue where another one stood."""
-
-        def copied(entry):
-            return {name: torch.tensor(value) for name, value in entry.items()}
-
-        self.network.load_state_dict(copied(state["weights"]))
-        optimizer = self._optimizer.state_dict()
-        optimizer["state"] = {int(k): copied(entry) for k, entry in state["moments"].items()}
-        self._optimizer.load_state_dict(optimizer)

@@ -20,12 +20,12 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 from trl.trainer.utils import nanstd
 
-from kvar import TraceWriter
+from kvar import TraceWriter, make_baseline
 from kvar.online.feature_prior import feature_columns
 from llm_train.policy.scores import chosen_parameters, score_norms
-from llm_train.trainer.baseline_metrics import health
+from llm_train.trainer.baseline_metrics import baseline_metrics
 from llm_train.trainer.config import KAEConfig
-from llm_train.trainer.critic import Critic, CriticBaseline, make_trainer_baseline
+from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.measured_trainer import MeasuringTrainer
 from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.trainer.rank_consistency import require_same_advantages, require_same_file
@@ -84,8 +84,6 @@ class KAETrainer(MeasuringTrainer):
     ----------
     baseline : kvar.Baseline
         With the history of the run; the same on every process, since rewards are gathered before it sees them.
-    critic : Critic or None
-        The value network, if that is the baseline.
     offline_values : dict
         Mean reward of each prompt over ``warm_start_rollouts``.
 
@@ -104,7 +102,7 @@ class KAETrainer(MeasuringTrainer):
         if not isinstance(config, KAEConfig):
             raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
         super().__init__(*args, true_value_func=true_value_func, **kwargs)
-        self.baseline = make_trainer_baseline(config.baseline, **config.baseline_kwargs)
+        self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
         self.offline_values: dict[int | str, float] = {}
         self._check_data()
         self._check_last_checkpoint()
@@ -114,10 +112,9 @@ class KAETrainer(MeasuringTrainer):
         self._trace_writer: TraceWriter | None = None
         self._checkpoint_due = False
         self.add_callback(_SaveWhatIsDue(self))
-        self.critic = None
         if isinstance(self.baseline, CriticBaseline):
             policy = self.accelerator.unwrap_model(self.model)
-            self.critic = Critic(self.baseline, policy, self.accelerator.device, config.seed)
+            self.baseline.build(policy, self.accelerator.device, config.seed)
         if config.warm_start_rollouts:
             self.add_callback(_WarmStart(self))
 
@@ -223,9 +220,8 @@ class KAETrainer(MeasuringTrainer):
         with self._clock.part("truth"):
             columns = self._columns(inputs, output)
         with self._clock.part("baseline"):
-            learn = self._criticize(output, columns)
+            columns |= self._critic_column(output)
             advantages = self._advantages(keys, rewards, columns)
-            learn(rewards)
 
         start = self.accelerator.process_index * len(inputs)
         output["advantages"] = advantages[start : start + len(inputs)]
@@ -238,16 +234,15 @@ class KAETrainer(MeasuringTrainer):
         return output
 
     def _advantages(self, keys, rewards, columns) -> torch.Tensor:
-        """Advantages of all processes' rollouts, and the health of the baseline that gave them."""
+        """Advantages of all processes' rollouts, and the metrics of the baseline that gave them."""
         self._check_range(rewards)
         self._generations += 1
         # TRL's samplers put the rollouts of a prompt side by side, over all processes taken together.
         groups = (-1, self.num_generations)
         step = (keys[:: self.num_generations], rewards.view(groups), self._generations)
         columns = {name: column.view(groups) for name, column in columns.items()}
-        found = self.baseline.estimate(*step, return_info=True, **columns)
-        advantages = self.baseline.advantages(*step, **columns)
-        numbers = health(found, step[1], advantages, columns.get("true_value"))
+        advantages, info = self.baseline.advantages(*step, return_info=True, **columns)
+        numbers = baseline_metrics(info, step[1], advantages, columns.get("true_value"))
         for name, number in {**numbers, "window": self.baseline.window_in_use}.items():
             self._metrics["train"][f"baseline/{name}"].append(number)
         if self.args.scale_rewards == "group":
@@ -270,17 +265,17 @@ class KAETrainer(MeasuringTrainer):
                 "another prompt_order"
             )
 
-    def _criticize(self, output, columns) -> Callable[[torch.Tensor], None]:
-        """Add the critic's values to the columns, if there is one; what comes back teaches it the rewards."""
-        if self.critic is None:
-            return lambda rewards: None
-        tokens, mask = output["prompt_ids"], output["prompt_mask"]
-        features = self.critic.features(self.model, tokens, mask)
-        if self.critic.kind == "network":  # reads the tokens themselves, of which processes have more or fewer
-            features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
-        features = self.accelerator.gather(features)
-        columns["critic_value"] = self.critic.values(features)
-        return lambda rewards: self.critic.learn(features, rewards)
+    def _critic_column(self, output) -> dict[str, torch.Tensor]:
+        """Values of all processes' prompts by the critic, if that is the baseline."""
+        return self._read_by(self.baseline, output) if isinstance(self.baseline, CriticBaseline) else {}
+
+    def _read_by(self, critic: CriticBaseline, output) -> dict[str, torch.Tensor]:
+        def gather(features):
+            if critic.kind == "network":  # reads the tokens themselves, of which processes have more or fewer
+                features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
+            return self.accelerator.gather(features)
+
+        return {"critic_value": critic.read(self.model, output["prompt_ids"], output["prompt_mask"], gather)}
 
     def sample(self, inputs: list[dict], n_rollouts: int):
         """Sample and score completions outside of training."""
@@ -288,14 +283,13 @@ class KAETrainer(MeasuringTrainer):
         self.model.eval()
         try:
             output = super()._generate_and_score_completions(inputs)
-            columns = self._columns(inputs, output)
-            learn = self._criticize(output, columns)
+            columns = self._columns(inputs, output) | self._critic_column(output)
         finally:
             self.model.train()
             self.num_generations_eval = usual
             self._metrics["eval"].clear()
             self._evaluated.clear()
-        return self._total_rewards(), columns, learn
+        return self._total_rewards(), columns
 
     def _columns(self, inputs, output) -> dict[str, torch.Tensor]:
         """What the baseline needs beside the rewards, and what a recorded run is to hold, over all processes."""
@@ -358,7 +352,6 @@ class KAETrainer(MeasuringTrainer):
             state = {
                 "generations": self._generations,
                 "baseline": self.baseline.state_dict(),
-                "critic": self.critic.state_dict() if self.critic else {},
                 "offline_values": [list(self.offline_values), list(self.offline_values.values())],
                 "order": self._sampler.state_dict() if self._sampler else {},
                 # Not logged yet. The loss is averaged by transformers, after a resume over the steps since here alone.
@@ -380,9 +373,10 @@ class KAETrainer(MeasuringTrainer):
             )
         state = load_state(path)
         self._generations = state["generations"]
-        self.baseline.load_state_dict(state["baseline"])
-        if self.critic:
-            self.critic.load_state_dict(state["critic"])
+        baseline = state["baseline"]
+        if network := state.get("critic"):  # as files of older versions have it
+            baseline = {**baseline, "state": network}
+        self.baseline.load_state_dict(baseline)
         self.offline_values = dict(zip(*state["offline_values"], strict=True))
         if self._sampler:
             self._sampler.load_state_dict(state["order"])

@@ -25,14 +25,13 @@ def warm_start(trainer, n_rollouts: int) -> dict[int | str, float]:
         places = [k % len(data) for k in range(start, start + size)]
         mine = places[trainer.accelerator.process_index * per_process :][:per_process]
         inputs = [data[k] for k in mine for _ in range(n_rollouts)]
-        rewards, columns, learn = trainer.sample(inputs, n_rollouts)
+        rewards, columns = trainer.sample(inputs, n_rollouts)
         rewards = rewards.view(-1, n_rollouts)
         rewards[len(data) - start :] = torch.nan
         keys = gather_object([trainer.prompt_key(data[k]) for k in mine])
         columns = {name: column.view(-1, n_rollouts) for name, column in columns.items()}
         known = rewards.isfinite().any(dim=1).tolist()
         trainer.baseline.update(keys, rewards, 0, **columns)
-        learn(rewards.flatten())
         means = np.nanmean(np.where(np.array(known)[:, None], rewards.cpu().numpy(), 0.0), axis=1)
         offline.update((key, float(mean)) for key, mean, seen in zip(keys, means, known, strict=True) if seen)
     return offline

@@ -32,6 +32,7 @@ def make_trainer(tmp_path):
             "logging_steps": 1,
             "save_strategy": "no",
             "trace_dir": str(tmp_path / folder / "trace"),
+            "baseline": "kernel",
             "baseline_kwargs": {"bandwidth": 10},
             "seed": 3,
         }

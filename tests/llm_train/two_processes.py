@@ -51,7 +51,7 @@ def train(folder: Path, baseline: str, rank: int, world: int) -> None:
     )  # fmt: skip
     assert trainer.accelerator.num_processes == world
     trainer.train()
-    state = {"baseline": trainer.baseline.state_dict(), "critic": trainer.critic.state_dict() if trainer.critic else {}}
+    state = {"baseline": trainer.baseline.state_dict()}
     save_state(state, folder / f"state-{rank}")
 
 
