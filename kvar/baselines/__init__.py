@@ -15,6 +15,7 @@ from kvar.baselines.kalman import KalmanBaseline
 from kvar.baselines.kernel import KernelBaseline
 from kvar.baselines.oracle import Oracle
 from kvar.baselines.score_weighted import ScoreWeighted
+from kvar.baselines.variance_optimal import VarianceOptimal
 from kvar.baselines.within_group import KRPO, OPO
 
 __all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline", "register_baseline"]
@@ -37,6 +38,7 @@ _REGISTRY: dict[str, type[Baseline]] = {
         KalmanBaseline,
         KernelBaseline,
         AdaptiveBaseline,
+        VarianceOptimal,
         ScoreWeighted,
         Oracle,
     )

@@ -48,6 +48,7 @@ class _Look:
     regressor: np.ndarray
     moved: np.ndarray
     values: np.ndarray
+    baselines: np.ndarray
     losses: np.ndarray
 
 
@@ -88,6 +89,8 @@ class AdaptiveBaseline(Baseline):
     """
 
     name: ClassVar[str] = "adaptive"
+    # Whether the baseline is something else than the value.
+    _shifts: ClassVar[bool] = False
     history: bool = True
     shrinkage: bool = True
     drift: bool = True
@@ -117,19 +120,20 @@ class AdaptiveBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates."""
-        return self.recalled(batch).values
+        return self.recalled(batch).baselines
 
     def assess(self, batch: Batch) -> Estimate:
         """Mixture estimates with their uncertainty."""
         look = self.recalled(batch)
         share = min(1.0, self._error_total / self._spread_total) if self._spread_total > 0 else np.nan
         variance, size = np.zeros(look.values.shape), np.zeros(look.values.shape)
-        for weight, candidate, worth in self._candidates(look):
+        for weight, value, worth in self._candidates(look):
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
-            noise = share * self._scale.spread((candidate * worth + self._scale.middle) / (worth + 1))
-            variance += weight * (noise / np.maximum(worth, 1.0) + (candidate - look.values) ** 2)
+            noise = share * self._scale.spread((value * worth + self._scale.middle) / (worth + 1))
+            baseline, slope = self._baseline_of(value)
+            variance += weight * (slope**2 * noise / np.maximum(worth, 1.0) + (baseline - look.baselines) ** 2)
             size += weight * worth
-        return Estimate(look.values, np.sqrt(variance), size)
+        return Estimate(look.baselines, np.sqrt(variance), size)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards, then take them into the history."""
@@ -158,20 +162,32 @@ class AdaptiveBaseline(Baseline):
         if self.features:
             priors = self._features.predictions(batch, priors[0], self._scale)
         prior = self._features.mixture(priors)
-        values, losses = np.zeros(batch.rewards.shape), []
-        look = _Look(batch, priors, prior, mass, total, regressor, moved, values, np.empty(0))
-        some_missing, scratch = not batch.scored.all(), np.empty(values.shape)  # cost only
-        for weight, candidate, _ in self._candidates(look):
-            values += np.multiply(candidate, weight, out=scratch)
-            error = np.subtract(candidate, batch.filled, out=scratch)
-            if some_missing:
-                error *= batch.scored
+        values, losses, scratch = np.zeros(batch.rewards.shape), [], np.empty(batch.rewards.shape)
+        baselines = np.zeros(values.shape) if self._shifts else values
+        look = _Look(batch, priors, prior, mass, total, regressor, moved, values, baselines, np.empty(0))
+        root = self._root_weights(batch)
+        for weight, value, _ in self._candidates(look):
+            values += np.multiply(value, weight, out=scratch)
+            if self._shifts:
+                value, _ = self._baseline_of(value)
+                baselines += np.multiply(value, weight, out=scratch)
+            error = np.subtract(value, batch.filled, out=scratch)
+            if root is not None:
+                error *= root
             losses.append(np.vdot(error, error))
         look.losses = np.array(losses)
         return look
 
+    def _root_weights(self, batch: Batch) -> np.ndarray | None:
+        """Roots of the weights that the squared errors of a batch have, zero without a reward; None if all are one."""
+        return None if batch.scored.all() else batch.scored
+
+    def _baseline_of(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """The baseline that goes with a value, and its derivative by it: here the value itself."""
+        return value, 1.0
+
     def _candidates(self, look: _Look) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-        """Each candidate's weight, its values, and how many rewards it is worth."""
+        """Each candidate's weight, its estimates of the value, and how many rewards they are worth."""
         batch, prior = look.batch, look.prior
         others, n_others = sums_of_others(batch.filled), (batch.counts - batch.scored).astype(np.float64)
         weights = iter(self._experts.weights())

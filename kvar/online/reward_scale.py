@@ -45,6 +45,11 @@ class RewardScale:
         return self._highest - self._lowest if self._count > 0 else 0.0
 
     @property
+    def lowest(self) -> float:
+        """Least reward so far; 0 before a reward was seen."""
+        return self._lowest if self._count > 0 else 0.0
+
+    @property
     def middle(self) -> float:
         """Middle of the range; 0 before a reward was seen."""
         return (self._lowest + self._highest) / 2 if self._count > 0 else 0.0

@@ -1,0 +1,93 @@
+"""The baseline of least gradient variance: adaptive estimates of the value, shifted by what score norms say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.baselines.adaptive import AdaptiveBaseline
+from kvar.online.norm_shift import NormShift, Shift
+from kvar.rollouts.batch import Batch
+from kvar.utils.checks import checked_keys
+
+__all__ = ["VarianceOptimal"]
+
+_NORM = "score_norm"
+
+
+@dataclass
+class VarianceOptimal(AdaptiveBaseline):
+    """What `adaptive` is for the value, for the baseline ``b* = E[n Z | x] / E[n | x]`` of least gradient variance.
+
+    With s the score of a rollout, n = |s|^2 and Z its reward, the part of the policy gradient's second moment that a
+    baseline b moves is ``E[n (Z - b)^2]`` (Greensmith, Bartlett and Baxter 2004, JMLR 5:1471, theorem 8). It is least
+    at b*, which is the value where n and Z are uncorrelated, and far below it where the policy is sure of the answer.
+
+    Every candidate of `adaptive` is an estimate v of the value. It becomes one of b* by a shift that is a function of
+    v, learned from the norms of all prompts (`NormShift`), and the candidates are ranked by their one-step-ahead errors
+    weighted by n: a prediction that has seen neither its reward nor its norm needs no truth to be ranked. Equal norms
+    give `adaptive`, to rounding.
+
+    Parameters
+    ----------
+    history, shrinkage, drift, features : bool
+        As for `adaptive`: leave an ingredient out, to see what it is worth.
+
+    Notes
+    -----
+    Norms come with the rewards as ``score_norm``: the norm of the score, not its square, NaN where it is not known. Any
+    common factor of them is without effect, so that proxies serve, such as `kvar.score_norm_from_logprobs`. No norm of
+    a batch enters the values of that batch. Squared norms above five times their mean count as five times the mean.
+    """
+
+    name: ClassVar[str] = "variance-optimal"
+    needs: ClassVar[tuple[str, ...]] = (_NORM,)
+    _shifts: ClassVar[bool] = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._norms = NormShift()
+        self._shift: Shift | None = None
+
+    def columns_used(self, names: Iterable[str]) -> list[str]:
+        """The norms, and the features among the columns."""
+        names = set(names)
+        return [*({_NORM} & names), *super().columns_used(names)]
+
+    def learn(self, batch: Batch) -> None:
+        """Learn from the batch's rewards and norms, then take the rewards into the history."""
+        values = self.recalled(batch).values
+        super().learn(batch)
+        self._norms.learn(batch, values, _norms_of(batch), self._scale)
+        self._shift = self._norms.shift(self._scale)
+
+    def _root_weights(self, batch: Batch) -> np.ndarray:
+        norms = _norms_of(batch)
+        return np.sqrt(self._norms.weights(norms, batch.scored & np.isfinite(norms))) * batch.scored
+
+    def _baseline_of(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        if self._shift is None:
+            return value, 1.0
+        return value + self._shift.of(value), 1.0 + self._shift.slope(value)
+
+    def _state(self) -> dict:
+        return {**super()._state(), "norms": self._norms.state_dict()}
+
+    def _load_state(self, state: dict) -> None:
+        checked_keys(state, (*super()._state(), "norms"), "the state of a variance-optimal baseline")
+        super()._load_state({key: entry for key, entry in state.items() if key != "norms"})
+        self._norms.load_state_dict(state["norms"])
+        self._shift = self._norms.shift(self._scale)
+
+
+def _norms_of(batch: Batch) -> np.ndarray:
+    """Norms of the scores, shape (P, N); NaN where one is not known."""
+    if _NORM not in batch.columns:
+        raise ValueError(f"baseline 'variance-optimal' needs {_NORM} with every batch: pass it by name, {_NORM}=...")
+    norms = batch.columns[_NORM]
+    if (wrong := batch.scored & ((norms < 0) | np.isinf(norms))).any():
+        raise ValueError(f"{_NORM} holds {norms[wrong][0]:g}; norms of scores are at least 0, or NaN if not known")
+    return norms

@@ -1,0 +1,117 @@
+"""How far the variance-optimal baseline lies from the value, learned from score norms over all prompts of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.online.discount import discount_for
+from kvar.online.reward_scale import RewardScale
+from kvar.rollouts.batch import Batch
+from kvar.utils.checks import LARGEST, checked_array, checked_keys, checked_number
+
+__all__ = ["NormShift", "Shift"]
+
+_DISCOUNT = 0.97
+_MEAN_DISCOUNT = 0.95
+# Values between which mean norms are interpolated, as fractions of the range of rewards, and where the shift is drawn.
+_NODES = np.linspace(0.0, 1.0, 9)
+_GRID = np.linspace(0.0, 1.0, 65)
+# What the mean norm of all prompts is worth at each node, in rollouts.
+_POOLED = 20.0
+# Larger squared norms, relative to their mean, are cut: their tails are heavy, and one of them would outweigh a step.
+_CAP = 5.0
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A piecewise linear function of the value."""
+
+    at: np.ndarray
+    shifts: np.ndarray
+    slopes: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Shifts of some values."""
+        return np.interp(values, self.at, self.shifts)
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Derivatives of the shifts by the values."""
+        return np.interp(values, self.at, self.slopes)
+
+
+class NormShift:
+    """The shift from a value v to the baseline ``E[n Z] / E[n]``, with n the squared norm of a rollout's score.
+
+    With rewards in [0, 1], and W1 and W0 the means of n weighted by Z and by 1 - Z among rollouts of prompts with value
+    v, that baseline is ``v W1 / (v W1 + (1 - v) W0)`` exactly, whatever the rewards are. W1 and W0 are functions of v,
+    since a policy that is sure of an answer has small scores on it; they are interpolated geometrically between nodes.
+    Pooled over prompts they are well determined where those of no single prompt would be. Equal norms give no shift.
+
+    Notes
+    -----
+    O(N) for N rollouts and 36 numbers in memory.
+    """
+
+    def __init__(self):
+        # At each node the sums of n Z, n (1 - Z), Z and 1 - Z.
+        self._sums = np.zeros((4, len(_NODES)))
+        self._total = self._count = 0.0
+
+    def weights(self, norms: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Squared norms over their mean of earlier steps, cut at 5; 1 where the norm is not known."""
+        squares = np.square(norms, out=np.zeros(norms.shape), where=known)
+        total, count = (self._total, self._count) if self._count > 0 else (squares.sum(), known.sum())
+        if not total > 0:
+            return np.ones(norms.shape)
+        return np.where(known, np.minimum(squares * (count / total), _CAP), 1.0)
+
+    def shift(self, scale: RewardScale) -> Shift | None:
+        """The shift as a function of the value; None before two different rewards were seen."""
+        if not scale.known:
+            return None
+        high, low, n_high, n_low = self._sums
+        pooled = [(norms.sum() + 1.0) / (counts.sum() + 1.0) for norms, counts in ((high, n_high), (low, n_low))]
+        high = (high + _POOLED * pooled[0]) / (n_high + _POOLED)
+        low = (low + _POOLED * pooled[1]) / (n_low + _POOLED)
+        # Norms of zero on one side would move the baseline to an end of the range at once.
+        ratio = np.clip(np.maximum(high, 1e-9) / np.maximum(low, 1e-9), 1e-6, 1e6)
+        ratio = np.exp(np.interp(_GRID, _NODES, np.log(ratio)))
+        norm = 1.0 + (ratio - 1.0) * _GRID
+        shift = (ratio - 1.0) * _GRID * (1.0 - _GRID) / norm
+        return Shift(scale.lowest + scale.width * _GRID, scale.width * shift, ratio / norm**2 - 1.0)
+
+    def learn(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> None:
+        """Take in the rewards and norms of a step, each at the value that it was predicted to have."""
+        known = batch.scored & np.isfinite(norms)
+        if not known.any():
+            return
+        weights, n = self.weights(norms, known)[known], int(known.sum())
+        if scale.known:
+            place = np.clip((values[known] - scale.lowest) / scale.width, 0.0, 1.0)
+            reward = np.clip((batch.rewards[known] - scale.lowest) / scale.width, 0.0, 1.0)
+            right = place * (len(_NODES) - 1)
+            left = np.minimum(right.astype(np.intp), len(_NODES) - 2)
+            share = right - left
+            discount = discount_for(_DISCOUNT, n)
+            columns = (weights * reward, weights * (1 - reward), reward, 1 - reward)
+            for sums, column in zip(self._sums, columns, strict=True):
+                sums *= discount
+                np.add.at(sums, left, (1 - share) * column)
+                np.add.at(sums, left + 1, share * column)
+        discount = discount_for(_MEAN_DISCOUNT, n)
+        self._total = discount * self._total + float(np.square(norms[known]).sum())
+        self._count = discount * self._count + n
+
+    def state_dict(self) -> dict:
+        """Copy out as plain data."""
+        return {"sums": self._sums.copy(), "total": self._total, "count": self._count}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over from plain data."""
+        checked_keys(state, ("sums", "total", "count"), "a norm shift")
+        sums = checked_array(state["sums"], "sums of a norm shift", self._sums.shape, low=0.0)
+        total = checked_number(state["total"], "total of a norm shift", 0.0, LARGEST**2)
+        count = checked_number(state["count"], "count of a norm shift", low=0.0)
+        self._sums, self._total, self._count = sums, total, count
