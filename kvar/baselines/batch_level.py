@@ -67,7 +67,7 @@ class RunningMean(Baseline):
 
     def learn(self, batch: Batch) -> None:
         """Take the batch's rewards into the mean."""
-        self._past = self._past.including(batch.rewards[batch.scored])
+        self._past = self._past.updated(batch.rewards[batch.scored])
 
     def _state(self) -> dict:
         return self._past.state_dict()

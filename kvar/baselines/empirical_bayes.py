@@ -67,7 +67,7 @@ class EmpiricalBayes(Baseline):
     def _recall(self, batch: Batch) -> tuple[RunningMoments, RunningMoments]:
         """Moments of rewards and of group means with the batch in them."""
         means = group_means(batch)[batch.counts > 0]
-        return self._rewards.including(batch.rewards[batch.scored]), self._means.including(means)
+        return self._rewards.updated(batch.rewards[batch.scored]), self._means.updated(means)
 
     def _state(self) -> dict:
         return {"rewards": self._rewards.state_dict(), "means": self._means.state_dict()}

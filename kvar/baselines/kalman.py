@@ -95,8 +95,8 @@ class KalmanBaseline(Baseline):
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
         new = records["step"] == -np.inf
         self._table.write(batch.keys[visited], records, batch.step)
-        self._first = self._first.including(angle[new])
-        self._first_noise = self._first_noise.including(noise[new])
+        self._first = self._first.updated(angle[new])
+        self._first_noise = self._first_noise.updated(noise[new])
 
         moved = elapsed > _LEAST_TIME
         if moved.any():

@@ -111,8 +111,8 @@ class KernelBaseline(Baseline):
         values = self._mixed(window_values)
         size = self._mixed_sizes(self._sizes(batch, past))
         # Two rewards at either end keep the noise of a prompt away from zero (Agresti and Coull 1998).
-        noise = self._scale.spread((values * size + 4 * self._scale.middle) / (size + 4))
-        error = np.sqrt(noise / size) if self._scale.known else np.full(values.shape, np.nan)
+        noise = self._scale.largest_variance((values * size + 4 * self._scale.midrange) / (size + 4))
+        error = np.sqrt(noise / size) if self._scale.has_range else np.full(values.shape, np.nan)
         return Estimate(values, error, size)
 
     def learn(self, batch: Batch) -> None:
@@ -155,7 +155,7 @@ class KernelBaseline(Baseline):
         """Values of every window, shape (P, N, K)."""
         past_total = past["total"]
         if self.drift:
-            past_total = past_total + past["mass"] * self._drift.moved(self._regressor(past), self._scale)
+            past_total = past_total + past["mass"] * self._drift.correction(self._regressor(past), self._scale)
         total = past_total[:, None, :] + self._at_zero * sums_of_others(batch.filled)[..., None]
         mass = past["mass"][:, None, :] + self._at_zero * (batch.counts - batch.scored)[..., None]
         alone = mass == 0.0

@@ -334,6 +334,6 @@ def test_moments_of_pieces_are_moments_of_the_whole(rng):
     moments = RunningMoments()
     assert moments.variance == moments.mean == 0.0
     for piece in np.split(values, [0, 1, 40, 41]):
-        moments = moments.including(piece)
+        moments = moments.updated(piece)
     assert moments.mean == pytest.approx(values.mean(), rel=1e-14)
     assert moments.variance == pytest.approx(values.var(), rel=1e-13)
