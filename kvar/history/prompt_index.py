@@ -8,7 +8,7 @@ from kvar.rollouts.prompt_ids import as_keys
 
 __all__ = ["PromptIndex"]
 
-# New integer ids wait in a dictionary. They are merged when they exceed this number and this fraction of the sorted ones.
+# New integer ids wait in a dictionary until they exceed this number and this fraction of the sorted ids.
 _WAITING, _WAITING_FRACTION = 1024, 0.125
 
 

@@ -59,8 +59,8 @@ class PromptTable:
         if late.any():
             k = int(np.argmax(late))
             raise ValueError(
-                f"step {step:g} comes after step {records['step'][k]:g} of prompt {prompt_ids[k]!r:.80} was "
-                "remembered; history only moves forward (load an earlier state_dict to go back)"
+                f"step {step:g} is earlier than step {records['step'][k]:g} of prompt {prompt_ids[k]!r:.80}, which is "
+                "already remembered; pass steps in order, or load an earlier state_dict"
             )
         return np.where(np.isfinite(records["step"]), step - records["step"], 0.0)
 

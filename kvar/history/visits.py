@@ -93,8 +93,8 @@ class History:
         """Raise ValueError if the step is earlier than the last one remembered."""
         if step < self.last_step:
             raise ValueError(
-                f"step {step:g} comes after step {self.last_step:g} was remembered; history only moves forward "
-                "(load an earlier state_dict to go back)"
+                f"step {step:g} is earlier than step {self.last_step:g}, which is already remembered; pass steps in "
+                "order, or load an earlier state_dict"
             )
 
     def visits(self, prompt_ids: list[int | str] | np.ndarray) -> Visits:

@@ -79,7 +79,7 @@ def test_steps_of_a_recorded_run_are_whole_numbers(tmp_path):
     for step in (2.5, 3.0, True, "3", -1):
         with pytest.raises(ValueError, match="resume_from must be a whole number"):
             kvar.TraceWriter(tmp_path, resume_from=step)
-    with pytest.raises(ValueError, match="the rows of step 4 have that step; leave the column 'step' out"):
+    with pytest.raises(ValueError, match="step 4; leave the column 'step' out"):
         writer.write(4, {**columns, "step": [5]})
     for missing in columns:
         with pytest.raises(ValueError, match=f"missing {missing}"):
@@ -134,5 +134,5 @@ def test_an_audit_says_what_it_cannot_take():
             kvar.audit(trace, "none", n_jobs=n_jobs)
     with pytest.raises(ValueError, match="baseline 'oracle' needs the column 'true_value' in this trace"):
         kvar.replay(trace, "oracle")
-    with pytest.raises(TypeError, match=r"replay takes a Trace, got 'run'; kvar.read_trace\(path\) makes one"):
+    with pytest.raises(TypeError, match=r"trace must be a Trace, got 'run'; .*kvar.read_trace\(path\)"):
         kvar.replay("run", "none")

@@ -68,5 +68,5 @@ def test_bad_input_is_named(rng):
         kvar.make_baseline("oracle").estimate(["a"], [[1.0]], 0, true_value=[1.0, 2.0])
     baseline.update(["a"], [[1.0]], 5)
     for call in (baseline.estimate, baseline.update):
-        with pytest.raises(ValueError, match="step 4 comes after step 5"):
+        with pytest.raises(ValueError, match="step 4 is earlier than step 5"):
             call(["a"], [[1.0]], 4)

@@ -257,7 +257,7 @@ def test_time_goes_forward_for_each_prompt():
         baseline.update(["a"], [1.0], 5)
         baseline.update(["b"], [1.0], 4)
         for call in (baseline.estimate, baseline.update):
-            with pytest.raises(ValueError, match="step 4 comes after step 5 of prompt 'a'"):
+            with pytest.raises(ValueError, match="step 4 is earlier than step 5 of prompt 'a'"):
                 call(["a"], [1.0], 4)
 
 
@@ -287,7 +287,7 @@ def test_a_wrong_column_or_reward_is_named():
         spo.estimate(["a"], [1.0], 0)
     with pytest.raises(ValueError, match="needs drift with every batch"):
         spo.update(["a"], [1.0], 0)
-    with pytest.raises(ValueError, match="drift must not be negative or NaN"):
+    with pytest.raises(ValueError, match=r"drift must be .* from 0 on, got nan"):
         spo.update(["a"], [1.0], 0, drift=[NAN])
     with pytest.raises(ValueError, match="completion_length must be a number from 0 on"):
         kvar.make_baseline("opo").estimate(["a"], [1.0], 0, completion_length=[-1])

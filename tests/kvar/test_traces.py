@@ -58,16 +58,16 @@ def test_a_run_goes_on_where_it_was_saved(tmp_path):
     writer = kvar.TraceWriter(tmp_path)
     for step in range(1, 6):
         writer.write(step, {"prompt_id": [0], "reward": [0.0]})
-    with pytest.raises(FileExistsError, match="already holds 5 steps of a run: choose another trace_dir, delete the"):
+    with pytest.raises(FileExistsError, match=r"already holds 5 steps .*choose another trace_dir, delete"):
         kvar.TraceWriter(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no step 8 to go on after"):
+    with pytest.raises(FileNotFoundError, match=r"cannot resume after step 8.*choose another folder"):
         kvar.TraceWriter(tmp_path, resume_from=8)
     kvar.TraceWriter(tmp_path, resume_from=3).write(4, {"prompt_id": [0], "reward": [1.0]})
     trace = kvar.read_trace(tmp_path)
     assert trace.step.tolist() == [1, 2, 3, 4]
     assert trace.reward.tolist() == [0.0, 0.0, 0.0, 1.0]
     kvar.TraceWriter(tmp_path, resume_from=1)
-    with pytest.raises(FileExistsError, match=r"already holds 1 step of a run: .*resume the run from its checkpoint"):
+    with pytest.raises(FileExistsError, match=r"already holds 1 step of .*resume the run from its checkpoint"):
         kvar.TraceWriter(tmp_path)
 
 
@@ -100,15 +100,15 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "prompt_id": ["a", None] * 3})
     with pytest.raises(ValueError, match="'reward' must hold real numbers"):
         kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
-    with pytest.raises(ValueError, match="of at most 1e\\+100 in size"):
+    with pytest.raises(ValueError, match=r"from -1e\+100 to 1e\+100, got 1e\+120"):
         kvar.Trace.from_columns({**good, "step": [1e120] * 6})
     with pytest.raises(ValueError, match="'step' must hold finite numbers"):
         kvar.Trace.from_columns({**good, "step": np.array([np.inf] * 6, dtype=np.float32)})
     with pytest.raises(ValueError, match="'step' must hold finite numbers"):
         kvar.Trace.from_columns({**good, "step": ["1"] * 6})
-    with pytest.raises(ValueError, match="'step' must hold integers of 64 bits"):
+    with pytest.raises(ValueError, match="'step' must hold integers of 64 bits, got 9223372036854775808"):
         kvar.Trace.from_columns({**good, "step": np.array([2**63] * 6, dtype=np.uint64)})
-    with pytest.raises(ValueError, match="row 2 has the reward -1e\\+120; rewards are at most"):
+    with pytest.raises(ValueError, match=r"row 2 has the reward -1e\+120; rewards must be from"):
         kvar.Trace.from_columns({**good, "reward": [0, 0, -1e120, 0, 0, 0]})
     with pytest.raises(ValueError, match="row 1 has an infinite reward"):
         kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
