@@ -8,7 +8,7 @@ import torch
 
 import kvar
 from kvar.baselines import baseline_class
-from tests.kvar.registered import NAMES
+from tests.kvar.registered import NAMES, columns_of
 
 NAN = math.nan
 
@@ -32,6 +32,8 @@ def sample(rng, name, n_prompts=5, group=3, missing=0.0):
         "offline_value": rng.uniform(0.1, 0.9, size=n_prompts),
         "completion_length": rng.integers(1, 100, size=n_prompts),
         "score_norm": rng.uniform(0.5, 2.0, size=n_prompts),
+        "feature_0": rng.normal(size=n_prompts),
+        "feature_1": rng.normal(size=n_prompts),
     }
     return ids, rewards, columns
 
@@ -45,10 +47,10 @@ def experienced(name, rng, n_steps=6):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_baseline_is_told_by_its_parameters_whatever_it_has_seen(name, rng):
+def test_repr_and_equality_depend_on_the_parameters_alone(name, rng):
     fresh, past = kvar.make_baseline(name), experienced(name, rng)
-    told = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
-    assert repr(past) == f"{type(past).__name__}({told})"
+    parameters = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
+    assert repr(past) == f"{type(past).__name__}({parameters})"
     assert past == fresh
 
 
@@ -217,10 +219,18 @@ def test_a_kernel_object_is_kept_by_its_name():
     assert kvar.make_baseline("kernel", kernel=kvar.get_kernel("uniform")).parameters["kernel"] == "uniform"
 
 
-def test_an_empty_batch_passes():
-    baseline = kvar.make_baseline("kernel")
-    assert baseline.advantages([], np.zeros((0, 4)), 0).shape == (0, 4)
-    assert baseline.advantages(["a", "a"], np.zeros((2, 0)), 0).shape == (2, 0)
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_batches_equal_rewards_and_groups_without_rewards_pass(name):
+    baseline, columns = kvar.make_baseline(name), columns_of((2, 2))
+    for ids, shape in (([], (0, 4)), (["a", "a"], (2, 0))):
+        assert baseline.advantages(ids, np.zeros(shape), 0, **columns_of(shape)).shape == shape
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        for reward in (0.0, 1.0, 0.1):
+            rewards = np.full((2, 2), reward)
+            assert np.isfinite(kvar.make_baseline(name).advantages(["a", "b"], rewards, 0, **columns)).all()
+        advantages = baseline.advantages(["a", "b"], [[NAN, NAN], [NAN, 1.0]], 1, **columns)
+    np.testing.assert_array_equal(advantages[0], 0.0)
+    assert np.isfinite(advantages[1]).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

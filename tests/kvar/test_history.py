@@ -1,7 +1,6 @@
 """The table of visits against a dictionary of lists, and what it costs in memory."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,22 +65,6 @@ def test_no_digit_is_lost_over_a_long_run(rng):
         history.add([7], np.array([reward]), np.ones(1), step)
     visits = recorded(history, 7)
     assert [v[1] for v in visits if v[0] >= 4_989] == rewards[4_989:].tolist()
-
-
-def test_a_damaged_state_is_refused():
-    history = History(reach=9)
-    history.add(["a"], np.ones(1), np.ones(1), 0)
-    state = history.state_dict()
-    for wrong in (
-        {},
-        {**state, "more": 1},
-        {**state, "totals": np.ones((2, 1))},
-        {**state, "newest": np.ones(3)},
-        {**state, "next": np.ones(1)},
-    ):
-        with pytest.raises(ValueError, match="history"):
-            history.load_state_dict(wrong)
-    assert recorded(history, "a") == [(0.0, 1.0, 1.0)]
 
 
 def test_the_state_is_a_copy():

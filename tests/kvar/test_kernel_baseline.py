@@ -1,18 +1,9 @@
-"""The kernel baseline: by hand, in all its forms, and against a double loop."""
-
-import math
+"""The kernel baseline by hand and in all its forms; test_rivals.py compares it with a plain loop."""
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import kvar
-from tests.kvar import reference
-
-NAN = math.nan
-KERNELS = kvar.kernel_names()
 
 
 def test_kernel_by_hand():
@@ -64,7 +55,7 @@ def test_the_automatic_window_knows_its_error_where_short_windows_are_empty():
     assert np.isnan(never.effective_sample_size[0])
 
 
-# --- what the kernel estimate can do beside the paper's -------------------------------------------------------------
+# --- beyond the paper's estimate -----------------------------------------------------------------------------------
 
 
 def fitted_line(lags, rewards, weights):
@@ -120,7 +111,7 @@ def test_visits_are_kept_however_old():
 
 @pytest.mark.parametrize("bandwidth", [5, "auto"])
 def test_the_standard_error_covers_a_steady_value(bandwidth):
-    rng, hits, n = np.random.default_rng(8), 0, 400
+    rng, n = np.random.default_rng(8), 400
     truth = rng.uniform(0.1, 0.9, n)
     baseline = kvar.make_baseline("kernel", bandwidth=bandwidth)
     for step in range(20):
@@ -167,47 +158,3 @@ def test_a_shared_drift_is_removed(name):
                 bias[key].append((values - truth[:, None]).mean())
     assert np.mean(bias["plain"]) < -0.02
     assert abs(np.mean(bias["moved"])) < 0.25 * abs(np.mean(bias["plain"]))
-
-
-# --- the kernel estimate against a double loop ----------------------------------------------------------------------
-
-
-@st.composite
-def irregular_runs(draw):
-    """Steps that jump, prompts that come and go, uneven groups, missing rewards."""
-    prompts = draw(st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5)), min_size=1, unique=True))
-    step, run = 0, []
-    for _ in range(draw(st.integers(1, 12))):
-        step += draw(st.integers(1, 6))
-        present = draw(st.lists(st.sampled_from(prompts), min_size=1, unique=True))
-        size = draw(st.integers(1, 4))
-        reward = st.one_of(st.floats(-3, 3), st.just(NAN), st.sampled_from([0.0, 1.0]))
-        run.append((step, [(p, draw(st.lists(reward, min_size=size, max_size=size))) for p in present]))
-    return run
-
-
-@given(run=irregular_runs(), bandwidth=st.sampled_from([0.1, 0.5, 1, 3.7, 10]), kernel=st.sampled_from(KERNELS))
-@settings(max_examples=150, deadline=None)
-def test_kernel_agrees_with_the_double_loop(run, bandwidth, kernel):
-    expected = reference.kernel_run(run, bandwidth, kernel)
-    libraries = {
-        "numpy": (lambda r: np.array(r), 1e-12),
-        "torch float64": (lambda r: torch.tensor(r, dtype=torch.float64), 1e-12),
-        "torch float32": (lambda r: torch.tensor(r, dtype=torch.float32), None),
-    }
-    for make, tolerance in libraries.values():
-        baseline = kvar.make_baseline("kernel", bandwidth=bandwidth, kernel=kernel)
-        values = expected
-        if tolerance is None:
-            # The loop sees the rewards as float32 holds them; then only the last rounding differs.
-            rounded = [(s, [(p, np.float32(r).tolist()) for p, r in groups]) for s, groups in run]
-            values = reference.kernel_run(rounded, bandwidth, kernel)
-        for (step, groups), row in zip(run, values, strict=True):
-            rewards = make([r for _, r in groups])
-            found = np.asarray(baseline.estimate([p for p, _ in groups], rewards, step), dtype=np.float64)
-            wanted = np.array(row)
-            if tolerance is None:
-                np.testing.assert_allclose(found, wanted.astype(np.float32), rtol=2e-7, atol=1e-12)
-            else:
-                np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
-            baseline.update([p for p, _ in groups], rewards, step)

@@ -1,4 +1,4 @@
-"""The published rivals against plain loops over their formulas, cases computed by hand, and their edges."""
+"""Published baselines against plain loops over their formulas, cases computed by hand, and their edges."""
 
 import math
 
@@ -11,11 +11,14 @@ import kvar
 from kvar.baselines.kalman import KalmanBaseline
 from kvar.history.prompt_table import PromptTable
 from kvar.online.running_moments import RunningMoments
-from tests.kvar import rival_references
+from tests.kvar import reference
 
 NAN = math.nan
 SPO = {"forgetting": "drift", "include_own": False, "prior": 0.5}
 CASES = [
+    *[("kernel", {"kernel": kernel, "bandwidth": 3.7}) for kernel in kvar.kernel_names()],
+    ("kernel", {}),
+    ("kernel", {"bandwidth": 0.5}),
     ("james-stein", {}),
     ("empirical-bayes", {}),
     ("discounted-beta", {}),
@@ -35,7 +38,7 @@ CASES = [
 
 def compare(name, parameters, run):
     """Replay a run group by group as the loop does, uneven groups as NaN, and compare where there is a reward."""
-    expected = getattr(rival_references, name.replace("-", "_"))(run, **parameters)
+    expected = getattr(reference, name.replace("-", "_"))(run, **parameters)
     baseline = kvar.make_baseline(name, **parameters)
     for (step, groups), wanted in zip(run, expected, strict=True):
         width = max(len(rewards) for _, rewards, _ in groups)
@@ -49,7 +52,7 @@ def compare(name, parameters, run):
             columns = {key: padded(column) for key, column in columns.items()}
         values = baseline.estimate([p for p, _, _ in groups], rewards, step, **columns)
         seen = ~np.isnan(rewards)
-        np.testing.assert_allclose(values[seen], padded(wanted)[seen], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(values[seen], padded(wanted)[seen], rtol=0, atol=1e-12)
         baseline.update([p for p, _, _ in groups], rewards, step, **columns)
 
 
@@ -232,25 +235,6 @@ def test_basis_by_hand():
     np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0, offline_value=[0.3]), [0.3])
 
 
-# --- edges --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
-def test_edges(name):
-    columns = {"offline_value": [0.5, 0.5], "completion_length": [3, 3]}
-    baseline = kvar.make_baseline(name)
-    assert baseline.advantages([], np.zeros((0, 4)), 0, offline_value=[], completion_length=[]).shape == (0, 4)
-    assert baseline.advantages(["a", "b"], np.zeros((2, 0)), 0, **columns).shape == (2, 0)
-    with np.errstate(all="raise"):
-        for rewards in ([[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.1, 0.1], [0.1, 0.1]]):
-            advantages = kvar.make_baseline(name).advantages(["a", "b"], rewards, 0, **columns)
-            assert np.isfinite(advantages).all()
-        # One group without any reward beside one with a single reward.
-        advantages = baseline.advantages(["a", "b"], [[NAN, NAN], [NAN, 1.0]], 1, **columns)
-    np.testing.assert_array_equal(advantages[0], 0.0)
-    assert np.isfinite(advantages[1]).all()
-
-
 def test_time_goes_forward_for_each_prompt():
     for name in ("discounted-beta", "kalman"):
         baseline = kvar.make_baseline(name)
@@ -313,20 +297,6 @@ def test_the_table_keeps_every_prompt(rng):
         expected.update(zip(ids, records["x"].tolist(), strict=True))
     assert len(table) == len(expected)
     assert table.read(list(expected))["x"].tolist() == list(expected.values())
-
-
-def test_a_state_that_does_not_fit_changes_nothing():
-    for name in ("discounted-beta", "kalman", "buffer", "empirical-bayes"):
-        baseline = kvar.make_baseline(name)
-        baseline.update(["a", "b"], [[1.0, 0.0], [1.0, 1.0]], 0)
-        good = baseline.state_dict()
-        table = good["state"].get("prompts", good["state"])
-        key = next(key for key in table if key != "prompt_ids")
-        broken = {**table, key: {} if name == "empirical-bayes" else np.zeros(7)}
-        state = {**good["state"], "prompts": broken} if "prompts" in good["state"] else broken
-        with pytest.raises(ValueError, match=r"shape|keys"):
-            baseline.load_state_dict({**good, "state": state})
-        np.testing.assert_equal(baseline.state_dict(), good)
 
 
 def test_moments_of_pieces_are_moments_of_the_whole(rng):

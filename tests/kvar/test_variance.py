@@ -216,28 +216,6 @@ def test_equal_norms_give_the_kernel_baseline(rng):
         np.testing.assert_allclose(mine, plain.advantages(ids, rewards, step), atol=1e-14)
 
 
-def test_its_state_continues_to_the_last_bit(rng):
-    steps = steps_of(rng)
-    whole, first = ScoreWeighted(), ScoreWeighted()
-    for step, (ids, rewards, norms) in enumerate(steps[:5]):
-        whole.update(ids, rewards, step, score_norm=norms)
-        first.update(ids, rewards, step, score_norm=norms)
-    second = ScoreWeighted()
-    second.load_state_dict(first.state_dict())
-    for step, (ids, rewards, norms) in enumerate(steps[5:], start=5):
-        one, other = (b.advantages(ids, rewards, step, score_norm=norms) for b in (whole, second))
-        np.testing.assert_array_equal(one, other)
-
-
-def test_it_refuses_what_it_cannot_use():
-    with pytest.raises(ValueError, match="bandwidth must be a positive number of steps, got 0"):
-        ScoreWeighted(bandwidth=0)
-    with pytest.raises(ValueError, match="needs score_norm"):
-        ScoreWeighted().estimate([1], [[1.0]], 0)
-    with pytest.raises(ValueError, match="has the keys"):
-        ScoreWeighted().load_state_dict(ScoreWeighted().state_dict() | {"state": {}})
-
-
 def test_a_score_that_is_missing_with_its_reward_changes_nothing(rng):
     trace, _, _ = bandit_trace(rng, 4, n_steps=30)
     reward = trace.reward.copy()
@@ -253,8 +231,9 @@ def test_a_score_that_is_missing_with_its_reward_changes_nothing(rng):
 def test_score_weights_refuse_norms_that_are_none():
     with pytest.raises(ValueError, match="score_norm holds nan; norms of scores are finite"):
         ScoreWeighted().estimate(["a"], [[1.0, 1.0]], 1, score_norm=[[1.0, np.nan]])
-    with pytest.raises(ValueError, match="needs score_norm"):
-        ScoreWeighted().update(["a"], [[1.0, 1.0]], 1)
-    # What has no reward needs no norm.
+    for call in (ScoreWeighted().update, ScoreWeighted().estimate):
+        with pytest.raises(ValueError, match="needs score_norm"):
+            call(["a"], [[1.0, 1.0]], 1)
+    # A rollout without a reward needs no norm.
     found = ScoreWeighted().estimate(["a"], [[1.0, 1.0, np.nan]], 1, score_norm=[[1.0, 1.0, np.nan]])
     np.testing.assert_array_equal(found, [[1.0, 1.0, 1.0]])
