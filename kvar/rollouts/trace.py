@@ -138,10 +138,10 @@ def _steps(steps: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:
-    """Prompt ids as int64 or strings, from the column as given, since NumPy silently converts mixed or large ids."""
-    if isinstance(given, (list, tuple)) or ids.dtype.kind in "Ou":
-        entries = ids.tolist() if ids.dtype.kind in "Ou" else list(given)
+def _prompt_ids(column, ids: np.ndarray) -> np.ndarray:
+    """Prompt ids as int64 or strings. NumPy silently converts mixed or large ids, hence also the original column."""
+    if isinstance(column, (list, tuple)) or ids.dtype.kind in "Ou":
+        entries = ids.tolist() if ids.dtype.kind in "Ou" else list(column)
         types = set(map(type, entries))
         if {int, str} <= types:
             raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")

@@ -1,4 +1,4 @@
-"""The regression on features of prompts: against a least-squares fit of all rewards, and in the adaptive baseline."""
+"""The regression on prompt features, against a least-squares fit of all rewards and within the adaptive baseline."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ def run(rng, seen_as, n_steps=60, group=2, **parameters):
     slopes = np.array([0.2, -0.1, 0.0])
     for step in range(n_steps):
         points = rng.normal(size=(16, 3))
-        truth = np.clip(0.5 + points @ slopes, 0, 1)
-        rewards = (rng.random((16, group)) < truth[:, None]).astype(float)
+        true_values = np.clip(0.5 + points @ slopes, 0, 1)
+        rewards = (rng.random((16, group)) < true_values[:, None]).astype(float)
         ids = range(16 * step, 16 * (step + 1))
         columns = named(seen_as(points)) if seen_as else {}
         values = baseline.estimate(ids, rewards, step, **columns)
         baseline.update(ids, rewards, step, **columns)
         if step >= n_steps // 2:
-            errors.append((values - truth[:, None]) ** 2)
+            errors.append((values - true_values[:, None]) ** 2)
     return np.mean(errors), np.std(errors) / np.sqrt(np.size(errors) / group)
 
 
@@ -51,7 +51,7 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
             mean = np.average(points, axis=0, weights=weight)
             centred = points - mean
             variance = np.average((centred**2).sum(axis=1), weights=weight)
-            for found, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
+            for actual, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
                 # Ridge as least squares with rows of zeros added.
                 design = np.vstack([np.sqrt(weight)[:, None] * centred, np.sqrt(strength * variance) * np.eye(3)])
                 slopes = np.linalg.lstsq(
@@ -60,8 +60,8 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
                 constant = (weight * above).sum() / (weight.sum() + 1)
                 expected = level + np.where(whole, (features - mean) @ slopes + constant, 0.0)[:, None]
                 expected = np.where(whole[:, None], np.clip(expected, scale._lowest, scale._highest), expected)
-                np.testing.assert_allclose(found[whole], expected[whole], rtol=1e-9, atol=1e-11)
-                np.testing.assert_allclose(found[~whole], scale.clipped(level)[~whole])
+                np.testing.assert_allclose(actual[whole], expected[whole], rtol=1e-9, atol=1e-11)
+                np.testing.assert_allclose(actual[~whole], scale.clipped(level)[~whole])
         prior.learn(batch, predictions)
         scale.learn(batch)
         discount = 0.99 ** min(1.0, batch.counts.sum() / 64)
@@ -74,7 +74,7 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
         ]
 
 
-def test_features_that_say_something_help_prompts_without_a_past(rng):
+def test_informative_features_help_prompts_without_history(rng):
     without, error = run(np.random.default_rng(1), None)
     with_them, _ = run(np.random.default_rng(1), lambda z: z)
     assert with_them < 0.6 * without
@@ -84,7 +84,7 @@ def test_features_that_say_something_help_prompts_without_a_past(rng):
     assert useless < without + 3 * error
 
 
-def test_moving_turning_and_scaling_the_features_changes_nothing():
+def test_values_do_not_depend_on_shift_rotation_and_scale_of_the_features():
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     plain, _ = run(np.random.default_rng(1), lambda z: z, n_steps=20)
     changed, _ = run(np.random.default_rng(1), lambda z: 1e3 * z @ turn + 50, n_steps=20)

@@ -37,7 +37,7 @@ CASES = [
 
 
 def compare(name, parameters, run):
-    """Replay a run group by group as the loop does, uneven groups as NaN, and compare where there is a reward."""
+    """Replay a run, with uneven groups padded by NaN, and compare the values of scored rollouts."""
     expected = getattr(reference, name.replace("-", "_"))(run, **parameters)
     baseline = kvar.make_baseline(name, **parameters)
     for (step, groups), wanted in zip(run, expected, strict=True):
@@ -58,7 +58,7 @@ def compare(name, parameters, run):
 
 @st.composite
 def irregular_runs(draw, reward):
-    """Steps that jump, prompts that come and go, uneven groups, missing rewards."""
+    """Runs with gaps between steps, changing prompts, uneven groups and missing rewards."""
     step, run = 0, []
     for _ in range(draw(st.integers(1, 10))):
         step += draw(st.integers(0, 6))
@@ -91,7 +91,7 @@ def test_agrees_with_the_loop(name, parameters):
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)
 def test_agrees_with_the_loop_on_a_long_run(name, parameters, rng):
-    # Enough prompts for the filter to learn its prior, enough drift for it to learn that, and partial rewards.
+    # Enough prompts and drift for the Kalman filter to estimate both, and rewards between 0 and 1.
     level = rng.uniform(0.1, 0.8, size=150)
     run = []
     for step in range(0, 120, 2):
@@ -122,9 +122,9 @@ def test_james_stein_at_its_edges():
     np.testing.assert_allclose(baseline.estimate(["a", "b", "c"], [1.0, 0.0, 0.5], 0), [0.25, 0.75, 0.5])
     np.testing.assert_allclose(baseline.estimate(["a"], [[1.0, 0.0, 0.5]], 0), [[0.25, 0.75, 0.5]])
     np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0), [0.0])
-    # Rewards that are all equal to something that binary fractions cannot hold show neither noise nor spread.
-    found = baseline.estimate(["a", "b", "c"], [[0.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.1, 0.1, NAN]], 0)
-    np.testing.assert_allclose(found[0], [1.0, 0.5, 0.5])
+    # Equal rewards have neither noise nor deviation, even if binary fractions cannot represent them.
+    actual = baseline.estimate(["a", "b", "c"], [[0.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.1, 0.1, NAN]], 0)
+    np.testing.assert_allclose(actual[0], [1.0, 0.5, 0.5])
 
 
 def test_empirical_bayes_by_hand():
@@ -167,8 +167,8 @@ def test_a_faded_mass_leaves_the_last_mean():
 
 def test_kalman_by_hand():
     baseline = kvar.make_baseline("kalman")
-    np.testing.assert_allclose(baseline.estimate(["a"], [1.0], 0), [0.5])  # no others, no past: sin^2 of pi / 4
-    # The other reward of a pair is seen as z = pi / 2 or 0 with noise 1 / 2.
+    np.testing.assert_allclose(baseline.estimate(["a"], [1.0], 0), [0.5])  # alone and without history: sin^2 of pi / 4
+    # The other reward of a pair is an observation z = pi / 2 or 0 with noise 1 / 2.
     gain = math.pi**2 / 48 / (math.pi**2 / 48 + 0.5)
     expected = [math.sin(math.pi / 4 * (1 - gain)) ** 2, math.sin(math.pi / 4 * (1 + gain)) ** 2]
     np.testing.assert_allclose(baseline.estimate(["a"], [[1.0, 0.0]], 0), [expected])
@@ -189,12 +189,12 @@ def test_kalman_takes_either_end_of_its_drift_rate():
         assert kvar.make_baseline("kalman", drift_rate=rate).drift_rate == rate
 
 
-def test_kalman_learns_a_drift_that_prompts_share(rng):
+def test_kalman_estimates_a_shared_drift(rng):
     baseline, drifts = KalmanBaseline(), []
     start = rng.uniform(-1.5, -0.5, size=1000)
     for step in range(100):
-        truth = 1 / (1 + np.exp(-(start + 0.02 * step)))
-        baseline.update(range(1000), (rng.random((1000, 32)) < truth[:, None]).astype(float), step)
+        true_values = 1 / (1 + np.exp(-(start + 0.02 * step)))
+        baseline.update(range(1000), (rng.random((1000, 32)) < true_values[:, None]).astype(float), step)
         drifts.append(baseline._drift)
     # d psi / dt = v sin 2 psi is d logit(p) / dt = 4 v. Over five seeds the mean was 0.00498 with deviation 0.00003.
     assert np.mean(drifts[50:]) == pytest.approx(0.005, abs=0.0002)
@@ -235,7 +235,7 @@ def test_basis_by_hand():
     np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0, offline_value=[0.3]), [0.3])
 
 
-def test_time_goes_forward_for_each_prompt():
+def test_a_step_before_the_prompts_last_visit_is_refused():
     for name in ("discounted-beta", "kalman"):
         baseline = kvar.make_baseline(name)
         baseline.update(["a"], [1.0], 5)
@@ -283,7 +283,7 @@ def test_a_wrong_column_or_reward_is_named():
             call(["a", "b"], [0.5, -0.5], 0)
 
 
-# --- what they are made of ------------------------------------------------------------------------------------------
+# --- their parts ----------------------------------------------------------------------------------------------------
 
 
 def test_the_table_keeps_every_prompt(rng):
