@@ -8,9 +8,9 @@ _FULL_STEP = 64.0
 
 
 def discount_for(factor: float, n_rewards: float) -> float:
-    """Discount of one step: `factor`, or a root of it for a step of fewer than 64 rewards.
+    """Discount of a step: `factor`, or ``factor ** (n_rewards / 64)`` for fewer than 64 rewards.
 
-    Steps of any size then discount alike per 64 rewards, since a statistic of few rewards a step must average over
-    more steps to be precise.
+    Small steps then discount as much per reward as a step of 64, since a statistic of few rewards a step must average
+    over more steps to be precise.
     """
     return factor ** min(1.0, float(n_rewards) / _FULL_STEP)
