@@ -1,4 +1,4 @@
-"""A baseline run over a recorded run, as if it had been there."""
+"""Replay of a baseline over a recorded run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a baseline would have said of some rollouts.
+    """Values that a baseline would have given to some rollouts.
 
     Attributes
     ----------
     values : ndarray of float64, shape (n,) or (P, N)
         Value of each rollout.
     own_weight : ndarray of float64, of the same shape
-        How much of the rollout's own reward is in it.
+        Derivative of the value by the rollout's own reward.
     """
 
     values: np.ndarray
@@ -32,21 +32,27 @@ class Replayed:
 
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Cut a trace into its steps."""
+    """Steps of a trace in order: rows of the trace, and a batch whose prompt ids are numbers.
+
+    The rows have the shape of what ``batch.to_rows`` returns.
+    """
     for chunk in SortedTrace.of(trace).chunks(columns):
         for places, batch in chunk.batches:
             yield chunk.rows[places], batch
 
 
 def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
-    """Run one baseline over a trace."""
-    if obstacle := baseline.reason_not_applicable(trace.reward, trace.extras):
-        raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
+    """Replay a fresh baseline over a trace; values are in the row order of the trace."""
+    if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
+        raise ValueError(f"baseline {baseline.name!r} {reason} in this trace")
     return replay_steps(baseline, batches(trace, baseline.columns_used(trace.extras)), len(trace))
 
 
 def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], n_rows: int) -> Replayed:
-    """Run one baseline over some steps."""
+    """Replay a baseline over steps, each with the places of its rollouts in the result of `n_rows` entries.
+
+    The baseline keeps the history, so that a run can be replayed in parts.
+    """
     values, own_weight = np.empty(n_rows), np.empty(n_rows)
     for places, batch in steps:
         values[places] = batch.to_rows(baseline.values(batch))
@@ -56,7 +62,7 @@ def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], 
 
 
 def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
-    """Values that a baseline would have given to a recorded run.
+    """Values that a baseline would have given to the rollouts of a recorded run.
 
     Parameters
     ----------
@@ -65,7 +71,7 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     name : str
         A registered baseline.
     **parameters
-        Its parameters.
+        Parameters of the baseline.
 
     Returns
     -------
@@ -75,15 +81,23 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the baseline or a parameter is unknown, the trace lacks a column that the baseline needs, or a reward lies
-        outside of the baseline's range, which is from 0 to 1 for ``"kalman"``.
+        If the baseline or a parameter is unknown, the trace lacks a column that the baseline needs, or a reward is
+        outside of the baseline's range, such as from 0 to 1 for ``"kalman"``.
     TypeError
-        If it is no trace.
+        If `trace` is not a `Trace`.
 
     Notes
     -----
-    Cost: the rows are sorted once, O(n log n), and every step then costs what the baseline's class says of a step.
+    Each value uses the history and the other rollouts of its step, as during training. The rows are sorted once, at a
+    cost of O(n log n). The cost of a step is given in the docstring of the baseline's class.
+
+    Examples
+    --------
+    >>> import kvar
+    >>> columns = {"step": [0, 0, 1, 1], "prompt_id": ["2+3="] * 4, "reward": [1.0, 0.0, 1.0, 1.0]}
+    >>> kvar.replay(kvar.Trace.from_columns(columns), "kernel", bandwidth=10)
+    array([0.        , 1.        , 0.67857143, 0.67857143])
     """
     if not isinstance(trace, Trace):
-        raise TypeError(f"replay takes a Trace, got {trace!r:.60}; kvar.read_trace(path) makes one of a file")
+        raise TypeError(f"trace must be a Trace, got {trace!r:.60}; read a file with kvar.read_trace(path)")
     return replay_baseline(trace, make_baseline(name, **parameters)).values

@@ -1,4 +1,4 @@
-"""Baselines by name: one rule a file, one registry of all."""
+"""Baselines, one rule a file, and the registry of their names."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def baseline_names() -> list[str]:
     Returns
     -------
     list of str
-        In the order of registration.
+        In order of registration.
     """
     return list(_REGISTRY)
 
 
 def register_baseline(cls: type[Baseline]) -> type[Baseline]:
-    """Add a baseline to those that `make_baseline` knows.
+    """Register a baseline under its name, for `make_baseline`.
 
     Parameters
     ----------
     cls : type
-        A subclass of `Baseline` with a name of its own; one that is registered already is replaced.
+        A subclass of `Baseline`. It replaces a baseline that is registered under the same name.
 
     Returns
     -------
     type
-        The same class, so that this serves as a decorator.
+        The same class, so that the function can be used as a decorator.
     """
     _REGISTRY[cls.name] = cls
     return cls
@@ -105,7 +105,7 @@ def make_baseline(name: str, **parameters) -> Baseline:
     name : str
         A registered name, see `baseline_names`.
     **parameters
-        The parameters of that baseline; ``make_baseline(name).parameters`` lists them with their defaults.
+        Parameters of that baseline; ``make_baseline(name).parameters`` returns them with their defaults.
 
     Returns
     -------

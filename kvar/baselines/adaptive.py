@@ -129,7 +129,7 @@ class AdaptiveBaseline(Baseline):
         variance, size = np.zeros(look.values.shape), np.zeros(look.values.shape)
         for weight, value, worth in self._candidates(look):
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
-            noise = share * self._scale.spread((value * worth + self._scale.middle) / (worth + 1))
+            noise = share * self._scale.largest_variance((value * worth + self._scale.midrange) / (worth + 1))
             baseline, slope = self._baseline_of(value)
             variance += weight * (slope**2 * noise / np.maximum(worth, 1.0) + (baseline - look.baselines) ** 2)
             size += weight * worth
@@ -142,9 +142,9 @@ class AdaptiveBaseline(Baseline):
         self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
         self._scale.learn(batch)
-        if self._scale.known and batch.counts.any():
+        if self._scale.has_range and batch.counts.any():
             errors = np.where(batch.scored, batch.rewards - look.values, 0.0)
-            spread = self._scale.spread(look.values)[batch.scored].sum()
+            spread = self._scale.largest_variance(look.values)[batch.scored].sum()
             discount = discount_for(_NOISE_DISCOUNT, batch.counts.sum())
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._spread_total = discount * self._spread_total + float(spread)
@@ -157,7 +157,7 @@ class AdaptiveBaseline(Baseline):
             self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
-        moved = mass * self._drift.moved(regressor, self._scale)
+        moved = mass * self._drift.correction(regressor, self._scale)
         priors = [self._prior(batch)]
         if self.features:
             priors = self._features.predictions(batch, priors[0], self._scale)
@@ -212,8 +212,8 @@ class AdaptiveBaseline(Baseline):
     def _prior(self, batch: Batch) -> np.ndarray:
         """Mean of the other rewards of the batch and of the run's recent past; 1/2 before there is either."""
         others = sums_of_others(batch.filled.ravel()).reshape(batch.filled.shape)
-        total = others + self._scale.mass * self._scale.mean
-        mass = batch.counts.sum() - batch.scored + self._scale.mass
+        total = others + self._scale.effective_size * self._scale.mean
+        mass = batch.counts.sum() - batch.scored + self._scale.effective_size
         return np.divide(total, mass, out=np.full(total.shape, _START), where=mass > 0)
 
     def _state(self) -> dict:

@@ -1,4 +1,4 @@
-"""What every baseline is: a map from a step's rollouts to values, and what it remembers of them."""
+"""Base class of all baselines: values of a step's rollouts, and what is remembered of their rewards."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _STATE_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Values with their uncertainty, each an array of one shape.
+    """Values with their uncertainty, as arrays of one shape.
 
     Attributes
     ----------
     values : array
         One value a rollout.
     standard_error : array
-        Of the value as an estimate of the true one; NaN where the method states none.
+        Standard error of the value as an estimate of the true value; NaN if the method gives none.
     effective_sample_size : array
-        How many rewards of equal weight the value is worth; NaN where the method states none.
+        Number of rewards of equal weight with the same variance; NaN if the method gives none.
     """
 
     values: Any
@@ -38,7 +38,7 @@ class Estimate:
     effective_sample_size: Any
 
     def in_rows(self, batch: Batch, like) -> Estimate:
-        """The same numbers in the rows of a batch, as arrays of the library, dtype and device of another array."""
+        """The estimate in the rows that the batch was made from, in the library, dtype and device of `like`."""
         numbers = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Estimate(*(arrays.like(batch.to_rows(column), like) for column in numbers))
 
@@ -47,18 +47,40 @@ class Estimate:
 class Baseline(ABC):
     """An estimate of the value of each prompt, one number a rollout.
 
-    A subclass is a dataclass whose fields are its parameters. It implements `values`; `learn` and the two state methods
-    if it keeps a history; `own_weight` if a rollout's own reward enters its own value. What these have in common, such
-    as sums over the history, it finds in `_recall` and reads by `recalled`.
+    A subclass is a dataclass whose fields are its parameters. It implements `values`. If it keeps a history, it also
+    implements `learn`, `_state` and `_load_state`; if a rollout's own reward enters its own value, `own_weight`. If
+    these methods share a computation, such as sums over the history, `_recall` performs it, and they call `recalled`.
 
     Attributes
     ----------
     name : str
         Key in the registry.
     needs : tuple of str
-        Columns beside the rewards that `estimate` must be given.
+        Columns that `estimate` needs in addition to the rewards.
     reward_range : tuple of float
-        Least and largest reward that the method is made for.
+        Smallest and largest reward that the method can take.
+
+    Examples
+    --------
+    A fraction of the group's largest reward, without a history:
+
+    >>> import dataclasses
+    >>> import kvar
+    >>> import numpy as np
+    >>> @dataclasses.dataclass
+    ... class FractionOfBest(kvar.Baseline):
+    ...     name = "fraction-of-best"
+    ...     fraction: float = 0.5
+    ...
+    ...     def values(self, batch):
+    ...         best = batch.filled.max(axis=1, keepdims=True)
+    ...         return np.broadcast_to(self.fraction * best, batch.rewards.shape)
+    >>> baseline = FractionOfBest()
+    >>> baseline.parameters
+    {'fraction': 0.5}
+    >>> baseline.advantages(["2+3=", "7*8="], [[1.0, 0.0], [0.0, 0.0]], step=1)
+    array([[ 0.5, -0.5],
+           [ 0. ,  0. ]])
     """
 
     name: ClassVar[str]
@@ -67,26 +89,26 @@ class Baseline(ABC):
     _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
-        """Values of a step's rollouts, from what was remembered and the other rollouts of the batch.
+        """Values of a step's rollouts, from the history and the other rollouts of the batch.
 
         Parameters
         ----------
         prompt_ids : array_like of int or str, shape (B,)
             The prompt of each row. Rows of one prompt form one group.
         rewards : array_like, shape (B, G) or (B,)
-            Rewards; NaN marks a completion that could not be scored, which is left out everywhere.
+            Rewards. NaN marks a completion that could not be scored; it does not enter any value.
         step : int or float
-            Time of the batch; never less than the last one remembered. Any clock that does not go back serves:
-            accumulated learning rate or divergence of the policy as well as the number of the step.
+            Time of the batch, not less than that of the last batch remembered. Any clock that does not go back is
+            possible: the number of the step, the accumulated learning rate, or the divergence of the policy.
         return_info : bool
-            Return an `Estimate` with standard errors and effective sample sizes beside the values.
+            Whether to return an `Estimate`, with standard errors and effective sample sizes in addition to the values.
         **columns : array_like, shape (B, G) or (B,)
-            What `columns_used` picks, `needs` at the least; anything more is ignored.
+            The columns in `needs`, and any that `columns_used` selects; others are ignored.
 
         Returns
         -------
         array of the library, dtype, device and shape of `rewards`, or Estimate of such arrays
-            One value a rollout; NaN where the method leaves it undefined.
+            One value a rollout; NaN where the method does not define it.
 
         Raises
         ------
@@ -102,7 +124,7 @@ class Baseline(ABC):
         return arrays.like(batch.to_rows(self.values(batch)), rewards)
 
     def update(self, prompt_ids, rewards, step: float, **columns) -> None:
-        """Remember a step's rewards.
+        """Take a step's rewards into the history.
 
         Parameters
         ----------
@@ -111,9 +133,9 @@ class Baseline(ABC):
         rewards : array_like, shape (B, G) or (B,)
             Rewards; NaN is not remembered.
         step : int or float
-            Time of the batch; never less than the last one remembered.
+            Time of the batch, not less than that of the last batch remembered.
         **columns : array_like, shape (B, G) or (B,)
-            As in `estimate`, if what is remembered depends on them.
+            As in `estimate`; needed if the history depends on them.
 
         Raises
         ------
@@ -126,7 +148,7 @@ class Baseline(ABC):
         self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
     def advantages(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
-        """Rewards minus values, then remember the rewards: one look at the history.
+        """Advantages, rewards minus values, of a step; then the rewards are taken into the history.
 
         Parameters
         ----------
@@ -137,16 +159,16 @@ class Baseline(ABC):
         step : int or float
             Time of the batch.
         return_info : bool
-            Return the `Estimate` behind the advantages as well.
+            Whether to return the `Estimate` behind the advantages too.
         **columns : array_like, shape (B, G) or (B,)
             As in `estimate`.
 
         Returns
         -------
         array of the library, dtype, device and shape of `rewards`
-            Advantages; zero where the reward is NaN, so that such a rollout does not move the policy.
+            Advantages; 0 where the reward is NaN, so that such a rollout has no effect on the policy.
         Estimate
-            Values, standard errors and effective sample sizes; only with `return_info`.
+            Values, standard errors and effective sample sizes, only with `return_info`.
 
         Raises
         ------
@@ -159,7 +181,7 @@ class Baseline(ABC):
         info = self.assess(batch) if return_info else None
         values = self.values(batch) if info is None else info.values
         differences = np.where(batch.scored, batch.rewards - values, 0.0)
-        # Converted first: what cannot be handed to the caller has not been remembered either.
+        # Conversion comes first: if it fails, the batch must not be in the history.
         advantages = arrays.like(batch.to_rows(differences), rewards)
         info = None if info is None else info.in_rows(batch, rewards)
         self.remember(batch)
@@ -179,17 +201,17 @@ class Baseline(ABC):
         return batch
 
     def columns_used(self, names: Iterable[str]) -> list[str]:
-        """Which of the columns that are there this baseline looks at.
+        """Names of the columns that this baseline uses, among those available.
 
         Parameters
         ----------
         names : iterable of str
-            Names of columns.
+            Names of the available columns.
 
         Returns
         -------
         list of str
-            Those that it needs, and those that it does better with.
+            Those in `needs`, and optional ones that improve the values.
         """
         names = set(names)
         return [name for name in self.needs if name in names]
@@ -200,14 +222,14 @@ class Baseline(ABC):
         Parameters
         ----------
         rewards : ndarray
-            Their rewards; NaN is allowed.
+            Rewards of the rollouts; NaN is allowed.
         columns : container of str
-            Names of the columns that come with them.
+            Names of the columns of the rollouts.
 
         Returns
         -------
         str or None
-            The end of a sentence that begins with the baseline's name.
+            The predicate of a sentence whose subject is the baseline.
         """
         for name in self.needs:
             if name not in columns:
@@ -218,7 +240,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def values(self, batch: Batch) -> np.ndarray:
-        """Values in the layout of a batch.
+        """Value of each rollout of a batch, without remembering the batch.
 
         Parameters
         ----------
@@ -228,11 +250,11 @@ class Baseline(ABC):
         Returns
         -------
         ndarray of float64, shape (P, N)
-            One value a rollout.
+            One value a rollout, in the layout of the batch.
         """
 
     def assess(self, batch: Batch) -> Estimate:
-        """Values with their uncertainty, in the layout of a batch.
+        """Values with their uncertainty, without remembering the batch.
 
         Parameters
         ----------
@@ -242,7 +264,7 @@ class Baseline(ABC):
         Returns
         -------
         Estimate
-            Of arrays of shape (P, N).
+            Arrays of shape (P, N), in the layout of the batch.
         """
         unknown = np.full(batch.rewards.shape, np.nan)
         return Estimate(self.values(batch), unknown, unknown)
@@ -259,7 +281,7 @@ class Baseline(ABC):
         self._memo = None
 
     def learn(self, batch: Batch) -> None:  # noqa: B027  (a baseline without a history learns nothing)
-        """Change what is kept by a batch's rewards; called by `remember`.
+        """Update the history by a batch's rewards; `remember` calls it.
 
         Parameters
         ----------
@@ -268,7 +290,7 @@ class Baseline(ABC):
         """
 
     def recalled(self, batch: Batch) -> Any:
-        """What `_recall` finds for a batch, worked out once until the batch is remembered.
+        """Result of `_recall` for a batch, computed once and kept until the batch is remembered.
 
         Parameters
         ----------
@@ -278,20 +300,20 @@ class Baseline(ABC):
         Returns
         -------
         object
-            Not to be written into.
+            Must not be modified.
         """
         if self._memo is None or self._memo[0] is not batch:
             self._memo = (batch, self._recall(batch))
         return self._memo[1]
 
     def _recall(self, batch: Batch) -> Any:
-        """What values, own weights and learning have in common, such as sums over the history."""
+        """Computation shared by `values`, `own_weight` and `learn`, such as sums over the history."""
         return None
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """How much of a rollout's own reward enters its own value, the derivative of the one by the other.
+        """Derivative of each rollout's value by its own reward.
 
-        Where a value is not linear in the own reward, this holds for small changes only.
+        If the value is not linear in the own reward, the derivative is taken at the rewards of the batch.
 
         Parameters
         ----------
@@ -301,22 +323,22 @@ class Baseline(ABC):
         Returns
         -------
         ndarray of float64, shape (P, N)
-            Zero for a baseline that leaves the own reward out, which keeps the policy gradient unbiased.
+            0 if the value does not depend on the own reward, which keeps the policy gradient unbiased.
         """
         return np.zeros(batch.rewards.shape)
 
     def state_dict(self) -> dict:
-        """All that `load_state_dict` needs to continue to the last bit.
+        """State from which `load_state_dict` continues to the last bit.
 
         Returns
         -------
         dict
-            Plain data: numbers, strings, lists and NumPy arrays, with a version.
+            Plain data with a version: numbers, strings, lists and NumPy arrays.
         """
         return {"version": _STATE_VERSION, "name": self.name, "parameters": self.parameters, "state": self._state()}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue where another baseline of the same name and parameters stood.
+        """Continue from the state of a baseline with the same name and parameters.
 
         Parameters
         ----------
@@ -326,32 +348,34 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            If it belongs to another baseline, other parameters or another version, or is damaged; nothing is changed
-            then.
+            If the state is damaged, or of another baseline, version or other parameters. Nothing is changed then.
         """
         expected = {"version": _STATE_VERSION, "name": self.name, "parameters": self.parameters}
         checked_keys(state, (*expected, "state"), "a baseline's state")
         for key, value in expected.items():
             if type(state[key]) is not type(value) or state[key] != value:
-                raise ValueError(f"this state is of {key} {state[key]!r:.200}, but the baseline is of {key} {value!r}")
-        # Another one takes it first, so that a state which turns out damaged half way through has changed nothing.
-        other = self._fresh()
+                raise ValueError(
+                    f"this state is of {key} {state[key]!r:.200}, but the baseline is of {key} {value!r}; "
+                    f"load it into a baseline of the same {key}"
+                )
+        # A fresh baseline loads it first: if the state turns out to be damaged, this one is unchanged.
+        restored = self._fresh()
         try:
-            other._load_state(state["state"])
+            restored._load_state(state["state"])
         except ValueError as error:
             raise ValueError(f"this state of baseline {self.name!r} is damaged: {error}") from None
-        self.__dict__.update(other.__dict__)
+        self.__dict__.update(restored.__dict__)
 
     @property
     def window_in_use(self) -> float:
-        """How many steps back the method looks, as it has chosen so far; NaN for one that has no window."""
+        """Window in steps that the method uses now; NaN if it has no window."""
         return math.nan
 
     @property
     def parameters(self) -> dict:
-        """The parameters by name, as `make_baseline` takes them; numbers are Python's own."""
-        given = {name: getattr(self, name) for name in self.parameter_names()}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+        """Parameters by name, as `make_baseline` takes them; numbers are Python's, not NumPy's."""
+        values = {name: getattr(self, name) for name in self.parameter_names()}
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
     @classmethod
     def parameter_names(cls) -> list[str]:
@@ -360,7 +384,7 @@ class Baseline(ABC):
         Returns
         -------
         list of str
-            In the order of the class.
+            In the order of the class's fields.
         """
         return [field.name for field in dataclasses.fields(cls) if field.init]
 

@@ -1,4 +1,4 @@
-"""Baselines that are one number for all prompts: none at all, the batch mean, the mean of the past."""
+"""Baselines that are the same for all prompts: zero, the batch mean, the running mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BatchMean", "NoBaseline", "RunningMean", "others_in_batch"]
 
 
 def others_in_batch(batch: Batch) -> np.ndarray:
-    """Mean reward of all other rollouts of the batch."""
+    """Leave-one-out mean of the batch's rewards, shape (P, N); 0 for a rollout that has no other."""
     total = sums_of_others(batch.filled.ravel()).reshape(batch.rewards.shape)
     count = batch.counts.sum() - batch.scored
     return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
@@ -53,24 +53,24 @@ class BatchMean(Baseline):
 
 @dataclass
 class RunningMean(Baseline):
-    """Mean of all rewards of earlier steps, whatever the prompt (Williams 1992; Sutton and Barto 2018, 2.8).
+    """Mean of all rewards of earlier steps, over all prompts (Williams 1992; Sutton and Barto 2018, section 2.8).
 
-    Before there is a past the value is 0.
+    The value is 0 until a reward has been remembered.
     """
 
     name: ClassVar[str] = "running-mean"
-    _past: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
+    _moments: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The mean of the past."""
-        return np.full(batch.rewards.shape, self._past.mean)
+        """Mean of the past rewards."""
+        return np.full(batch.rewards.shape, self._moments.mean)
 
     def learn(self, batch: Batch) -> None:
-        """Take the batch's rewards into the mean."""
-        self._past = self._past.including(batch.rewards[batch.scored])
+        """Update the mean."""
+        self._moments = self._moments.updated(batch.rewards[batch.scored])
 
     def _state(self) -> dict:
-        return self._past.state_dict()
+        return self._moments.state_dict()
 
     def _load_state(self, state: dict) -> None:
-        self._past = RunningMoments.from_state_dict(state)
+        self._moments = RunningMoments.from_state_dict(state)

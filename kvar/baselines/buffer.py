@@ -15,25 +15,25 @@ from kvar.utils.checks import checked_count
 
 __all__ = ["BufferBaseline"]
 
-# Each prompt takes 8 bytes a reward of its window, so a longer one is a slip of the pen.
-_LONGEST = 1_000_000
+# Each prompt takes 8 bytes for each reward of the window, so that a longer window can only be a mistake.
+_LARGEST_SIZE = 1_000_000
 
 
 @dataclass
 class BufferBaseline(Baseline):
-    """Mean of the prompt's last rewards, those of the batch included: the per-prompt statistics of DDPO's code.
+    """Mean of the prompt's last rewards, including those of the batch, as in the code of DDPO (arXiv 2305.13301).
 
-    ``PerPromptStatTracker`` of kvablack/ddpo-pytorch (DDPO, arXiv 2305.13301), without its division by the deviation.
-    The batch's rewards enter first, in the order of the rollouts, and push out the oldest; of a group that is larger
-    than the window only the last rewards stay. A prompt with fewer than `min_count` rewards in its window falls back to
-    the mean of the batch, which is NaN if the batch has no reward. One window a prompt, for every prompt ever seen.
+    It is the ``PerPromptStatTracker`` of kvablack/ddpo-pytorch without the division by the standard deviation. The
+    batch's rewards enter the window first, in the order of the rollouts, and the oldest rewards leave it. If a group is
+    larger than the window, only its last rewards stay. A prompt with fewer than `min_count` rewards in its window has
+    the batch mean as its value, which is NaN if the batch has no reward. A window is kept for every prompt ever seen.
 
     Parameters
     ----------
     size : int
-        Rewards in the window, up to a million.
+        Number of rewards in the window, at most a million.
     min_count : int
-        From 1 to `size`; both are 16 in the published configuration.
+        Number of rewards from which the window is used, from 1 to `size`. Both are 16 in the published configuration.
     """
 
     name: ClassVar[str] = "buffer"
@@ -42,37 +42,37 @@ class BufferBaseline(Baseline):
     _table: PromptTable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        self.size = checked_count(self.size, "size", high=_LONGEST)
+        self.size = checked_count(self.size, "size", high=_LARGEST_SIZE)
         self.min_count = checked_count(self.min_count, "min_count")
         if self.min_count > self.size:
             raise ValueError(f"min_count must be from 1 to size, got {self.min_count!r:.60} and {self.size}")
-        # Missing rewards are NaN, and the newest stands last.
+        # NaN marks an empty place of the window. The newest reward comes last.
         self._table = PromptTable(rewards=np.full(self.size, np.nan))
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the windows with the batch in them."""
+        """Means of the windows, including the batch."""
         window = self.recalled(batch)["rewards"]
         count = (~np.isnan(window)).sum(axis=1, keepdims=True)
         mean = np.nansum(window, axis=1, keepdims=True) / np.maximum(count, 1)
         return np.where(count >= self.min_count, mean, BatchMean().values(batch))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the number of rewards in the window, or in the batch where that is what is averaged."""
+        """One over the number of rewards averaged; 0 for a reward that later ones of its group push out."""
         count = (~np.isnan(self.recalled(batch)["rewards"])).sum(axis=1, keepdims=True)
         from_end = np.cumsum(batch.scored[:, ::-1], axis=1)[:, ::-1]
         kept = batch.scored & (from_end <= self.size)
         return np.where(count >= self.min_count, kept / np.maximum(count, 1), BatchMean().own_weight(batch))
 
     def learn(self, batch: Batch) -> None:
-        """Push the batch's rewards into the windows."""
+        """Store the windows that end with the batch's rewards."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
         self._table.write(batch.keys[visited], self.recalled(batch)[visited], batch.step)
 
     def _recall(self, batch: Batch) -> np.ndarray:
-        """Records whose windows end with the batch's rewards."""
+        """Records with windows that end with the batch's rewards, shape (P,)."""
         records = self._table.read(batch.keys)
         joined = np.concatenate([records["rewards"], batch.rewards], axis=1)
-        # A stable sort moves what is missing to the front and keeps the order of the rest.
+        # A stable sort moves NaN to the front and keeps the order of the rewards.
         order = np.argsort(~np.isnan(joined), axis=1, kind="stable")
         records["rewards"] = np.take_along_axis(joined, order, axis=1)[:, -self.size :]
         return records

@@ -1,4 +1,4 @@
-"""A discounted count of each prompt's successes and failures."""
+"""Discounted counts of each prompt's successes and failures."""
 
 from __future__ import annotations
 
@@ -16,43 +16,44 @@ from kvar.utils.checks import is_number, require_choice, require_flags
 
 __all__ = ["DiscountedBeta"]
 
-# SPO keeps what a visit retains between these, so that a prompt is worth 8 to 25 rewards at most.
-_LEAST_RETAINED, _MOST_RETAINED = 0.875, 0.96
+# SPO limits the discount of a visit to this range, so that the mass of one rollout a visit tends to 8 to 25 rewards.
+_SMALLEST_RHO, _LARGEST_RHO = 0.875, 0.96
 _DRIFT = "drift"
 
 
 @dataclass
 class DiscountedBeta(Baseline):
-    """Mean of a Beta distribution whose counts fade: DBB (arXiv 2603.18444) and SPO (arXiv 2509.13232) by parameters.
+    """Mean of a Beta distribution with discounted counts: DBB (arXiv 2603.18444) or SPO (arXiv 2509.13232).
 
-    A visit with N rewards of sum S updates the prompt's counts, alpha_0 = beta_0 = `prior`, by::
+    A visit with N rewards of sum S updates the prompt's counts, which start from alpha = beta = `prior`::
 
         alpha <- rho alpha + S,   beta <- rho beta + N - S,   V = alpha / (alpha + beta)
 
-    DBB forgets by visit and takes the value after the update, own reward included; these are the defaults. SPO forgets
-    by how far the policy has moved and takes the value before the update of its one rollout, which leaves the own
-    reward out: ``forgetting="drift", include_own=False, prior=0.5`` (its prior without offline data).
+    DBB discounts by visit and takes the value after the update, including the own reward. This is the default. SPO
+    discounts by the change of the policy and takes the value before the update of its single rollout, which excludes
+    the own reward: ``forgetting="drift", include_own=False, prior=0.5`` (its prior without offline data).
 
-    The state is kept as the mean m = alpha / (alpha + beta) and the mass alpha + beta, which is SPO's moving average
-    m <- m + (S - N m) / (rho mass + N). Rewards outside [0, 1] are averaged in the same way; only the prior mean of 1/2
-    has no meaning then. The prior fades from the first visit on, as published; when forgetting goes by step, from the
-    first visit's step on. A mass that has faded to nothing leaves the last mean. A visit without any reward does not
-    count as one. There is one state a prompt, for every prompt ever seen.
+    The state is kept as the mean m = alpha / (alpha + beta) and the mass alpha + beta. The update is then SPO's moving
+    average m <- m + (S - N m) / (rho mass + N). Rewards outside [0, 1] are averaged in the same way, but the prior mean
+    of 1/2 has no meaning for them. The prior is discounted from the first visit on, as published; with
+    ``forgetting="step"``, from the step of the first visit on. If the mass has been discounted to 0, the value is the
+    last mean. A visit without rewards has no effect. A state is kept for every prompt ever seen.
 
     Parameters
     ----------
     forgetting : {"visit", "step", "drift"}
-        What rho is: `discount` a visit; `discount` to the power of the time since the last visit; or, from the column
-        ``drift``, the divergence D of the policy since the prompt's last visit (averaged over the group), SPO's
-        ``2 ** (-D / half_life)``, not less than 0.875 nor more than 0.96. `update` must be given that column too.
+        What rho depends on. With "visit", rho is `discount`. With "step", it is `discount` to the power of the time
+        since the last visit. With "drift", it is SPO's ``2 ** (-D / half_life)``, clipped to [0.875, 0.96], where D is
+        the divergence of the policy since the prompt's last visit, averaged over the group; the column ``drift``
+        contains it and is needed by `update` too.
     discount : float
-        From 0 to 1. DBB uses 0.5 and 0.75, and reports the least value error near 0.4.
+        From 0 to 1. DBB uses 0.5 and 0.75, and reports the smallest value error near 0.4.
     half_life : float
-        Drift that halves the mass, 0.06 in SPO's code.
+        Divergence that halves the mass, 0.06 in SPO's code.
     prior : float
-        Positive.
+        Initial alpha and beta, positive.
     include_own : bool
-        If not, each rollout's value has all of the visit but its own reward.
+        Whether a rollout's own reward enters its value. If not, the value uses the other rewards of the visit.
     """
 
     name: ClassVar[str] = "discounted-beta"
@@ -76,7 +77,7 @@ class DiscountedBeta(Baseline):
         self._table = PromptTable({"mass": (0.0, sys.float_info.max)}, mean=0.5, mass=2.0 * self.prior)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the faded counts with the batch in them."""
+        """Means after the update by the batch, or by the group without the own reward."""
         records = self.recalled(batch)
         mean, mass = records["mean"][:, None], records["mass"][:, None]
         if self.include_own:
@@ -85,14 +86,14 @@ class DiscountedBeta(Baseline):
         return _mean_with(mean, mass, sums_of_others(batch.filled), batch.counts - batch.scored)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the mass, if the own reward is included."""
+        """One over the mass after the update, if the own reward is included."""
         if not self.include_own:
             return np.zeros(batch.rewards.shape)
         mass = self.recalled(batch)["mass"][:, None] + batch.counts
         return np.divide(batch.scored, mass, out=np.zeros(batch.rewards.shape), where=batch.scored)
 
     def learn(self, batch: Batch) -> None:
-        """Count the batch's rewards."""
+        """Update mean and mass of each prompt."""
         counts = batch.counts[:, 0]
         records = self.recalled(batch).copy()
         records["mean"] = _mean_with(records["mean"], records["mass"], batch.filled.sum(axis=1), counts)
@@ -101,17 +102,17 @@ class DiscountedBeta(Baseline):
         self._table.write(batch.keys[visited], records[visited], batch.step)
 
     def _recall(self, batch: Batch) -> np.ndarray:
-        """Records with the masses that are left of the past."""
+        """Records with discounted masses, shape (P,)."""
         records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
-        retained: float | np.ndarray
+        rho: float | np.ndarray
         if self.forgetting == "visit":
-            retained = self.discount
+            rho = self.discount
         elif self.forgetting == "step":
-            retained = self.discount**elapsed
+            rho = self.discount**elapsed
         else:
-            retained = np.clip(2.0 ** (-_drift(batch) / self.half_life), _LEAST_RETAINED, _MOST_RETAINED)
-        records["mass"] *= retained
+            rho = np.clip(2.0 ** (-_drift(batch) / self.half_life), _SMALLEST_RHO, _LARGEST_RHO)
+        records["mass"] *= rho
         return records
 
     def _state(self) -> dict:
@@ -122,16 +123,16 @@ class DiscountedBeta(Baseline):
 
 
 def _mean_with(mean: np.ndarray, mass: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """A mean of this mass with more rewards in it."""
+    """Mean after more rewards of this total and count; the old mean if there is no mass at all."""
     shift, mass = total - count * mean, mass + count
     return mean + np.divide(shift, mass, out=np.zeros(shift.shape), where=mass > 0)
 
 
 def _drift(batch: Batch) -> np.ndarray:
-    """Drift of each prompt, averaged over its scored rollouts."""
+    """Divergence of the policy for each prompt, averaged over its scored rollouts; shape (P,)."""
     if _DRIFT not in batch.columns:
-        raise ValueError(f"forgetting by drift needs {_DRIFT} with every batch: pass it by name, {_DRIFT}=...")
+        raise ValueError(f"forgetting={_DRIFT!r} needs {_DRIFT} with every batch: pass it by name, {_DRIFT}=...")
     drift = batch.columns[_DRIFT]
-    if not (drift[batch.scored] >= 0).all():
-        raise ValueError(f"{_DRIFT} must not be negative or NaN")
+    if (wrong := batch.scored & ~(drift >= 0)).any():
+        raise ValueError(f"{_DRIFT} must be a divergence from 0 on, got {drift[wrong][0]:g}")
     return np.where(batch.scored, drift, 0.0).sum(axis=1) / np.maximum(batch.counts[:, 0], 1)

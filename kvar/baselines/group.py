@@ -1,4 +1,4 @@
-"""Baselines made of the step's own group: GRPO and RLOO."""
+"""Baselines from the rewards of the group: GRPO and RLOO."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["GroupMean", "LeaveOneOut", "group_means", "group_variances"]
 
 
 def group_means(batch: Batch) -> np.ndarray:
-    """Mean reward of each group."""
+    """Mean reward of each group, shape (P, 1); NaN for a group without rewards."""
     total = batch.filled.sum(axis=1, keepdims=True)
     return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
 
 
 def group_variances(batch: Batch) -> np.ndarray:
-    """Unbiased variance of each group's rewards."""
-    # From the largest of the group, so that equal rewards leave no rounding behind.
-    top = np.fmax.reduce(batch.rewards, axis=1, keepdims=True, initial=-np.inf)
-    below = np.where(batch.scored, batch.rewards - top, 0.0)
+    """Unbiased variance of each group's rewards, shape (P, 1); NaN for fewer than two rewards."""
+    # Differences from the largest reward, so that the variance of equal rewards is exactly 0.
+    largest = np.fmax.reduce(batch.rewards, axis=1, keepdims=True, initial=-np.inf)
+    below = np.where(batch.scored, batch.rewards - largest, 0.0)
     mean = below.sum(axis=1, keepdims=True) / np.maximum(batch.counts, 1)
     squares = (np.where(batch.scored, below - mean, 0.0) ** 2).sum(axis=1, keepdims=True)
     return np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
@@ -33,8 +33,8 @@ def group_variances(batch: Batch) -> np.ndarray:
 class GroupMean(Baseline):
     """Mean reward of the group, own reward included: GRPO without the division by the standard deviation.
 
-    DeepSeekMath (arXiv 2402.03300) and Dr. GRPO (arXiv 2503.20783). A group of one has itself as its mean and teaches
-    nothing; a group without any reward has no mean, and its values are NaN.
+    Sources: DeepSeekMath (arXiv 2402.03300) and Dr. GRPO (arXiv 2503.20783). The advantage of a group of one is 0. The
+    values of a group without rewards are NaN.
     """
 
     name: ClassVar[str] = "group-mean"
@@ -44,21 +44,21 @@ class GroupMean(Baseline):
         return np.broadcast_to(group_means(batch), batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """One over the size of the group."""
+        """One over the number of rewards in the group."""
         return batch.scored / np.maximum(batch.counts, 1)
 
 
 @dataclass
 class LeaveOneOut(Baseline):
-    """Mean reward of the others in the group: RLOO (arXiv 2402.14740).
+    """Leave-one-out mean of the group's rewards: RLOO (arXiv 2402.14740).
 
-    A rollout without others has value 0, so that its advantage is its reward.
+    The value is 0 for a rollout that is alone in its group, so that its advantage is its reward.
     """
 
     name: ClassVar[str] = "leave-one-out"
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Means of the others."""
+        """Leave-one-out means."""
         total = sums_of_others(batch.filled)
         count = batch.counts - batch.scored
         return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

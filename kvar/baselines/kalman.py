@@ -1,4 +1,4 @@
-"""A filter of each prompt's success rate on the arcsine scale, with one drift shared by all prompts."""
+"""Kalman filter of each prompt's success rate on the arcsine scale, with a drift common to all prompts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from kvar.utils.checks import LARGEST, checked_keys, checked_number, is_number
 
 __all__ = ["KalmanBaseline"]
 
-# The prior before and from which number of prompts on it is replaced by what was seen.
+# Prior of a new prompt, and the number of prompts from which it is estimated instead.
 _PRIOR_MEAN, _PRIOR_VARIANCE, _ENOUGH_PROMPTS = math.pi / 4, math.pi**2 / 48, 100
 _NOISE_RATE = 0.1
-_LEAST_NOISE = 1e-5
-_LEAST_SLOPE = 0.05
-# Less time than this teaches no rate: it would be beyond double precision over the longest time there can be.
-_LEAST_TIME = 1e-60
+_SMALLEST_NOISE = 1e-5
+_SMALLEST_SLOPE = 0.05
+# Shorter times are not used to estimate drift: times the longest possible time, the rate would exceed double precision.
+_SHORTEST_TIME = 1e-60
 
 
 @dataclass
@@ -30,44 +30,44 @@ class KalmanBaseline(Baseline):
     """Kalman filter of psi = arcsin(sqrt(p)) with shared drift, after ARCUS ("Prompts Live on an Arc").
 
     ARCUS tracks success rates to choose prompts; here the tracked rate is the baseline. Each prompt has a mean mu and a
-    variance P. Over a time D they are predicted by the flow of dmu/dt = v sin(2 mu), which is
-    ``tan(mu) <- tan(mu) exp(2 v D)``, and ``P <- P + Q D``. (ARCUS steps by mu + v sin(2 mu); the flow agrees with many
-    small steps, never leaves [0, pi/2] and serves clocks that are not whole.) A group of G rewards of sum m observes::
+    variance P. The prediction over a time D is the flow of dmu/dt = v sin(2 mu), which is
+    ``tan(mu) <- tan(mu) exp(2 v D)``, and ``P <- P + Q D``. (ARCUS steps by mu + v sin(2 mu). The flow is the limit of
+    many small steps. It stays in [0, pi/2] and is defined for any time D.) A group of G rewards with sum m observes::
 
         z = arcsin(sqrt((m + 3/8) / (G + 3/4))), R = 1 / (4 G + 2);   at m = 0 and m = G: z = 0 and pi/2, R = 1 / (2 G)
 
-    and mu, kept in [0, pi/2], and P are updated in the usual way. The value is sin^2 of the mean *after an observation
-    of the others in the group only*: the own reward never enters it, neither through the observation nor through
-    drift v and process noise Q, which are learned after the batch has been valued. A rollout without others has the
-    predicted value.
+    and mu, clipped to [0, pi/2], and P have the usual update. The value is sin^2 of the mean *after an observation of
+    the other rewards of the group only*. The own reward enters neither this observation nor drift v and process noise
+    Q, which are updated after the values are computed. A rollout alone in its group has the predicted value.
 
-    With innovations nu = z - mu of variance S = P + R over the batch's known prompts, each after a time D::
+    Over the known prompts of a batch, with innovations nu = z - mu of variance S = P + R after a time D each::
 
         v <- v + a sum(nu) / sum(D eta), eta = max(sin(2 mu), 0.05);   Q <- max(1e-5, 0.9 Q + 0.1 max(Q + e, 0))
 
-    where a is `drift_rate` and e = mean(nu^2 - S) / mean(D). A new prompt starts from pi/4 with variance pi^2/48, and
-    once 100 prompts have been seen, from the mean of their first observations and their variance less its mean noise R,
-    but not less than Q.
+    where a is `drift_rate` and e = mean(nu^2 - S) / mean(D). A new prompt has mean pi/4 and variance pi^2/48. After 100
+    prompts, its mean is the mean of the first observations of all prompts, and its variance is their variance less
+    their mean noise R, but at least Q.
 
-    At the two ends z is not the angle on average, which drift and noise take for movement where groups are small: on
-    rates between 0.18 and 0.8 that all drift by v = 0.005, the learned v is 0.020 at G = 4, 0.007 at 8, 0.005 at 32.
+    At m = 0 and m = G, z is a biased observation of the angle. In small groups this bias is taken for drift and noise:
+    if all rates are between 0.18 and 0.8 and drift by v = 0.005, the estimate of v is 0.020 at G = 4, 0.007 at G = 8
+    and 0.005 at G = 32.
 
-    Rewards must lie in [0, 1]. Between 0 and 1 they count as parts of a success, which overstates their noise.
-    Unverified, since no paper with an identifier was found: the empirical prior in this form, and the start of v at 0
-    and Q at 1e-5, which are ours. There is one state a prompt, for every prompt ever seen.
+    Rewards must be in [0, 1]. A reward between 0 and 1 counts as a fraction of a success, which overstates its noise.
+    Unverified, since no paper with an identifier was found: the empirical prior in this form. The start from v = 0 and
+    Q = 1e-5 is our choice. A state is kept for every prompt ever seen.
 
     Parameters
     ----------
     drift_rate : float
-        The rate a, from 0 to 1, 0.1 in ARCUS. With few prompts a step, or one, this leaves v to the noise of the last
-        steps; 0 does without drift.
+        Learning rate a of the drift, from 0 to 1; 0.1 in ARCUS. With few prompts a step, v mostly follows the noise of
+        the last steps. With 0 there is no drift.
     """
 
     name: ClassVar[str] = "kalman"
     reward_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     drift_rate: float = 0.1
     _drift: float = field(default=0.0, init=False, repr=False, compare=False)
-    _noise: float = field(default=_LEAST_NOISE, init=False, repr=False, compare=False)
+    _noise: float = field(default=_SMALLEST_NOISE, init=False, repr=False, compare=False)
     _first: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
     _first_noise: RunningMoments = field(default=RunningMoments(), init=False, repr=False, compare=False)
     _table: PromptTable = field(init=False, repr=False, compare=False)
@@ -80,14 +80,14 @@ class KalmanBaseline(Baseline):
         )
 
     def values(self, batch: Batch) -> np.ndarray:
-        """Success rates from the past and from the others in the group."""
+        """Success rates from the history and the other rewards of the group."""
         records, _ = self.recalled(batch)
         angle, noise = _observed(sums_of_others(batch.filled), batch.counts - batch.scored)
         mean, _ = _filtered(records["mean"][:, None], records["variance"][:, None], angle, noise)
         return np.sin(mean) ** 2
 
     def learn(self, batch: Batch) -> None:
-        """Filter the batch's groups, then learn drift, process noise and prior from what was unexpected."""
+        """Update the prompts' states, then drift, process noise and prior by the innovations."""
         visited = np.flatnonzero(batch.counts[:, 0] > 0)
         records, elapsed = (column[visited] for column in self.recalled(batch))
         mean, variance = records["mean"].copy(), records["variance"].copy()
@@ -95,25 +95,25 @@ class KalmanBaseline(Baseline):
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
         new = records["step"] == -np.inf
         self._table.write(batch.keys[visited], records, batch.step)
-        self._first = self._first.including(angle[new])
-        self._first_noise = self._first_noise.including(noise[new])
+        self._first = self._first.updated(angle[new])
+        self._first_noise = self._first_noise.updated(noise[new])
 
-        moved = elapsed > _LEAST_TIME
-        if moved.any():
-            surprise, elapsed = (angle - mean)[moved], elapsed[moved]
-            slope = np.maximum(np.sin(2 * mean[moved]), _LEAST_SLOPE)
-            excess = np.mean(surprise**2 - (variance + noise)[moved]) / elapsed.mean()
-            self._drift += float(self.drift_rate * surprise.sum() / (elapsed * slope).sum())
-            learned = (1 - _NOISE_RATE) * self._noise + _NOISE_RATE * max(self._noise + excess, 0.0)
-            self._noise = float(max(_LEAST_NOISE, learned))
+        timed = elapsed > _SHORTEST_TIME
+        if timed.any():
+            innovation, elapsed = (angle - mean)[timed], elapsed[timed]
+            slope = np.maximum(np.sin(2 * mean[timed]), _SMALLEST_SLOPE)
+            excess = np.mean(innovation**2 - (variance + noise)[timed]) / elapsed.mean()
+            self._drift += float(self.drift_rate * innovation.sum() / (elapsed * slope).sum())
+            process_noise = (1 - _NOISE_RATE) * self._noise + _NOISE_RATE * max(self._noise + excess, 0.0)
+            self._noise = float(max(_SMALLEST_NOISE, process_noise))
 
     def _recall(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Records predicted to the time of the batch, and the time since each prompt's last visit."""
+        """Records predicted to the time of the batch, and the time since each prompt's last visit; shape (P,)."""
         records = self._table.read(batch.keys)
         elapsed = self._table.elapsed(batch.prompt_ids, records, batch.step)
         new = records["step"] == -np.inf
         records["mean"][new], records["variance"][new] = self._prior()
-        # Half of the flow each way; beyond these limits the angle is at an end of its range to the last bit.
+        # Half of the exponent in numerator and denominator. Beyond these limits the angle is 0 or pi/2 to the last bit.
         growth = np.clip(self._drift * elapsed, -300.0, 300.0)
         mean = records["mean"]
         records["mean"] = np.arctan2(np.sin(mean) * np.exp(growth), np.cos(mean) * np.exp(-growth))
@@ -121,6 +121,7 @@ class KalmanBaseline(Baseline):
         return records, elapsed
 
     def _prior(self) -> tuple[float, float]:
+        """Mean and variance of a new prompt."""
         if self._first.count < _ENOUGH_PROMPTS:
             return _PRIOR_MEAN, _PRIOR_VARIANCE
         return self._first.mean, max(self._first.variance - self._first_noise.mean, self._noise)
@@ -137,13 +138,13 @@ class KalmanBaseline(Baseline):
     def _load_state(self, state: dict) -> None:
         checked_keys(state, ("drift", "first", "first_noise", "noise", "prompts"), "this history")
         self._drift = checked_number(state["drift"], "drift of this history", -LARGEST, LARGEST)
-        self._noise = checked_number(state["noise"], "noise of this history", _LEAST_NOISE, LARGEST)
+        self._noise = checked_number(state["noise"], "noise of this history", _SMALLEST_NOISE, LARGEST)
         self._first, self._first_noise = (RunningMoments.from_state_dict(state[k]) for k in ("first", "first_noise"))
         self._table.load_state_dict(state["prompts"])
 
 
 def _observed(total: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angle and its noise variance from a sum of rewards; infinite noise without any."""
+    """Angle z and its noise R from sums and numbers of rewards; R is infinite without rewards."""
     angle = np.arcsin(np.sqrt((total + 0.375) / (count + 0.75)))
     noise = 1.0 / (4.0 * count + 2.0)
     extreme = (total <= 0) | (total >= count)
@@ -153,6 +154,6 @@ def _observed(total: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _filtered(mean: np.ndarray, variance: np.ndarray, angle: np.ndarray, noise: np.ndarray):
-    """Mean and variance after an observation."""
+    """Mean and variance of the angle after an observation."""
     gain = variance / (variance + noise)
     return np.clip(mean + gain * (angle - mean), 0.0, np.pi / 2), (1.0 - gain) * variance

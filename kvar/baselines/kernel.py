@@ -1,4 +1,4 @@
-"""The kernel estimate of a prompt's value from its own past: Kernelized Advantage Estimation."""
+"""Kernel estimate of a prompt's value from its own history: Kernelized Advantage Estimation."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from kvar.utils.checks import checked_keys, is_number, require_choice, require_f
 
 __all__ = ["AUTO_WINDOWS", "KernelBaseline"]
 
-# What bandwidth="auto" works out side by side, in steps.
+# Windows that bandwidth="auto" averages over, in units of the clock.
 AUTO_WINDOWS = tuple(2.0**k for k in range(1, 9))
-# What an estimate needs by degree, a drift beside it, and what its variance needs by degree.
+# Names of the kernel sums: of the estimate by degree, of the estimate with drift, of the variance by degree.
 _SUMS = (("total", "mass"), ("total", "mass", "lag_mass", "lag_square_mass", "lag_total"))
 _DRIFT_SUMS = ("total", "mass", "lag_mass")
 _VARIANCE_SUMS = (("squared_mass",), ("squared_mass", "squared_lag_mass", "squared_lag_square_mass"))
@@ -31,37 +31,38 @@ _VARIANCE_SUMS = (("squared_mass",), ("squared_mass", "squared_lag_mass", "squar
 
 @dataclass
 class KernelBaseline(Baseline):
-    """Weighted mean of a prompt's past rewards and of the others in its group (arXiv 2604.28005).
+    """Kernel-weighted mean of a prompt's past rewards and the other rewards of its group (arXiv 2604.28005).
 
-    At step i the reward of rollout g does not enter its own value::
+    The value of rollout g at step i leaves its own reward out::
 
         V_i^(g) = [sum_j K((i - I_j) / w) Z_j + sum_{k != g} K(0) Z^(k)] / [the same sum without the rewards]
 
-    over the rewards Z_j seen at earlier steps I_j: the leave-one-out estimate of the paper, whose theorem 1 and
-    corollary 1 (`kvar.theory`) bound its error. A rollout with neither history nor others falls back to the mean of
-    the other rollouts of the batch, or to 0 if there are none. A kernel whose tail never ends is cut where its weight
-    falls below the unit roundoff, 37 bandwidths back for the exponential one.
+    where Z_j are the rewards of earlier steps I_j. This is the leave-one-out estimate of the paper; its theorem 1 and
+    corollary 1 (`kvar.theory`) bound the error. A rollout with neither history nor other rewards in its group has the
+    leave-one-out mean of the batch as its value, or 0 if it is alone. A kernel of infinite support is cut where its
+    weight falls below the unit roundoff: 37 bandwidths back for the exponential kernel.
 
     Parameters
     ----------
     bandwidth : float or "auto"
-        Half-width w of the kernel in steps, ``i h`` in the paper's notation, which holds it fixed at about 10. "auto"
-        is the average over windows of 2, 4, ... 256 under weights learned from how well each has predicted.
+        Half-width w of the kernel, in units of `clock` (``i h`` in the notation of the paper, which uses about 10
+        steps). "auto" averages over windows of 2, 4, ... 256, with weights by their past prediction errors.
     kernel : str
-        A registered kernel; the paper uses the triangular one, and the exponential one to test sensitivity.
+        Name of a kernel, see `kernel_names`. The paper uses the triangular kernel, and the exponential one as a
+        sensitivity analysis.
     degree : {0, 1}
-        1 fits a line to each prompt's rewards and takes its end: no bias from a steady drift, at several times the
-        variance. The values of rewards in [0, 1] may leave it. Rewards that all lie at one time give their mean.
+        0 for a local mean, 1 for a local line. The line has no bias under a linear drift, but several times the
+        variance, and its values can leave the range of the rewards. If all rewards are at one time, it is their mean.
     clock : {"steps", "visits"}
-        Count the window in steps, or in visits of the prompt however far apart.
+        Unit of the window: steps, or visits of the prompt.
     drift : bool
-        Move past means by a trend that all prompts share, see `kvar.online.shared_drift.SharedDrift`.
+        Whether to correct past means by a trend common to all prompts, see `kvar.online.shared_drift.SharedDrift`.
 
     Notes
     -----
     Cost per step O(P V + P N) for P prompts of N rollouts with V visits in the window, times 8 for "auto". The standard
-    error is that of a weighted mean of rewards with the variance ``(v - lo)(hi - v)``, exact for rewards of two values
-    and an upper bound for others; it knows nothing of the bias.
+    error is that of a weighted mean of rewards with variance ``(v - lo)(hi - v)``, where lo and hi are the smallest and
+    largest reward so far. This is exact for rewards of two values and an upper bound for others. It excludes the bias.
     """
 
     name: ClassVar[str] = "kernel"
@@ -100,23 +101,23 @@ class KernelBaseline(Baseline):
         return self._mixed(self.window_values(batch))
 
     def window_values(self, batch: Batch) -> np.ndarray:
-        """Kernel estimates with each window."""
+        """Kernel estimates for each of K windows, shape (P, N, K)."""
         return self.recalled(batch)[1]
 
     def assess(self, batch: Batch) -> Estimate:
         """Kernel estimates with their uncertainty."""
         past = self._past(batch, _VARIANCE_SUMS[self.degree])
         window_values = self._window_values(batch, past)
-        self._memo = (batch, (past, window_values))  # all that `_recall` would look up again
+        self._memo = (batch, (past, window_values))  # it contains all that `_recall` returns
         values = self._mixed(window_values)
         size = self._mixed_sizes(self._sizes(batch, past))
-        # Two rewards at either end keep the noise of a prompt away from zero (Agresti and Coull 1998).
-        noise = self._scale.spread((values * size + 4 * self._scale.middle) / (size + 4))
-        error = np.sqrt(noise / size) if self._scale.known else np.full(values.shape, np.nan)
+        # Four pseudo-rewards at the midrange keep the variance above 0 for equal rewards (Agresti and Coull 1998).
+        noise = self._scale.largest_variance((values * size + 4 * self._scale.midrange) / (size + 4))
+        error = np.sqrt(noise / size) if self._scale.has_range else np.full(values.shape, np.nan)
         return Estimate(values, error, size)
 
     def learn(self, batch: Batch) -> None:
-        """Take the batch's rewards into the history."""
+        """Update weights, drift and reward scale, then add the batch to the history."""
         self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
             past, window_values = self.recalled(batch)
@@ -129,7 +130,7 @@ class KernelBaseline(Baseline):
 
     @property
     def window_in_use(self) -> float:
-        """The window, or the geometric mean of the windows under their weights."""
+        """The window, or for "auto" the geometric mean of the windows under their weights."""
         return self._experts.mean_window([width for _, width in self._windows])
 
     @property
@@ -137,12 +138,12 @@ class KernelBaseline(Baseline):
         return float(self._windows[0][0](0.0))
 
     def _recall(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Kernel sums of the past, and the values with each window."""
+        """Kernel sums of the history, and the values with each window, shape (P, N, K)."""
         past = self._past(batch)
         return past, self._window_values(batch, past)
 
     def _past(self, batch: Batch, more: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-        """Kernel sums of the prompts' past, each of shape (P, K) for K windows."""
+        """Kernel sums of the history by name, each of shape (P, K)."""
         self._history.check_step(batch.step)
         names = (_DRIFT_SUMS if self.drift else _SUMS[self.degree]) + more
         sums = kernel_sums(self._history, batch.keys, batch.step, self._windows, names, self.clock)
@@ -152,10 +153,10 @@ class KernelBaseline(Baseline):
         return self._drift.regressor(past["mass"], past["total"], past["lag_mass"], self._scale)
 
     def _window_values(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
-        """Values of every window, shape (P, N, K)."""
+        """Values with each window, shape (P, N, K)."""
         past_total = past["total"]
         if self.drift:
-            past_total = past_total + past["mass"] * self._drift.moved(self._regressor(past), self._scale)
+            past_total = past_total + past["mass"] * self._drift.correction(self._regressor(past), self._scale)
         total = past_total[:, None, :] + self._at_zero * sums_of_others(batch.filled)[..., None]
         mass = past["mass"][:, None, :] + self._at_zero * (batch.counts - batch.scored)[..., None]
         alone = mass == 0.0
@@ -169,7 +170,7 @@ class KernelBaseline(Baseline):
         return values
 
     def _sizes(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
-        """Effective sample sizes of every window, shape (P, N, K); NaN where the value is a fallback."""
+        """Effective sample sizes with each window, shape (P, N, K); NaN where the value is a fallback."""
         others = (batch.counts - batch.scored)[..., None]
         mass = past["mass"][:, None, :] + self._at_zero * others
         squares = past["squared_mass"][:, None, :] + self._at_zero**2 * others
@@ -184,9 +185,11 @@ class KernelBaseline(Baseline):
         return sizes
 
     def _mixed(self, window_values: np.ndarray) -> np.ndarray:
+        """Average of the windows under their weights, shape (P, N)."""
         return window_values[..., 0] if len(self._windows) == 1 else window_values @ self._experts.weights()
 
     def _mixed_sizes(self, sizes: np.ndarray) -> np.ndarray:
+        """Average of the sizes under the weights, over the windows that have one; NaN if none has."""
         weights = np.where(np.isnan(sizes), 0.0, self._experts.weights())
         total = weights.sum(axis=-1)
         return np.divide(np.nansum(weights * sizes, axis=-1), total, out=np.full(total.shape, np.nan), where=total > 0)
@@ -208,6 +211,6 @@ class KernelBaseline(Baseline):
 
 
 def _determinant(mass, first, second) -> tuple[np.ndarray, np.ndarray]:
-    """Determinant of the local line's equations, and where it is more than the rounding of all weight at one lag."""
+    """Determinant of the normal equations of the line, and where it exceeds the rounding error of a single lag."""
     determinant = mass * second - first**2
     return determinant, determinant > 1e-12 * mass * second

@@ -1,4 +1,4 @@
-"""The true value, where it is known."""
+"""The oracle: the true value of each prompt, where it is known."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Oracle"]
 
 @dataclass
 class Oracle(Baseline):
-    """The true value of each prompt under the current policy, given with the rewards as ``true_value``.
+    """The true value of each prompt under the current policy, from the column ``true_value``.
 
-    What every other baseline is measured against; no estimate that depends on the prompt alone does better when the
-    reward is uncorrelated with the squared norm of the score.
+    It is the reference for all other baselines. No value that depends on the prompt alone gives a policy gradient of
+    smaller variance if the reward is uncorrelated with the squared norm of the score.
     """
 
     name: ClassVar[str] = "oracle"
     needs: ClassVar[tuple[str, ...]] = ("true_value",)
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The given values."""
+        """The true values."""
         return batch.columns["true_value"]

@@ -1,4 +1,4 @@
-"""Baselines that weigh the rewards of the step's own group: KRPO's filter and OPO's lengths."""
+"""Weighted means of the group's rewards: KRPO's filter and OPO's completion lengths."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _LENGTH = "completion_length"
 
 @dataclass
 class KRPO(Baseline):
-    """Scalar Kalman filter along the rewards of one group, KRPO (arXiv 2505.07527), without its division by sqrt(P).
+    """Scalar Kalman filter over the rewards of one group: KRPO (arXiv 2505.07527) without its division by sqrt(P).
 
-    From x = 0 and P = 1, new for every group, each reward in turn, the own one included, gives the value of its
-    rollout::
+    The filter starts from x = 0 and P = 1 in every group and takes the rewards in turn. The value of a rollout is the
+    state x after its own reward r::
 
         P <- P + Q,   K = P / (P + R),   x <- x + K (r - x),   P <- (1 - K) P
 
-    This is nearly the mean of the rewards up to the own one: it depends on the order of the rollouts, the first value
-    is 0.99 of the own reward, and nothing is kept between steps, in the paper's code as here. A rollout without reward
-    is passed over and has the value that stands when it is reached.
+    This is nearly the mean of the rewards up to and including the own one. It depends on the order of the rollouts, and
+    with the default noises the first value is 0.99 of the own reward. Nothing is kept between steps, as in the paper's
+    code. A rollout without a reward does not change the state, and has the state before it as its value.
 
     Parameters
     ----------
     process_noise : float
-        Q, not negative.
+        Variance Q of the change between rewards, not negative.
     measurement_noise : float
-        R, positive.
+        Variance R of a reward, positive.
     """
 
     name: ClassVar[str] = "krpo"
@@ -49,7 +49,7 @@ class KRPO(Baseline):
             raise ValueError(f"measurement_noise must be a positive number, got {self.measurement_noise!r:.60}")
 
     def values(self, batch: Batch) -> np.ndarray:
-        """States of the filter after each reward."""
+        """State of the filter after each reward."""
         values = np.zeros(batch.rewards.shape)
         state = np.zeros(len(values))
         for k, gain in enumerate(self.own_weight(batch).T):
@@ -58,7 +58,7 @@ class KRPO(Baseline):
         return values
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """Gains of the filter."""
+        """Gain K of the filter at each reward; 0 without a reward."""
         gains = np.zeros(batch.rewards.shape)
         variance = np.ones(len(gains))
         for k, scored in enumerate(batch.scored.T):
@@ -72,9 +72,10 @@ class KRPO(Baseline):
 class OPO(Baseline):
     """Mean reward of the group weighted by the lengths of the completions, own reward included: OPO (arXiv 2505.23585).
 
-    The value is ``sum L r / sum L`` over the group, with the lengths L in the column ``completion_length``: the optimal
-    baseline if the squared norm of the score grows with the length. A group of fewer than two rewards has the value 0,
-    as in verl, so that its advantage is its reward; so has a group whose completions are all empty.
+    The value is ``sum L r / sum L`` over the group, with lengths L from the column ``completion_length``. It is the
+    variance-optimal baseline if the squared norm of the score is proportional to the length. The value is 0 in a group
+    of fewer than two rewards, as in verl, so that the advantage is the reward. It is also 0 if all completions of the
+    group are empty.
     """
 
     name: ClassVar[str] = "opo"
@@ -86,10 +87,12 @@ class OPO(Baseline):
         return np.broadcast_to(mean, batch.rewards.shape)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
-        """Shares of the lengths."""
+        """Fraction of the group's total length."""
         lengths = batch.columns[_LENGTH]
-        if not ((lengths[batch.scored] >= 0) & np.isfinite(lengths[batch.scored])).all():
-            raise ValueError(f"{_LENGTH} must be a number from 0 on for every completion that has a reward")
+        if (wrong := batch.scored & ~((lengths >= 0) & np.isfinite(lengths))).any():
+            raise ValueError(
+                f"{_LENGTH} must be a number from 0 on for every completion with a reward, got {lengths[wrong][0]:g}"
+            )
         lengths = np.where(batch.scored, lengths, 0.0)
         total = lengths.sum(axis=1, keepdims=True)
         return np.divide(lengths, total, out=np.zeros(lengths.shape), where=(batch.counts > 1) & (total > 0))

@@ -1,1 +1,1 @@
-"""What is remembered of each prompt."""
+"""Memory of each prompt: its past visits, or a fixed record."""

@@ -1,4 +1,4 @@
-"""Which place in a table belongs to which prompt."""
+"""Row numbers of prompts in a table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from kvar.rollouts.prompt_ids import as_keys
 
 __all__ = ["PromptIndex"]
 
-# New integer ids wait in a dictionary until they are worth a merge into the sorted ones.
-_WAITING, _WAITING_SHARE = 1024, 0.125
+# New integer ids wait in a dictionary until they exceed this number and this fraction of the sorted ids.
+_WAITING, _WAITING_FRACTION = 1024, 0.125
 
 
 class PromptIndex:
-    """A map from prompt ids to places, for a million prompts in 12 bytes each.
+    """A map from prompt ids to places (row numbers), in 12 bytes for each integer id.
 
-    Integer ids lie sorted in an array beside their places, since a dictionary of as many Python integers takes ten
-    times the memory. Strings, and integers of more than 64 bits, lie in a dictionary.
+    Integer ids are kept sorted in an array, with their places in another; a dictionary would take ten times the memory.
+    Strings, and integers of more than 64 bits, are kept in a dictionary.
 
     Notes
     -----
-    Finding n ids among N costs O(n log N), setting them O(n) and now and then a merge, O(N) for every N / 8 new ones.
+    Finding n ids among N costs O(n log N). Adding them costs O(n), and a merge of O(N) for every N / 8 new ids.
     """
 
     def __init__(self):
@@ -34,18 +34,18 @@ class PromptIndex:
         return len(self._keys) + len(self._waiting) + len(self._others)
 
     def find(self, ids: list[int | str] | np.ndarray) -> np.ndarray:
-        """Places of some prompts."""
+        """Place of each prompt, or -1 for an unknown one; shape (n,)."""
         keys = as_keys(ids)
         if keys.dtype == object:
             return np.fromiter(map(self._find_one, keys), dtype=np.intp, count=len(keys))
-        found = np.full(len(keys), -1, dtype=np.intp)
+        places = np.full(len(keys), -1, dtype=np.intp)
         if len(self._keys):
             at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-            found = np.where(self._keys[at] == keys, self._places[at], found)
+            places = np.where(self._keys[at] == keys, self._places[at], places)
         if self._waiting:
-            missing = np.flatnonzero(found < 0)
-            found[missing] = [self._waiting.get(key, -1) for key in keys[missing].tolist()]
-        return found
+            missing = np.flatnonzero(places < 0)
+            places[missing] = [self._waiting.get(key, -1) for key in keys[missing].tolist()]
+        return places
 
     def _find_one(self, prompt_id) -> int:
         if as_keys([prompt_id]).dtype == object:
@@ -53,7 +53,7 @@ class PromptIndex:
         return int(self.find([prompt_id])[0])
 
     def add(self, ids: list[int | str] | np.ndarray, places: np.ndarray) -> None:
-        """Give places to prompts that have none."""
+        """Give places to distinct prompts that have none yet."""
         keys = as_keys(ids)
         if keys.dtype == object:
             for prompt_id, place in zip(keys, places.tolist(), strict=True):
@@ -61,7 +61,7 @@ class PromptIndex:
                 target[prompt_id] = place
         else:
             self._waiting.update(zip(keys.tolist(), places.tolist(), strict=True))
-        if len(self._waiting) > max(_WAITING, _WAITING_SHARE * len(self._keys)):
+        if len(self._waiting) > max(_WAITING, _WAITING_FRACTION * len(self._keys)):
             self._merge()
 
     def _merge(self) -> None:
@@ -72,14 +72,14 @@ class PromptIndex:
         self._waiting.clear()
 
     def remove(self, gone: np.ndarray) -> None:
-        """Forget the prompts of some places."""
+        """Remove the prompts whose places are marked in a mask over all places."""
         self._merge()
         kept = ~gone[self._places]
         self._keys, self._places = self._keys[kept], self._places[kept]
         self._others = {prompt_id: place for prompt_id, place in self._others.items() if not gone[place]}
 
     def items(self) -> tuple[list[int | str], np.ndarray]:
-        """All prompts with their places."""
+        """All prompts and their places, by ascending place."""
         self._merge()
         places = np.concatenate([self._places, np.array(list(self._others.values()), dtype=np.int32)]).astype(np.intp)
         ids = [*self._keys.tolist(), *self._others]

@@ -1,4 +1,4 @@
-"""A few numbers for every prompt ever seen, for methods whose memory of a prompt never expires."""
+"""A fixed record of every prompt ever seen, for methods that never drop a prompt."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class PromptTable:
     Parameters
     ----------
     bounds : mapping of str to (float, float), optional
-        The least and the largest that a field can hold once it is written, for a state that is loaded; by default
-        what a reward can be. A field of several numbers may have gaps, which are NaN.
+        Smallest and largest number that a field can hold, to check a state that is loaded. The default is the range of
+        rewards. A field of several numbers may contain NaN for missing ones.
     **blank : float or array_like of float
-        The fields of a record by name, with what they hold for a prompt that was never written. A field ``step`` is
-        added, the time of the last writing, ``-inf`` for a prompt that was never written.
+        Fields of a record by name, with their content for a new prompt. A field ``step`` is added: the time of the
+        last write, ``-inf`` for a new prompt.
 
     Notes
     -----
-    Reading and writing P prompts among N cost O(P log N). Memory is 8 bytes a number and prompt, at most doubled, and
-    12 for its id and place; nothing is ever dropped.
+    Reading or writing P prompts among N costs O(P log N). Memory is 8 to 16 bytes for each number of each prompt, and
+    12 bytes for its id and place. Records are never dropped.
     """
 
     def __init__(self, bounds: Mapping[str, tuple[float, float]] | None = None, **blank):
@@ -46,7 +46,7 @@ class PromptTable:
         return len(self._index)
 
     def read(self, prompt_ids: list[int | str] | np.ndarray) -> np.ndarray:
-        """Look the records of some prompts up."""
+        """Copies of the prompts' records, shape (P,); blank ones for new prompts."""
         slots = self._index.find(prompt_ids)
         records = np.full(len(slots), self._blank)
         known = slots >= 0
@@ -54,18 +54,18 @@ class PromptTable:
         return records
 
     def elapsed(self, prompt_ids: list[int | str], records: np.ndarray, step: float) -> np.ndarray:
-        """Time since the prompts were last written."""
+        """Time since each prompt was last written, shape (P,); 0 for new prompts, ValueError if `step` goes back."""
         late = records["step"] > step
         if late.any():
             k = int(np.argmax(late))
             raise ValueError(
-                f"step {step:g} comes after step {records['step'][k]:g} of prompt {prompt_ids[k]!r:.80} was "
-                "remembered; history only moves forward (load an earlier state_dict to go back)"
+                f"step {step:g} is earlier than step {records['step'][k]:g} of prompt {prompt_ids[k]!r:.80}, which is "
+                "already remembered; pass steps in order, or load an earlier state_dict"
             )
         return np.where(np.isfinite(records["step"]), step - records["step"], 0.0)
 
     def write(self, prompt_ids: list[int | str] | np.ndarray, records: np.ndarray, step: float) -> None:
-        """Put the records of some prompts in place."""
+        """Write the records of distinct prompts."""
         keys = as_keys(prompt_ids)
         slots = self._index.find(keys)
         new = np.flatnonzero(slots < 0)
@@ -73,19 +73,19 @@ class PromptTable:
             slots[new] = np.arange(len(self), len(self) + new.size)
             self._index.add(keys[new], slots[new])
         if len(self) > len(self._records):
-            # Doubling keeps the cost of growing constant per prompt.
+            # Doubling makes the amortised cost of growth constant per prompt.
             extra = max(len(self), 2 * len(self._records)) - len(self._records)
             self._records = np.concatenate([self._records, np.full(extra, self._blank)])
         self._records[slots] = records
         self._records["step"][slots] = step
 
     def state_dict(self) -> dict:
-        """Copy the table out as plain data."""
+        """Plain data for `load_state_dict`: prompt ids as a list, each field as an array."""
         written = self._records[: len(self)]
         return {"prompt_ids": self._index.items()[0], **{name: written[name].copy() for name in self._fields}}
 
     def load_state_dict(self, state: dict) -> None:
-        """Take a table over from plain data."""
+        """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing."""
         checked_keys(state, ("prompt_ids", *self._fields), "this history")
         ids = checked_ids(state["prompt_ids"], "prompt_ids of this history")
         records = np.full(len(ids), self._blank)

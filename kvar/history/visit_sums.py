@@ -1,4 +1,4 @@
-"""Kernel-weighted sums over the past of a batch's prompts."""
+"""Kernel-weighted sums over the past visits of prompts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvar.rollouts.prompt_ids import as_keys
 
 __all__ = ["kernel_sums"]
 
-# Visits worked on at a time: arrays of this size stay in the processor's cache, which halves the time of large batches.
+# Visits at a time. Arrays of this size stay in the processor's cache, which halves the time of large batches.
 _CHUNK = 16_384
 
 
@@ -24,18 +24,24 @@ def kernel_sums(
     sums: Sequence[str],
     clock: str = "steps",
 ) -> list[np.ndarray]:
-    """Sum over each prompt's visits with the weights of several kernels."""
+    """Sums over each prompt's visits under the weights of K kernels, each of shape (P, K), in the order of `sums`.
+
+    With weight w, reward total Z, number of rewards n and lag t of a visit, ``total`` is ``sum w Z``, ``mass``
+    ``sum w n``, ``lag_mass`` ``sum w n t``, ``lag_square_mass`` ``sum w n t**2``, ``lag_total`` ``sum w Z t``. A prefix
+    ``squared_`` stands for ``w**2`` in place of w. Lags and bandwidths count steps, or with ``clock="visits"`` the
+    prompt's visits. Visits beyond the reach of the history do not count. Cost O(P V K) for V visits a prompt.
+    """
     keys = as_keys(prompt_ids)
     results = [np.zeros((len(keys), len(windows))) for _ in sums]
     rows = max(1, _CHUNK // history.width)
     for start in range(0, len(keys), rows):
         visits = history.visits(keys[start : start + rows])
         lag = now - visits.steps
-        # Strictly earlier: what was seen at this very step may be the reward that is to be predicted.
+        # Strictly earlier: a reward of this very step may be the one to predict.
         within = (lag > 0) & (lag <= history.reach) & (visits.counts > 0)
         if clock == "visits":
             lag = visits.ages
-        # An empty cell has an infinite lag, which a product with its count of zero would turn into NaN.
+        # An empty cell has an infinite lag, and infinity times its count of 0 would be NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)
         factors = {name: totals if name.endswith("total") else counts for name in sums}
@@ -51,7 +57,7 @@ def kernel_sums(
 
 
 def _weights(windows: Sequence[tuple[Kernel, float]], lag: np.ndarray) -> Iterator[np.ndarray]:
-    """Weights of each kernel; whole lags, which are few, are looked up in a table instead of worked out one by one."""
+    """Weights of each kernel, shaped like the lags; whole lags are few, so that a table of their weights is faster."""
     longest = lag.max(initial=0.0)
     whole = lag.astype(np.intp) if longest < lag.size else None
     if whole is None or (whole != lag).any():

@@ -1,9 +1,9 @@
-"""What has been seen of each prompt: its visits inside the window, and nothing older.
+"""Past visits of each prompt inside the window.
 
-A visit is one step's rewards of one prompt, kept as (step, sum of rewards, number of rewards). Visits lie in a
-table with one ring a prompt, so that the histories of a whole batch are read by one indexing operation. Prompts whose
-last visit has left the window give their place to new ones: memory follows the prompts in use, not all ever seen.
-No running sums are kept, so no rounding error builds up however long a run lasts.
+A visit is one step's rewards of one prompt, stored as (step, sum of rewards, number of rewards). The table has one ring
+buffer a prompt, so that one indexing operation reads the histories of a whole batch. A prompt whose last visit has left
+the window gives its place to a new one: memory depends on the prompts in use, not on all prompts ever seen. There are
+no running sums, so that rounding errors do not accumulate over a long run.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _EMPTY = -math.inf
 
 @dataclass(frozen=True)
 class Visits:
-    """The visits of several prompts, padded to one width.
+    """Visits of several prompts, padded to one width; the order within a prompt is that of its ring.
 
     Attributes
     ----------
     steps : ndarray of float64, shape (P, V)
-        When; ``-inf`` where there is no visit.
+        Time of the visit; ``-inf`` if the cell is empty.
     totals : ndarray of float64, shape (P, V)
         Sum of the rewards of the visit.
     counts : ndarray of float64, shape (P, V)
-        Number of rewards of the visit, zero where there is no visit.
+        Number of rewards of the visit; 0 if the cell is empty.
     newest : ndarray of int, shape (P,)
-        Column of the newest visit; older ones stand to its left, going round at the edge.
+        Column of the newest visit. Older ones are to its left, and continue from the right edge.
     """
 
     steps: np.ndarray
@@ -45,25 +45,25 @@ class Visits:
 
     @property
     def ages(self) -> np.ndarray:
-        """How many visits ago each visit was, 1 for the newest; shape (P, V)."""
+        """Age of each visit in visits of the prompt, 1 for the newest; shape (P, V)."""
         width = self.steps.shape[1]
         return (self.newest[:, None] - np.arange(width)) % width + 1.0
 
 
 class History:
-    """Visits of every prompt in use.
+    """Visits of every prompt in use, one ring buffer a prompt.
 
     Parameters
     ----------
     reach : float
-        Visits older than this many steps are dropped. ``inf`` keeps everything.
+        Visits older than this many steps are dropped; ``inf`` keeps all.
     max_visits : int, optional
-        Keep no more than this many visits of a prompt, the newest. By default as many as are within reach.
+        Largest number of visits kept of a prompt, the newest ones. Without it, all within reach are kept.
 
     Notes
     -----
-    Reading and adding a batch of P prompts cost O(P V), V the largest number of visits that one prompt has inside the
-    window. Memory is 24 V bytes a prompt in use and 16 bytes for its id and place, with a quarter in reserve.
+    Reading or adding a batch of P prompts costs O(P V), where V is the largest number of visits of one prompt inside
+    the window. Memory is 24 V bytes for each prompt in use and 16 bytes for its id and place, plus a reserve of 1/4.
     """
 
     def __init__(self, reach: float, max_visits: int | None = None):
@@ -81,24 +81,24 @@ class History:
         self.last_step = _EMPTY
 
     def __len__(self) -> int:
-        """Number of prompts that hold a place."""
+        """Number of prompts in the table."""
         return len(self._index)
 
     @property
     def width(self) -> int:
-        """Number of visits that the table has room for per prompt."""
+        """Length of the rings: how many visits of a prompt the table can hold."""
         return self._steps.shape[1]
 
     def check_step(self, step: float) -> None:
-        """Refuse to go back in time."""
+        """Raise ValueError if the step is earlier than the last one remembered."""
         if step < self.last_step:
             raise ValueError(
-                f"step {step:g} comes after step {self.last_step:g} was remembered; history only moves forward "
-                "(load an earlier state_dict to go back)"
+                f"step {step:g} is earlier than step {self.last_step:g}, which is already remembered; pass steps in "
+                "order, or load an earlier state_dict"
             )
 
     def visits(self, prompt_ids: list[int | str] | np.ndarray) -> Visits:
-        """Read the visits of some prompts."""
+        """Visits of each prompt; none for an unknown prompt."""
         slots = self._index.find(prompt_ids)
         known = slots >= 0
         if known.all():  # cost only
@@ -115,7 +115,7 @@ class History:
     def add(
         self, prompt_ids: list[int | str] | np.ndarray, totals: np.ndarray, counts: np.ndarray, step: float
     ) -> None:
-        """Remember one visit of some prompts."""
+        """Remember one visit of distinct prompts, from sums and numbers of rewards; a prompt with none is skipped."""
         self.check_step(step)
         self.last_step = step
         seen = np.flatnonzero(counts > 0)
@@ -123,7 +123,7 @@ class History:
             return
         slots = self._places(as_keys(prompt_ids)[seen], step)
         cell = self._next[slots]
-        # The cell that comes next in a ring holds the oldest visit: if that is still needed, every ring grows.
+        # The next cell of a ring holds its oldest visit. If a ring still needs that visit, all rings grow.
         may_grow = self._max_visits is None or self.width < self._max_visits
         needed = (self._counts[slots, cell] > 0) & (self._steps[slots, cell] >= step - self.reach)
         if may_grow and needed.any():
@@ -135,11 +135,12 @@ class History:
         self._next[slots] = (cell + 1) % self._steps.shape[1]
 
     def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
+        """Rows of the prompts in the table; new prompts get rows, after stale prompts have lost theirs."""
         slots = self._index.find(keys)
         if (slots < 0).sum() > len(self._free):  # cost only
-            self._forget(step - self.reach)
+            self._drop_stale(step - self.reach)
             slots = self._index.find(keys)
-            # Growth by a quarter of what is there or more keeps the cost of growing and forgetting constant per prompt.
+            # Growth by at least a quarter makes the amortised cost of growing and dropping constant per prompt.
             wanted = (slots < 0).sum()
             if wanted > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
                 self._lengthen(max(wanted, len(self._next) // 4))
@@ -150,8 +151,8 @@ class History:
             self._index.add(keys[missing], taken)
         return slots
 
-    def _forget(self, horizon: float) -> None:
-        """Free the places of prompts whose newest visit is older than the horizon."""
+    def _drop_stale(self, horizon: float) -> None:
+        """Free the rows of prompts whose newest visit is older than the horizon."""
         in_use = np.ones(len(self._next), dtype=bool)
         in_use[self._free] = False
         newest = self._steps[np.arange(len(self._next)), self._next - 1]
@@ -164,6 +165,7 @@ class History:
         self._free = np.concatenate([self._free, np.flatnonzero(stale).astype(np.int32)])
 
     def _lengthen(self, extra: int) -> None:
+        """Add free rows."""
         old = len(self._next)
         width = self._steps.shape[1]
         self._steps = np.concatenate([self._steps, np.full((extra, width), _EMPTY)])
@@ -173,7 +175,7 @@ class History:
         self._free = np.concatenate([self._free, np.arange(old, old + extra, dtype=np.int32)])
 
     def _widen(self) -> None:
-        """Double the rings, oldest visit first, so that the new half comes next."""
+        """Double the rings. Each is unrolled, oldest visit first, so that the new cells are the next ones."""
         width = self.width
         wider = 2 * width if self._max_visits is None else min(2 * width, self._max_visits)
         unrolled = (self._next[:, None] + np.arange(width)) % width
@@ -184,7 +186,11 @@ class History:
         self._next[:] = width
 
     def state_dict(self) -> dict:
-        """Copy the history out as plain data."""
+        """Plain data for `load_state_dict`.
+
+        The rings are copied as they are, not sorted. Sums of a restored history are therefore added in the same order
+        and agree to the last bit.
+        """
         ids, slots = self._index.items()
         return {
             "prompt_ids": ids,
@@ -196,20 +202,30 @@ class History:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take a history over from plain data."""
+        """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing.
+
+        The reach is not part of the state: it belongs to the owner of the history.
+        """
         keys = ("prompt_ids", "steps", "totals", "counts", "next", "last_step")
         checked_keys(state, keys, "a history")
         ids = checked_ids(state["prompt_ids"], "prompt_ids of a history")
         last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY, high=LARGEST)
         steps = checked_array(state["steps"], "steps of a history", (len(ids), None), low=_EMPTY, high=last_step)
         width = steps.shape[1]
-        require(1 <= width <= (self._max_visits or width), f"a history has no room for {width} visits a prompt")
+        most = self._max_visits or width
+        require(1 <= width <= most, f"steps of a history must have from 1 to {most} columns, got {width}")
         totals = checked_array(state["totals"], "totals of a history", steps.shape)
         counts = checked_array(state["counts"], "counts of a history", steps.shape, low=0.0)
         cells = checked_array(state["next"], "next of a history", (len(ids),), low=0.0, high=width - 1.0)
         require(cells % 1 == 0, "next of a history must hold whole numbers")
-        require((counts > 0) == (steps > _EMPTY), "a history has rewards at a step, and only there")
-        require(np.abs(totals) <= 2 * LARGEST * counts, "totals of a history are beyond the largest rewards")
+        require(
+            (counts > 0) == (steps > _EMPTY),
+            "counts of a history must be positive where there is a step, else 0",
+        )
+        require(
+            np.abs(totals) <= 2 * LARGEST * counts,
+            "totals of a history must not be beyond the largest rewards",
+        )
         cells = cells.astype(np.int32)
         oldest_first = np.take_along_axis(steps, (cells[:, None] + np.arange(width)) % width, axis=1)
         require(oldest_first[:, :-1] <= oldest_first[:, 1:], "steps of a history must ascend around each ring")

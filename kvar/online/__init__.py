@@ -1,1 +1,1 @@
-"""What is learned as the run goes: weights of candidates, shared drift, reward scale."""
+"""What is learned during a run: weights of predictors, shared drift, reward scale, running moments."""

@@ -1,4 +1,4 @@
-"""What prompts that resemble each other say of one another: a regression of rewards on features of the prompt."""
+"""Prior values of prompts from a regression of rewards on features of the prompts."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from kvar.utils.checks import LARGEST, checked_array, checked_keys, require
 __all__ = ["FeaturePrior", "feature_columns"]
 
 _PREFIX = "feature_"
+# Ridge penalties, in units of the total variance of the features.
 _STRENGTHS = (3.0, 30.0)
 _DISCOUNT = 0.99
 
 
 def feature_columns(names: Iterable[str]) -> list[str]:
-    """Which columns are features of the prompt."""
+    """Names that start with ``feature_``, in the order of their numbers: by length, then alphabetically."""
     return sorted((name for name in names if name.startswith(_PREFIX)), key=lambda name: (len(name), name))
 
 
 class FeaturePrior:
-    """Values of prompts from features such as the coordinates of an embedding, learned as the run goes.
+    """Values of prompts from features such as the coordinates of an embedding, learned online.
 
-    Ridge regression of what rewards are above the prior on the features and a constant, with discounted moments, at two
-    strengths; the prior itself and the two regressions are averaged under exponential weights, so that features which
-    say nothing cost next to nothing. Close to a kernel smoother over prompts, at a cost that does not grow with their
-    number; POISE (arXiv 2605.07579) reads values off hidden states in the same way.
+    Two ridge regressions, with discounted moments, predict rewards less the prior from the features and a constant. The
+    prior and both regressions are averaged under exponential weights, so that uninformative features cost little.
+    The regression is close to a kernel smoother over prompts, but its cost does not grow with their number. POISE
+    (arXiv 2605.07579) predicts values from hidden states in a similar way.
 
-    The penalty is ``strength * (total variance of the features) * |slopes|**2``: moving, turning or scaling all of them
-    alike changes nothing.
+    The penalty is ``strength * (total variance of the features) * |slopes|**2``. Predictions therefore do not depend on
+    a shift, rotation or common scale of the features.
 
     Notes
     -----
-    O(N D^2 + D^3) a step of N rollouts with D features, and D^2 numbers in memory. A rollout with a feature that is not
-    finite keeps its prior.
+    Cost O(N D^2 + D^3) a step of N rollouts with D features, and D^2 numbers of memory. A rollout with a feature that
+    is not finite keeps its prior.
     """
 
     def __init__(self):
@@ -48,10 +49,13 @@ class FeaturePrior:
         self._experts = ExpertWeights(1 + len(_STRENGTHS))
 
     def predictions(self, batch: Batch, prior: np.ndarray, scale: RewardScale) -> list[np.ndarray]:
-        """The prior and what each regression makes of it."""
+        """The prior and the prediction of each regression, shape (P, N) each; the prior alone without features."""
         names = feature_columns(batch.columns)
         if self._names and names != self._names:
-            raise ValueError(f"the features so far were {', '.join(self._names)}; got {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"pass the same features at every step: they were {', '.join(self._names)} so far, "
+                f"now {', '.join(names) or 'none'}"
+            )
         if not names:
             return [prior]
         if not self._names:
@@ -60,17 +64,17 @@ class FeaturePrior:
         return [prior, *(scale.clipped(prior + regressors @ slopes) for slopes in self._slopes())]
 
     def mixture(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """Average under the weights."""
+        """Average of the predictions under the weights, shape (P, N)."""
         if len(predictions) == 1:
             return predictions[0]
-        return sum(weight * found for weight, found in zip(self._experts.weights(), predictions, strict=True))
+        return sum(weight * values for weight, values in zip(self._experts.weights(), predictions, strict=True))
 
     def learn(self, batch: Batch, predictions: list[np.ndarray]) -> None:
-        """Take in a step's rewards."""
+        """Update weights and moments by a step's rewards, given its `predictions`."""
         n_rewards = int(batch.counts.sum())
         if len(predictions) == 1 or n_rewards == 0:
             return
-        errors = [np.where(batch.scored, batch.filled - found, 0.0) for found in predictions]
+        errors = [np.where(batch.scored, batch.filled - values, 0.0) for values in predictions]
         self._experts.learn(np.array([np.vdot(error, error) for error in errors]), n_rewards)
         if not self._names:
             self._names = feature_columns(batch.columns)
@@ -82,13 +86,13 @@ class FeaturePrior:
         self._products = discount * self._products + regressors.T @ errors[0][batch.scored]
 
     def _regressors(self, batch: Batch) -> np.ndarray:
-        """Features and a constant, shape (P, N, D + 1); all zero where one is not finite or beyond all squares."""
+        """Features and a constant, shape (P, N, D + 1); all 0 if a feature of the rollout is NaN or beyond 1e100."""
         columns = [batch.columns[name] for name in feature_columns(batch.columns)]
         regressors = np.stack([*columns, np.ones(batch.rewards.shape)], axis=-1)
         return np.where((np.abs(regressors) <= LARGEST).all(axis=-1, keepdims=True), regressors, 0.0)
 
     def _slopes(self) -> list[np.ndarray]:
-        """Slopes and constant of each regression; zero where nothing is known."""
+        """Slopes and constant of each regression, shape (D + 1,) each; 0 while the features have no variance."""
         n = self._moments[-1, -1]
         mean = self._moments[-1, :-1] / n if n > 0 else self._moments[-1, :-1]
         centred = self._moments[:-1, :-1] - n * np.outer(mean, mean)
@@ -96,15 +100,15 @@ class FeaturePrior:
         variance = np.trace(centred) / n if n > 0 else 0.0
         if variance <= 0:
             return [np.zeros(len(self._products))] * len(_STRENGTHS)
-        found = []
+        coefficients = []
         for strength in _STRENGTHS:
             slopes = np.linalg.solve(centred + strength * variance * np.eye(len(mean)), products)
-            # One more reward at the prior keeps the constant of the first steps in bounds.
-            found.append(np.append(slopes, self._products[-1] / (n + 1.0) - slopes @ mean))
-        return found
+            # One more reward equal to the prior bounds the constant in the first steps.
+            coefficients.append(np.append(slopes, self._products[-1] / (n + 1.0) - slopes @ mean))
+        return coefficients
 
     def state_dict(self) -> dict:
-        """Copy out as plain data."""
+        """Plain data for `load_state_dict`."""
         return {
             "names": list(self._names),
             "moments": self._moments.copy(),
@@ -113,7 +117,7 @@ class FeaturePrior:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over from plain data."""
+        """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing."""
         checked_keys(state, ("names", "moments", "products", "experts"), "features")
         names = state["names"]
         named = isinstance(names, list) and set(map(type, names)) <= {str}

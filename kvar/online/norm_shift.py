@@ -69,7 +69,7 @@ class NormShift:
 
     def shift(self, scale: RewardScale) -> Shift | None:
         """The shift as a function of the value; None before two different rewards were seen."""
-        if not scale.known:
+        if not scale.has_range:
             return None
         high, low, n_high, n_low = self._sums
         pooled = [(norms.sum() + 1.0) / (counts.sum() + 1.0) for norms, counts in ((high, n_high), (low, n_low))]
@@ -88,7 +88,7 @@ class NormShift:
         if not known.any():
             return
         weights, n = self.weights(norms, known)[known], int(known.sum())
-        if scale.known:
+        if scale.has_range:
             place = np.clip((values[known] - scale.lowest) / scale.width, 0.0, 1.0)
             reward = np.clip((batch.rewards[known] - scale.lowest) / scale.width, 0.0, 1.0)
             right = place * (len(_NODES) - 1)

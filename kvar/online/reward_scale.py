@@ -1,4 +1,4 @@
-"""What the run as a whole has shown of its rewards: their range and their recent mean."""
+"""Range and recent mean of all rewards of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from kvar.utils.checks import LARGEST, checked_keys, checked_number, require
 __all__ = ["RewardScale"]
 
 _DISCOUNT = 0.95
-# What the recent mean of the run is worth beside the other rewards of a batch, in rewards.
-_MASS = 64.0
+# Largest effective sample size of the recent mean, in rewards.
+_LARGEST_SIZE = 64.0
 
 
 class RewardScale:
-    """Range and recent mean of all rewards of earlier steps."""
+    """Range and recent mean of the rewards of all earlier steps, over all prompts."""
 
     def __init__(self):
         self._total = self._count = 0.0
@@ -30,18 +30,18 @@ class RewardScale:
         return self._total / self._count if self._count > 0 else 0.0
 
     @property
-    def mass(self) -> float:
-        """How many rewards that mean is worth: as many as went into it, 64 at most."""
-        return min(_MASS, self._count)
+    def effective_size(self) -> float:
+        """Effective sample size of the mean, in rewards: the discounted count, 64 at most."""
+        return min(_LARGEST_SIZE, self._count)
 
     @property
-    def known(self) -> bool:
+    def has_range(self) -> bool:
         """Whether two different rewards have been seen."""
         return self._lowest < self._highest
 
     @property
     def width(self) -> float:
-        """Width of the range; 0 before a reward was seen."""
+        """Largest less smallest reward; 0 before the first reward."""
         return self._highest - self._lowest if self._count > 0 else 0.0
 
     @property
@@ -50,26 +50,29 @@ class RewardScale:
         return self._lowest if self._count > 0 else 0.0
 
     @property
-    def middle(self) -> float:
-        """Middle of the range; 0 before a reward was seen."""
+    def midrange(self) -> float:
+        """Mean of the largest and the smallest reward; 0 before the first reward."""
         return (self._lowest + self._highest) / 2 if self._count > 0 else 0.0
 
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Largest variance that a reward with this mean can have within the range (Bhatia and Davis 2000)."""
-        if not self.known:
-            return np.zeros(values.shape)
-        return np.maximum((values - self._lowest) * (self._highest - values), 0.0)
+    def largest_variance(self, means: np.ndarray) -> np.ndarray:
+        """Largest variance of a reward with this mean, ``(v - lo)(hi - v)`` (Bhatia and Davis 2000).
+
+        It is the variance itself if rewards take two values only. 0 outside of the range, or while there is none.
+        """
+        if not self.has_range:
+            return np.zeros(means.shape)
+        return np.maximum((means - self._lowest) * (self._highest - means), 0.0)
 
     def logistic_slope(self, values: np.ndarray) -> np.ndarray:
-        """How far values move when all move alike on the logistic scale of the range."""
-        return self.spread(values) / (self._highest - self._lowest) if self.known else np.zeros(values.shape)
+        """Derivative of a value by its logit in the range: ``(v - lo)(hi - v) / (hi - lo)``, or 0 without a range."""
+        return self.largest_variance(values) / self.width if self.has_range else np.zeros(values.shape)
 
     def clipped(self, values: np.ndarray) -> np.ndarray:
-        """Values moved into the range."""
+        """Values clipped to the range; unchanged before the first reward."""
         return np.clip(values, self._lowest, self._highest) if self._count > 0 else values
 
     def learn(self, batch: Batch) -> None:
-        """Take in the rewards of a step."""
+        """Update range and mean with the rewards of a step."""
         rewards = batch.rewards[batch.scored]
         if rewards.size:
             discount = discount_for(_DISCOUNT, rewards.size)
@@ -79,11 +82,11 @@ class RewardScale:
             self._highest = max(self._highest, float(rewards.max()))
 
     def state_dict(self) -> dict:
-        """Copy out as plain data."""
+        """Plain data for `load_state_dict`."""
         return {"total": self._total, "count": self._count, "lowest": self._lowest, "highest": self._highest}
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over from plain data."""
+        """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing."""
         checked_keys(state, ("total", "count", "lowest", "highest"), "a reward scale")
         total = checked_number(state["total"], "total of a reward scale")
         count = checked_number(state["count"], "count of a reward scale", low=0.0)
@@ -91,6 +94,6 @@ class RewardScale:
             checked_number(state[key], f"{key} of a reward scale", -math.inf, math.inf) for key in ("lowest", "highest")
         )
         ordered = -LARGEST <= lowest <= highest <= LARGEST if count > 0 else lowest == math.inf == -highest
-        require(ordered, "a reward scale goes from its lowest to its highest reward")
+        require(ordered, "lowest of a reward scale must not be above its highest")
         require(abs(total) <= 2 * LARGEST * count, "total of a reward scale is larger than that of the largest rewards")
         self._total, self._count, self._lowest, self._highest = total, count, lowest, highest

@@ -13,14 +13,14 @@ __all__ = ["RunningMoments"]
 
 @dataclass(frozen=True)
 class RunningMoments:
-    """What has to be kept of a stream to know its mean and variance.
+    """Count, mean and sum of squares, from which the mean and variance of a stream follow.
 
     Attributes
     ----------
     count : float
-        How many numbers.
+        How many numbers there were.
     mean : float
-        Their mean, 0 without any.
+        Mean of the numbers; 0 if there are none.
     squares : float
         Sum of their squared deviations from the mean.
     """
@@ -31,13 +31,13 @@ class RunningMoments:
 
     @property
     def variance(self) -> float:
-        """Mean squared deviation, 0 without any number."""
+        """Mean squared deviation; 0 if there are no numbers."""
         return self.squares / max(self.count, 1.0)
 
-    def including(self, values: np.ndarray) -> RunningMoments:
-        """Moments of the stream with more numbers in it.
+    def updated(self, values: np.ndarray) -> RunningMoments:
+        """Moments of the stream after more numbers.
 
-        Welford's update for many numbers at once (Chan, Golub and LeVeque 1983, The American Statistician 37:242).
+        Welford's update for several numbers at once (Chan, Golub and LeVeque 1983, The American Statistician 37:242).
         """
         if values.size == 0:
             return self
@@ -51,12 +51,12 @@ class RunningMoments:
         )
 
     def state_dict(self) -> dict:
-        """Copy out as plain data."""
+        """Plain data for `from_state_dict`."""
         return asdict(self)
 
     @classmethod
     def from_state_dict(cls, state: dict) -> RunningMoments:
-        """Read plain data."""
+        """Restore what `state_dict` returned; a damaged state raises ValueError."""
         checked_keys(state, ("count", "mean", "squares"), "running moments")
         count, squares = (checked_number(state[key], f"{key} of running moments", 0.0) for key in ("count", "squares"))
         return cls(count, checked_number(state["mean"], "mean of running moments", -LARGEST, LARGEST), squares)

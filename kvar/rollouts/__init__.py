@@ -1,1 +1,1 @@
-"""The data: the rollouts of one step, and a recorded run."""
+"""The data: rollouts of one step, and recorded runs."""

@@ -1,7 +1,7 @@
-"""One step's rollouts, a row a prompt: the shape that every baseline works on.
+"""Rollouts of one step with one row a prompt, the input of every baseline.
 
-A group is all rollouts of one prompt at one step. Rows that name the same prompt are merged, and what is missing is
-NaN, so a flat list of rollouts, a (B, G) block, uneven groups and prompts that repeat are one case.
+A group is all rollouts of one prompt at one step. Rows of the same prompt are merged, and missing rollouts are NaN. A
+flat list of rollouts, a (B, G) block, uneven groups and repeated prompts are therefore one case.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["Batch", "occurrence", "sums_of_others"]
 
 
 def sums_of_others(values: np.ndarray) -> np.ndarray:
-    """Sum along the last axis without the entry itself.
+    """Leave-one-out sums along the last axis, in the shape of `values`; no value may be NaN.
 
-    Adds what stands before and what stands after instead of subtracting from the whole, so that one large entry
-    does not wipe out the digits of the rest.
+    Each is the sum of the entries before and of those after. Subtraction from the total would let one large entry
+    cancel the digits of the others.
     """
     before = np.zeros_like(values)
     after = np.zeros_like(values)
@@ -34,7 +34,7 @@ def sums_of_others(values: np.ndarray) -> np.ndarray:
 
 
 def occurrence(codes: np.ndarray) -> np.ndarray:
-    """Count, for each entry, the earlier entries that are equal to it."""
+    """Number of earlier entries that equal each entry, shape (n,); cost of one sort."""
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     counts = np.empty(len(codes), dtype=np.int64)
@@ -43,10 +43,11 @@ def occurrence(codes: np.ndarray) -> np.ndarray:
 
 
 def _as_ids(prompt_ids) -> list[int | str]:
+    """Prompt ids as a list; TypeError if one is neither an integer nor a string."""
     ids = arrays.to_list(prompt_ids)
     if not isinstance(ids, list):
-        raise TypeError(f"prompt ids must be a list or an array with an id a row, got {prompt_ids!r:.80}")
-    # A set of types is two orders of magnitude cheaper than a check of every id.
+        raise TypeError(f"prompt ids must be a list or an array with one id a row, got {prompt_ids!r:.80}")
+    # Checking the set of types is a hundred times faster than checking every id.
     if not set(map(type, ids)) <= {int, str}:
         ids = [int(i) if isinstance(i, np.integer) else str(i) if isinstance(i, np.str_) else i for i in ids]
         for i in ids:
@@ -56,12 +57,13 @@ def _as_ids(prompt_ids) -> list[int | str]:
 
 
 def _as_step(step) -> float:
+    """The step as a float; ValueError if it is no finite number."""
     try:
         value = math.nan if isinstance(step, (str, bytes, bool, np.bool_)) else float(step)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not abs(value) <= LARGEST:
-        raise ValueError(f"step must be a finite number of at most {LARGEST:g} in size, got {step!r:.80}")
+        raise ValueError(f"step must be a finite number from {-LARGEST:g} to {LARGEST:g}, got {step!r:.80}")
     return value
 
 
@@ -74,11 +76,11 @@ class Batch:
     prompt_ids : list of int or str, length P
         Distinct prompts.
     rewards : ndarray of float64, shape (P, N)
-        A group a row, NaN where there is no scored rollout.
+        Rewards, one group a row; NaN where there is no rollout or no score.
     step : float
         Time of the batch.
     columns : dict of str to ndarray, each of shape (P, N)
-        Whatever else is known of the rollouts, laid out like the rewards.
+        Further numbers for each rollout, in the layout of the rewards.
     """
 
     prompt_ids: list[int | str]
@@ -91,23 +93,23 @@ class Batch:
 
     @classmethod
     def from_rows(cls, prompt_ids, rewards, step, columns: Mapping[str, object] | None = None) -> Batch:
-        """Lay rows of rollouts out by prompt.
+        """Arrange rows of rollouts by prompt.
 
         Parameters
         ----------
         prompt_ids : array_like of int or str, shape (B,)
-            The prompt of each row; may repeat.
+            The prompt of each row; prompts may repeat.
         rewards : array_like, shape (B, G) or (B,)
-            Rewards, NaN where a completion could not be scored. One-dimensional means one rollout a row.
+            Rewards; NaN marks a completion that could not be scored. A one-dimensional array has one rollout a row.
         step : int or float
             Time of the batch.
         columns : mapping of str to array_like, optional
-            More numbers, each of the shape of `rewards`, or (B,) if one value serves the whole row.
+            Further numbers, each of the shape of `rewards`, or (B,) if all rollouts of a row share them.
 
         Returns
         -------
         Batch
-            One row a distinct prompt, in order of first appearance. Cost O(B G).
+            One row for each distinct prompt, in order of first appearance. Cost O(B G).
 
         Raises
         ------
@@ -118,7 +120,7 @@ class Batch:
         """
         arrays.require_one_library(prompt_ids=prompt_ids, rewards=rewards, **(columns or {}))
         ids = _as_ids(prompt_ids)
-        # A copy, so that a batch which is kept stays what it was when the caller writes into his array.
+        # A copy: the batch must not change if the caller writes into the array later.
         block = np.array(arrays.to_host(rewards, "rewards"))
         shape = block.shape
         if block.ndim not in (1, 2) or shape[0] != len(ids):
@@ -129,8 +131,8 @@ class Batch:
             place = tuple(np.argwhere(extreme)[0])
             what = "an infinite reward" if np.isinf(block[place]) else f"the reward {block[place]:g}"
             raise ValueError(
-                f"prompt {ids[place[0]]!r:.80} has {what} at step {step:g}; rewards are at most {LARGEST:g} in size, "
-                "use NaN for what has no score"
+                f"prompt {ids[place[0]]!r:.80} has {what} at step {step:g}; rewards must be from {-LARGEST:g} to "
+                f"{LARGEST:g}, or NaN for a completion without a score"
             )
 
         distinct = list(dict.fromkeys(ids))
@@ -152,6 +154,7 @@ class Batch:
         return batch
 
     def _by_prompt(self, block: np.ndarray) -> np.ndarray:
+        """Rows of shape (B, G) or (B,) in the layout (P, N), NaN where a prompt has fewer rows than another."""
         width = block.shape[1] if block.ndim == 2 else 1
         block = block.reshape(len(block), width)
         n_prompts = len(self.prompt_ids)
@@ -163,12 +166,12 @@ class Batch:
         return merged.reshape(n_prompts, n_blocks * width)
 
     def to_rows(self, values: np.ndarray) -> np.ndarray:
-        """Lay numbers by prompt out as the rows came in.
+        """Arrange numbers by prompt as the rows that the batch was made from.
 
         Parameters
         ----------
         values : ndarray, shape (P, N)
-            A number a rollout, in the layout of `rewards`.
+            One number a rollout, in the layout of `rewards`.
 
         Returns
         -------
@@ -183,7 +186,7 @@ class Batch:
 
     @cached_property
     def keys(self) -> np.ndarray:
-        """The prompts as a history looks them up, see `kvar.rollouts.prompt_ids.as_keys`; shape (P,)."""
+        """The prompts as keys of a history, see `kvar.rollouts.prompt_ids.as_keys`; shape (P,)."""
         return as_keys(self.prompt_ids)
 
     @cached_property
@@ -193,7 +196,7 @@ class Batch:
 
     @cached_property
     def filled(self) -> np.ndarray:
-        """The rewards with 0 for what is missing, shape (P, N)."""
+        """The rewards with 0 in place of NaN, shape (P, N)."""
         return np.where(self.scored, self.rewards, 0.0)
 
     @cached_property

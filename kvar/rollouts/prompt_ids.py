@@ -1,4 +1,4 @@
-"""Prompt ids: a stable one for a prompt that has none, and the form in which they are looked up fastest."""
+"""Prompt ids: a stable id from the text of a prompt, and ids as an array for fast look-up."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def prompt_key(prompt) -> int:
     Returns
     -------
     int
-        The same for the same prompt on every machine and in every run (BLAKE2b), unlike Python's own hash. Two
-        different prompts of a million collide with probability 3e-8.
+        A BLAKE2b hash, the same on every machine and in every run, unlike Python's own. Among a million prompts, two
+        collide with probability 3e-8.
 
     Raises
     ------
     TypeError
-        If the prompt holds something that has no JSON form, such as a picture.
+        If the prompt contains an object without a JSON form, such as a picture.
 
     Examples
     --------
@@ -38,14 +38,14 @@ def prompt_key(prompt) -> int:
         text = prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, ensure_ascii=False)
     except TypeError as error:
         raise TypeError(
-            f"this prompt is not plain text and messages ({error}); name prompts by a column of ids"
+            f"this prompt is neither text nor a list of messages ({error}); name prompts by a column of ids"
         ) from None
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
 def as_keys(ids) -> np.ndarray:
-    """Prompt ids as they are looked up fastest."""
+    """Prompt ids as an array: int64 if all are integers of 64 bits, else of objects; an array is returned as it is."""
     if isinstance(ids, np.ndarray):
         return ids
     if set(map(type, ids)) <= {int}:

@@ -1,4 +1,4 @@
-"""The rows of a recorded run in the order of steps, some steps at a time."""
+"""A recorded run in order of steps, in chunks of whole steps that fit in memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from kvar.rollouts.trace import Trace
 
 __all__ = ["SortedTrace", "StepChunk"]
 
-# Rows held in memory at a time, but for a step that is longer.
+# Rows in memory at a time; more if a single step is longer.
 _CHUNK_ROWS = 500_000
 
 
 @dataclass(frozen=True)
 class StepChunk:
-    """Some consecutive steps of a trace, whole, in the order of step, prompt and rollout.
+    """Consecutive whole steps of a trace, sorted by step, prompt and rollout.
 
     Attributes
     ----------
     rows : ndarray of int, shape (n,)
-        Rows of the trace.
+        Row of each rollout in the trace.
     step : ndarray, shape (n,)
-        Their steps.
+        Step of each rollout.
     code : ndarray of int, shape (n,)
-        Their prompts, numbered.
+        Number of each rollout's prompt, its index in `SortedTrace.prompts`.
     reward : ndarray of float64, shape (n,)
-        Their rewards.
+        Reward of each rollout.
     columns : dict of str to ndarray, each of shape (n,)
         Extra columns.
     """
@@ -47,36 +47,36 @@ class StepChunk:
 
     @cached_property
     def steps(self) -> np.ndarray:
-        """Where each step begins."""
+        """Index of the first rollout of each step."""
         return np.flatnonzero(np.diff(self.step, prepend=np.nan) != 0)
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """Where each group begins, the rollouts of one prompt at one step; shape (C,)."""
+        """Index of the first rollout of each group (one prompt at one step), shape (C,)."""
         change = np.diff(self.code, prepend=-1) != 0
         change[self.steps] = True
         return np.flatnonzero(change)
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Rollouts of each group, shape (C,)."""
+        """Number of rollouts of each group, shape (C,)."""
         return np.diff(self.groups, append=len(self))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sum by group."""
+        """Sum of a number a rollout over each group, shape (C,)."""
         return np.add.reduceat(values, self.groups)
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """Give every rollout what belongs to its group."""
+        """Repeat a number a group for each of its rollouts, shape (n,)."""
         return np.repeat(values, self.sizes)
 
     @cached_property
     def batches(self) -> list[tuple[np.ndarray, Batch]]:
-        """The steps one by one, prompts in the order of their numbers.
+        """Each step as indices of its rollouts in the chunk, and a batch whose prompt ids are their numbers.
 
-        Beside each stand the places of its rollouts in the chunk, a group a row if all groups are of one size.
+        If all groups of a step have one size, its indices have shape (P, G), one group a row; otherwise (n,).
         """
-        cut = []
+        steps = []
         first_groups = np.searchsorted(self.groups, self.steps)
         for start, stop in zip(first_groups, [*first_groups[1:], len(self.groups)], strict=True):
             sizes = self.sizes[start:stop]
@@ -86,24 +86,26 @@ class StepChunk:
             codes = self.code[places] if places.ndim == 1 else self.code[places[:, 0]]
             columns = {name: column[places] for name, column in self.columns.items()}
             batch = Batch.from_rows(codes, self.reward[places], self.step[self.groups[start]], columns)
-            cut.append((places, batch))
-        return cut
+            steps.append((places, batch))
+        return steps
 
 
 @dataclass(frozen=True)
 class SortedTrace:
-    """The rows of a trace in the order of steps, without a copy of its columns.
+    """The rows of a trace in order of steps, without copies of its columns.
+
+    Memory grows with the numbers of prompts and steps, and by 8 bytes a rollout if the rows are not in order already.
 
     Attributes
     ----------
     trace : Trace
-        A recorded run; its rows may be in any order.
+        A recorded run, with rows in any order.
     prompts : ndarray, shape (P,)
-        Every prompt once, sorted; its place is its number.
+        Distinct prompt ids, sorted; the index of an id is the prompt's number.
     starts : ndarray of int, shape (S,)
-        Where each step begins, in the order of steps.
+        Index of the first row of each step, in order of steps.
     one_in : int
-        One in how many prompts of the recorded run are here, see `sample_prompts`.
+        Every how many prompts of the recorded run one was kept, see `sample_prompts`.
     """
 
     trace: Trace
@@ -114,11 +116,11 @@ class SortedTrace:
 
     @classmethod
     def of(cls, trace: Trace) -> SortedTrace:
-        """Find the order."""
+        """Sort a trace by step."""
         step, cuts = trace.step, range(0, len(trace), _CHUNK_ROWS)
         pieces = [np.unique(trace.prompt_id[k : k + _CHUNK_ROWS]) for k in cuts]
         prompts = np.unique(np.concatenate(pieces)) if pieces else trace.prompt_id
-        # One row more than a piece, so that no boundary is missed.
+        # One row more than a piece, to include the difference across its end.
         ordered = all((np.diff(step[k : k + _CHUNK_ROWS + 1]) >= 0).all() for k in cuts)
         order = None if ordered else np.argsort(step, kind="stable")
         starts = [np.zeros(min(len(trace), 1), dtype=np.intp)]
@@ -128,7 +130,7 @@ class SortedTrace:
         return cls(trace, prompts, np.concatenate(starts), order)
 
     def sample_prompts(self, most: int, columns: Sequence[str] = ()) -> SortedTrace:
-        """Every k-th prompt with all of its rollouts, about `most`, for studies that replay a run often."""
+        """Every k-th prompt with all of its rollouts, about `most` rollouts in total, with the named extra columns."""
         trace, one_in = self.trace, -(-len(self.trace) // most)
         if one_in == 1:
             return self
@@ -138,12 +140,12 @@ class SortedTrace:
         return replace(SortedTrace.of(kept), one_in=one_in)
 
     def _rows_of(self, prompts: np.ndarray) -> np.ndarray:
-        """Rows of the trace with one of the prompts, ascending."""
+        """Rows of the trace that belong to some prompts, ascending."""
         ids, cuts = self.trace.prompt_id, range(0, len(self.trace), _CHUNK_ROWS)
         return np.concatenate([np.flatnonzero(np.isin(ids[k : k + _CHUNK_ROWS], prompts)) + k for k in cuts])
 
     def chunks(self, columns: Sequence[str] = (), whole_steps: int = 1) -> Iterator[StepChunk]:
-        """Cut into chunks that fit in memory."""
+        """Chunks of at least half a million rollouts (but the last), cut after a multiple of `whole_steps` steps."""
         trace, start = self.trace, 0
         ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
         while start < len(trace):

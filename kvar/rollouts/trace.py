@@ -1,8 +1,4 @@
-"""Recorded runs: one row a rollout, in memory and as Parquet.
-
-A trace on disk is either one Parquet file or a folder with one file a step. The folder form is what a run writes as
-it goes: each step appears whole, so a killed run loses at most the step it was in.
-"""
+"""Recorded runs in memory, one row a rollout."""
 
 from __future__ import annotations
 
@@ -23,22 +19,32 @@ _COLUMNS = ("step", "prompt_id", "rollout", "reward")
 
 @dataclass(frozen=True)
 class Trace:
-    """A recorded run, one entry a rollout; `Trace.from_columns` makes one of columns and checks them.
+    """A recorded run, one entry a rollout.
 
-    The constructor itself takes what it is given, unchecked.
+    Use `Trace.from_columns` to make one: it checks the columns, the constructor does not.
 
     Attributes
     ----------
     step : ndarray of int64 or float64, shape (n,)
-        When the rollout was sampled.
+        Step at which the rollout was sampled.
     prompt_id : ndarray of int64 or str, shape (n,)
-        Which prompt.
+        Prompt of the rollout.
     rollout : ndarray of int64, shape (n,)
-        Number of the rollout within its prompt and step; counted off in row order where it is not given.
+        Number of the rollout within its prompt and step, from 0; by default in order of rows.
     reward : ndarray of float64, shape (n,)
-        Its reward, NaN where it could not be scored.
+        Reward of the rollout; NaN if it could not be scored.
     extras : dict of str to ndarray, each of shape (n,)
-        Whatever came along, such as ``true_value``.
+        Further columns, such as ``true_value``.
+
+    Examples
+    --------
+    >>> import kvar
+    >>> columns = {"step": [0, 0, 1], "prompt_id": ["2+3=", "2+3=", "7*8="], "reward": [1.0, 0.0, 1.0]}
+    >>> trace = kvar.Trace.from_columns({**columns, "true_value": [0.5, 0.5, 0.9]})
+    >>> trace
+    Trace(3 rollouts of 2 prompts in 2 steps, extras true_value)
+    >>> trace.rollout
+    array([0, 1, 0])
     """
 
     step: np.ndarray
@@ -49,7 +55,7 @@ class Trace:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, object]) -> Trace:
-        """Check columns and take them as a trace.
+        """Make a trace of columns, and check them.
 
         Parameters
         ----------
@@ -59,12 +65,13 @@ class Trace:
         Returns
         -------
         Trace
-            With the columns beyond the four of the schema under `extras`.
+            Columns other than ``step``, ``prompt_id``, ``rollout`` and ``reward`` are in `extras`.
 
         Raises
         ------
         ValueError
-            If a column is missing, lengths differ, or steps, prompt ids or rewards are not what they must be.
+            If a column is missing, lengths differ, a step or reward is not a number of at most 1e100 in size, or a
+            prompt id is neither an integer of 64 bits nor a string.
         """
         missing = [name for name in _REQUIRED if name not in columns]
         if missing:
@@ -79,7 +86,7 @@ class Trace:
         values = {"reward": reward, **{name: np.asarray(c) for name, c in columns.items() if name != "reward"}}
         lengths = {name: column.shape for name, column in values.items()}
         if len(set(lengths.values())) > 1 or len(lengths["step"]) != 1:
-            raise ValueError(f"the columns of a trace are one-dimensional and of one length, got {lengths}")
+            raise ValueError(f"the columns of a trace must be one-dimensional and of one length, got {lengths}")
 
         step = _steps(values["step"])
         prompt_id = _prompt_ids(columns["prompt_id"], values["prompt_id"])
@@ -87,15 +94,14 @@ class Trace:
             row = int(np.argmax(extreme))
             what = "an infinite reward" if np.isinf(reward[row]) else f"the reward {reward[row]:g}"
             raise ValueError(
-                f"row {row} has {what}; rewards are at most {LARGEST:g} in size, and NaN stands for what has no score"
+                f"row {row} has {what}; rewards must be from {-LARGEST:g} to {LARGEST:g}, or NaN for a completion "
+                "without a score"
             )
         rollout = values.get("rollout")
         if rollout is None:
-            rollout = _count_off(step, prompt_id)
+            rollout = _rollout_numbers(step, prompt_id)
         elif rollout.dtype.kind not in "iu":
-            raise ValueError(
-                f"column 'rollout' must hold integers and no gaps, got {rollout.dtype}; leave it out instead"
-            )
+            raise ValueError(f"column 'rollout' must hold integers without gaps, got {rollout.dtype}; or leave it out")
         extras = {name: column for name, column in values.items() if name not in _COLUMNS}
         return cls(step, prompt_id, rollout.astype(np.int64), reward, extras)
 
@@ -104,7 +110,7 @@ class Trace:
         return len(self.reward)
 
     def __repr__(self) -> str:
-        """One line that says how much there is."""
+        """One line with the numbers of rollouts, prompts and steps."""
         extras = f", extras {', '.join(self.extras)}" if self.extras else ""
         return (
             f"Trace({len(self)} rollouts of {len(np.unique(self.prompt_id))} prompts "
@@ -113,32 +119,33 @@ class Trace:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """All columns by name, those of the schema first."""
+        """All columns by name, the extras last."""
         return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
 
 
 def _steps(steps: np.ndarray) -> np.ndarray:
-    """As int64 or float64: differences of unsigned integers are never negative."""
+    """Steps as int64 or float64; not as unsigned integers, whose differences are never negative."""
     kind = steps.dtype.kind
     if kind == "u" and steps.max(initial=0) > np.iinfo(np.int64).max:
-        raise ValueError("column 'step' must hold integers of 64 bits")
+        raise ValueError(f"column 'step' must hold integers of 64 bits, got {steps.max()}")
     if kind in "iu":
         return steps.astype(np.int64, copy=False)
-    # Bounds of double precision are beyond what shorter floats can hold.
+    # In double precision first, since shorter floats cannot represent the bound.
     numbers = steps.astype(np.float64, copy=False) if kind == "f" else np.array([np.nan])
     if not (np.abs(numbers) <= LARGEST).all():
-        raise ValueError(f"column 'step' must hold finite numbers of at most {LARGEST:g} in size")
+        wrong = numbers[~(np.abs(numbers) <= LARGEST)][0] if kind == "f" else steps.dtype
+        raise ValueError(f"column 'step' must hold finite numbers from {-LARGEST:g} to {LARGEST:g}, got {wrong}")
     return numbers
 
 
-def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:
-    """Integers of 64 bits or strings; of a mixture and of larger integers NumPy makes something else without a word."""
-    if isinstance(given, (list, tuple)) or ids.dtype.kind in "Ou":
-        entries = ids.tolist() if ids.dtype.kind in "Ou" else list(given)
-        kinds = set(map(type, entries))
-        if {int, str} <= kinds:
+def _prompt_ids(column, ids: np.ndarray) -> np.ndarray:
+    """Prompt ids as int64 or strings. NumPy silently converts mixed or large ids, hence also the original column."""
+    if isinstance(column, (list, tuple)) or ids.dtype.kind in "Ou":
+        entries = ids.tolist() if ids.dtype.kind in "Ou" else list(column)
+        types = set(map(type, entries))
+        if {int, str} <= types:
             raise ValueError("column 'prompt_id' must hold integers or strings, not both; convert them to strings")
-        if kinds == {int}:
+        if types == {int}:
             try:
                 return np.array(entries, dtype=np.int64)
             except OverflowError:
@@ -153,7 +160,7 @@ def _prompt_ids(given, ids: np.ndarray) -> np.ndarray:
     return ids
 
 
-def _count_off(step, prompt_id) -> np.ndarray:
+def _rollout_numbers(step, prompt_id) -> np.ndarray:
     """Number of earlier rows of the same step and prompt."""
     _, step_code = np.unique(step, return_inverse=True)
     _, prompt_code = np.unique(prompt_id, return_inverse=True)

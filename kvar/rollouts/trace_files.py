@@ -1,6 +1,7 @@
 """Recorded runs on disk: one Parquet file, or a folder with one file a step.
 
-The folder form is what a run writes as it goes. Each step appears whole, so a killed run loses at most its last step.
+A run writes the folder while it is going on. Each file appears complete or not at all, so that a run that is killed
+loses at most its last step.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def _polars():
     try:
         import polars
     except ImportError:
-        raise ImportError("traces on disk need polars: pip install 'kvar[report]'") from None
+        raise ImportError("writing a trace needs polars: pip install 'kvar[report]'") from None
     return polars
 
 
@@ -38,9 +39,9 @@ def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     Parameters
     ----------
     trace : Trace
-        What to write; columns beyond the schema are kept.
+        A recorded run; its extra columns are written too.
     path : path
-        Where; the file appears whole or not at all.
+        The file. It appears complete or not at all, and replaces an earlier file. Missing folders are created.
 
     Returns
     -------
@@ -50,41 +51,61 @@ def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     Raises
     ------
     ValueError
-        If a column holds what is neither a number nor a string.
+        If a column contains an object that is neither a number nor a string.
     OSError
-        If the disk is full.
+        If the file cannot be written, for instance because the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import kvar
+    >>> trace = kvar.Trace.from_columns({"step": [0, 1], "prompt_id": [7, 8], "reward": [1.0, 0.0]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     kvar.read_trace(kvar.write_trace(trace, f"{folder}/run.parquet"))
+    Trace(2 rollouts of 2 prompts in 2 steps)
     """
     polars = _polars()
     frame = polars.DataFrame({name: _for_parquet(column) for name, column in trace.columns.items()})
     if strange := [name for name, dtype in frame.schema.items() if dtype == polars.Object]:
-        raise ValueError(f"column {strange[0]!r} holds objects that Parquet has no form for; convert them to strings")
+        raise ValueError(f"column {strange[0]!r} holds objects that Parquet cannot store; convert them to strings")
     with atomic_write(path) as temporary:
         frame.write_parquet(temporary)
     return Path(path)
 
 
 def _for_parquet(column: np.ndarray):
-    """Strings as a list, which no library mistakes for objects."""
+    """Strings as a list, which polars never reads as objects."""
     return column.tolist() if column.dtype.kind in "UTO" else column
 
 
 class TraceWriter:
-    """Writes a run as it goes, one Parquet file a step.
+    """Records a run while it is going on, one Parquet file a step.
 
     Parameters
     ----------
     folder : path
-        Where the steps go; made if need be.
+        Folder of the files; created if it is missing.
     resume_from : int, optional
-        Go on after this step: later ones, left by a run that was cut off, are removed. By default the folder must
-        hold no step yet.
+        Continue after this step. Files of later steps, from a run that was interrupted, are removed. Without it, the
+        folder must not contain any step.
 
     Raises
     ------
     FileExistsError
-        If the folder holds steps and `resume_from` is not given, or another process is recording into it.
+        If the folder contains steps and `resume_from` is not given, or another process is recording into it.
     FileNotFoundError
-        If the folder holds steps, but not the one to resume from.
+        If the folder contains steps, but not `resume_from`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import kvar
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     writer = kvar.TraceWriter(folder)
+    ...     writer.write(1, {"prompt_id": ["2+3=", "2+3="], "reward": [1.0, 0.0]})
+    ...     writer.write(2, {"prompt_id": ["7*8=", "7*8="], "reward": [0.0, 0.0]})
+    ...     kvar.read_trace(folder)
+    Trace(4 rollouts of 2 prompts in 2 steps)
     """
 
     def __init__(self, folder: str | os.PathLike, resume_from: int | None = None):
@@ -92,7 +113,7 @@ class TraceWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         if resume_from is not None:
             checked_count(resume_from, "resume_from", low=0, high=_LAST_STEP)
-        # Before anything is looked at or removed: the steps there may be those of a run that is still going.
+        # The lock comes before any reading or removal: the steps may belong to a run that is still recording.
         weakref.finalize(self, os.close, lock_folder(self.folder))
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
         if not steps:
@@ -104,7 +125,8 @@ class TraceWriter:
             )
         if resume_from not in steps:
             raise FileNotFoundError(
-                f"{self.folder} holds no step {resume_from} to go on after: it is of another run; choose another folder"
+                f"cannot resume after step {resume_from}: {self.folder} contains no such step, so it belongs to "
+                "another run; choose another folder"
             )
         for step, name in steps.items():
             if step > resume_from:
@@ -116,18 +138,18 @@ class TraceWriter:
         Parameters
         ----------
         step : int
-            When; written again, a step replaces the earlier one.
+            Number of the step. If it was written before, the file is replaced.
         columns : mapping of str to array_like, each of shape (n,)
-            The columns of a trace but for ``step``.
+            The columns of a trace without ``step``.
 
         Raises
         ------
         ValueError
-            If the columns are not those of a trace, or the step is no whole number of up to nine digits.
+            If the columns are not those of a trace, or the step is not a whole number from 0 to 999,999,999.
         """
         step = checked_count(step, "a recorded step", low=0, high=_LAST_STEP)
         if "step" in columns:
-            raise ValueError(f"the rows of step {step} have that step; leave the column 'step' out")
+            raise ValueError(f"all rows of a file are of step {step}; leave the column 'step' out")
         rows = np.shape(columns.get("reward", ()))[:1]
         trace = Trace.from_columns({"step": np.full(rows, step, dtype=np.int64), **columns})
         write_trace(trace, self.folder / f"step-{step:09d}.parquet")

@@ -1,4 +1,4 @@
-"""What counts as numbers, and what is handed back where."""
+"""Which inputs count as numbers, and in which library results are returned."""
 
 import sys
 
@@ -11,7 +11,7 @@ import kvar
 from kvar.utils import arrays
 
 
-def test_a_mask_says_what_is_missing():
+def test_masked_rewards_are_missing():
     masked = np.ma.array([[1, 0], [1, 1]], mask=[[False, True], [False, False]])
     np.testing.assert_array_equal(arrays.to_host(masked), [[1.0, np.nan], [1.0, 1.0]])
     advantages = kvar.make_baseline("none").advantages(["a", "b"], masked, 0)
@@ -25,7 +25,7 @@ def test_a_column_of_a_table_is_at_home():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (["1", "0"], "got str"),
         (["1", None], "got str"),
@@ -39,8 +39,8 @@ def test_a_column_of_a_table_is_at_home():
         ([10**400, 1], "too large"),
     ],
 )
-def test_what_is_no_number_is_refused(wrong, said):
-    with pytest.raises(TypeError, match=f"rewards must hold real numbers in a rectangular shape: .*{said}"):
+def test_what_is_no_number_is_refused(wrong, message):
+    with pytest.raises(TypeError, match=f"rewards must hold real numbers in a rectangular shape: .*{message}"):
         kvar.make_baseline("none").update(["a", "b"], wrong, 0)
 
 
@@ -61,7 +61,7 @@ def test_tensors_need_the_layer_between_libraries(monkeypatch):
         arrays.to_host(torch.zeros(2))
 
 
-def test_what_only_looks_like_an_array_is_refused():
+def test_an_object_that_is_no_array_is_refused():
     class Pretender:
         def __dlpack__(self):
             raise AssertionError

@@ -1,4 +1,4 @@
-"""What comes into the rest of the public functions works or is refused by name."""
+"""Arguments of the other public functions are accepted, or refused by name."""
 
 import math
 
@@ -79,7 +79,7 @@ def test_steps_of_a_recorded_run_are_whole_numbers(tmp_path):
     for step in (2.5, 3.0, True, "3", -1):
         with pytest.raises(ValueError, match="resume_from must be a whole number"):
             kvar.TraceWriter(tmp_path, resume_from=step)
-    with pytest.raises(ValueError, match="the rows of step 4 have that step; leave the column 'step' out"):
+    with pytest.raises(ValueError, match="step 4; leave the column 'step' out"):
         writer.write(4, {**columns, "step": [5]})
     for missing in columns:
         with pytest.raises(ValueError, match=f"missing {missing}"):
@@ -94,7 +94,7 @@ def test_steps_of_a_recorded_run_are_whole_numbers(tmp_path):
 
 @pytest.mark.parametrize("large", [2**63, 2**64, 2**100, -(2**63) - 1])
 def test_a_trace_does_not_change_a_large_prompt_id(large, tmp_path):
-    # NumPy and Parquet would make another prompt of it, or a float.
+    # NumPy and Parquet would convert it to another integer, or to a float.
     for ids in ([large], [large, -1], np.array([large, 5], dtype=object)):
         with pytest.raises(ValueError, match=f"integers of 64 bits or strings, got {large}; convert them to strings"):
             kvar.Trace.from_columns({"step": [0] * len(ids), "prompt_id": ids, "reward": [0.0] * len(ids)})
@@ -123,7 +123,7 @@ def test_rewards_of_a_trace_may_come_from_anywhere(rewards, expected):
     np.testing.assert_array_equal(trace.reward, expected)
 
 
-def test_an_audit_says_what_it_cannot_take():
+def test_an_audit_names_what_it_refuses():
     trace = kvar.Trace.from_columns(COLUMNS)
     assert [row.baseline for row in kvar.audit(trace, "none").rows] == ["none"]
     assert [row.baseline for row in kvar.audit(trace, kvar.make_baseline("none")).rows] == ["none"]
@@ -134,5 +134,5 @@ def test_an_audit_says_what_it_cannot_take():
             kvar.audit(trace, "none", n_jobs=n_jobs)
     with pytest.raises(ValueError, match="baseline 'oracle' needs the column 'true_value' in this trace"):
         kvar.replay(trace, "oracle")
-    with pytest.raises(TypeError, match=r"replay takes a Trace, got 'run'; kvar.read_trace\(path\) makes one"):
+    with pytest.raises(TypeError, match=r"trace must be a Trace, got 'run'; .*kvar.read_trace\(path\)"):
         kvar.replay("run", "none")

@@ -8,14 +8,14 @@ import torch
 
 import kvar
 from kvar.baselines import baseline_class
-from tests.kvar.registered import NAMES
+from tests.kvar.registered import NAMES, columns_of
 
 NAN = math.nan
 
 
-# Their value is not linear in the own reward, so that only a small change follows the derivative.
+# The value is not linear in the own reward, so that only a small change follows the derivative.
 LOCALLY_LINEAR = {"empirical-bayes"}
-# They read the rollouts of a group one after the other.
+# The value depends on the order of the rollouts of a group.
 ORDERED = {"krpo"}
 
 
@@ -24,7 +24,7 @@ def sample(rng, name, n_prompts=5, group=3, missing=0.0):
     ids = rng.permutation(20)[:n_prompts]
     low, high = baseline_class(name).reward_range
     shape = (n_prompts, group)
-    # Inside of a bounded range, with room to change a reward by a fifth of it.
+    # Within a bounded range, each reward can change by a fifth of the range.
     rewards = low + (high - low) * rng.uniform(0.2, 0.8, size=shape) if np.isfinite(low) else rng.normal(size=shape)
     rewards[rng.random(rewards.shape) < missing] = np.nan
     columns = {
@@ -32,11 +32,14 @@ def sample(rng, name, n_prompts=5, group=3, missing=0.0):
         "offline_value": rng.uniform(0.1, 0.9, size=n_prompts),
         "completion_length": rng.integers(1, 100, size=n_prompts),
         "score_norm": rng.uniform(0.5, 2.0, size=n_prompts),
+        "feature_0": rng.normal(size=n_prompts),
+        "feature_1": rng.normal(size=n_prompts),
     }
     return ids, rewards, columns
 
 
 def experienced(name, rng, n_steps=6):
+    """A baseline with a history of some steps."""
     baseline = kvar.make_baseline(name)
     for step in range(n_steps):
         ids, rewards, columns = sample(rng, name)
@@ -45,10 +48,10 @@ def experienced(name, rng, n_steps=6):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_baseline_is_told_by_its_parameters_whatever_it_has_seen(name, rng):
+def test_repr_and_equality_depend_on_the_parameters_alone(name, rng):
     fresh, past = kvar.make_baseline(name), experienced(name, rng)
-    told = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
-    assert repr(past) == f"{type(past).__name__}({told})"
+    parameters = ", ".join(f"{key}={value!r}" for key, value in fresh.parameters.items())
+    assert repr(past) == f"{type(past).__name__}({parameters})"
     assert past == fresh
 
 
@@ -61,12 +64,12 @@ def test_a_value_for_every_rollout(name, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_uncertainty_comes_with_the_same_values(name, rng):
+def test_return_info_does_not_change_the_values(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name)
-    found = baseline.estimate(ids, rewards, 6, return_info=True, **columns)
-    np.testing.assert_array_equal(found.values, baseline.estimate(ids, rewards, 6, **columns))
-    stated = {np.isfinite(found.standard_error).all(), np.isfinite(found.effective_sample_size).all()}
+    actual = baseline.estimate(ids, rewards, 6, return_info=True, **columns)
+    np.testing.assert_array_equal(actual.values, baseline.estimate(ids, rewards, 6, **columns))
+    stated = {np.isfinite(actual.standard_error).all(), np.isfinite(actual.effective_sample_size).all()}
     assert stated == {name in {"kernel", "adaptive", "variance-optimal"}}
 
 
@@ -80,7 +83,7 @@ def test_estimate_remembers_nothing(name, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_may_be_looked_at_again_before_and_after_it_is_remembered(name, rng):
+def test_a_batch_can_be_used_again_before_and_after_it_is_remembered(name, rng):
     ids, rewards, columns = sample(rng, name)
     baseline, other = experienced(name, np.random.default_rng(3)), experienced(name, np.random.default_rng(3))
     batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
@@ -93,7 +96,7 @@ def test_a_batch_may_be_looked_at_again_before_and_after_it_is_remembered(name, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_own_reward_enters_as_much_as_is_said(name, rng):
+def test_own_weight_is_the_derivative_by_the_own_reward(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name, missing=0.2)
     batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
@@ -146,31 +149,31 @@ def test_flat_rollouts_equal_groups(name, rng):
     shuffle = rng.permutation(rewards.size)
     if name in ORDERED:
         shuffle = shuffle[np.argsort(shuffle % 4, kind="stable")]
-    found = flat.advantages(
+    actual = flat.advantages(
         np.repeat(ids, 4)[shuffle], rewards.ravel()[shuffle], 6, **{k: c[shuffle] for k, c in repeated.items()}
     )
-    np.testing.assert_allclose(found, expected.ravel()[shuffle], atol=1e-14)
+    np.testing.assert_allclose(actual, expected.ravel()[shuffle], atol=1e-14)
     np.testing.assert_allclose(
         flat.estimate(ids, rewards, 7, **columns), grouped.estimate(ids, rewards, 7, **columns), atol=1e-14
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unscored_rollout_is_as_if_absent(name, rng):
+def test_an_unscored_rollout_has_no_effect(name, rng):
     ids, rewards, columns = sample(rng, name)
     wider = np.concatenate([rewards, np.full((len(ids), 1), np.nan)], axis=1)
     plain, padded = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
     expected = plain.advantages(ids, rewards, 6, **columns)
-    found = padded.advantages(ids, wider, 6, **columns)
-    np.testing.assert_allclose(found[:, :-1], expected, atol=1e-14)
-    np.testing.assert_array_equal(found[:, -1], 0.0)
+    actual = padded.advantages(ids, wider, 6, **columns)
+    np.testing.assert_allclose(actual[:, :-1], expected, atol=1e-14)
+    np.testing.assert_array_equal(actual[:, -1], 0.0)
     np.testing.assert_allclose(
         padded.estimate(ids, rewards, 7, **columns), plain.estimate(ids, rewards, 7, **columns), atol=1e-14
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_without_any_reward_teaches_nothing(name, rng):
+def test_a_step_without_rewards_changes_nothing(name, rng):
     ids, rewards, columns = sample(rng, name)
     baseline, other = experienced(name, np.random.default_rng(1)), experienced(name, np.random.default_rng(1))
     nothing = baseline.advantages(ids, np.full(rewards.shape, np.nan), 6, **columns)
@@ -182,21 +185,21 @@ def test_a_step_without_any_reward_teaches_nothing(name, rng):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_torch_gets_torch_and_the_same_numbers(name, dtype, rng):
+def test_tensors_give_tensors_with_the_same_numbers(name, dtype, rng):
     ids, rewards, columns = sample(rng, name)
     reward_tensor = torch.tensor(rewards, dtype=dtype, requires_grad=True)
     seen = reward_tensor.detach().double().numpy()
-    found = experienced(name, np.random.default_rng(1)).advantages(
+    actual = experienced(name, np.random.default_rng(1)).advantages(
         torch.tensor(ids), reward_tensor, 6, **{key: torch.tensor(column) for key, column in columns.items()}
     )
-    assert found.dtype == dtype
-    assert found.device == reward_tensor.device
+    assert actual.dtype == dtype
+    assert actual.device == reward_tensor.device
     expected = experienced(name, np.random.default_rng(1)).advantages(ids, seen, 6, **columns)
-    np.testing.assert_array_equal(found.double().numpy(), torch.tensor(expected).to(dtype).double().numpy())
+    np.testing.assert_array_equal(actual.double().numpy(), torch.tensor(expected).to(dtype).double().numpy())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_handed_out_is_the_callers_own(name, rng):
+def test_results_are_copies(name, rng):
     ids, rewards, columns = sample(rng, name)
     columns = {key: np.repeat(column[:, None], 3, axis=1) for key, column in columns.items()}
     before = {key: column.copy() for key, column in columns.items()}
@@ -207,7 +210,7 @@ def test_what_is_handed_out_is_the_callers_own(name, rng):
     experienced(name, rng).estimate(torch.tensor(ids), torch.tensor(rewards), 6, **tensors).add_(1.0)
 
 
-def test_what_was_seen_at_this_very_step_is_not_the_past():
+def test_rewards_of_the_same_step_are_not_history():
     baseline = kvar.make_baseline("kernel")
     baseline.update(["a"], [[1.0, 0.0]], 3)
     np.testing.assert_array_equal(baseline.estimate(["a"], [[1.0, 0.0]], 3), [[0.0, 1.0]])
@@ -217,10 +220,18 @@ def test_a_kernel_object_is_kept_by_its_name():
     assert kvar.make_baseline("kernel", kernel=kvar.get_kernel("uniform")).parameters["kernel"] == "uniform"
 
 
-def test_an_empty_batch_passes():
-    baseline = kvar.make_baseline("kernel")
-    assert baseline.advantages([], np.zeros((0, 4)), 0).shape == (0, 4)
-    assert baseline.advantages(["a", "a"], np.zeros((2, 0)), 0).shape == (2, 0)
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_batches_equal_rewards_and_groups_without_rewards_pass(name):
+    baseline, columns = kvar.make_baseline(name), columns_of((2, 2))
+    for ids, shape in (([], (0, 4)), (["a", "a"], (2, 0))):
+        assert baseline.advantages(ids, np.zeros(shape), 0, **columns_of(shape)).shape == shape
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
+        for reward in (0.0, 1.0, 0.1):
+            rewards = np.full((2, 2), reward)
+            assert np.isfinite(kvar.make_baseline(name).advantages(["a", "b"], rewards, 0, **columns)).all()
+        advantages = baseline.advantages(["a", "b"], [[NAN, NAN], [NAN, 1.0]], 1, **columns)
+    np.testing.assert_array_equal(advantages[0], 0.0)
+    assert np.isfinite(advantages[1]).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,5 +266,5 @@ def test_a_foreign_state_is_refused(name, rng):
     np.testing.assert_equal(baseline.state_dict(), state)
 
 
-def test_every_name_says_itself():
+def test_names_in_the_registry_are_those_of_the_classes():
     assert [baseline_class(name).name for name in NAMES] == NAMES

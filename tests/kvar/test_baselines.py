@@ -34,39 +34,48 @@ def test_a_group_of_one():
         assert kvar.make_baseline(name).advantages(["a"], [0.7], 0)[0] == pytest.approx(advantage)
 
 
-def test_bad_input_is_named(rng):
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("kernle", {}, "unknown baseline 'kernle'; choose one of"),
+        ("kernel", {"window": 3}, "takes bandwidth, kernel, degree, clock, drift; got 'window'"),
+        ("none", {"window": 3}, "takes no parameters; got 'window'"),
+        *[("kernel", {"bandwidth": wrong}, rf"bandwidth must be .* got {wrong}") for wrong in (0, -1, True)],
+        ("kernel", {"degree": 2}, "degree must be one of .* got 2"),
+        ("kernel", {"clock": "hours"}, "clock must be one of .* got 'hours'"),
+        ("kernel", {"degree": 1, "drift": True}, "drift=True .*degree=1"),
+        ("kernel", {"kernel": "box"}, "kernel"),
+    ],
+)
+def test_a_wrong_name_or_parameter_is_named(name, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        kvar.make_baseline(name, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("ids", "rewards", "step", "error", "message"),
+    [
+        (["a", "b"], [[1.0]], 0, ValueError, r"rewards must have shape \(2, G\)"),
+        (["a", "b"], [[1.0], [math.inf]], 3, ValueError, "prompt 'b' has an infinite reward at step 3; .*NaN"),
+        ([1.5], [[1.0]], 0, TypeError, "integers or strings, got 1.5"),
+        ([True], [[1.0]], 0, TypeError, "integers or strings, got True"),
+        (["a"], [["good"]], 0, TypeError, "rewards must hold real numbers"),
+        (np.arange(2), torch.zeros(2, 1), 0, TypeError, "prompt_ids from numpy, rewards from torch"),
+        (["a"], [[1.0]], NAN, ValueError, "step must be a finite number .* got nan"),
+        (["a"], [[1.0]], 4, ValueError, "step 4 is earlier than step 5"),
+    ],
+)
+def test_wrong_input_is_named(ids, rewards, step, error, message):
     baseline = kvar.make_baseline("kernel")
-    with pytest.raises(ValueError, match="unknown baseline 'kernle'"):
-        kvar.make_baseline("kernle")
-    with pytest.raises(ValueError, match=r"takes bandwidth, kernel, degree, clock, drift; got 'window'"):
-        kvar.make_baseline("kernel", window=3)
-    with pytest.raises(ValueError, match="takes no parameters"):
-        kvar.make_baseline("none", window=3)
-    for bandwidth in (0, -1, math.inf, NAN, "wide", None, [3], True):
-        with pytest.raises(ValueError, match="bandwidth must be a positive number"):
-            kvar.make_baseline("kernel", bandwidth=bandwidth)
-    for wrong in ({"degree": 2}, {"clock": "hours"}, {"degree": 1, "drift": True}, {"kernel": "box"}):
-        with pytest.raises(ValueError, match=r"degree|clock|drift|kernel"):
-            kvar.make_baseline("kernel", **wrong)
-    with pytest.raises(ValueError, match=r"rewards must have shape \(2, G\)"):
-        baseline.estimate(["a", "b"], [[1.0]], 0)
-    with pytest.raises(ValueError, match=r"prompt 'b' has an infinite reward at step 3"):
-        baseline.estimate(["a", "b"], [[1.0], [math.inf]], 3)
-    with pytest.raises(TypeError, match=r"integers or strings, got 1.5"):
-        baseline.estimate([1.5], [[1.0]], 0)
-    with pytest.raises(TypeError, match="got True"):
-        baseline.estimate([True], [[1.0]], 0)
-    with pytest.raises(TypeError, match="rewards must hold real numbers"):
-        baseline.estimate(["a"], [["good"]], 0)
-    with pytest.raises(TypeError, match="prompt_ids from numpy, rewards from torch"):
-        baseline.estimate(np.arange(2), torch.zeros(2, 1), 0)
-    with pytest.raises(ValueError, match="step must be a finite number"):
-        baseline.estimate(["a"], [[1.0]], NAN)
-    with pytest.raises(ValueError, match="needs true_value"):
-        kvar.make_baseline("oracle").estimate(["a"], [[1.0]], 0)
-    with pytest.raises(ValueError, match="column 'true_value' must have shape"):
-        kvar.make_baseline("oracle").estimate(["a"], [[1.0]], 0, true_value=[1.0, 2.0])
     baseline.update(["a"], [[1.0]], 5)
     for call in (baseline.estimate, baseline.update):
-        with pytest.raises(ValueError, match="step 4 comes after step 5"):
-            call(["a"], [[1.0]], 4)
+        with pytest.raises(error, match=message):
+            call(ids, rewards, step)
+
+
+def test_a_missing_or_wrong_column_is_named():
+    oracle = kvar.make_baseline("oracle")
+    with pytest.raises(ValueError, match="needs true_value"):
+        oracle.estimate(["a"], [[1.0]], 0)
+    with pytest.raises(ValueError, match="column 'true_value' must have shape"):
+        oracle.estimate(["a"], [[1.0]], 0, true_value=[1.0, 2.0])

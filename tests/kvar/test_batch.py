@@ -34,7 +34,7 @@ def test_occurrence_counts_the_earlier_ones(codes):
     assert occurrence(np.array(codes, dtype=int)).tolist() == expected
 
 
-def test_sums_of_others_keep_small_numbers_beside_large_ones():
+def test_sums_of_others_keep_the_digits_of_small_numbers():
     values = np.array([1e-6, 1e12, 2e-6, 3e-6])
     expected = [1e12 + 5e-6, 6e-6, 1e12 + 4e-6, 1e12 + 3e-6]
     np.testing.assert_allclose(sums_of_others(values), expected, rtol=1e-15)

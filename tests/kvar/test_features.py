@@ -1,4 +1,4 @@
-"""The regression on features of prompts: against a least-squares fit of all rewards, and in the adaptive baseline."""
+"""The regression on prompt features, against a least-squares fit of all rewards and within the adaptive baseline."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ def run(rng, seen_as, n_steps=60, group=2, **parameters):
     slopes = np.array([0.2, -0.1, 0.0])
     for step in range(n_steps):
         points = rng.normal(size=(16, 3))
-        truth = np.clip(0.5 + points @ slopes, 0, 1)
-        rewards = (rng.random((16, group)) < truth[:, None]).astype(float)
+        true_values = np.clip(0.5 + points @ slopes, 0, 1)
+        rewards = (rng.random((16, group)) < true_values[:, None]).astype(float)
         ids = range(16 * step, 16 * (step + 1))
         columns = named(seen_as(points)) if seen_as else {}
         values = baseline.estimate(ids, rewards, step, **columns)
         baseline.update(ids, rewards, step, **columns)
         if step >= n_steps // 2:
-            errors.append((values - truth[:, None]) ** 2)
+            errors.append((values - true_values[:, None]) ** 2)
     return np.mean(errors), np.std(errors) / np.sqrt(np.size(errors) / group)
 
 
@@ -51,7 +51,7 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
             mean = np.average(points, axis=0, weights=weight)
             centred = points - mean
             variance = np.average((centred**2).sum(axis=1), weights=weight)
-            for found, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
+            for actual, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
                 # Ridge as least squares with rows of zeros added.
                 design = np.vstack([np.sqrt(weight)[:, None] * centred, np.sqrt(strength * variance) * np.eye(3)])
                 slopes = np.linalg.lstsq(
@@ -60,8 +60,8 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
                 constant = (weight * above).sum() / (weight.sum() + 1)
                 expected = level + np.where(whole, (features - mean) @ slopes + constant, 0.0)[:, None]
                 expected = np.where(whole[:, None], np.clip(expected, scale._lowest, scale._highest), expected)
-                np.testing.assert_allclose(found[whole], expected[whole], rtol=1e-9, atol=1e-11)
-                np.testing.assert_allclose(found[~whole], scale.clipped(level)[~whole])
+                np.testing.assert_allclose(actual[whole], expected[whole], rtol=1e-9, atol=1e-11)
+                np.testing.assert_allclose(actual[~whole], scale.clipped(level)[~whole])
         prior.learn(batch, predictions)
         scale.learn(batch)
         discount = 0.99 ** min(1.0, batch.counts.sum() / 64)
@@ -74,7 +74,7 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
         ]
 
 
-def test_features_that_say_something_help_prompts_without_a_past(rng):
+def test_informative_features_help_prompts_without_history(rng):
     without, error = run(np.random.default_rng(1), None)
     with_them, _ = run(np.random.default_rng(1), lambda z: z)
     assert with_them < 0.6 * without
@@ -84,7 +84,7 @@ def test_features_that_say_something_help_prompts_without_a_past(rng):
     assert useless < without + 3 * error
 
 
-def test_moving_turning_and_scaling_the_features_changes_nothing():
+def test_values_do_not_depend_on_shift_rotation_and_scale_of_the_features():
     turn = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
     plain, _ = run(np.random.default_rng(1), lambda z: z, n_steps=20)
     changed, _ = run(np.random.default_rng(1), lambda z: 1e3 * z @ turn + 50, n_steps=20)
@@ -102,37 +102,10 @@ def test_features_without_information_change_nothing(features, rng):
         given.update(range(4), rewards, step, **named(features))
 
 
-def test_the_own_reward_stays_out(rng):
-    baseline = kvar.make_baseline("adaptive")
-    features = rng.normal(size=(6, 3))
-    for step in range(5):
-        baseline.update(range(6), rng.integers(0, 2, (6, 2)), step, **named(features))
-    rewards = rng.integers(0, 2, (6, 2)).astype(float)
-    before = baseline.estimate(range(6), rewards, 5, **named(features))
-    rewards[2, 1] = 1 - rewards[2, 1]
-    after = baseline.estimate(range(6), rewards, 5, **named(features))
-    assert after[2, 1] == before[2, 1]
-    assert after[2, 0] != before[2, 0]
-
-
 def test_other_features_than_before_are_refused(rng):
     baseline = kvar.make_baseline("adaptive")
     baseline.update(["a"], [[1.0]], 0, **named([[1.0, 2.0]]))
-    with pytest.raises(ValueError, match="the features so far were feature_0, feature_1; got none"):
+    with pytest.raises(ValueError, match=r"same features .* feature_0, feature_1 so far, now none"):
         baseline.update(["a"], [[1.0]], 1)
     with pytest.raises(ValueError, match=r"moments of features must have the shape \(3, 3\)"):
         FeaturePrior().load_state_dict({**baseline.state_dict()["state"]["features"], "moments": np.zeros((2, 2))})
-
-
-def test_a_restored_baseline_goes_on_to_the_last_bit(rng):
-    whole, features = kvar.make_baseline("adaptive"), rng.normal(size=(6, 3))
-    for step in range(5):
-        whole.update(range(6), rng.random((6, 2)), step, **named(features))
-    restored = kvar.make_baseline("adaptive")
-    restored.load_state_dict(whole.state_dict())
-    for step in range(5, 10):
-        rewards = rng.random((6, 2))
-        np.testing.assert_array_equal(
-            restored.advantages(range(6), rewards, step, **named(features)),
-            whole.advantages(range(6), rewards, step, **named(features)),
-        )

@@ -1,4 +1,4 @@
-"""Keys are stable, tell prompts apart, and refuse what they cannot name."""
+"""Prompt keys are stable, differ between prompts, and refuse objects without text."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from kvar.rollouts.prompt_ids import prompt_key
 
 
 def test_keys_are_stable_and_of_64_bits():
-    # A change here would orphan every recorded history.
+    # Another hash would separate recorded histories from their prompts.
     assert prompt_key("12+7=") == -7035351165308369353
     assert prompt_key("ü\ud800") == prompt_key("ü\ud800")
     assert all(-(2**63) <= prompt_key(str(k)) < 2**63 for k in range(100))

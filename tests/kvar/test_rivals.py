@@ -1,4 +1,4 @@
-"""The published rivals against plain loops over their formulas, cases computed by hand, and their edges."""
+"""Published baselines against plain loops over their formulas, cases computed by hand, and their edges."""
 
 import math
 
@@ -11,11 +11,14 @@ import kvar
 from kvar.baselines.kalman import KalmanBaseline
 from kvar.history.prompt_table import PromptTable
 from kvar.online.running_moments import RunningMoments
-from tests.kvar import rival_references
+from tests.kvar import reference
 
 NAN = math.nan
 SPO = {"forgetting": "drift", "include_own": False, "prior": 0.5}
 CASES = [
+    *[("kernel", {"kernel": kernel, "bandwidth": 3.7}) for kernel in kvar.kernel_names()],
+    ("kernel", {}),
+    ("kernel", {"bandwidth": 0.5}),
     ("james-stein", {}),
     ("empirical-bayes", {}),
     ("discounted-beta", {}),
@@ -34,8 +37,8 @@ CASES = [
 
 
 def compare(name, parameters, run):
-    """Replay a run group by group as the loop does, uneven groups as NaN, and compare where there is a reward."""
-    expected = getattr(rival_references, name.replace("-", "_"))(run, **parameters)
+    """Replay a run, with uneven groups padded by NaN, and compare the values of scored rollouts."""
+    expected = getattr(reference, name.replace("-", "_"))(run, **parameters)
     baseline = kvar.make_baseline(name, **parameters)
     for (step, groups), wanted in zip(run, expected, strict=True):
         width = max(len(rewards) for _, rewards, _ in groups)
@@ -49,13 +52,13 @@ def compare(name, parameters, run):
             columns = {key: padded(column) for key, column in columns.items()}
         values = baseline.estimate([p for p, _, _ in groups], rewards, step, **columns)
         seen = ~np.isnan(rewards)
-        np.testing.assert_allclose(values[seen], padded(wanted)[seen], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(values[seen], padded(wanted)[seen], rtol=0, atol=1e-12)
         baseline.update([p for p, _, _ in groups], rewards, step, **columns)
 
 
 @st.composite
 def irregular_runs(draw, reward):
-    """Steps that jump, prompts that come and go, uneven groups, missing rewards."""
+    """Runs with gaps between steps, changing prompts, uneven groups and missing rewards."""
     step, run = 0, []
     for _ in range(draw(st.integers(1, 10))):
         step += draw(st.integers(0, 6))
@@ -88,7 +91,7 @@ def test_agrees_with_the_loop(name, parameters):
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)
 def test_agrees_with_the_loop_on_a_long_run(name, parameters, rng):
-    # Enough prompts for the filter to learn its prior, enough drift for it to learn that, and partial rewards.
+    # Enough prompts and drift for the Kalman filter to estimate both, and rewards between 0 and 1.
     level = rng.uniform(0.1, 0.8, size=150)
     run = []
     for step in range(0, 120, 2):
@@ -119,9 +122,9 @@ def test_james_stein_at_its_edges():
     np.testing.assert_allclose(baseline.estimate(["a", "b", "c"], [1.0, 0.0, 0.5], 0), [0.25, 0.75, 0.5])
     np.testing.assert_allclose(baseline.estimate(["a"], [[1.0, 0.0, 0.5]], 0), [[0.25, 0.75, 0.5]])
     np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0), [0.0])
-    # Rewards that are all equal to something that binary fractions cannot hold show neither noise nor spread.
-    found = baseline.estimate(["a", "b", "c"], [[0.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.1, 0.1, NAN]], 0)
-    np.testing.assert_allclose(found[0], [1.0, 0.5, 0.5])
+    # Equal rewards have neither noise nor deviation, even if binary fractions cannot represent them.
+    actual = baseline.estimate(["a", "b", "c"], [[0.0, 1.0, 1.0], [0.1, 0.1, 0.1], [0.1, 0.1, NAN]], 0)
+    np.testing.assert_allclose(actual[0], [1.0, 0.5, 0.5])
 
 
 def test_empirical_bayes_by_hand():
@@ -164,8 +167,8 @@ def test_a_faded_mass_leaves_the_last_mean():
 
 def test_kalman_by_hand():
     baseline = kvar.make_baseline("kalman")
-    np.testing.assert_allclose(baseline.estimate(["a"], [1.0], 0), [0.5])  # no others, no past: sin^2 of pi / 4
-    # The other reward of a pair is seen as z = pi / 2 or 0 with noise 1 / 2.
+    np.testing.assert_allclose(baseline.estimate(["a"], [1.0], 0), [0.5])  # alone and without history: sin^2 of pi / 4
+    # The other reward of a pair is an observation z = pi / 2 or 0 with noise 1 / 2.
     gain = math.pi**2 / 48 / (math.pi**2 / 48 + 0.5)
     expected = [math.sin(math.pi / 4 * (1 - gain)) ** 2, math.sin(math.pi / 4 * (1 + gain)) ** 2]
     np.testing.assert_allclose(baseline.estimate(["a"], [[1.0, 0.0]], 0), [expected])
@@ -186,12 +189,12 @@ def test_kalman_takes_either_end_of_its_drift_rate():
         assert kvar.make_baseline("kalman", drift_rate=rate).drift_rate == rate
 
 
-def test_kalman_learns_a_drift_that_prompts_share(rng):
+def test_kalman_estimates_a_shared_drift(rng):
     baseline, drifts = KalmanBaseline(), []
     start = rng.uniform(-1.5, -0.5, size=1000)
     for step in range(100):
-        truth = 1 / (1 + np.exp(-(start + 0.02 * step)))
-        baseline.update(range(1000), (rng.random((1000, 32)) < truth[:, None]).astype(float), step)
+        true_values = 1 / (1 + np.exp(-(start + 0.02 * step)))
+        baseline.update(range(1000), (rng.random((1000, 32)) < true_values[:, None]).astype(float), step)
         drifts.append(baseline._drift)
     # d psi / dt = v sin 2 psi is d logit(p) / dt = 4 v. Over five seeds the mean was 0.00498 with deviation 0.00003.
     assert np.mean(drifts[50:]) == pytest.approx(0.005, abs=0.0002)
@@ -232,32 +235,13 @@ def test_basis_by_hand():
     np.testing.assert_array_equal(baseline.estimate(["a"], [1.0], 0, offline_value=[0.3]), [0.3])
 
 
-# --- edges --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
-def test_edges(name):
-    columns = {"offline_value": [0.5, 0.5], "completion_length": [3, 3]}
-    baseline = kvar.make_baseline(name)
-    assert baseline.advantages([], np.zeros((0, 4)), 0, offline_value=[], completion_length=[]).shape == (0, 4)
-    assert baseline.advantages(["a", "b"], np.zeros((2, 0)), 0, **columns).shape == (2, 0)
-    with np.errstate(all="raise"):
-        for rewards in ([[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.1, 0.1], [0.1, 0.1]]):
-            advantages = kvar.make_baseline(name).advantages(["a", "b"], rewards, 0, **columns)
-            assert np.isfinite(advantages).all()
-        # One group without any reward beside one with a single reward.
-        advantages = baseline.advantages(["a", "b"], [[NAN, NAN], [NAN, 1.0]], 1, **columns)
-    np.testing.assert_array_equal(advantages[0], 0.0)
-    assert np.isfinite(advantages[1]).all()
-
-
-def test_time_goes_forward_for_each_prompt():
+def test_a_step_before_the_prompts_last_visit_is_refused():
     for name in ("discounted-beta", "kalman"):
         baseline = kvar.make_baseline(name)
         baseline.update(["a"], [1.0], 5)
         baseline.update(["b"], [1.0], 4)
         for call in (baseline.estimate, baseline.update):
-            with pytest.raises(ValueError, match="step 4 comes after step 5 of prompt 'a'"):
+            with pytest.raises(ValueError, match="step 4 is earlier than step 5 of prompt 'a'"):
                 call(["a"], [1.0], 4)
 
 
@@ -287,7 +271,7 @@ def test_a_wrong_column_or_reward_is_named():
         spo.estimate(["a"], [1.0], 0)
     with pytest.raises(ValueError, match="needs drift with every batch"):
         spo.update(["a"], [1.0], 0)
-    with pytest.raises(ValueError, match="drift must not be negative or NaN"):
+    with pytest.raises(ValueError, match=r"drift must be .* from 0 on, got nan"):
         spo.update(["a"], [1.0], 0, drift=[NAN])
     with pytest.raises(ValueError, match="completion_length must be a number from 0 on"):
         kvar.make_baseline("opo").estimate(["a"], [1.0], 0, completion_length=[-1])
@@ -299,7 +283,7 @@ def test_a_wrong_column_or_reward_is_named():
             call(["a", "b"], [0.5, -0.5], 0)
 
 
-# --- what they are made of ------------------------------------------------------------------------------------------
+# --- their parts ----------------------------------------------------------------------------------------------------
 
 
 def test_the_table_keeps_every_prompt(rng):
@@ -315,25 +299,11 @@ def test_the_table_keeps_every_prompt(rng):
     assert table.read(list(expected))["x"].tolist() == list(expected.values())
 
 
-def test_a_state_that_does_not_fit_changes_nothing():
-    for name in ("discounted-beta", "kalman", "buffer", "empirical-bayes"):
-        baseline = kvar.make_baseline(name)
-        baseline.update(["a", "b"], [[1.0, 0.0], [1.0, 1.0]], 0)
-        good = baseline.state_dict()
-        table = good["state"].get("prompts", good["state"])
-        key = next(key for key in table if key != "prompt_ids")
-        broken = {**table, key: {} if name == "empirical-bayes" else np.zeros(7)}
-        state = {**good["state"], "prompts": broken} if "prompts" in good["state"] else broken
-        with pytest.raises(ValueError, match=r"shape|keys"):
-            baseline.load_state_dict({**good, "state": state})
-        np.testing.assert_equal(baseline.state_dict(), good)
-
-
 def test_moments_of_pieces_are_moments_of_the_whole(rng):
     values = rng.normal(5.0, 2.0, size=100)
     moments = RunningMoments()
     assert moments.variance == moments.mean == 0.0
     for piece in np.split(values, [0, 1, 40, 41]):
-        moments = moments.including(piece)
+        moments = moments.updated(piece)
     assert moments.mean == pytest.approx(values.mean(), rel=1e-14)
     assert moments.variance == pytest.approx(values.var(), rel=1e-13)

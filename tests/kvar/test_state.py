@@ -1,4 +1,4 @@
-"""A baseline's state is plain data, and what is not one is refused and changes nothing."""
+"""A baseline's state is plain data; a wrong or damaged state is refused and changes nothing."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def leaves(value, path=()):
 
 
 def put(state, path, value):
-    """A copy with something else in one place."""
+    """A copy with another value in one place."""
     if not path:
         return value
     changed = copy.deepcopy(state)
@@ -139,7 +139,7 @@ def test_a_damaged_state_is_refused_or_harmless(mutation):
     if refusal is not None:
         assert len(refusal.split()) > 3
         np.testing.assert_equal(baseline.state_dict(), before)
-    # What was not refused is a state that some run might have had: it is kept as it is and can be worked with.
+    # A state that is accepted is one that some run might have: it is kept as it is, and the baseline works with it.
     assert np.isfinite(values_of(baseline)).all()
     continued = baseline.state_dict()
     baseline.update(["a"], [[1.0]], 1e100, **columns_of((1, 1)), **features_of(["a"]))
@@ -153,7 +153,7 @@ def test_nothing_that_is_not_a_number_gets_in(k):
     baseline = kvar.make_baseline(name, **parameters)
     before = baseline.state_dict()
     for path, value in leaves(STATES[k]):
-        # The windows of a buffer have gaps, and those are NaN.
+        # Empty places in the windows of a buffer are NaN.
         if type(value) is float or (isinstance(value, np.ndarray) and value.size and path[-1] != "rewards"):
             damaged = math.nan if type(value) is float else np.where(np.arange(value.size) < 1, math.nan, value.ravel())
             with pytest.raises(ValueError, match=r"must be|is of parameters"):

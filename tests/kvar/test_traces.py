@@ -1,4 +1,4 @@
-"""Traces survive the disk, a run that is cut off loses nothing whole, and what is wrong is named."""
+"""Traces on disk and back, runs that are interrupted and resumed, and errors that name what is wrong."""
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,7 @@ def test_there_and_back(tmp_path, prompts):
         assert back.columns[name].tolist() == column.tolist()
 
 
-def test_rollouts_are_counted_off():
+def test_rollouts_are_numbered_in_row_order():
     trace = kvar.Trace.from_columns(
         {"step": [0, 0, 0, 1, 0], "prompt_id": ["a", "b", "a", "a", "a"], "reward": [0.0] * 5}
     )
@@ -54,20 +54,20 @@ def test_a_run_is_readable_step_by_step(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.suffix == TEMPORARY_SUFFIX]
 
 
-def test_a_run_goes_on_where_it_was_saved(tmp_path):
+def test_a_run_is_resumed_after_a_saved_step(tmp_path):
     writer = kvar.TraceWriter(tmp_path)
     for step in range(1, 6):
         writer.write(step, {"prompt_id": [0], "reward": [0.0]})
-    with pytest.raises(FileExistsError, match="already holds 5 steps of a run: choose another trace_dir, delete the"):
+    with pytest.raises(FileExistsError, match=r"already holds 5 steps .*choose another trace_dir, delete"):
         kvar.TraceWriter(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no step 8 to go on after"):
+    with pytest.raises(FileNotFoundError, match=r"cannot resume after step 8.*choose another folder"):
         kvar.TraceWriter(tmp_path, resume_from=8)
     kvar.TraceWriter(tmp_path, resume_from=3).write(4, {"prompt_id": [0], "reward": [1.0]})
     trace = kvar.read_trace(tmp_path)
     assert trace.step.tolist() == [1, 2, 3, 4]
     assert trace.reward.tolist() == [0.0, 0.0, 0.0, 1.0]
     kvar.TraceWriter(tmp_path, resume_from=1)
-    with pytest.raises(FileExistsError, match=r"already holds 1 step of a run: .*resume the run from its checkpoint"):
+    with pytest.raises(FileExistsError, match=r"already holds 1 step of .*resume the run from its checkpoint"):
         kvar.TraceWriter(tmp_path)
 
 
@@ -86,42 +86,41 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert target.read_text() == "old"
 
 
-def test_what_is_wrong_is_named(tmp_path):
-    good = columns()
+@pytest.mark.parametrize(
+    ("column", "wrong", "message"),
+    [
+        ("reward", [0.0], "one-dimensional and of one length"),
+        ("reward", ["x"] * 6, "'reward' must hold real numbers"),
+        ("reward", [0, 0, -1e120, 0, 0, 0], r"row 2 has the reward -1e\+120; .*NaN"),
+        ("reward", [0, np.inf, 0, 0, 0, 0], "row 1 has an infinite reward; .*NaN"),
+        ("step", [np.nan] * 6, "'step' must hold finite numbers .*nan"),
+        ("step", [1e120] * 6, r"'step' must hold finite numbers .*1e\+120"),
+        ("step", np.array([np.inf] * 6, dtype=np.float32), "'step' must hold finite numbers .*inf"),
+        ("step", ["1"] * 6, "'step' must hold finite numbers .*<U1"),
+        (
+            "step",
+            np.array([2**63] * 6, dtype=np.uint64),
+            "'step' must hold integers of 64 bits, got 9223372036854775808",
+        ),
+        ("prompt_id", [0.5] * 6, "'prompt_id' must hold integers or strings, got float64"),
+        ("prompt_id", ["a", None] * 3, "'prompt_id' must hold integers or strings, got None"),
+        ("prompt_id", [1, "1"] * 3, "integers or strings, not both; convert"),
+        ("prompt_id", (1, "1") * 3, "integers or strings, not both; convert"),
+        ("prompt_id", np.array([1, "1"] * 3, dtype=object), "integers or strings, not both; convert"),
+        ("rollout", [0.5] * 6, "'rollout' must hold integers .*float64"),
+    ],
+)
+def test_a_wrong_column_is_named(column, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        kvar.Trace.from_columns({**columns(), column: wrong})
+
+
+def test_a_missing_column_is_named():
     with pytest.raises(ValueError, match="missing reward among step, prompt_id"):
         kvar.Trace.from_columns({"step": [0], "prompt_id": [0]})
-    with pytest.raises(ValueError, match="one-dimensional and of one length"):
-        kvar.Trace.from_columns({**good, "reward": [0.0]})
-    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
-        kvar.Trace.from_columns({**good, "step": [np.nan] * 6})
-    with pytest.raises(ValueError, match="'prompt_id' must hold integers or strings"):
-        kvar.Trace.from_columns({**good, "prompt_id": [0.5] * 6})
-    with pytest.raises(ValueError, match="'prompt_id' must hold integers or strings, got None"):
-        kvar.Trace.from_columns({**good, "prompt_id": ["a", None] * 3})
-    with pytest.raises(ValueError, match="'reward' must hold real numbers"):
-        kvar.Trace.from_columns({**good, "reward": ["x"] * 6})
-    with pytest.raises(ValueError, match="of at most 1e\\+100 in size"):
-        kvar.Trace.from_columns({**good, "step": [1e120] * 6})
-    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
-        kvar.Trace.from_columns({**good, "step": np.array([np.inf] * 6, dtype=np.float32)})
-    with pytest.raises(ValueError, match="'step' must hold finite numbers"):
-        kvar.Trace.from_columns({**good, "step": ["1"] * 6})
-    with pytest.raises(ValueError, match="'step' must hold integers of 64 bits"):
-        kvar.Trace.from_columns({**good, "step": np.array([2**63] * 6, dtype=np.uint64)})
-    with pytest.raises(ValueError, match="row 2 has the reward -1e\\+120; rewards are at most"):
-        kvar.Trace.from_columns({**good, "reward": [0, 0, -1e120, 0, 0, 0]})
-    with pytest.raises(ValueError, match="row 1 has an infinite reward"):
-        kvar.Trace.from_columns({**good, "reward": [0, np.inf, 0, 0, 0, 0]})
-    with pytest.raises(ValueError, match="integers or strings, not both"):
-        kvar.Trace.from_columns({**good, "prompt_id": [1, "1"] * 3})
-    with pytest.raises(ValueError, match="integers or strings, not both"):
-        kvar.Trace.from_columns({**good, "prompt_id": (1, "1") * 3})
-    with pytest.raises(ValueError, match="integers or strings, not both"):
-        kvar.Trace.from_columns({**good, "prompt_id": np.array([1, "1"] * 3, dtype=object)})
-    with pytest.raises(ValueError, match="'rollout' must hold integers"):
-        kvar.Trace.from_columns({**good, "rollout": [0.5] * 6})
-    with pytest.raises(ValueError, match="from 0 to 999,999,999, got -1"):
-        kvar.TraceWriter(tmp_path / "run").write(-1, {"prompt_id": [0], "reward": [0.0]})
+
+
+def test_a_path_or_a_file_that_is_no_trace_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no trace at"):
         kvar.read_trace(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="no step of a trace"):

@@ -1,4 +1,4 @@
-"""Parts of the gradient's variance against exact ones; the variance-optimal baseline against a loop."""
+"""Estimated parts of the gradient's variance against exact ones; the variance-optimal baseline against a loop."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def bandit_trace(rng, group, n_steps=1500):
     rollouts = [bandit.sample(policy, p[None], group, rng) for p in prompts]
     rewards = np.concatenate([r.rewards for r in rollouts])
     scores = np.concatenate([r.scores for r in rollouts])
-    truth = np.repeat(np.concatenate([r.values for r in rollouts]).ravel(), group)
-    columns = {f"sketch_{k}": scores[..., k].ravel() for k in range(3)} | {"true_value": truth}
+    true_values = np.repeat(np.concatenate([r.values for r in rollouts]).ravel(), group)
+    columns = {f"sketch_{k}": scores[..., k].ravel() for k in range(3)} | {"true_value": true_values}
     every = bandit.sample(policy, np.arange(12)[None], 1, rng)
     # Pairs of different prompts among 12 are a little further apart than independent ones.
     prompt_part = float(bandit.prompt_variance(policy)[0]) * 12 / 11
@@ -43,49 +43,49 @@ def close(interval, exact):
 @pytest.mark.parametrize("group", [2, 4])
 def test_parts_of_a_bandit_are_the_exact_ones(group, rng):
     trace, every, prompt_part = bandit_trace(rng, group)
-    found = gradient_variance(trace, "none")
-    close(found.prompt, prompt_part)
-    close(found.reward, every.moments.reward_part.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+    actual = gradient_variance(trace, "none")
+    close(actual.prompt, prompt_part)
+    close(actual.reward, every.moments.reward_part.mean())
+    close(actual.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
     others = gradient_variance(trace, "leave-one-out")
     variance = (every.values * (1 - every.values))[..., None]
     close(others.baseline, every.moments.leave_one_out_part(variance, group).mean())
-    # What no baseline changes is not changed by one that looks at the group.
-    assert (others.prompt, others.reward) == (found.prompt, found.reward)
+    # P and R do not depend on the baseline, even if it uses the group.
+    assert (others.prompt, others.reward) == (actual.prompt, actual.reward)
     assert gradient_variance(trace, "oracle").baseline.mean == pytest.approx(0.0, abs=1e-12)
 
 
-def test_groups_of_three_tell_the_parts_without_the_truth(rng):
+def test_groups_of_three_suffice_without_true_values(rng):
     trace, every, prompt_part = bandit_trace(rng, 3)
     extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
-    untold = Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras)
-    found = gradient_variance(untold, "none")
-    close(found.prompt, prompt_part)
-    close(found.reward, every.moments.reward_part.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
-    others = gradient_variance(untold, "leave-one-out")
-    assert (others.prompt, others.reward) == (found.prompt, found.reward)
+    unlabelled = Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras)
+    actual = gradient_variance(unlabelled, "none")
+    close(actual.prompt, prompt_part)
+    close(actual.reward, every.moments.reward_part.mean())
+    close(actual.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+    others = gradient_variance(unlabelled, "leave-one-out")
+    assert (others.prompt, others.reward) == (actual.prompt, actual.reward)
 
 
 def test_norms_alone_leave_the_signal_in_the_reward_part(rng):
     trace, every, _ = bandit_trace(rng, 2)
     norm = np.sqrt(sum(trace.extras[f"sketch_{k}"] ** 2 for k in range(3)))
     extras = {"score_norm": norm, "true_value": trace.extras["true_value"]}
-    found = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
-    assert found.prompt is None
-    close(found.reward, every.moments.noise.mean())
-    close(found.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
+    actual = gradient_variance(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras), "none")
+    assert actual.prompt is None
+    close(actual.reward, every.moments.noise.mean())
+    close(actual.baseline, every.moments.baseline_part(-every.values[..., None]).mean())
 
 
 def test_one_rollout_a_prompt_leaves_the_signal_in_the_reward_part(rng):
     trace, every, _ = bandit_trace(rng, 1)
-    found = gradient_variance(trace, "none")
-    assert found.prompt is None
-    close(found.reward, every.moments.noise.mean())
-    assert np.isfinite(found.mse(4, 1))
+    actual = gradient_variance(trace, "none")
+    assert actual.prompt is None
+    close(actual.reward, every.moments.noise.mean())
+    assert np.isfinite(actual.mse(4, 1))
 
 
-def test_the_group_mean_scaled_is_the_mean_of_the_others(rng):
+def test_the_scaled_group_mean_is_leave_one_out(rng):
     trace, _, _ = bandit_trace(rng, 3, n_steps=20)
     one, other = (gradient_variance(trace, name) for name in ("group-mean", "leave-one-out"))
     assert one.baseline.mean == pytest.approx(other.baseline.mean)
@@ -94,19 +94,19 @@ def test_the_group_mean_scaled_is_the_mean_of_the_others(rng):
 
 def test_parts_by_hand():
     rewards = np.array([[[1.0, 0.0, 0.0]]])
-    found = gradient_variance(trace_of(np.array([[7]]), rewards, score_norm=np.full(3, 2.0)), "none")
+    actual = gradient_variance(trace_of(np.array([[7]]), rewards, score_norm=np.full(3, 2.0)), "none")
     # (Z_g - Z_j)(Z_g - Z_k) is 1 for the first and 0 for the others; Z^2 likewise; norms squared are 4.
-    assert found.reward.mean == pytest.approx(4 / 3)
-    assert found.baseline.mean == pytest.approx(0.0)
-    assert found.mse(2, 3) == pytest.approx(4 / 3 / 6)
-    assert found.oracle_gap(3) == pytest.approx(0.0)
+    assert actual.reward.mean == pytest.approx(4 / 3)
+    assert actual.baseline.mean == pytest.approx(0.0)
+    assert actual.mse(2, 3) == pytest.approx(4 / 3 / 6)
+    assert actual.oracle_gap(3) == pytest.approx(0.0)
 
 
-def test_what_is_missing_is_left_out_and_what_is_lacking_is_named(rng):
+def test_missing_rewards_are_left_out_and_missing_columns_are_named(rng):
     rewards = np.array([[[1.0, 0.0, NAN, 0.0]], [[0.0, 1.0, 1.0, NAN]]])
     prompts = np.array([[1], [2]])
-    found = gradient_variance(trace_of(prompts, rewards, score_norm=np.ones(8)), "none")
-    assert found.reward.n_rollouts == 6
+    actual = gradient_variance(trace_of(prompts, rewards, score_norm=np.ones(8)), "none")
+    assert actual.reward.n_rollouts == 6
     with pytest.raises(ValueError, match="needs the column 'score_norm'"):
         gradient_variance(trace_of(prompts, rewards), "none")
     with pytest.raises(ValueError, match="row 1 has a score of norm -1"):
@@ -138,7 +138,7 @@ def test_the_optimal_baseline_of_the_tiny_policy(rng):
     completions = list(range(len(tokenizer)))
     right = np.array([token % 2 == 0 for token in completions], dtype=float)
     generator = torch.Generator().manual_seed(0)
-    # A projection of the few dozen thousand numbers of the last layer's score that keeps squared norms in expectation.
+    # A random projection of the last layer's score that preserves squared norms in expectation.
     weights = [p for name, p in model.named_parameters() if "layers.3.mlp" in name]
     size = sum(w.numel() for w in weights)
     projection = torch.randn(size, 4, generator=generator) / 2.0
@@ -158,16 +158,16 @@ def test_the_optimal_baseline_of_the_tiny_policy(rng):
     every = np.broadcast_to(np.arange(3), (n_steps, 3))
     at = (every[..., None], drawn)
     columns = {f"sketch_{k}": scores[(*at, k)].ravel() for k in range(4)}
-    truth = np.repeat(np.broadcast_to(values, (n_steps, 3)).ravel(), group)
-    trace = trace_of(every, right[drawn], **columns, score_norm=norms[at].ravel(), true_value=truth)
-    found = gradient_variance(trace, "none")
+    true_values = np.repeat(np.broadcast_to(values, (n_steps, 3)).ravel(), group)
+    trace = trace_of(every, right[drawn], **columns, score_norm=norms[at].ravel(), true_value=true_values)
+    actual = gradient_variance(trace, "none")
     gradients = np.einsum("pc,c,pcd->pd", chances, right, scores)
     above = right - values[:, None]
     noise = (chances * norms**2 * above**2).sum(axis=1)
-    close(found.reward, (noise - (gradients**2).sum(axis=1)).mean())
-    close(found.baseline, (chances * norms**2 * (right**2 - above**2)).sum(axis=1).mean())
+    close(actual.reward, (noise - (gradients**2).sum(axis=1)).mean())
+    close(actual.baseline, (chances * norms**2 * (right**2 - above**2)).sum(axis=1).mean())
     spread = ((gradients - gradients.mean(axis=0)) ** 2).sum(axis=1).mean() * 3 / 2
-    close(found.prompt, spread)
+    close(actual.prompt, spread)
 
     best = (chances * norms**2) @ right / (chances * norms**2).sum(axis=1)
     assert np.abs(best - values).max() > 0.01
@@ -196,13 +196,13 @@ def test_score_weights_against_a_loop(kernel, rng):
     baseline, seen = ScoreWeighted(bandwidth=3.0, kernel=kernel), []
     weight = get_kernel(kernel)
     for step, (ids, rewards, norms) in enumerate(steps_of(rng)):
-        found = baseline.estimate(ids, rewards, step, score_norm=norms)
+        actual = baseline.estimate(ids, rewards, step, score_norm=norms)
         for row, prompt in enumerate(ids):
             for g in range(3):
                 pairs = [(weight((step - s) / 3.0) * n**2, z) for s, p, z, n in seen if p == prompt]
                 pairs += [(weight(0.0) * norms[row, k] ** 2, rewards[row, k]) for k in range(3) if k != g]
                 expected = sum(w * z for w, z in pairs) / sum(w for w, _ in pairs)
-                assert found[row, g] == pytest.approx(expected, rel=1e-12)
+                assert actual[row, g] == pytest.approx(expected, rel=1e-12)
         baseline.update(ids, rewards, step, score_norm=norms)
         seen += [
             (step, p, z, n) for p, zs, ns in zip(ids, rewards, norms, strict=True) for z, n in zip(zs, ns, strict=True)
@@ -214,28 +214,6 @@ def test_equal_norms_give_the_kernel_baseline(rng):
     for step, (ids, rewards, _) in enumerate(steps_of(rng)):
         mine = weighted.advantages(ids, rewards, step, score_norm=np.full((4, 3), 2.0))
         np.testing.assert_allclose(mine, plain.advantages(ids, rewards, step), atol=1e-14)
-
-
-def test_its_state_continues_to_the_last_bit(rng):
-    steps = steps_of(rng)
-    whole, first = ScoreWeighted(), ScoreWeighted()
-    for step, (ids, rewards, norms) in enumerate(steps[:5]):
-        whole.update(ids, rewards, step, score_norm=norms)
-        first.update(ids, rewards, step, score_norm=norms)
-    second = ScoreWeighted()
-    second.load_state_dict(first.state_dict())
-    for step, (ids, rewards, norms) in enumerate(steps[5:], start=5):
-        one, other = (b.advantages(ids, rewards, step, score_norm=norms) for b in (whole, second))
-        np.testing.assert_array_equal(one, other)
-
-
-def test_it_refuses_what_it_cannot_use():
-    with pytest.raises(ValueError, match="bandwidth must be a positive number of steps, got 0"):
-        ScoreWeighted(bandwidth=0)
-    with pytest.raises(ValueError, match="needs score_norm"):
-        ScoreWeighted().estimate([1], [[1.0]], 0)
-    with pytest.raises(ValueError, match="has the keys"):
-        ScoreWeighted().load_state_dict(ScoreWeighted().state_dict() | {"state": {}})
 
 
 def test_a_score_that_is_missing_with_its_reward_changes_nothing(rng):
@@ -250,11 +228,12 @@ def test_a_score_that_is_missing_with_its_reward_changes_nothing(rng):
     assert whole == holed
 
 
-def test_score_weights_refuse_norms_that_are_none():
+def test_score_weights_refuse_missing_norms():
     with pytest.raises(ValueError, match="score_norm holds nan; norms of scores are finite"):
         ScoreWeighted().estimate(["a"], [[1.0, 1.0]], 1, score_norm=[[1.0, np.nan]])
-    with pytest.raises(ValueError, match="needs score_norm"):
-        ScoreWeighted().update(["a"], [[1.0, 1.0]], 1)
-    # What has no reward needs no norm.
-    found = ScoreWeighted().estimate(["a"], [[1.0, 1.0, np.nan]], 1, score_norm=[[1.0, 1.0, np.nan]])
-    np.testing.assert_array_equal(found, [[1.0, 1.0, 1.0]])
+    for call in (ScoreWeighted().update, ScoreWeighted().estimate):
+        with pytest.raises(ValueError, match="needs score_norm"):
+            call(["a"], [[1.0, 1.0]], 1)
+    # A rollout without a reward needs no norm.
+    actual = ScoreWeighted().estimate(["a"], [[1.0, 1.0, np.nan]], 1, score_norm=[[1.0, 1.0, np.nan]])
+    np.testing.assert_array_equal(actual, [[1.0, 1.0, 1.0]])
