@@ -14,7 +14,7 @@ from kvar.rollouts.prompt_ids import prompt_key
 from llm_train import KAETrainer
 from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import make_policy, make_tokenizer, sums
-from llm_train.trainer.measured_trainer import MeasuringTrainer
+from llm_train.trainer.measured_trainer import MeasuredTrainer
 from llm_train.trainer.state_file import load_state, save_state
 
 
@@ -61,14 +61,14 @@ def test_the_loss_sees_the_advantages(make_trainer):
 
 def test_grpo_is_that_of_trl(make_trainer, monkeypatch):
     of_trl = []
-    inner = MeasuringTrainer._generate_and_score_completions
+    inner = MeasuredTrainer._generate_and_score_completions
 
     def remembered(self, inputs):
         output = inner(self, inputs)
         of_trl.append(output["advantages"].clone())
         return output
 
-    monkeypatch.setattr(MeasuringTrainer, "_generate_and_score_completions", remembered)
+    monkeypatch.setattr(MeasuredTrainer, "_generate_and_score_completions", remembered)
     grpo = {"baseline": "group-mean", "baseline_kwargs": {}, "scale_rewards": "group", "num_generations": 4}
     trainer = make_trainer(**grpo)
     trainer.train()
