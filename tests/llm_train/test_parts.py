@@ -119,7 +119,7 @@ def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
         ({"warm_start_rollouts": True}, "warm_start_rollouts must be a whole number from 0 on, got True"),
         ({"pass_at": [1, 0]}, "pass_at must be a whole number from 1 on, got 0"),
         ({"scale_rewards": "group"}, "got 'adaptive' and 8: set scale_rewards='none'"),
-        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "got 'group-mean' and 1: set scale_rewards='none'"),
+        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and 1: set scale_rewards='none'"),
         ({"scale_rewards": "batch"}, "set whiten_advantages=True"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "set it to 'sum_then_normalize'"),
     ],
