@@ -25,9 +25,9 @@ class PromptHistory:
     baseline : str
         A name from `kvar.baseline_names`.
     state_path : path, optional
-        File of the history, best in the folder of the run's checkpoints. It must be absolute, because trainers change
-        folders. A run that finds the file continues with its history and says so. One process reads it at
-        the first step and replaces it after every step. By default the history is lost when the process ends.
+        File of the history, best in the folder of the run's checkpoints; absolute, because trainers change folders. A
+        run that finds the file continues with its history and logs a warning. One process reads the file at the first
+        step and replaces it after every step. By default the history is lost when the process ends.
     **parameters
         Parameters of the baseline.
 

@@ -69,7 +69,7 @@ class CriticBaseline(Baseline):
     def build(self, model, device: torch.device, seed: int) -> None:
         """Make the network for a policy, the same on every process; all then learn from the same gathered rewards."""
         config = model.config.get_text_config()
-        # The seed is restored afterwards: processes must go on to sample different completions.
+        # The seed is restored afterwards: processes must sample different completions.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             if self.kind == "head":

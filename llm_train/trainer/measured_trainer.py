@@ -20,7 +20,7 @@ __all__ = ["MeasuredTrainer"]
 
 
 class MeasuredTrainer(GRPOTrainer):
-    """What `KAETrainer` needs to know of a step, and how it evaluates; the parameters are those of `KAETrainer`."""
+    """Measures what `KAETrainer` needs of a step, and evaluates; the parameters are those of `KAETrainer`."""
 
     def __init__(self, *args, true_value_func: Callable | None = None, **kwargs):
         super().__init__(*args, **kwargs)

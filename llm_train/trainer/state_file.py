@@ -19,7 +19,7 @@ _HEADER, _DIGEST = "kvar", "blake2b"
 
 
 def save_state(state: dict, path: str | os.PathLike) -> Path:
-    """Write nested dicts, with strings as keys, of numbers, strings, lists and arrays; the file appears whole."""
+    """Write nested dicts (keys are strings) of numbers, strings, lists and arrays; the file appears complete."""
     tensors: dict[str, np.ndarray] = {}
 
     def without_arrays(value, name):
@@ -46,18 +46,18 @@ def _digest(header: str, tensors: dict[str, np.ndarray]) -> str:
 
 
 def load_state(path: str | os.PathLike) -> dict:
-    """Read what `save_state` wrote; ValueError if the file is damaged or something else."""
+    """Read what `save_state` wrote; ValueError if it is damaged or another file."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable state file ({error}): take another checkpoint") from None
+        raise ValueError(f"{path} is not a readable state file ({error}): use an undamaged copy") from None
     if _HEADER not in metadata:
         raise ValueError(f"{path} holds tensors but no kvar state: give a file that kvar wrote")
     header = metadata[_HEADER]
     if metadata.get(_DIGEST) != _digest(header, tensors):
-        raise ValueError(f"{path} is a damaged state file, its checksum is wrong: take another checkpoint")
+        raise ValueError(f"{path} is a damaged state file, its checksum is wrong: use an undamaged copy")
 
     def with_arrays(value):
         if not isinstance(value, dict):
@@ -67,4 +67,4 @@ def load_state(path: str | os.PathLike) -> dict:
     try:
         return with_arrays(json.loads(header))
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{path} has a header that is no kvar state: take another checkpoint") from None
+        raise ValueError(f"{path} has a header that is no kvar state: use an undamaged copy") from None

@@ -31,7 +31,7 @@ def checkpoint_of(trainer, step):
 
 
 def counts_of(trainer):
-    """Remembered rewards of each visit, one row a prompt."""
+    """Remembered rewards of each visit, one row per prompt."""
     return trainer.baseline.state_dict()["state"]["history"]["counts"]
 
 

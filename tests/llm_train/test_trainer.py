@@ -92,8 +92,8 @@ def test_mini_batches_are_reused(make_trainer):
     assert not set(visited[0]) & set(visited[3])
 
 
-# The resume falls inside the second epoch of eight prompts, four a step in blocks of two; or the checkpoint is due at
-# step 5, inside a generation that serves three steps, and is written at its end.
+# Of eight prompts, each step takes four, for two steps: the resume falls inside the second epoch. Or the checkpoint is
+# due at step 5, inside a generation that serves three steps, and is written at its end.
 @pytest.mark.parametrize("settings", [{"block_reuse": 2, "save_steps": 6}, {"num_iterations": 3, "save_steps": 5}])
 def test_a_resumed_run_is_the_same_to_the_last_bit(make_trainer, settings):
     whole = make_trainer("whole", max_steps=12, **settings)
