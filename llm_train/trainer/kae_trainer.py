@@ -18,13 +18,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kvar import TraceWriter, make_baseline
 from kvar.online.feature_prior import feature_columns
-from llm_train.trainer import setting_checks
 from llm_train.trainer.checkpoint_history import load_history, save_history
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.measured_trainer import MeasuredTrainer
 from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler, VarianceSampler
 from llm_train.trainer.rank_consistency import require_same_advantages
+from llm_train.trainer.setting_checks import batches_per_generation, check_settings, prompts_per_generation
 from llm_train.trainer.step_advantages import require_rates, step_advantages, whitened
 from llm_train.trainer.warm_start import WarmStart
 
@@ -91,7 +91,11 @@ class KAETrainer(MeasuredTrainer):
         super().__init__(*args, true_value_func=true_value_func, **kwargs)
         self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
         self.offline_values: dict[int | str, float] = {}
-        self._check_settings()
+        samples = None if self.eval_dataset is None or self._evaluates_exactly else self.num_generations_eval
+        check_settings(
+            config, self.baseline, self.train_dataset, has_environments=self.environments is not None,
+            has_true_values=true_value_func is not None, evaluation_samples=samples,
+        )  # fmt: skip
         self._feature_columns = feature_columns(self.train_dataset.column_names or ())
         self._generations = 0
         self._sampler: BlockSampler | None = None
@@ -104,16 +108,6 @@ class KAETrainer(MeasuredTrainer):
             self.baseline.build(policy, self.accelerator.device, config.seed)
         if config.warm_start_rollouts:
             self.add_callback(WarmStart(self))
-
-    def _check_settings(self) -> None:
-        config, data, columns = self.args, self.train_dataset, self.train_dataset.column_names or ()
-        setting_checks.require_enough_prompts(config, data)
-        setting_checks.warn_if_prompts_never_return(config, self.baseline, data)
-        setting_checks.require_prompt_ids(config, columns, self.environments is not None)
-        if self.eval_dataset is not None and not self._evaluates_exactly:
-            setting_checks.require_enough_samples(config, self.num_generations_eval)
-        setting_checks.require_columns(config, self.baseline, columns, self._true_value_func is not None)
-        setting_checks.require_last_checkpoint(config)
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
@@ -191,8 +185,8 @@ class KAETrainer(MeasuredTrainer):
         self._sampler = _SAMPLERS[order](
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
-            batch_size=setting_checks.prompts_per_generation(self.args),
-            steps_per_batch=setting_checks.batches_per_generation(self.args),
+            batch_size=prompts_per_generation(self.args),
+            steps_per_batch=batches_per_generation(self.args),
             block_reuse=self.args.block_reuse,
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
@@ -229,7 +223,7 @@ class KAETrainer(MeasuredTrainer):
 
     def _save_checkpoint(self, model, trial):
         # Never inside a generation: a resumed run would sample it again and remember it twice.
-        self._checkpoint_due = bool(self._step % setting_checks.batches_per_generation(self.args))
+        self._checkpoint_due = bool(self._step % batches_per_generation(self.args))
         if self._checkpoint_due:
             return
         # Before TRL's own files: TRL uploads the folder and removes older ones, and no checkpoint may lack its history.

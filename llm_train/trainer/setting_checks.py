@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 
 from datasets import IterableDataset
 from transformers.utils import logging
@@ -11,16 +10,7 @@ from transformers.utils import logging
 from kvar import Baseline, get_kernel
 from llm_train.trainer.config import KAEConfig
 
-__all__ = [
-    "batches_per_generation",
-    "prompts_per_generation",
-    "require_columns",
-    "require_enough_prompts",
-    "require_enough_samples",
-    "require_last_checkpoint",
-    "require_prompt_ids",
-    "warn_if_prompts_never_return",
-]
+__all__ = ["batches_per_generation", "check_settings", "prompts_per_generation"]
 
 logger = logging.get_logger(__name__)
 
@@ -38,68 +28,63 @@ def prompts_per_generation(config: KAEConfig) -> int:
     return config.generation_batch_size // config.num_generations
 
 
-def require_enough_prompts(config: KAEConfig, data) -> None:
-    """Refuse a dataset without a length, if the order of prompts needs one, or with too few prompts."""
+def check_settings(
+    config: KAEConfig,
+    baseline: Baseline,
+    data,
+    has_environments: bool,
+    has_true_values: bool,
+    evaluation_samples: int | None,
+) -> None:
+    """Refuse impossible settings, and warn of a window that is too short.
+
+    `evaluation_samples` are the samples per prompt from which evaluation estimates pass@k, or None if it does not.
+    """
+    columns, prompts = set(data.column_names or ()), prompts_per_generation(config)
     if isinstance(data, IterableDataset):
         if config.block_reuse > 1 or config.prompt_order != "epochs" or config.warm_start_rollouts:
             raise ValueError(
                 "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length, got a streamed one: "
                 "load it without streaming, or leave the three at their defaults"
             )
-    elif len(data) < prompts_per_generation(config):
+    elif len(data) < prompts:
         raise ValueError(
-            f"one generation takes {prompts_per_generation(config)} different prompts, but the dataset has "
-            f"{len(data)}: lower per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
+            f"one generation takes {prompts} different prompts, but the dataset has {len(data)}: lower "
+            "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
         )
-
-
-def require_prompt_ids(config: KAEConfig, columns: Collection[str], has_environments: bool) -> None:
-    """Refuse prompts that their text alone does not identify."""
-    if config.prompt_id_column is None and (has_environments or {"image", "images"} & set(columns)):
+    else:
+        _warn_if_prompts_never_return(config, baseline, len(data) // prompts)
+    if config.prompt_id_column is None and (has_environments or columns & {"image", "images"}):
         raise ValueError(
             "prompts with images or from an environment are not identified by their text: set prompt_id_column to a "
             "column of ids"
         )
-
-
-def require_enough_samples(config: KAEConfig, samples: int) -> None:
-    """Refuse pass@k in an evaluation with fewer than k samples per prompt."""
-    if samples < (needed := max(config.pass_at, default=1)):
+    needed = max(config.pass_at, default=1)
+    if evaluation_samples is not None and evaluation_samples < needed:
         raise ValueError(
-            f"pass@{needed} needs {needed} samples per prompt, but evaluation draws {samples}: raise "
+            f"pass@{needed} needs {needed} samples per prompt, but evaluation draws {evaluation_samples}: raise "
             "num_generations_eval"
         )
-
-
-def require_columns(config: KAEConfig, baseline: Baseline, columns: Collection[str], has_true_values: bool) -> None:
-    """Refuse a baseline that needs a column which neither the dataset nor the trainer provides."""
     if "true_value" in baseline.needs and not has_true_values:
         raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
-    provided = {*_MEASURED, *columns} | ({"offline_value"} if config.warm_start_rollouts else set())
+    provided = _MEASURED | columns | ({"offline_value"} if config.warm_start_rollouts else set())
     if missing := [name for name in baseline.needs if name not in provided]:
         raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
-
-
-def require_last_checkpoint(config: KAEConfig) -> None:
-    """Refuse a last step inside a generation: its checkpoint would never be written."""
-    if config.save_strategy == "no" or config.max_steps <= 0:
-        return
     batches, per_step = batches_per_generation(config), config.gradient_accumulation_steps
-    if config.max_steps * per_step % batches:
+    if config.save_strategy != "no" and config.max_steps > 0 and config.max_steps * per_step % batches:
         raise ValueError(
             f"max_steps={config.max_steps} ends inside a generation, where no checkpoint is written: set max_steps to "
             f"a multiple of {batches // math.gcd(batches, per_step)}, or save_strategy='no'"
         )
 
 
-def warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, data) -> None:
-    """Warn if a prompt's past rewards have always left the window when it comes again."""
+def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, epoch: int) -> None:
+    """Warn if a prompt's past rewards have left the window before it returns, after an epoch of so many generations."""
     settings = baseline.parameters
     bandwidth = settings.get("bandwidth")
     in_steps = isinstance(bandwidth, int | float) and settings.get("clock", "steps") == "steps"
-    if isinstance(data, IterableDataset) or not in_steps or config.prompt_order != "epochs" or config.block_reuse > 1:
+    if not in_steps or config.prompt_order != "epochs" or config.block_reuse > 1:
         return
-    epoch = len(data) // prompts_per_generation(config)
     window = bandwidth * get_kernel(settings.get("kernel", "triangular")).reach
     if epoch >= window:
         logger.warning(
