@@ -36,27 +36,10 @@ class AdvantageEstimator:
         self.history = PromptHistory(baseline, state_path, **parameters)
 
     def __call__(self, token_level_rewards, response_mask, index, **_):
-        """Advantages of one step, whose rewards are then remembered.
+        """Advantages and returns of one step, which are equal; its rewards are then remembered.
 
-        Parameters
-        ----------
-        token_level_rewards, response_mask : torch.Tensor, shape (n, T)
-            Rewards, and 1 at the tokens of the response.
-        index : sequence of str, length n
-            Row of each prompt in the dataset. Rows that fill up the batch are called "pad0", "pad1", ...; they enter
-            neither the history nor any mean, and their advantage is 0.
-        **_
-            Other arguments of SkyRL, which are not used.
-
-        Returns
-        -------
-        tuple of torch.Tensor, each of shape (n, T)
-            Advantages and returns, which are equal.
-
-        Raises
-        ------
-        ValueError
-            If there is no index.
+        Tensors have the shape (n, T). The index is the row of each prompt in the dataset. Rows that fill up the batch
+        are called "pad0", "pad1", ...: they enter neither the history nor any mean, and their advantage is 0.
         """
         if index is None:
             raise ValueError("SkyRL passed no index, by which the history identifies prompts: pass each one's row")

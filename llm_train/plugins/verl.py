@@ -44,26 +44,9 @@ class AdvantageEstimator:
         self.history = PromptHistory(baseline, state_path, **parameters)
 
     def __call__(self, token_level_rewards, response_mask, index=None, **_):
-        """Advantages of one step, whose rewards are then remembered.
+        """Advantages and returns of one step, which are equal; its rewards are then remembered.
 
-        Parameters
-        ----------
-        token_level_rewards, response_mask : torch.Tensor, shape (n, T)
-            Rewards, and 1 at the tokens of the response.
-        index : sequence of int or str, length n
-            Id of each prompt, the same at every step.
-        **_
-            Other arguments of verl, which are not used.
-
-        Returns
-        -------
-        tuple of torch.Tensor, each of shape (n, T)
-            Advantages and returns, which are equal.
-
-        Raises
-        ------
-        ValueError
-            If there is no index, or it holds verl's random names.
+        Tensors have the shape (n, T). The index is the id of each prompt, the same at every step.
         """
         if index is None:
             raise ValueError(f"verl passed no index, by which the history identifies prompts: {_REMEDY}")
