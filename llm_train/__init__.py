@@ -16,7 +16,7 @@ _HOMES = {"AuditCallback": "audit_callback", "KAEConfig": "config", "KAETrainer"
 
 
 def __getattr__(name: str):
-    # What reads results needs neither torch nor TRL.
+    # Imported only when asked for: code that reads results needs neither torch nor TRL.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"llm_train.trainer.{_HOMES[name]}"), name)

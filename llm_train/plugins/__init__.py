@@ -1,7 +1,7 @@
-"""The baselines inside other trainers: SkyRL, slime, verl and NeMo-RL. For TRL see `llm_train.KAETrainer`.
+"""The baselines as plug-ins of other trainers: SkyRL, slime, verl and NeMo-RL. For TRL see `llm_train.KAETrainer`.
 
-Each module imports its framework only where it registers with it. All share `PromptHistory`: a baseline with a step of
-its own that is kept on disk, since none of these frameworks saves a plug-in's state with its checkpoints.
+A plug-in imports its framework only where it registers with it. All of them use `PromptHistory`, a baseline that counts
+its own steps and keeps its history on disk, since none of these frameworks saves a plug-in's state in its checkpoints.
 """
 
 from llm_train.plugins.prompt_history import PromptHistory

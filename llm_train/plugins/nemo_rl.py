@@ -1,8 +1,7 @@
-"""For NeMo-RL: a class with ``compute_advantage``, and how it gets into a trainer that has no registry.
+"""Plug-in for NeMo-RL: an advantage estimator, and its installation in a trainer that has no registry.
 
-``install(nemo_rl.algorithms.grpo)`` before ``grpo_train`` replaces the function that makes the estimator; a whole
-script is in ``examples/nemo_rl_main.py``. Settings stand under ``grpo.adv_estimator``: ``baseline``,
-``baseline_kwargs``, ``state_path`` and ``pad_token_id``.
+Call ``install(nemo_rl.algorithms.grpo)`` before ``grpo_train``. A complete script is ``examples/nemo_rl_main.py``.
+``grpo.adv_estimator`` sets ``baseline``, ``baseline_kwargs``, ``state_path`` and ``pad_token_id``.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ __all__ = ["KernelAdvantageEstimator", "install"]
 
 
 class KernelAdvantageEstimator:
-    """An estimator with the interface of NeMo-RL's own.
+    """An advantage estimator with the interface of NeMo-RL's own.
 
     Parameters
     ----------
     estimator_config : mapping or object, optional
-        With the settings above; names that are missing have defaults.
+        The settings above; those that are missing have the defaults of `PromptHistory`.
     loss_config : optional
-        As NeMo-RL passes it; not used.
+        Passed by NeMo-RL and not used.
     """
 
     def __init__(self, estimator_config=None, loss_config=None):
@@ -34,22 +33,22 @@ class KernelAdvantageEstimator:
         self.history = PromptHistory(name, _setting(estimator_config, "state_path"), **parameters)
 
     def compute_advantage(self, prompt_ids, rewards, mask, *, repeated_batch=None, valid_mask=None, **_):
-        """Advantages of a step.
+        """Advantages of one step, whose rewards are then remembered.
 
         Parameters
         ----------
         prompt_ids : torch.Tensor, shape (n,) or (n, L)
-            A number, or the padded tokens, of each prompt.
+            An id, or the padded tokens, of each prompt.
         rewards : torch.Tensor, shape (n,)
             Rewards.
         mask : torch.Tensor, shape (n, T)
-            Response tokens; gives the shape.
+            Gives the shape of the result.
         repeated_batch : mapping, optional
-            If it has ``idx``, the row of each prompt in the dataset, prompts are named by that.
+            If it holds ``idx``, the row of each prompt in the dataset, that row identifies the prompt.
         valid_mask : torch.Tensor, shape (n,), optional
-            Rows of 0 neither enter the history nor a mean, and their advantage is 0.
+            Rollouts with 0 enter neither the history nor any mean, and their advantage is 0.
         **_
-            Whatever else NeMo-RL passes.
+            Other arguments of NeMo-RL, which are not used.
 
         Returns
         -------
@@ -59,16 +58,15 @@ class KernelAdvantageEstimator:
         Raises
         ------
         ValueError
-            If prompts are padded tokens and the padding is not known.
+            If prompts come as padded tokens and ``pad_token_id`` is not set.
         """
         scores = rewards.double().cpu().numpy().copy()
         if valid_mask is not None:
             scores[valid_mask.cpu().numpy() == 0] = np.nan
-        advantages = self.history.advantages(self._names(prompt_ids, repeated_batch), scores)
-        spread = torch.as_tensor(advantages, dtype=rewards.dtype, device=rewards.device)
-        return spread[:, None].expand(mask.shape)
+        advantages = torch.as_tensor(self.history.advantages(self._keys(prompt_ids, repeated_batch), scores))
+        return advantages.to(rewards)[:, None].expand(mask.shape)
 
-    def _names(self, prompt_ids, batch) -> list[int | str]:
+    def _keys(self, prompt_ids, batch) -> list[int | str]:
         if batch is not None and "idx" in batch:
             tasks = batch["task_name"] if "task_name" in batch else [""] * len(batch["idx"])
             return [f"{task}/{int(row)}" for task, row in zip(tasks, batch["idx"], strict=True)]
@@ -76,10 +74,10 @@ class KernelAdvantageEstimator:
             return [int(name) for name in prompt_ids]
         if self._pad is None:
             raise ValueError(
-                "prompts come as tokens padded to the longest of the batch, so one prompt looks different at every "
-                "step: set grpo.adv_estimator.pad_token_id to the tokenizer's"
+                "prompts come as tokens padded to the longest of the batch, so that a prompt looks different at every "
+                "step: set grpo.adv_estimator.pad_token_id to that of the tokenizer"
             )
-        # Tokens are a JSON list, as messages are; the padding differs from batch to batch and is no part of the name.
+        # Tokens are a JSON list, as messages are. The padding differs from batch to batch and is left out.
         return [prompt_key([token for token in row if token != self._pad]) for row in prompt_ids.tolist()]
 
 
@@ -89,21 +87,21 @@ def _setting(config, name: str):
 
 
 def install(grpo) -> None:
-    """Let a NeMo-RL trainer use this estimator, whatever name its configuration gives.
+    """Let a trainer of NeMo-RL use this estimator, whatever name its configuration gives.
 
     Parameters
     ----------
     grpo : module
-        ``nemo_rl.algorithms.grpo``, or another of its trainers with the same function.
+        ``nemo_rl.algorithms.grpo``, or another trainer's module with the same private function.
 
     Raises
     ------
     AttributeError
-        If the module makes its estimator in another way: this version of NeMo-RL is not known.
+        If the module has no such function, because this version of NeMo-RL makes its estimator in another way.
     """
     if not hasattr(grpo, "_create_advantage_estimator"):
         raise AttributeError(
-            f"{grpo.__name__} has no _create_advantage_estimator; this version of NeMo-RL is not known"
+            f"{grpo.__name__} has no _create_advantage_estimator: this version of NeMo-RL is not supported"
         )
 
     def create(master_config):

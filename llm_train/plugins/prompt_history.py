@@ -1,4 +1,4 @@
-"""A baseline that counts its own steps and keeps itself on disk."""
+"""A baseline that counts its own steps and keeps its history on disk."""
 
 from __future__ import annotations
 
@@ -18,55 +18,74 @@ logger = logging.getLogger(__name__)
 
 
 class PromptHistory:
-    """Advantages of flat batches, one call a step.
+    """Advantages of one training step after another.
 
     Parameters
     ----------
     baseline : str
-        A name out of `kvar.baseline_names`.
+        A name from `kvar.baseline_names`.
     state_path : path, optional
-        File that holds the history, in the folder of this run's checkpoints: a run that finds one goes on with it, and
-        says so. Absolute, since trainers work in folders of their own. It is read at the first call, by the process
-        that writes it after every call, and appears whole. After a crash it may be some steps ahead of the trainer's
-        checkpoint; these steps are then seen twice, which adds rewards of nearly the same policy.
+        File of the history, best in the folder of the run's checkpoints; absolute, because trainers change folders. A
+        run that finds the file continues with its history and logs a warning. One process reads the file at the first
+        step and replaces it after every step. By default the history is lost when the process ends.
     **parameters
-        Of the baseline.
+        Parameters of the baseline.
 
     Attributes
     ----------
     baseline : kvar.Baseline
-        With its history.
+        The baseline with its history.
     step : int
-        Calls so far.
+        Number of steps so far.
 
     Raises
     ------
     ValueError
-        If the baseline needs more than rewards, the path is relative, or (at the first call) the file belongs to
-        another baseline.
+        If the baseline needs more than rewards, or `state_path` is relative.
+
+    Notes
+    -----
+    After a crash the file can be some steps ahead of the trainer's checkpoint. The history then holds those steps
+    twice, with rewards of nearly the same policy.
     """
 
     def __init__(self, baseline: str = "adaptive", state_path: str | os.PathLike | None = None, **parameters):
         self.baseline = make_baseline(baseline, **parameters)
         if self.baseline.needs:
             raise ValueError(
-                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on; "
+                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on: "
                 "use adaptive or kernel"
             )
         self.step = 0
         self._path = Path(state_path) if state_path is not None else None
         if self._path is not None and not self._path.is_absolute():
-            raise ValueError(
-                f"state_path must be absolute, since trainers work in folders of their own, got {state_path!r}"
-            )
+            raise ValueError(f"state_path must be absolute, because trainers change folders, got {state_path!r}")
 
     def advantages(self, prompt_ids: Sequence[int | str], rewards) -> np.ndarray:
-        """Advantages of one step, which is then remembered."""
+        """Advantages of one step, whose rewards are then remembered.
+
+        Parameters
+        ----------
+        prompt_ids : sequence of int or str, length n
+            Prompt of each rollout, in any order. A prompt has the same id at every step.
+        rewards : array_like, shape (n,)
+            Reward of each rollout; NaN or None if it could not be scored.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Reward minus value; 0 for a rollout that could not be scored.
+
+        Raises
+        ------
+        ValueError
+            At the first step, if the file is damaged or belongs to another baseline.
+        """
         if self.step == 0 and self._path is not None and self._path.exists():
             state = load_state(self._path)
             self.baseline.load_state_dict(state["baseline"])
             self.step = state["step"]
-            logger.warning("Going on with the history in %s, which ends at step %d.", self._path, self.step)
+            logger.warning("Continuing with the history in %s, which ends at step %d.", self._path, self.step)
         self.step += 1
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
         advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step)

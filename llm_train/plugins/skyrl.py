@@ -1,53 +1,56 @@
-"""For SkyRL: a registered advantage estimator.
+"""Plug-in for SkyRL: a registered advantage estimator.
 
-``register("kvar")`` beside the entry point and ``trainer.algorithm.advantage_estimator=kvar`` in the configuration; a
-whole script is in ``examples/skyrl_main.py``. SkyRL names a prompt by its row in the dataset, so the dataset and its
-length filter must not change between a run and its resumption. ``grpo_norm_by_std`` has no effect here.
+Call ``register("kvar")`` next to the entry point and set ``trainer.algorithm.advantage_estimator=kvar``. A complete
+script is ``examples/skyrl_main.py``. SkyRL identifies a prompt by its row in the dataset, so the dataset and its length
+filter must stay the same when a run resumes. ``grpo_norm_by_std`` has no effect.
 """
 
 from __future__ import annotations
 
 import os
 
-import numpy as np
-import torch
-
 from llm_train.plugins.prompt_history import PromptHistory
+from llm_train.plugins.token_level import token_advantages
 
 __all__ = ["AdvantageEstimator", "register"]
 
 
 class AdvantageEstimator:
-    """An estimator with the signature of SkyRL's registry.
+    """An advantage estimator with the signature of SkyRL's registry.
 
     Parameters
     ----------
     baseline : str
-        A name out of `kvar.baseline_names`.
+        A name from `kvar.baseline_names`.
     state_path : path, optional
-        See `PromptHistory`; on a disk that the training process sees.
+        File of the history, see `PromptHistory`; the training process must see its disk.
     **parameters
-        Of the baseline.
+        Parameters of the baseline.
 
     Notes
     -----
-    The driver registers it and the training process gets one copy, in which the history lives.
+    It is registered in the driver. The training process receives one copy, and the history is in that copy.
     """
 
     def __init__(self, baseline: str = "adaptive", state_path: str | os.PathLike | None = None, **parameters):
         self.history = PromptHistory(baseline, state_path, **parameters)
 
     def __call__(self, token_level_rewards, response_mask, index, **_):
-        """Advantages of a step."""
+        """Advantages and returns of one step, which are equal; its rewards are then remembered.
+
+        Tensors have the shape (n, T). The index is the row of each prompt in the dataset. Rows that fill up the batch
+        are called "pad0", "pad1", ...: they enter neither the history nor any mean, and their advantage is 0.
+        """
         if index is None:
-            raise ValueError("the history needs SkyRL's index, the row of each prompt in the dataset; none was passed")
-        rewards = token_level_rewards.sum(dim=-1).double().cpu().numpy()
-        real = np.array([not str(name).startswith("pad") for name in index])
-        advantages = np.zeros(len(rewards))
-        advantages[real] = self.history.advantages([str(name) for name in np.asarray(index)[real]], rewards[real])
-        spread = torch.as_tensor(advantages, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
-        spread = spread[:, None] * response_mask
-        return spread, spread
+            raise ValueError("SkyRL passed no index, by which the history identifies prompts: pass each one's row")
+        names = [str(name) for name in index]
+        rows = [row for row, name in enumerate(names) if not name.startswith("pad")]
+        real = token_advantages(
+            self.history, [names[row] for row in rows], token_level_rewards[rows], response_mask[rows]
+        )
+        advantages = real.new_zeros(token_level_rewards.shape)
+        advantages[rows] = real
+        return advantages, advantages
 
 
 def register(name: str = "kvar", **settings) -> AdvantageEstimator:
@@ -56,14 +59,14 @@ def register(name: str = "kvar", **settings) -> AdvantageEstimator:
     Parameters
     ----------
     name : str
-        For ``trainer.algorithm.advantage_estimator``.
+        Name for ``trainer.algorithm.advantage_estimator``.
     **settings
-        As for `AdvantageEstimator`.
+        Parameters of `AdvantageEstimator`.
 
     Returns
     -------
     AdvantageEstimator
-        What was registered.
+        The registered estimator.
     """
     from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry
 

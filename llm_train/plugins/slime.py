@@ -1,9 +1,8 @@
-"""For slime: ``--custom-reward-post-process-path llm_train.plugins.slime.post_process_rewards``.
+"""Plug-in for slime: ``--custom-reward-post-process-path llm_train.plugins.slime.post_process_rewards``.
 
-With ``--advantage-estimator grpo`` the rewards that this hook returns become the advantages. Settings come from the
-YAML of ``--custom-config-path``: ``kvar_baseline``, ``kvar_baseline_kwargs`` and ``kvar_state_path``; see
-``examples/slime.sh`` and ``examples/slime.yaml``. Leave ``--normalize-advantages`` off, which would centre them
-again.
+With ``--advantage-estimator grpo`` the rewards that this function returns become the advantages. The YAML file of
+``--custom-config-path`` sets ``kvar_baseline``, ``kvar_baseline_kwargs`` and ``kvar_state_path``. A complete script is
+``examples/slime.sh`` with ``examples/slime.yaml``. Leave ``--normalize-advantages`` off: it would centre them again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _histories: dict[str, PromptHistory] = {}
 
 
 def _history(args) -> PromptHistory:
-    """The one of this process; made at the first call, since slime hands over a function and no place to begin."""
+    """The history of this process, made at the first call, since slime takes a function without a constructor."""
     settings = {
         "baseline": getattr(args, "kvar_baseline", "adaptive"),
         "state_path": getattr(args, "kvar_state_path", None),
@@ -33,22 +32,22 @@ def _history(args) -> PromptHistory:
 
 
 def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[float]]:
-    """Advantages in place of rewards.
+    """Advantages of one step in place of its rewards, which are then remembered.
 
     Parameters
     ----------
     args : namespace
-        slime's settings.
+        Settings of slime.
     samples : sequence of slime.utils.types.Sample
-        All rollouts of a step. A prompt is named by ``metadata["prompt_id"]``, else by a hash of its text or messages;
-        slime's own indices count up and name no prompt.
+        All rollouts of a step. A prompt is identified by ``metadata["prompt_id"]``, or else by a hash of its text or
+        messages. slime's own indices identify no prompt: they count up from step to step.
 
     Returns
     -------
     raw_rewards : list of float
-        As they came, for logging.
+        The rewards, for logging.
     rewards : list of float
-        Advantages.
+        The advantages.
     """
     raw = [None if sample.reward is None else sample.get_reward_value(args) for sample in samples]
     keys = [_prompt_id(sample) for sample in samples]
@@ -56,5 +55,5 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
 
 
 def _prompt_id(sample) -> int | str:
-    named = (sample.metadata or {}).get(_KEY)
-    return prompt_key(sample.prompt) if named is None else named
+    given = (sample.metadata or {}).get(_KEY)
+    return prompt_key(sample.prompt) if given is None else given

@@ -1,1 +1,1 @@
-"""TRL's GRPO trainer with a baseline of `kvar`."""
+"""TRL's GRPO trainer with a baseline of `kvar` in place of the group mean."""

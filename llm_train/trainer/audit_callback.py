@@ -1,12 +1,12 @@
-"""What another baseline would have done, for any run of TRL's own GRPO trainer.
+"""Which baseline would have served a run of TRL's own GRPO trainer better.
 
-One line attaches it; nothing about the run changes::
+One line attaches the callback, and nothing about the run changes::
 
     AuditCallback.attach(trainer)
     trainer.train()
 
-The rewards are picked up where the trainer has gathered them from all processes. TRL's own log of completions would not
-do: it holds the last batch of every logging step only, and evaluation writes into it too.
+TRL's own log of completions would not do: it holds the last batch of each logging step only, and evaluation writes into
+it too.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from kvar import AuditReport, TraceWriter, audit, read_trace
 from kvar.rollouts.prompt_ids import prompt_key
-from llm_train.trainer.measured_trainer import total_rewards
+from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
 
 __all__ = ["AuditCallback"]
 
@@ -29,21 +28,22 @@ logger = logging.getLogger(__name__)
 
 
 class AuditCallback(TrainerCallback):
-    """Records every rollout of a GRPO run, and audits them when it ends.
+    """Records every rollout of a GRPO run, and audits the run when it ends.
 
     Parameters
     ----------
     trace_dir : path, optional
-        Where the trace goes, one file a generation. By default into the run's output folder, under ``trace``.
+        Folder of the trace, one file per generation. By default ``trace`` in the output folder of the run.
     prompt_id_column : str, optional
-        Dataset column with an integer or a string that names the prompt. By default a hash of the prompt's text does.
+        Dataset column with an integer or a string that identifies the prompt. By default it is identified by a hash of
+        its text.
     print_report : bool
         Print the recommendation and its numbers at the end of training.
 
     Attributes
     ----------
     report : kvar.AuditReport or None
-        What the audit found, once training has ended.
+        The audit, once training has ended.
     """
 
     def __init__(self, trace_dir=None, prompt_id_column: str | None = None, print_report: bool = True):
@@ -61,19 +61,19 @@ class AuditCallback(TrainerCallback):
         Parameters
         ----------
         trainer : trl.GRPOTrainer
-            Before its ``train`` is called.
+            A trainer whose ``train`` has not been called yet.
         **settings
-            See the class.
+            Parameters of `AuditCallback`.
 
         Returns
         -------
         AuditCallback
-            Added to the trainer's callbacks.
+            The callback, added to the trainer's.
 
         Raises
         ------
         TypeError
-            If it is no GRPO trainer of TRL.
+            If `trainer` is not a ``trl.GRPOTrainer``.
         """
         if not isinstance(trainer, GRPOTrainer):
             raise TypeError(f"AuditCallback records a trl.GRPOTrainer, got {type(trainer).__name__}")
@@ -81,81 +81,44 @@ class AuditCallback(TrainerCallback):
         callback._trainer = trainer
         if callback._trace_dir is None:
             callback._trace_dir = Path(trainer.args.output_dir) / "trace"
-        calculate_rewards = trainer._calculate_rewards
-
-        def and_record(inputs, prompts, completions, completion_ids_list):
-            rewards = calculate_rewards(inputs, prompts, completions, completion_ids_list)
-            # Evaluation passes here too.
-            if trainer.model.training:
-                callback._record(inputs, rewards, completion_ids_list)
-            return rewards
-
-        trainer._calculate_rewards = and_record
+        on_rewards(trainer, callback._record)
         trainer.add_callback(callback)
         return callback
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Open the trace, and go on after what a resumed run has left.
-
-        Parameters
-        ----------
-        args : transformers.TrainingArguments
-            Settings of the run.
-        state : transformers.TrainerState
-            Where it stands.
-        control : transformers.TrainerControl
-            Left alone.
-        **kwargs
-            Ignored.
-
-        Raises
-        ------
-        FileExistsError
-            If there is a trace of another run.
-        """
+        """Open the trace, after the last generation of a resumed run; FileExistsError if it is of another run."""
         per_generation = self._trainer.num_iterations * args.steps_per_generation
         self._generations = state.global_step * args.gradient_accumulation_steps // per_generation
         if state.is_world_process_zero:
             self._writer = TraceWriter(self._trace_dir, self._generations or None)
 
-    def _record(self, inputs, rewards: torch.Tensor, completion_ids_list) -> None:
+    def _record(self, inputs: list[dict], rewards: GatheredRewards) -> None:
         trainer = self._trainer
+        if not trainer.model.training:  # an evaluation
+            return
         keys = gather_object([self._key(example) for example in inputs])
-        lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
-        lengths = trainer.accelerator.gather(lengths)
+        lengths = trainer.accelerator.gather(rewards.completion_lengths)
         self._generations += 1
         if self._writer is None:
             return
-        columns = {"reward": total_rewards(rewards, trainer.reward_weights), "completion_length": lengths}
-        if rewards.shape[1] > 1:
-            columns |= dict(zip(trainer.reward_func_names, rewards.T, strict=True))
-        numbers = {name: column.cpu().numpy() for name, column in columns.items()}
-        self._writer.write(self._generations, {"prompt_id": keys, **numbers})
+        columns = {"reward": rewards.total, "completion_length": lengths}
+        if rewards.by_function.shape[1] > 1:
+            columns |= dict(zip(trainer.reward_func_names, rewards.by_function.T, strict=True))
+        columns = {name: column.cpu().numpy() for name, column in columns.items()}
+        self._writer.write(self._generations, {"prompt_id": keys, **columns})
 
-    def _key(self, example) -> int | str:
+    def _key(self, example: dict) -> int | str:
         return prompt_key(example["prompt"]) if self._prompt_id_column is None else example[self._prompt_id_column]
 
     def on_train_end(self, args, state, control, **kwargs):
-        """Audit what was recorded.
-
-        Parameters
-        ----------
-        args : transformers.TrainingArguments
-            Settings of the run.
-        state : transformers.TrainerState
-            Where it stands.
-        control : transformers.TrainerControl
-            Left alone.
-        **kwargs
-            Ignored.
-        """
+        """Audit what was recorded."""
         if self._writer is None or self._generations == 0:
             return
         try:
             self.report = audit(read_trace(self._trace_dir))
-        except Exception as error:  # the run is done and its policy still to be saved: an audit can wait
-            logger.warning("No audit: %s. What was recorded is there: kvar audit %s", error, self._trace_dir)
+        except Exception as error:  # the trained policy is still to be saved, and the audit can be repeated
+            logger.warning("The audit failed: %s. Repeat it from the trace: kvar audit %s", error, self._trace_dir)
             return
         if self._print_report:
             print(f"kvar audit of {self._trace_dir}", self.report.recommendation, *self.report.findings, sep="\n")
-            print(f"The whole of it: kvar audit {self._trace_dir}")
+            print(f"Full report: kvar audit {self._trace_dir}")

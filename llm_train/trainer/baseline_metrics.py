@@ -1,4 +1,4 @@
-"""How good the values of a step were: what is logged of a baseline at every step."""
+"""What is logged of a baseline at every step: how good its values were."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ __all__ = ["baseline_metrics"]
 
 
 def baseline_metrics(found: Estimate, rewards, advantages, true_values=None) -> dict[str, float]:
-    """Numbers that say how good the values of a step were."""
+    """Metrics over the scored rollouts of a step, all arrays of one shape; NaN for what the method does not state.
+
+    ``one_step_error`` is the mean of (reward - value)^2: reward noise plus value error. ``standard_error`` is the root
+    mean square of the errors that the method itself states, ``value_mse`` the mean squared error against true values.
+    ``zero_advantage`` is the fraction of all rollouts without an advantage.
+    """
     rewards, advantages, values, errors, sizes = (
         np.asarray(arrays.to_host(column, "a column"))
         for column in (rewards, advantages, found.values, found.standard_error, found.effective_sample_size)
@@ -30,6 +35,6 @@ def baseline_metrics(found: Estimate, rewards, advantages, true_values=None) -> 
 
 
 def _mean(numbers: np.ndarray) -> float:
-    """Mean of what is a number; NaN if nothing is."""
+    """Mean of the numbers that are not NaN; NaN if there are none."""
     known = numbers[~np.isnan(numbers)]
     return float(known.mean()) if known.size else float("nan")

@@ -1,4 +1,4 @@
-"""Settings of a training run: TRL's, and which baseline it uses."""
+"""Settings of a training run: those of TRL, and those of the baseline and the order of prompts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ORDERS = ("epochs", "independent", "variance")
 
 
 class _OneGeneration(int):
-    """The number 1, which passes for enough.
+    """The number 1, which passes TRL's check for at least two rollouts per prompt.
 
-    TRL refuses fewer than two rollouts a prompt because a group of one has no mean. A baseline with a history does
-    not need the group, and nothing after that one check in ``GRPOConfig`` does.
+    TRL refuses one rollout per prompt, because the group mean would be the reward itself. A baseline with a history
+    needs no group, and nothing else in ``GRPOConfig`` does.
     """
 
     def __lt__(self, other):
@@ -36,103 +36,120 @@ class KAEConfig(GRPOConfig):
     Parameters
     ----------
     baseline : str
-        A name out of `kvar.baseline_names`; "critic", a value network, is one of them here.
+        How the value of a prompt is estimated: a name from `kvar.baseline_names`. With this package they include
+        "critic", a value network.
     baseline_kwargs : dict or str, optional
-        Parameters of the baseline; JSON on the command line.
+        Parameters of the baseline by name; a JSON object on the command line.
     prompt_id_column : str, optional
-        Dataset column with an integer or a string that names the prompt. By default a hash of the prompt's text does.
+        Dataset column with an integer or a string that identifies the prompt. By default it is identified by a hash of
+        its text.
     block_reuse : int
-        Consecutive generations on the same prompts before the next ones come.
+        Number of consecutive generations for which each batch of prompts is kept.
     prompt_order : {"epochs", "independent", "variance"}
-        Every prompt once an epoch, as TRL has it; each batch drawn independently with replacement; or without, a prompt
-        the likelier the more its reward is estimated to vary.
+        "epochs" takes every prompt once per epoch, as TRL does. "independent" draws each batch with replacement.
+        "variance" draws it without replacement, with probabilities that grow with the estimated variance of the reward.
     warm_start_rollouts : int
-        Rollouts of every prompt before training, which the baseline remembers.
+        Rollouts of every prompt before training. The baseline remembers their rewards.
     whiten_advantages : bool
-        Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do.
+        Centre the advantages of a generation and divide them by their standard deviation, as REINFORCE++ and SPO do.
     score_norms : {"all", "last-layer", "lora"}, optional
-        Record the norm of each completion's score with respect to these parameters.
+        Record the norm of each completion's score, its gradient with respect to these parameters. By default it is
+        recorded only if the baseline needs it, with respect to all parameters.
     pass_at : list of int, or int
-        Evaluate pass@k for these k.
+        Values of k for which evaluation reports pass@k.
     pass_reward : float
-        Least reward that passes.
+        Least reward of a completion that passes.
     trace_dir : str, optional
-        Folder to which every rollout is recorded, for ``kvar audit``. Not recorded by default.
+        Folder into which every rollout is recorded, for ``kvar audit``. By default nothing is recorded.
     scale_rewards : {"none", "group"}
-        Divide by the deviation of the group's rewards, as GRPO does: with the baseline "group-mean" alone.
+        "group" divides advantages by the standard deviation of the group's rewards, as GRPO does. It requires the
+        baseline "group-mean" and two or more rollouts per prompt.
 
     Raises
     ------
     ValueError
-        If a setting is impossible, or would divide by or centre on the group after another baseline was subtracted.
+        If a setting is impossible, or would centre on or divide by the group although the baseline is another one.
     """
 
     baseline: str = field(
         default="adaptive",
         metadata={
-            "help": "How the value of a prompt is estimated: a name out of kvar.baseline_names(), such as adaptive, "
-            "kernel, group-mean, leave-one-out, batch-mean or discounted-beta; or critic, a value network."
+            "help": "How the value of a prompt is estimated. A name from kvar.baseline_names(), such as adaptive, "
+            "kernel, group-mean, leave-one-out, batch-mean or discounted-beta, or critic for a value network."
         },
     )
     baseline_kwargs: dict | str | None = field(
         default=None,
-        metadata={"help": "Parameters of the baseline as JSON, such as '{\"bandwidth\": 10}'."},
+        metadata={"help": "Parameters of the baseline as a JSON object, such as '{\"bandwidth\": 10}'."},
     )
     prompt_id_column: str | None = field(
         default=None,
-        metadata={"help": "Dataset column that names the prompt. Default: a hash of the prompt's text."},
+        metadata={
+            "help": "Dataset column that identifies the prompt. By default a hash of the prompt's text identifies it."
+        },
     )
     block_reuse: int = field(
         default=1,
         metadata={
-            "help": "Keep each mini-batch of prompts for this many consecutive generations, so that prompts meet their "
-            "own history. The paper uses 10 or 8; 1 is TRL's own order."
+            "help": "Number of consecutive generations for which each batch of prompts is kept, so that prompts return "
+            "while their past rewards still count. arXiv 2604.28005 uses 10 or 8. With 1 the order is TRL's own."
         },
     )
     prompt_order: str = field(
         default="epochs",
         metadata={
-            "help": "'epochs': every prompt once an epoch. 'independent': each batch drawn with replacement. "
-            "'variance': drawn by the estimated variance of the reward, v(1-v), what is uncertain taken hopefully.",
+            "help": "'epochs' takes every prompt once per epoch. 'independent' draws each batch with replacement. "
+            "'variance' draws it by the estimated variance v(1-v) of the reward, at the upper end of its uncertainty.",
             "choices": list(_ORDERS),
         },
     )
     warm_start_rollouts: int = field(
         default=0,
-        metadata={"help": "Rollouts of every prompt before training, which the baseline remembers (SPO and BASIS: 8)."},
+        metadata={
+            "help": "Rollouts of every prompt before training, whose rewards the baseline remembers. SPO and BASIS "
+            "use 8."
+        },
     )
     whiten_advantages: bool = field(
         default=False,
-        metadata={"help": "Centre and scale the advantages of the whole batch, as REINFORCE++ and SPO do."},
+        metadata={
+            "help": "Centre the advantages of a generation and divide them by their standard deviation, as REINFORCE++ "
+            "and SPO do."
+        },
     )
     pass_at: list[int] = field(
-        default_factory=lambda: [1], metadata={"help": "Evaluate pass@k for these k, by the unbiased estimator."}
+        default_factory=lambda: [1],
+        metadata={"help": "Values of k for which evaluation reports pass@k, by the unbiased estimator."},
     )
     score_norms: str | None = field(
         default=None,
         metadata={
-            "help": "Record the norm of each completion's score by all parameters, those of the last layer, or LoRA's, "
-            "for kvar.variance.gradient_variance. Default: only where the baseline needs it, by all parameters.",
+            "help": "Record the norm of each completion's score for kvar.variance.gradient_variance, with respect to "
+            "all parameters, the last layer or LoRA's. By default it is recorded only if the baseline needs it.",
             "choices": list(SCORE_PARAMETERS),
         },
     )
-    pass_reward: float = field(default=1.0, metadata={"help": "Least reward that counts as a pass in pass@k."})
+    pass_reward: float = field(default=1.0, metadata={"help": "Least reward with which a completion passes in pass@k."})
     trace_dir: str | None = field(
         default=None,
-        metadata={"help": "Record every rollout to this folder, one Parquet file a step. Default: no recording."},
+        metadata={
+            "help": "Folder into which every rollout is recorded, one Parquet file per generation. By default nothing "
+            "is recorded."
+        },
     )
     scale_rewards: str = field(
         default="none",
         metadata={
-            "help": "'group' with baseline group-mean is GRPO as published, divided by the deviation of the group. "
-            "'none' for every other baseline; for the deviation of the batch there is whiten_advantages.",
+            "help": "'group' divides advantages by the standard deviation of the group's rewards. With baseline "
+            "group-mean this is GRPO as published. Other baselines take 'none'; whiten_advantages divides by the "
+            "standard deviation of the whole generation.",
             "choices": ["none", "group"],
         },
     )
 
     def __post_init__(self):
         checked_count(self.num_generations, "num_generations")
-        # Before transformers, which leaves text that is no object for later.
+        # Before transformers, which would keep text that is no JSON object.
         self.baseline_kwargs = json_object(self.baseline_kwargs, "baseline_kwargs", '{"bandwidth": 10}')
         single = self.num_generations == 1
         if single:
@@ -140,33 +157,35 @@ class KAEConfig(GRPOConfig):
         super().__post_init__()
         if single:
             self.num_generations = 1
-        # A wrong name or parameter is said now, not at step one.
+        # A wrong name or parameter fails here, not at the first step.
         baseline = make_baseline(self.baseline, **self.baseline_kwargs)
         checked_count(self.block_reuse, "block_reuse")
         checked_count(self.warm_start_rollouts, "warm_start_rollouts", low=0)
         if not isinstance(self.pass_at, list | tuple):
-            self.pass_at = [self.pass_at]  # as in a line of YAML
+            self.pass_at = [self.pass_at]  # as YAML gives a single number
         for k in self.pass_at:
             checked_count(k, "pass_at")
         if self.prompt_order not in _ORDERS:
             raise ValueError(f"prompt_order must be one of {', '.join(map(repr, _ORDERS))}, got {self.prompt_order!r}")
         if self.prompt_order != "epochs" and not self.shuffle_dataset:
-            raise ValueError(f"prompt_order={self.prompt_order!r} draws at random and needs shuffle_dataset=True")
+            raise ValueError(
+                f"prompt_order={self.prompt_order!r} draws at random, got shuffle_dataset={self.shuffle_dataset}: set "
+                "shuffle_dataset=True or prompt_order='epochs'"
+            )
         if self.prompt_order == "variance" and type(baseline).assess is Baseline.assess:
             raise ValueError(
-                f"prompt_order='variance' needs values with standard errors, which baseline {self.baseline!r} does not "
-                "give; use adaptive or kernel"
+                f"prompt_order='variance' needs standard errors of values, which baseline {self.baseline!r} does not "
+                "state: use baseline='adaptive' or 'kernel'"
             )
         if self.scale_rewards == "batch":
-            raise ValueError("scale_rewards='batch' is whiten_advantages=True here, which centres as well")
+            raise ValueError("scale_rewards='batch' is not supported: set whiten_advantages=True, which also centres")
         if self.scale_rewards == "group" and (self.baseline != "group-mean" or single):
             raise ValueError(
-                "scale_rewards='group' divides advantages by the deviation of the group, which undoes another baseline "
-                f"than 'group-mean' of two or more, got {self.baseline!r} and num_generations={self.num_generations}; "
-                "leave it at 'none'"
+                "scale_rewards='group' requires baseline='group-mean' and num_generations of 2 or more, got "
+                f"{self.baseline!r} and {self.num_generations}: set scale_rewards='none'"
             )
         if self.multi_objective_aggregation != "sum_then_normalize":
             raise ValueError(
-                f"multi_objective_aggregation={self.multi_objective_aggregation!r} centres each reward on its group; "
-                "with a baseline the weighted rewards are summed, leave it at 'sum_then_normalize'"
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r} centres each reward on its group, "
+                "but a baseline takes the weighted sum of rewards: set it to 'sum_then_normalize'"
             )

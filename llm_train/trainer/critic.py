@@ -1,7 +1,7 @@
-"""The value-network route (A2C, PPO): a baseline learned by regression on rewards, with a network of its own.
+"""A value network as the baseline, as in A2C and PPO: learned by regression on rewards.
 
-The value is that of the prompt, read at its last token, as in all of this package. It never sees the completion, so the
-policy gradient stays unbiased.
+The value is that of the prompt, read at its last token, as in all of this package. The network never sees the
+completion, so the policy gradient stays unbiased.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaModel
 from kvar import Baseline
 from kvar.baselines import register_baseline
 from kvar.rollouts.batch import Batch
-from kvar.utils.checks import checked_keys
+from kvar.utils.checks import checked_count, checked_keys
 from llm_train.policy.prompt_features import last_states
 
 __all__ = ["CriticBaseline"]
@@ -31,18 +31,23 @@ _KINDS = ("head", "network")
 class CriticBaseline(Baseline):
     """A value network, trained on the rewards of each batch.
 
-    Its values come with the rewards as the column ``critic_value``: from `read` while it trains, from a recorded run in
-    a replay.
+    Its values come with the rewards as the column ``critic_value``: from `read` in training, from the trace in a
+    replay.
 
     Parameters
     ----------
     kind : {"head", "network"}
-        A linear head on the policy's last hidden state, which is read and not moved, or a transformer of two layers and
-        width 128 that reads the prompt's tokens.
+        A linear head on the policy's last hidden state, through which no gradient reaches the policy; or a transformer
+        of two layers and width 128 on the prompt's tokens.
     learning_rate : float
         Learning rate of Adam.
     epochs : int
         Regression steps on each batch of rewards.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
     """
 
     name: ClassVar[str] = "critic"
@@ -55,18 +60,16 @@ class CriticBaseline(Baseline):
     def __post_init__(self):
         if self.kind not in _KINDS:
             raise ValueError(f"kind of a critic must be 'head' or 'network', got {self.kind!r}")
-        if not self.learning_rate > 0 or self.epochs < 1:
-            raise ValueError(
-                "a critic needs a positive learning_rate and at least one epoch, got "
-                f"{self.learning_rate} and {self.epochs}"
-            )
-        # What was read of the prompts whose rewards come next, shape (n, d).
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate of a critic must be positive, got {self.learning_rate!r}")
+        checked_count(self.epochs, "epochs of a critic")
+        # Features of the prompts whose rewards come next, shape (n, d).
         self._features: torch.Tensor | None = None
 
     def build(self, model, device: torch.device, seed: int) -> None:
-        """Make the network for a policy. Every process makes the same one and learns from the same gathered rewards."""
+        """Make the network for a policy, the same on every process; all then learn from the same gathered rewards."""
         config = model.config.get_text_config()
-        # On every device: the streams of several processes differ, and so must what they sample.
+        # The seed is restored afterwards: processes must sample different completions.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             if self.kind == "head":
@@ -83,13 +86,13 @@ class CriticBaseline(Baseline):
 
     @property
     def n_bytes(self) -> int:
-        """Memory of weights, gradients and Adam's two moments, in bytes."""
+        """Memory of the weights, their gradients and Adam's two moments, in bytes."""
         return 4 * sum(p.numel() * p.element_size() for p in self.network.parameters())
 
     def read(self, model, tokens: torch.Tensor, mask: torch.Tensor, gather=lambda features: features) -> torch.Tensor:
-        """Values of the prompts whose rewards come next, shape (n,).
+        """Values of the prompts whose rewards come next, one per rollout; tokens are padded on the left, shape (n, L).
 
-        `gather` collects what was read over all processes; there, its rows stand in the order of the rewards.
+        `gather` concatenates the features of all processes, in the order in which the rewards come.
         """
         self._features = gather(self._features_of(model, tokens, mask))
         with torch.no_grad():
@@ -97,16 +100,16 @@ class CriticBaseline(Baseline):
 
     def _features_of(self, model, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if self.kind == "network":
-            return (tokens + 1) * mask
+            return (tokens + 1) * mask  # 0 is padding
         rows, back = torch.unique(torch.cat([tokens, mask], dim=1), dim=0, return_inverse=True)
         return last_states(model, *rows.chunk(2, dim=1), layer=-1)[back]
 
     def values(self, batch: Batch) -> np.ndarray:
-        """The given values."""
+        """The column ``critic_value``."""
         return batch.columns["critic_value"]
 
     def learn(self, batch: Batch) -> None:
-        """Regress on the batch's rewards, if its prompts were read before."""
+        """Regress on the batch's rewards, if its prompts were read before; a replay teaches nothing."""
         features, self._features = self._features, None
         if features is None:
             return
@@ -135,7 +138,7 @@ class CriticBaseline(Baseline):
 
     def _load_state(self, state: dict) -> None:
         if self.network is None:
-            checked_keys(state, (), "the state of a critic that no policy was given to")
+            checked_keys(state, (), "the state of a critic without a policy")
             return
 
         def copied(entry):
@@ -147,7 +150,7 @@ class CriticBaseline(Baseline):
         try:
             self.network.load_state_dict(copied(state["weights"]))
         except RuntimeError as error:
-            raise ValueError(f"its network is another one: {error}") from None
+            raise ValueError(f"it belongs to a network of another shape: {error}") from None
         self._optimizer.load_state_dict(optimizer)
 
     def _fresh(self) -> CriticBaseline:
@@ -176,7 +179,6 @@ class _Network(nn.Module):
         self.head = nn.Linear(128, 1)
 
     def forward(self, tokens):
-        # Tokens are shifted by one, so that 0 is padding.
         mask = tokens > 0
         hidden = self.body(input_ids=(tokens - 1).clamp(min=0), attention_mask=mask.long()).last_hidden_state
         return self.head(hidden[:, -1])

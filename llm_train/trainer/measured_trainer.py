@@ -1,8 +1,8 @@
-"""TRL's GRPO trainer with measurements: seconds of a step in parts, rewards as they came, pass rates, exact values."""
+"""TRL's GRPO trainer with measurements: seconds by part, rewards, columns of each rollout, pass rates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from accelerate.utils import gather_object
@@ -10,89 +10,111 @@ from trl import GRPOTrainer
 
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.eval_mode import evaluating
+from llm_train.policy.scores import chosen_parameters, score_norms
+from llm_train.trainer.critic import CriticBaseline
+from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates
-from llm_train.trainer.step_timing import StepClock
+from llm_train.trainer.step_timing import StepTimer
 
-__all__ = ["MeasuringTrainer", "total_rewards"]
-
-
-def total_rewards(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weighted sum over reward functions, as TRL takes it."""
-    weighted = rewards * weights.to(rewards.device)
-    return torch.where(torch.isnan(rewards).all(dim=1), torch.nan, weighted.nansum(dim=1))
+__all__ = ["MeasuredTrainer"]
 
 
-class MeasuringTrainer(GRPOTrainer):
-    """What `KAETrainer` needs to know of a step, and how it evaluates.
-
-    Parameters
-    ----------
-    *args
-        As for ``GRPOTrainer``.
-    true_value_func : callable, optional
-        As for `KAETrainer`.
-    **kwargs
-        As for ``GRPOTrainer``.
-    """
+class MeasuredTrainer(GRPOTrainer):
+    """Measures what `KAETrainer` needs of a step, and evaluates; the parameters are those of `KAETrainer`."""
 
     def __init__(self, *args, true_value_func: Callable | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self._true_value_func = true_value_func
-        self._gathered_rewards: torch.Tensor | None = None
+        self._rewards: GatheredRewards | None = None  # of the last generation
         self._evaluated: dict[int | str, list[float]] = {}
         self._evaluation_prefix = "eval"
-        self._clock = StepClock(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
-        self.add_callback(self._clock)
+        self._timer = StepTimer(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
+        self.add_callback(self._timer)
+        on_rewards(self, self._keep_rewards)
 
     @property
     def _evaluates_exactly(self) -> bool:
         return getattr(self._true_value_func, "is_pass_rate", False)
 
     def _generate(self, prompts):
-        with self._clock.part("generation"):
+        with self._timer.part("generation"):
             return super()._generate(prompts)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        with self._clock.part("reward"):
-            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._gathered_rewards = rewards
-        # From the tokens: masks may leave truncated completions out.
-        self._completion_lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
-        return rewards
+        with self._timer.part("reward"):
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def _keep_rewards(self, inputs, rewards: GatheredRewards) -> None:
+        self._rewards = rewards
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             keys = gather_object([self.prompt_key(example) for example in inputs])
-            samples = self._total_rewards().view(-1, self.num_generations_eval).tolist()
+            samples = self._rewards.total.view(-1, self.num_generations_eval).tolist()
             for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
-                self._evaluated.setdefault(key, row)  # processes fill the last batch up with prompts seen before
+                self._evaluated.setdefault(key, row)  # the last batch is filled up with prompts seen before
         return output
 
-    def _true_values(self, inputs) -> torch.Tensor:
-        """True values of the local batch, of the policy as it samples: without dropout."""
-        with evaluating(self.model), torch.no_grad():
-            values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
-        if values.shape != (len(inputs),):
-            raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
-        return values.detach().to(self.accelerator.device)
-
-    def _total_rewards(self) -> torch.Tensor:
-        """Of the last generation, for all processes."""
-        return total_rewards(self._gathered_rewards, self.reward_weights)
-
     def prompt_key(self, example: dict) -> int | str:
-        """Under which name the history knows a prompt."""
+        """Id by which the history knows the prompt of an example."""
         column = self.args.prompt_id_column
         if column is None:
             return prompt_key(example["prompt"])
         try:
             return example[column]
         except KeyError:
-            raise ValueError(f"prompt_id_column={column!r} is no column of the dataset: {', '.join(example)}") from None
+            raise ValueError(
+                f"prompt_id_column={column!r} is not a column of the dataset: choose one of {', '.join(example)}"
+            ) from None
+
+    def _columns(self, names: Collection[str], inputs, output) -> dict[str, torch.Tensor]:
+        """Columns of the generation by name, each of shape (N,), over all processes."""
+        # Sorted, so that all processes gather in the same order.
+        return {name: self.accelerator.gather(self._column(name, inputs, output)) for name in sorted(names)}
+
+    def _column(self, name: str, inputs, output) -> torch.Tensor:
+        """One number for each of the n rollouts of this process: measured, or from the dataset."""
+        if name == "completion_length":
+            return self._rewards.completion_lengths
+        if name == "score_norm":
+            return self._score_norms(output)
+        if name == "true_value":
+            return self._true_values(inputs)
+        return self._to_device([example[name] for example in inputs])
+
+    def _to_device(self, numbers) -> torch.Tensor:
+        return torch.as_tensor(numbers, dtype=torch.float32).detach().to(self.accelerator.device)
+
+    def _true_values(self, inputs) -> torch.Tensor:
+        """Exact values of the n examples, under the policy that samples: without dropout."""
+        with evaluating(self.model), torch.no_grad():
+            values = self._to_device(self._true_value_func(self.model, inputs))
+        if values.shape != (len(inputs),):
+            raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
+        return values
+
+    def _score_norms(self, output) -> torch.Tensor:
+        """Norm of the score of each of the n completions of this process."""
+        model = self.accelerator.unwrap_model(self.model)
+        sides = ("prompt", "completion")
+        rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
+        prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
+        parameters = chosen_parameters(model, self.args.score_norms or "all")
+        return score_norms(model, parameters, prompts, completions, temperature=self.temperature)
+
+    def _read_by(self, critic: CriticBaseline, output) -> dict[str, torch.Tensor]:
+        """The critic's values of all N prompts, as a column."""
+
+        def gather(features):
+            if critic.kind == "network":  # its features are the tokens, of different width on each process
+                features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
+            return self.accelerator.gather(features)
+
+        return {"critic_value": critic.read(self.model, output["prompt_ids"], output["prompt_mask"], gather)}
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """As in TRL, with pass@k; by exact values instead of samples where they are pass rates."""
+        """As in TRL, with pass@k: from exact values if these are pass rates, else from samples."""
         data = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(data, dict) or not self._evaluates_exactly:
             self._evaluated = {}
@@ -102,7 +124,7 @@ class MeasuringTrainer(GRPOTrainer):
         values = torch.cat([self._true_values(list(chunk)) for chunk in _chunks(data, 256)]).tolist()
         rates = exact_pass_rates(values, self.args.pass_at)
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in rates.items()}
-        with evaluating(self.model):  # by which TRL tells whose metrics they are
+        with evaluating(self.model):  # the mode tells TRL that these are metrics of an evaluation
             self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -117,5 +139,5 @@ class MeasuringTrainer(GRPOTrainer):
 
 
 def _chunks(data, size: int):
-    """Rows of a dataset, a few at a time."""
+    """Consecutive parts of a dataset, each of at most `size` rows."""
     return (data.select(range(start, min(start + size, len(data)))) for start in range(0, len(data), size))

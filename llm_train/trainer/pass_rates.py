@@ -1,4 +1,4 @@
-"""How often a policy passes: pass@k from samples by the unbiased estimator, or from exact values."""
+"""pass@k of a policy, from samples by the unbiased estimator or from exact values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["exact_pass_rates", "pass_at_k", "sampled_pass_rates"]
 
 
 def pass_at_k(n: int, passed, k: int):
-    """Probability that at least one of k samples passes, from n samples (Chen et al. 2021, arXiv 2107.03374).
+    """Estimate the probability that at least one of k samples passes, from n samples of which `passed` did.
+
+    ``1 - C(n - passed, k) / C(n, k)`` has the expectation ``1 - (1 - p)^k`` exactly (Chen et al. 2021, arXiv
+    2107.03374).
 
     Examples
     --------
@@ -18,23 +21,23 @@ def pass_at_k(n: int, passed, k: int):
     array([0.    , 0.5   , 0.8333, 1.    ])
     """
     if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} needs at least {k} samples a prompt, got {n}")
+        raise ValueError(f"pass@{k} needs at least {k} samples per prompt, got {n}: sample more or lower k")
     failed = n - np.asarray(passed, dtype=np.float64)
-    # The ratio of binomials as a product of k factors, each at most 1; it is 0 where fewer than k failed.
-    place = np.arange(k)
-    return 1.0 - np.prod(np.clip(failed[..., None] - place, 0.0, None) / (n - place), axis=-1)
+    # The ratio of binomials is a product of k factors of at most 1; it is 0 if fewer than k samples failed.
+    drawn = np.arange(k)
+    return 1.0 - np.prod(np.clip(failed[..., None] - drawn, 0.0, None) / (n - drawn), axis=-1)
 
 
 def sampled_pass_rates(
     rewards: Mapping[object, Sequence[float]], ks: Sequence[int], threshold: float
 ) -> dict[str, float]:
-    """Mean of pass@k over prompts."""
+    """Mean of pass@k over prompts, each with equally many rewards; a reward of NaN does not pass."""
     table = np.array(list(rewards.values()), dtype=np.float64)
     passed = (table >= threshold).sum(axis=1)
     return {f"pass@{k}": float(pass_at_k(table.shape[1], passed, k).mean()) for k in ks}
 
 
 def exact_pass_rates(values: Sequence[float], ks: Sequence[int]) -> dict[str, float]:
-    """Mean of pass@k over prompts whose probability of passing is known."""
+    """Mean of pass@k over prompts whose probabilities of passing are `values`."""
     missed = 1.0 - np.asarray(values, dtype=np.float64)
     return {f"pass@{k}": float((1.0 - missed**k).mean()) for k in ks}

@@ -1,7 +1,7 @@
-"""All processes of a run hold the same history: checked where it is loaded, and wherever it is used.
+"""All processes of a run must hold the same history: checked when it is loaded and at every step.
 
-Every process sees the rewards of all, so histories do not drift apart by themselves. What makes them differ is another
-checkpoint on one of the nodes, a process that starts anew, or a callback that touches one baseline only.
+Every process sees the rewards of all, so the histories do not diverge by themselves. They differ if one node has
+another checkpoint, if one process starts with an empty history, or if a callback changes one baseline only.
 """
 
 from __future__ import annotations
@@ -15,38 +15,41 @@ from accelerate.utils import gather_object
 
 __all__ = ["require_same_advantages", "require_same_file"]
 
-# Beyond what arithmetic on another kind of processor changes.
+# Larger than the rounding differences between kinds of processors.
 _TOLERANCE = 1e-4
 
 
 def require_same_file(path: Path | None) -> None:
-    """Refuse to go on from different files."""
+    """Refuse to resume from different files; every process calls this with what it is about to load, if anything."""
     if path is None:
-        mine = ("none", "starts anew")
+        own = ("none", "loads no checkpoint")
     elif not path.exists():
-        mine = ("missing", f"does not find {path}")
+        own = ("missing", f"does not find {path}")
     else:
         digest = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
-        mine = (digest, f"goes on from {path} with checksum {digest}")
-    everywhere = gather_object([mine])
-    for rank, (content, deed) in enumerate(everywhere):
-        if content != everywhere[0][0]:
+        own = (digest, f"loads {path} with checksum {digest}")
+    first, *others = gather_object([own])
+    for rank, (content, action) in enumerate(others, start=1):
+        if content != first[0]:
             raise ValueError(
-                f"process 0 {everywhere[0][1]}, but process {rank} {deed}: all must go on from the same checkpoint, or "
-                "their histories differ"
+                f"process 0 {first[1]}, but process {rank} {action}: their histories would differ; resume all "
+                "processes from the same checkpoint"
             )
 
 
-def require_same_advantages(accelerator, keys: Sequence, advantages: torch.Tensor, step: int) -> None:
-    """Refuse to train on advantages that are not the same everywhere."""
+def require_same_advantages(accelerator, prompt_ids: Sequence, advantages: torch.Tensor, step: int) -> None:
+    """Refuse to train if a process finds other advantages for the N rollouts than the first; raises on all processes.
+
+    Ids and advantages are those of all processes, as this process has them.
+    """
     if accelerator.num_processes == 1:
         return
     everywhere = accelerator.gather(advantages[None])
-    apart = (everywhere - everywhere[0]).abs()
-    if apart.max() > _TOLERANCE * (1 + everywhere[0].abs().max()):
-        rank, place = divmod(int(apart.argmax()), apart.shape[1])
-        first, other = everywhere[0, place], everywhere[rank, place]
+    difference = (everywhere - everywhere[0]).abs()
+    if difference.max() > _TOLERANCE * (1 + everywhere[0].abs().max()):
+        rank, rollout = divmod(int(difference.argmax()), difference.shape[1])
         raise RuntimeError(
-            f"the histories of processes 0 and {rank} differ: at step {step} a rollout of prompt {keys[place]!r:.80} "
-            f"has the advantage {first:g} in one and {other:g} in the other; let all go on from one checkpoint"
+            f"the histories of processes 0 and {rank} differ: at step {step} a rollout of prompt "
+            f"{prompt_ids[rollout]!r:.80} has the advantage {everywhere[0, rollout]:g} in process 0 and "
+            f"{everywhere[rank, rollout]:g} in process {rank}; resume all processes from the same checkpoint"
         )

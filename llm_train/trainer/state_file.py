@@ -1,4 +1,4 @@
-"""Plain data on disk: arrays as safetensors, everything else as JSON in the same file's header."""
+"""A baseline's state on disk: arrays as safetensors, everything else as JSON in the header of the same file."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _HEADER, _DIGEST = "kvar", "blake2b"
 
 
 def save_state(state: dict, path: str | os.PathLike) -> Path:
-    """Write nested dicts of numbers, strings, lists and arrays."""
+    """Write nested dicts (keys are strings) of numbers, strings, lists and arrays; the file appears complete."""
     tensors: dict[str, np.ndarray] = {}
 
-    def plain(value, place):
+    def without_arrays(value, name):
         if isinstance(value, dict):
-            return {key: plain(entry, f"{place}/{key}") for key, entry in value.items()}
+            return {key: without_arrays(entry, f"{name}/{key}") for key, entry in value.items()}
         if isinstance(value, np.ndarray):
-            tensors[place] = np.ascontiguousarray(value)
-            return {_HEADER: place}
+            tensors[name] = np.ascontiguousarray(value)
+            return {_HEADER: name}
         return value
 
-    header = json.dumps(plain(state, ""))
+    header = json.dumps(without_arrays(state, ""))
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={_HEADER: header, _DIGEST: _digest(header, tensors)})
     return Path(path)
 
 
 def _digest(header: str, tensors: dict[str, np.ndarray]) -> str:
-    """Of all that is in the file, so that a flipped bit is not taken for a number."""
+    """Checksum of the whole content, so that a flipped bit is not read as a number."""
     digest = hashlib.blake2b(header.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
@@ -46,25 +46,25 @@ def _digest(header: str, tensors: dict[str, np.ndarray]) -> str:
 
 
 def load_state(path: str | os.PathLike) -> dict:
-    """Read what `save_state` wrote."""
+    """Read what `save_state` wrote; ValueError if it is damaged or another file."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable state file: {error}") from None
+        raise ValueError(f"{path} is not a readable state file ({error}): use an undamaged copy") from None
     if _HEADER not in metadata:
-        raise ValueError(f"{path} holds tensors but no kvar state")
+        raise ValueError(f"{path} holds tensors but no kvar state: give a file that kvar wrote")
     header = metadata[_HEADER]
     if metadata.get(_DIGEST) != _digest(header, tensors):
-        raise ValueError(f"{path} is a damaged state file: its content does not have the checksum that it names")
+        raise ValueError(f"{path} is a damaged state file, its checksum is wrong: use an undamaged copy")
 
-    def restored(value):
-        if isinstance(value, dict):
-            return tensors[value[_HEADER]] if set(value) == {_HEADER} else {k: restored(v) for k, v in value.items()}
-        return value
+    def with_arrays(value):
+        if not isinstance(value, dict):
+            return value
+        return tensors[value[_HEADER]] if set(value) == {_HEADER} else {k: with_arrays(v) for k, v in value.items()}
 
     try:
-        return restored(json.loads(header))
+        return with_arrays(json.loads(header))
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"{path} holds a header that is no kvar state") from None
+        raise ValueError(f"{path} has a header that is no kvar state: use an undamaged copy") from None

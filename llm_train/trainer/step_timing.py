@@ -8,32 +8,26 @@ from contextlib import contextmanager
 
 from transformers import TrainerCallback
 
-__all__ = ["StepClock"]
+__all__ = ["StepTimer"]
 
 
-class StepClock(TrainerCallback):
-    """Seconds of an optimiser step in its parts; what no part claims is the update.
+class StepTimer(TrainerCallback):
+    """Seconds of each part of an optimizer step; the rest of the step is the part "update".
 
-    Parameters
-    ----------
-    report : callable
-        ``report(name, seconds)``, called for each part at the end of a step.
-
-    Notes
-    -----
-    Parts that run on a device end with numbers on the host, so they are waited for.
+    `report` is called as ``report(name, seconds)`` for each part and for the whole "step" when the step ends. Work on a
+    device is included, because every part ends with numbers on the host.
     """
 
     def __init__(self, report):
         self._report = report
         self._parts: dict[str, float] = {}
-        self._ahead: dict[str, float] = {}
+        self._parts_of_next: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextmanager
     def part(self, name: str, of_next_step: bool = False) -> Iterator[None]:
-        """Count the time of the body to a part."""
-        start, parts = time.perf_counter(), self._ahead if of_next_step else self._parts
+        """Add the time of the body to a part, of the next step if it prepares that one, as drawing its prompts does."""
+        start, parts = time.perf_counter(), self._parts_of_next if of_next_step else self._parts
         try:
             yield
         finally:
@@ -41,7 +35,7 @@ class StepClock(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         """Start a step."""
-        self._parts, self._ahead = self._ahead, {}
+        self._parts, self._parts_of_next = self._parts_of_next, {}
         self._start = time.perf_counter() - sum(self._parts.values())
 
     def on_step_end(self, args, state, control, **kwargs):

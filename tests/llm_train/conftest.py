@@ -1,13 +1,38 @@
 """A trainer on the tiny policy, small enough for tests."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from datasets import Dataset
 
+import kvar
 from llm_train import KAEConfig, KAETrainer
 from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 
 torch.set_num_threads(1)
+
+ON_CPU = {
+    "use_cpu": True,
+    "bf16": False,
+    "activation_checkpointing": False,
+    "dataloader_pin_memory": False,
+    "disable_tqdm": True,
+    "report_to": "none",
+    "seed": 3,
+}
+
+
+def trace_of(trainer):
+    return kvar.read_trace(trainer.args.trace_dir)
+
+
+def checkpoint_of(trainer, step):
+    return Path(trainer.args.output_dir, f"checkpoint-{step}")
+
+
+def counts_of(trainer):
+    """Remembered rewards of each visit, one row per prompt."""
+    return trainer.baseline.state_dict()["state"]["history"]["counts"]
 
 
 @pytest.fixture
@@ -33,24 +58,13 @@ def make_trainer(tmp_path):
             "save_strategy": "no",
             "trace_dir": str(tmp_path / folder / "trace"),
             "baseline": "kernel",
-            "baseline_kwargs": {"bandwidth": 10},
-            "seed": 3,
+            "baseline_kwargs": {"bandwidth": 10} if settings.get("baseline", "kernel") == "kernel" else {},
         }
-        config = KAEConfig(
-            output_dir=str(tmp_path / folder),
-            use_cpu=True,
-            bf16=False,
-            activation_checkpointing=False,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to="none",
-            **{**defaults, **settings},
-        )
         return KAETrainer(
             model=model or make_policy(tokenizer, seed=0),
             reward_funcs=reward or starts_even,
-            args=config,
-            train_dataset=data if isinstance(data, Dataset) else sums(8, 9, seed=0),
+            args=KAEConfig(output_dir=str(tmp_path / folder), **{**ON_CPU, **defaults, **settings}),
+            train_dataset=data or sums(8, 9, seed=0),
             processing_class=tokenizer,
             **(extra or {}),
         )

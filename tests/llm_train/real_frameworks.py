@@ -1,6 +1,6 @@
-"""The plug-ins through the real registries and dispatch of verl and SkyRL, which this project does not install.
+"""The plug-ins through the registries and dispatch of verl and SkyRL themselves, which this project does not install.
 
-Not part of the suite. In an environment that has them, beside what this project needs:
+Not part of the suite. In an environment that has both, besides the requirements of this project:
 
   python -m pytest tests/llm_train/real_frameworks.py
 """
@@ -10,7 +10,7 @@ import pytest
 
 from llm_train.plugins import skyrl as skyrl_plugin
 from llm_train.plugins import verl as verl_plugin
-from tests.llm_train.test_plugins import PROMPTS, STEPS, expected, token_level
+from tests.llm_train.test_plugins import PROMPTS, RANDOM_UID, STEPS, column, expected, token_level
 
 
 def test_through_the_real_verl():
@@ -23,11 +23,11 @@ def test_through_the_real_verl():
     data = DataProto.from_dict(
         tensors={"token_level_rewards": table, "response_mask": mask},
         non_tensors={
-            "uid": np.array(["1b4e28ba-2fa1-41d2-883f-0016d3cca427"] * 6, dtype=object),
-            "extra_info": np.array([{"index": p} for p in PROMPTS], dtype=object),
+            "uid": column([RANDOM_UID] * 6),
+            "extra_info": column([{"index": p} for p in PROMPTS]),
         },
     )
-    with pytest.raises(ValueError, match="anew at every step"):
+    with pytest.raises(ValueError, match=f"got uid {RANDOM_UID}"):
         ray_trainer.compute_advantage(data, adv_estimator="kvar-test")
     verl_plugin.use_stable_keys()
     done = ray_trainer.compute_advantage(data, adv_estimator="kvar-test")

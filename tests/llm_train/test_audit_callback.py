@@ -14,6 +14,7 @@ from kvar.readers import read_log
 from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 from llm_train.trainer import audit_callback
 from llm_train.trainer.audit_callback import AuditCallback
+from tests.llm_train.conftest import ON_CPU, trace_of
 
 CHAT = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
@@ -50,13 +51,7 @@ def run(request, tmp_path_factory):
         logging_steps=1,
         log_completions=True,
         save_strategy="no",
-        use_cpu=True,
-        bf16=False,
-        activation_checkpointing=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
-        report_to="none",
-        seed=3,
+        **ON_CPU,
         **settings,
     )
     trainer = GRPOTrainer(
@@ -72,7 +67,7 @@ def run(request, tmp_path_factory):
 
 
 def same_numbers(report, other):
-    """Equal tables, up to the order in which sums were taken."""
+    """Equal tables, up to the order of summation."""
     for mine, theirs in zip(report.rows, other.rows, strict=True):
         assert mine.label == theirs.label
         for name in ("one_step_error", "above_best", "estimated_value_mse"):
@@ -94,7 +89,7 @@ def test_trl_logs_give_the_numbers_of_our_trace(run):
     assert log.trace.prompt_id.tolist() == ours.prompt_id.tolist()
     assert log.trace.step.tolist() == ours.step.tolist()
     same_numbers(kvar.audit(log, COMPARED), kvar.audit(ours, COMPARED))
-    # The output folder does as well as the one inside of it.
+    # A pattern of files is read as well as their folder.
     assert len(kvar.read_trace(folder / "completions" / "*.parquet")) == len(ours)
 
 
@@ -132,16 +127,28 @@ def test_the_callback_audits_at_the_end(run):
 
 
 def test_a_run_outlives_an_audit_that_fails(run, monkeypatch, caplog):
-    _, callback = run
+    folder, callback = run
 
     def failing(trace):
         raise ValueError("nothing to see")
 
     monkeypatch.setattr(audit_callback, "audit", failing)
     callback.on_train_end(None, None, None)
-    assert "No audit: nothing to see. What was recorded is there: kvar audit" in caplog.text
+    assert "nothing to see" in caplog.text
+    assert f"kvar audit {folder / 'trace'}" in caplog.text
 
 
 def test_the_callback_wants_a_grpo_trainer():
-    with pytest.raises(TypeError, match=r"records a trl\.GRPOTrainer, got TrainerCallback"):
+    with pytest.raises(TypeError, match=r"trl\.GRPOTrainer, got TrainerCallback"):
         AuditCallback.attach(TrainerCallback())
+
+
+def test_the_callback_records_what_our_own_trainer_records(make_trainer, tmp_path):
+    trainer = make_trainer(max_steps=2, eval_strategy="steps", eval_steps=1, extra={"eval_dataset": sums(4, 9, seed=1)})
+    AuditCallback.attach(trainer, trace_dir=tmp_path / "second", print_report=False)
+    trainer.train()
+    ours, found = trace_of(trainer), kvar.read_trace(tmp_path / "second")
+    assert found.prompt_id.tolist() == ours.prompt_id.tolist()
+    assert found.step.tolist() == ours.step.tolist()
+    np.testing.assert_array_equal(found.reward, ours.reward)
+    np.testing.assert_array_equal(found.extras["completion_length"], ours.extras["completion_length"])

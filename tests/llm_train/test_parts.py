@@ -95,7 +95,7 @@ def test_one_rollout_a_prompt_is_allowed(tmp_path):
 
 
 def test_parameters_of_the_baseline_come_as_json(tmp_path):
-    assert config(tmp_path, baseline_kwargs='{"bandwidth": 5}').baseline_kwargs == {"bandwidth": 5}
+    assert config(tmp_path, baseline="kernel", baseline_kwargs='{"bandwidth": 5}').baseline_kwargs == {"bandwidth": 5}
     assert config(tmp_path).baseline_kwargs == {}
 
 
@@ -113,15 +113,15 @@ def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
         ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*got '\[\]'"),
         ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
         ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
-        ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
+        ({"prompt_order": "independent", "shuffle_dataset": False}, "set shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be a whole number from 1 on, got 0"),
         ({"block_reuse": 2.5}, "block_reuse must be a whole number from 1 on, got 2.5"),
         ({"warm_start_rollouts": True}, "warm_start_rollouts must be a whole number from 0 on, got True"),
         ({"pass_at": [1, 0]}, "pass_at must be a whole number from 1 on, got 0"),
-        ({"scale_rewards": "group"}, "undoes another baseline than 'group-mean'"),
-        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and num_generations=1; leave"),
-        ({"scale_rewards": "batch"}, "is whiten_advantages=True here"),
-        ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
+        ({"scale_rewards": "group"}, "got 'adaptive' and 8: set scale_rewards='none'"),
+        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and 1: set scale_rewards='none'"),
+        ({"scale_rewards": "batch"}, "set whiten_advantages=True"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "set it to 'sum_then_normalize'"),
     ],
 )
 def test_impossible_settings_are_named(tmp_path, settings, message):

@@ -1,4 +1,4 @@
-"""States of baselines on disk."""
+"""States of baselines on disk, complete or damaged."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_every_state_comes_back_to_the_last_bit(name, parameters, tmp_path):
 
 @pytest.fixture
 def whole(tmp_path):
-    """A good state file, as bytes."""
+    """An undamaged state file, as bytes."""
     baseline = kvar.make_baseline("kernel")
     baseline.update(["a", 1], [[1.0], [0.0]], 0)
     return save_state(baseline.state_dict(), tmp_path / "state").read_bytes()
@@ -27,7 +27,7 @@ def whole(tmp_path):
 def test_a_truncated_file_is_refused(tmp_path, whole):
     for length in range(0, len(whole), 7):
         (tmp_path / "cut").write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="cut is not a readable state file"):
+        with pytest.raises(ValueError, match=r"cut .*undamaged copy"):
             load_state(tmp_path / "cut")
 
 
@@ -36,7 +36,7 @@ def test_a_flipped_bit_is_refused(tmp_path, whole, rng):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
         (tmp_path / "damaged").write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"damaged (is|holds)"):
+        with pytest.raises(ValueError, match=r"damaged .*(undamaged copy|kvar wrote)"):
             load_state(tmp_path / "damaged")
 
 
@@ -46,14 +46,14 @@ def test_a_flipped_bit_is_refused(tmp_path, whole, rng):
 def test_a_header_that_is_no_state_is_refused(header, tmp_path):
     tensors = {"/a": np.zeros(2)}
     save_file(tensors, tmp_path / "state", metadata={"kvar": header, "blake2b": _digest(header, tensors)})
-    with pytest.raises(ValueError, match="no kvar state"):
+    with pytest.raises(ValueError, match=r"state .*header"):
         load_state(tmp_path / "state")
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     save_file({"weight": np.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="holds tensors but no kvar state"):
+    with pytest.raises(ValueError, match=r"model\.safetensors .*no kvar state"):
         load_state(tmp_path / "model.safetensors")
     save_file({}, tmp_path / "older", metadata={"kvar": "{}"})
-    with pytest.raises(ValueError, match="damaged state file"):
+    with pytest.raises(ValueError, match=r"older .*checksum"):
         load_state(tmp_path / "older")

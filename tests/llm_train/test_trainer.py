@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
 
 import kvar
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train import KAETrainer
 from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import make_policy, make_tokenizer, sums
-from llm_train.trainer.measured_trainer import MeasuringTrainer
+from llm_train.trainer.measured_trainer import MeasuredTrainer
 from llm_train.trainer.state_file import load_state, save_state
-
-
-def trace_of(trainer):
-    return kvar.read_trace(trainer.args.trace_dir)
+from tests.llm_train.conftest import checkpoint_of, counts_of, trace_of
 
 
 def replayed_advantages(trace, name="kernel", **parameters):
@@ -34,20 +30,8 @@ def test_advantages_are_those_of_the_baseline(make_trainer, name):
     assert len(trace) == 6 * 8
     np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace, name), atol=1e-7)
     assert trace.extras["optimizer_step"].tolist() == np.repeat(np.arange(6), 8).tolist()
-    # What TRL logs and what enters the loss is what was recorded.
-    last = trace.extras["advantage"][-8:]
-    np.testing.assert_allclose(list(trainer._logs["advantages"]), last, atol=1e-7)
-
-
-def test_a_baseline_is_given_the_columns_it_needs(make_trainer):
-    data = sums(8, 9, seed=0)
-    with pytest.raises(ValueError, match="needs 'offline_value': add it as a column"):
-        make_trainer("without", data=data, baseline="basis", baseline_kwargs={})
-    rated = data.add_column("offline_value", [0.1 + 0.1 * k for k in range(8)])
-    trainer = make_trainer("with", data=rated, baseline="basis", baseline_kwargs={}, max_steps=2)
-    trainer.train()
-    trace = trace_of(trainer)
-    np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace, "basis"), atol=1e-6)
+    # What TRL logs is what was recorded.
+    np.testing.assert_allclose(list(trainer._logs["advantages"]), trace.extras["advantage"][-8:], atol=1e-7)
 
 
 def test_the_loss_sees_the_advantages(make_trainer):
@@ -61,35 +45,41 @@ def test_the_loss_sees_the_advantages(make_trainer):
 
 def test_grpo_is_that_of_trl(make_trainer, monkeypatch):
     of_trl = []
-    inner = MeasuringTrainer._generate_and_score_completions
+    inner = MeasuredTrainer._generate_and_score_completions
 
     def remembered(self, inputs):
         output = inner(self, inputs)
         of_trl.append(output["advantages"].clone())
         return output
 
-    monkeypatch.setattr(MeasuringTrainer, "_generate_and_score_completions", remembered)
-    grpo = {"baseline": "group-mean", "baseline_kwargs": {}, "scale_rewards": "group", "num_generations": 4}
-    trainer = make_trainer(**grpo)
+    monkeypatch.setattr(MeasuredTrainer, "_generate_and_score_completions", remembered)
+    trainer = make_trainer(baseline="group-mean", scale_rewards="group", num_generations=4)
+    trainer.train()
+    advantages = trace_of(trainer).extras["advantage"]
+    assert np.any(advantages)
+    np.testing.assert_allclose(advantages, torch.cat(of_trl).numpy(), atol=1e-6)
+
+
+def test_a_baseline_is_given_the_columns_it_needs(make_trainer):
+    data = sums(8, 9, seed=0)
+    with pytest.raises(ValueError, match="'offline_value': add it as a column"):
+        make_trainer(data=data, baseline="basis")
+    rated = data.add_column("offline_value", [0.1 + 0.1 * k for k in range(8)])
+    trainer = make_trainer(data=rated, baseline="basis", max_steps=2)
     trainer.train()
     trace = trace_of(trainer)
-    assert np.any(trace.extras["advantage"])
-    np.testing.assert_allclose(trace.extras["advantage"], torch.cat(of_trl).numpy(), atol=1e-6)
+    np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace, "basis"), atol=1e-6)
 
 
 def test_the_prompt_key_is_a_column_or_a_hash(make_trainer):
     data = sums(8, 9, seed=0)
-    hashed = make_trainer("hashed", data=data, max_steps=1)
-    hashed.train()
-    assert set(trace_of(hashed).prompt_id.tolist()) <= {prompt_key(prompt) for prompt in data["prompt"]}
-    named = make_trainer(
-        "named", data=data.add_column("task", [f"t{k}" for k in range(8)]), prompt_id_column="task", max_steps=1
-    )
-    named.train()
-    assert set(trace_of(named).prompt_id.tolist()) <= {f"t{k}" for k in range(8)}
-    wrong = make_trainer("wrong", data=data, prompt_id_column="missing", max_steps=1)
-    with pytest.raises(ValueError, match="prompt_id_column='missing' is no column of the dataset: prompt, answer"):
-        wrong.train()
+    names = [f"t{k}" for k in range(8)]
+    for column, wanted in ((None, {prompt_key(prompt) for prompt in data["prompt"]}), ("task", set(names))):
+        trainer = make_trainer(str(column), data=data.add_column("task", names), prompt_id_column=column, max_steps=1)
+        trainer.train()
+        assert set(trace_of(trainer).prompt_id.tolist()) <= wanted
+    with pytest.raises(ValueError, match=r"prompt_id_column='missing' .* prompt, answer"):
+        make_trainer("wrong", data=data, prompt_id_column="missing").train()
 
 
 def test_mini_batches_are_reused(make_trainer):
@@ -102,50 +92,32 @@ def test_mini_batches_are_reused(make_trainer):
     assert not set(visited[0]) & set(visited[3])
 
 
-def test_a_resumed_run_is_the_same_to_the_last_bit(make_trainer):
-    # Eight prompts, four a step, blocks of two: the resume falls inside the second epoch.
-    settings = {"block_reuse": 2, "max_steps": 12, "save_strategy": "steps", "save_steps": 6}
-    whole = make_trainer("whole", **settings)
+# Of eight prompts, each step takes four, for two steps: the resume falls inside the second epoch. Or the checkpoint is
+# due at step 5, inside a generation that serves three steps, and is written at its end.
+@pytest.mark.parametrize("settings", [{"block_reuse": 2, "save_steps": 6}, {"num_iterations": 3, "save_steps": 5}])
+def test_a_resumed_run_is_the_same_to_the_last_bit(make_trainer, settings):
+    whole = make_trainer("whole", max_steps=12, **settings)
     whole.train()
-
-    first = make_trainer("parts", **{**settings, "max_steps": 9})
+    first = make_trainer("parts", max_steps=9, save_strategy="steps", **settings)
     first.train()
-    second = make_trainer("parts", **settings)
-    second.train(resume_from_checkpoint=str(Path(first.args.output_dir, "checkpoint-6")))
+    assert set(Path(first.args.output_dir).glob("checkpoint-*")) == {checkpoint_of(first, step) for step in (6, 9)}
+    second = make_trainer("parts", max_steps=12, save_strategy="steps", **settings)
+    second.train(resume_from_checkpoint=str(checkpoint_of(first, 6)))
 
     expected, found = trace_of(whole), trace_of(second)
-    assert found.step.tolist() == expected.step.tolist()
-    assert found.prompt_id.tolist() == expected.prompt_id.tolist()
-    for name in ("advantage", "completion_length"):
-        assert found.extras[name].tobytes() == expected.extras[name].tobytes()
-    assert found.reward.tobytes() == expected.reward.tobytes()
+    assert found.columns.keys() == expected.columns.keys()
+    for name, column in expected.columns.items():
+        assert found.columns[name].tobytes() == column.tobytes(), name
     np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
     for ours, theirs in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-def test_a_checkpoint_inside_a_generation_waits_for_its_end(make_trainer):
-    # Each generation serves three steps; the second one ends after step 6.
-    settings = {"num_iterations": 3, "max_steps": 12, "save_strategy": "steps", "save_steps": 5}
-    whole = make_trainer("whole", **{**settings, "save_strategy": "no"})
-    whole.train()
-    first = make_trainer("parts", **{**settings, "max_steps": 9})
-    first.train()
-    found = {path.name for path in Path(first.args.output_dir).glob("checkpoint-*")}
-    assert found == {"checkpoint-6", "checkpoint-9"}
-    second = make_trainer("parts", **settings)
-    second.train(resume_from_checkpoint=str(Path(first.args.output_dir, "checkpoint-6")))
-    expected, found = trace_of(whole), trace_of(second)
-    assert found.step.tolist() == expected.step.tolist()
-    assert found.reward.tobytes() == expected.reward.tobytes()
-    np.testing.assert_equal(second.baseline.state_dict(), whole.baseline.state_dict())
 
 
 def test_what_was_not_logged_before_a_resume_is_logged_after_it(make_trainer):
     settings = {"max_steps": 8, "logging_steps": 4, "save_strategy": "steps", "save_steps": 2}
     whole = make_trainer("whole", **settings)
     whole.train()
-    checkpoint = Path(whole.args.output_dir, "checkpoint-6")
+    checkpoint = checkpoint_of(whole, 6)
 
     def resumed(folder):
         trainer = make_trainer(folder, **settings)
@@ -166,9 +138,9 @@ def test_what_was_not_logged_before_a_resume_is_logged_after_it(make_trainer):
 def test_a_checkpoint_without_history_is_refused(make_trainer):
     trainer = make_trainer(max_steps=2, save_strategy="steps", save_steps=2)
     trainer.train()
-    checkpoint = Path(trainer.args.output_dir, "checkpoint-2")
+    checkpoint = checkpoint_of(trainer, 2)
     (checkpoint / "baseline.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="not written by KAETrainer"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-2.*start a new run"):
         make_trainer("other", max_steps=4).train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -186,10 +158,7 @@ def test_a_single_rollout_learns(make_trainer):
 
 
 def test_an_unscorable_completion_moves_nothing(make_trainer):
-    calls = []
-
     def sometimes(completion_ids, **_):
-        calls.append(len(completion_ids))
         return [None if k % 3 == 0 else float(k % 2) for k in range(len(completion_ids))]
 
     trainer = make_trainer(reward=sometimes, block_reuse=4)
@@ -199,8 +168,7 @@ def test_an_unscorable_completion_moves_nothing(make_trainer):
     assert missing.sum() == 4 * 3
     assert (trace.extras["advantage"][missing] == 0).all()
     np.testing.assert_allclose(trace.extras["advantage"], replayed_advantages(trace), atol=1e-7)
-    history = trainer.baseline.state_dict()["state"]["history"]
-    assert history["counts"].sum() == (~missing).sum()
+    assert counts_of(trainer).sum() == (~missing).sum()
 
 
 def test_rewards_are_weighted_and_summed(make_trainer):
@@ -230,53 +198,40 @@ def test_one_generation_for_several_steps_is_seen_once(make_trainer):
     trace = trace_of(trainer)
     assert trace.step.tolist() == np.repeat([1, 2], 16).tolist()
     assert trace.extras["optimizer_step"].tolist() == np.repeat([0, 4], 16).tolist()
-    assert trainer.baseline.state_dict()["state"]["history"]["counts"].sum() == 32
+    assert counts_of(trainer).sum() == 32
 
 
-def test_the_truth_is_that_of_the_policy_that_sampled(make_trainer):
+def test_the_true_value_is_that_of_the_policy_that_sampled(make_trainer):
     tokenizer = make_tokenizer()
-    truth = ExactValue(tokenizer)
+    exact_value = ExactValue(tokenizer)
     data = sums(4, 9, seed=0)
     model = make_policy(tokenizer, seed=0)
-    expected = dict(zip(data["prompt"], truth(model, list(data)), strict=True))
+    expected = dict(zip(map(prompt_key, data["prompt"]), exact_value(model, list(data)), strict=True))
     trainer = make_trainer(
-        data=data, model=model, max_steps=2, block_reuse=2, extra={"true_value_func": truth}, baseline="oracle",
-        baseline_kwargs={},
-    )  # fmt: skip
+        data=data, model=model, max_steps=2, block_reuse=2, extra={"true_value_func": exact_value}, baseline="oracle"
+    )
     trainer.train()
     trace = trace_of(trainer)
-    keys = {prompt_key(prompt): value for prompt, value in expected.items()}
-    first = trace.step == 1
-    np.testing.assert_allclose(trace.extras["true_value"][first], [keys[k] for k in trace.prompt_id[first]], rtol=1e-5)
-    assert (trace.extras["true_value"][~first] != trace.extras["true_value"][first]).all()
-    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - trace.extras["true_value"], atol=1e-7)
+    first, found = trace.step == 1, trace.extras["true_value"]
+    np.testing.assert_allclose(found[first], [expected[key] for key in trace.prompt_id[first]], rtol=1e-5)
+    assert (found[~first] != found[first]).all()
+    np.testing.assert_allclose(trace.extras["advantage"], trace.reward - found, atol=1e-7)
 
 
 def test_only_the_process_that_records_looks_for_another_run(make_trainer, monkeypatch):
-    trace = Path(make_trainer().args.trace_dir)
-    trace.mkdir(parents=True)
-    (trace / "step-000000001.parquet").touch()
-    with pytest.raises(FileExistsError, match="already holds 1 step"):
+    make_trainer(max_steps=1).train()
+    with pytest.raises(FileExistsError, match=r"1 step.*another trace_dir"):
         make_trainer().train()
     monkeypatch.setattr(Accelerator, "is_main_process", False)
     make_trainer().train()
 
 
-def test_what_cannot_work_is_said_before_training(make_trainer, tmp_path):
-    with pytest.raises(ValueError, match="pass true_value_func"):
-        make_trainer(baseline="oracle", baseline_kwargs={})
-    with pytest.raises(TypeError, match=r"takes args=KAEConfig\(...\), got NoneType"):
+def test_what_cannot_work_is_refused_before_training(make_trainer):
+    with pytest.raises(ValueError, match=r"'oracle' .*pass true_value_func"):
+        make_trainer(baseline="oracle")
+    with pytest.raises(TypeError, match=r"args=KAEConfig\(...\), got NoneType"):
         KAETrainer(model=None)
-    streamed = Dataset.from_dict({"prompt": ["1+1="], "answer": ["2"]}).to_iterable_dataset()
-    trainer = make_trainer()
-    with pytest.raises(ValueError, match="need a dataset with a length"):
-        KAETrainer(
-            model=trainer.model,
-            reward_funcs=trainer.reward_funcs,
-            args=make_trainer("streamed", block_reuse=2).args,
-            train_dataset=streamed,
-            processing_class=make_tokenizer(),
-        )
-    trainer.train()
-    with pytest.raises(FileExistsError, match="already holds 4 steps"):
-        make_trainer().train()
+    with pytest.raises(ValueError, match=r"block_reuse.*without streaming"):
+        make_trainer(data=sums(8, 9, seed=0).to_iterable_dataset(), block_reuse=2)
+    with pytest.raises(ValueError, match="set prompt_id_column"):
+        make_trainer(data=sums(8, 9, seed=0).add_column("image", [0] * 8))

@@ -1,4 +1,4 @@
-"""NeMo-RL's GRPO example with one rollout a prompt and a history; run inside its folder, with kvar on PYTHONPATH.
+"""NeMo-RL's GRPO example with one rollout per prompt; run it in NeMo-RL's folder, with kvar on PYTHONPATH.
 
 uv run python -m llm_train.plugins.examples.nemo_rl_main --config examples/configs/grpo_math_1B.yaml \
     grpo.num_generations_per_prompt=1 grpo.num_prompts_per_step=512 ++grpo.adv_estimator.name=grpo \

@@ -1,4 +1,4 @@
-"""SkyRL on GSM8K with one rollout a prompt and a history; run with SkyRL installed, as its own examples are.
+"""SkyRL on GSM8K with one rollout per prompt; run it where SkyRL is installed, as its own examples.
 
 python -m llm_train.plugins.examples.skyrl_main \
     data.train_data="['$HOME/data/gsm8k/train.parquet']" data.val_data="['$HOME/data/gsm8k/validation.parquet']" \
@@ -21,7 +21,7 @@ from llm_train.plugins.skyrl import register
 
 @ray.remote(num_cpus=1)
 def train(config):
-    """Train in a process of Ray, which receives the registered estimator."""
+    """Train in a process of Ray, which receives a copy of the registered estimator."""
     BasePPOExp(config).run()
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# slime on DAPO-Math with one rollout a prompt and a history. Run inside slime's folder, with kvar on PYTHONPATH of Ray.
+# slime on DAPO-Math with one rollout per prompt; run it in slime's folder. KVAR_PATH is the folder of kvar.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
 
 ray job submit --address="http://127.0.0.1:8265" \
-  --runtime-env-json="{\"env_vars\": {\"PYTHONPATH\": \"/root/Megatron-LM:${KVAR_PATH:?where kvar lies}\"}}" -- \
+  --runtime-env-json="{\"env_vars\": {\"PYTHONPATH\": \"/root/Megatron-LM:${KVAR_PATH:?set it to the folder of kvar}\"}}" -- \
   python3 train.py \
   --hf-checkpoint /root/Qwen3-4B --ref-load /root/Qwen3-4B_torch_dist --load /root/Qwen3-4B_slime --save /root/Qwen3-4B_slime \
   --prompt-data /root/dapo-math-17k/dapo-math-17k.jsonl --input-key prompt --label-key label --apply-chat-template \

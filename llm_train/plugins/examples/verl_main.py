@@ -1,4 +1,4 @@
-"""GSM8K in verl with one rollout a prompt and a history; run with verl installed, on data of its gsm8k preprocessing.
+"""verl on GSM8K with one rollout per prompt; run it where verl is installed, on data of its GSM8K preprocessing.
 
 python -m llm_train.plugins.examples.verl_main \
     algorithm.adv_estimator=kvar trainer.use_v1=false data.train_files=$HOME/data/gsm8k/train.parquet \
@@ -20,7 +20,7 @@ from llm_train.plugins.verl import register, use_stable_keys
 
 
 class KvarTaskRunner(TaskRunner):
-    """The trainer process of verl, which registers the estimator before it begins."""
+    """The trainer process of verl, which registers the estimator before it starts."""
 
     def run(self, config):
         """Register, then train."""

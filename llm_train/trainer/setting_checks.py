@@ -1,0 +1,94 @@
+"""Settings that cannot work with the data or the baseline of a run are refused before it starts."""
+
+from __future__ import annotations
+
+import math
+
+from datasets import IterableDataset
+from transformers.utils import logging
+
+from kvar import Baseline, get_kernel
+from llm_train.trainer.config import KAEConfig
+
+__all__ = ["batches_per_generation", "check_settings", "prompts_per_generation"]
+
+logger = logging.get_logger(__name__)
+
+# Columns that the trainer measures itself.
+_MEASURED = {"true_value", "completion_length", "critic_value", "score_norm"}
+
+
+def batches_per_generation(config: KAEConfig) -> int:
+    """Batches that one generation serves; an optimizer step takes gradient_accumulation_steps of them."""
+    return config.steps_per_generation * config.num_iterations
+
+
+def prompts_per_generation(config: KAEConfig) -> int:
+    """Different prompts of one generation, over all processes."""
+    return config.generation_batch_size // config.num_generations
+
+
+def check_settings(
+    config: KAEConfig,
+    baseline: Baseline,
+    data,
+    has_environments: bool,
+    has_true_values: bool,
+    evaluation_samples: int | None,
+) -> None:
+    """Refuse impossible settings, and warn of a window that is too short.
+
+    `evaluation_samples` are the samples per prompt from which evaluation estimates pass@k, or None if it does not.
+    """
+    columns, prompts = set(data.column_names or ()), prompts_per_generation(config)
+    if isinstance(data, IterableDataset):
+        if config.block_reuse > 1 or config.prompt_order != "epochs" or config.warm_start_rollouts:
+            raise ValueError(
+                "block_reuse, prompt_order and warm_start_rollouts need a dataset with a length, got a streamed one: "
+                "load it without streaming, or leave the three at their defaults"
+            )
+    elif len(data) < prompts:
+        raise ValueError(
+            f"one generation takes {prompts} different prompts, but the dataset has {len(data)}: lower "
+            "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
+        )
+    else:
+        _warn_if_prompts_never_return(config, baseline, len(data) // prompts)
+    if config.prompt_id_column is None and (has_environments or columns & {"image", "images"}):
+        raise ValueError(
+            "prompts with images or from an environment are not identified by their text: set prompt_id_column to a "
+            "column of ids"
+        )
+    needed = max(config.pass_at, default=1)
+    if evaluation_samples is not None and evaluation_samples < needed:
+        raise ValueError(
+            f"pass@{needed} needs {needed} samples per prompt, but evaluation draws {evaluation_samples}: raise "
+            "num_generations_eval"
+        )
+    if "true_value" in baseline.needs and not has_true_values:
+        raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
+    provided = _MEASURED | columns | ({"offline_value"} if config.warm_start_rollouts else set())
+    if missing := [name for name in baseline.needs if name not in provided]:
+        raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
+    batches, per_step = batches_per_generation(config), config.gradient_accumulation_steps
+    if config.save_strategy != "no" and config.max_steps > 0 and config.max_steps * per_step % batches:
+        raise ValueError(
+            f"max_steps={config.max_steps} ends inside a generation, where no checkpoint is written: set max_steps to "
+            f"a multiple of {batches // math.gcd(batches, per_step)}, or save_strategy='no'"
+        )
+
+
+def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, epoch: int) -> None:
+    """Warn if a prompt's past rewards have left the window before it returns, after an epoch of so many generations."""
+    settings = baseline.parameters
+    bandwidth = settings.get("bandwidth")
+    in_steps = isinstance(bandwidth, int | float) and settings.get("clock", "steps") == "steps"
+    if not in_steps or config.prompt_order != "epochs" or config.block_reuse > 1:
+        return
+    window = bandwidth * get_kernel(settings.get("kernel", "triangular")).reach
+    if epoch >= window:
+        logger.warning(
+            "Past rewards are never used: a prompt returns after an epoch of %d generations, but baseline %r with "
+            "bandwidth=%g looks back less than %g. Raise the bandwidth, set block_reuse, or use baseline='adaptive'.",
+            epoch, config.baseline, bandwidth, window,
+        )  # fmt: skip

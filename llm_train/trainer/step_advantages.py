@@ -1,0 +1,64 @@
+"""From the gathered rewards of a generation to its advantages; nothing here knows a trainer.
+
+All N rollouts of all processes come together. The rollouts of a prompt are consecutive rows, as TRL's samplers lay them
+out. A reward of NaN is a completion that could not be scored: its advantage is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from trl.trainer.utils import nanstd
+
+from kvar import Baseline
+from llm_train.trainer.baseline_metrics import baseline_metrics
+
+__all__ = ["require_rates", "step_advantages", "whitened"]
+
+_DEVIATION_FLOOR = 1e-4  # as in TRL
+_ROUNDING = 1e-6  # of a weighted sum of rewards in single precision
+
+
+def step_advantages(
+    baseline: Baseline,
+    prompt_ids: Sequence[int | str],
+    rewards: torch.Tensor,
+    step: int,
+    group_size: int,
+    columns: Mapping[str, torch.Tensor],
+    scale_by_group: bool = False,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Advantages of shape (N,) and the metrics of the baseline, which then remembers the rewards.
+
+    Ids, rewards and columns have N entries each. `scale_by_group` divides by the standard deviation of the group.
+    """
+    groups = (-1, group_size)
+    rewards = rewards.view(groups)
+    columns = {name: column.view(groups) for name, column in columns.items()}
+    advantages, info = baseline.advantages(prompt_ids[::group_size], rewards, step, return_info=True, **columns)
+    metrics = baseline_metrics(info, rewards, advantages, columns.get("true_value"))
+    metrics["window"] = baseline.window_in_use
+    if scale_by_group:
+        deviation = nanstd(rewards, dim=1, keepdim=True).nan_to_num()  # a single reward has none
+        advantages = advantages / (deviation + _DEVIATION_FLOOR)
+    return advantages.flatten(), metrics
+
+
+def whitened(advantages: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
+    """Advantages with mean 0 and variance 1 over all scored rollouts of the generation."""
+    scored = ~torch.isnan(rewards)
+    if not scored.any():
+        return advantages
+    mean, deviation = advantages[scored].mean(), advantages[scored].std(correction=0)
+    return torch.where(scored, (advantages - mean) / (deviation + 1e-8), 0.0)
+
+
+def require_rates(rewards: torch.Tensor) -> None:
+    """Refuse rewards outside [0, 1]: the variance v(1 - v), by which prompts are drawn, holds for no others."""
+    outside = rewards[(rewards < -_ROUNDING) | (rewards > 1 + _ROUNDING)]
+    if len(outside):
+        raise ValueError(
+            f"prompt_order='variance' takes rewards from 0 to 1, got {outside[0].item():g}: scale them, or choose "
+            "another prompt_order"
+        )
