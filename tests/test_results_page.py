@@ -1,0 +1,30 @@
+"""The page of results is what its command writes, and the kept files that it reads are what the code gives."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import kvar
+from paper_figures.recorded_runs_table import markdown
+from paper_figures.results_page import OUT, page
+
+DOCS = Path("docs")
+
+
+def test_the_page_is_what_its_command_writes():
+    assert page() == OUT.read_text(), "run python -m paper_figures.results_page"
+
+
+@pytest.mark.parametrize("name", ["recorded_runs", "recorded_runs_fresh"])
+def test_the_table_of_all_baselines_is_that_of_the_kept_rows(name):
+    assert markdown(pl.read_csv(DOCS / f"{name}.csv")) in (DOCS / f"{name}.md").read_text()
+
+
+def test_a_replay_gives_the_kept_rows():
+    # One prompt is replayed fastest and stands for all runs.
+    rows = pl.read_csv(DOCS / "recorded_runs.csv").filter(run="one-prompt-g4")
+    trace = kvar.read_trace("recorded_runs/one-prompt-g4.parquet")
+    for name in ("kernel", "adaptive", "discounted-beta"):
+        error = ((kvar.replay(trace, name) - trace.extras["true_value"]) ** 2).mean()
+        assert error == pytest.approx(rows.filter(baseline=name)["value_mse"].item(), rel=1e-9)
