@@ -1,4 +1,4 @@
-"""The picture of the README: ``python -m paper_figures.readme_picture`` replays a kept run and draws docs/value_error.png.
+"""The picture of the README: ``python -m paper_figures.readme_picture`` draws docs/value_error.png from a kept run.
 
 Four baselines only; `python -m paper_figures value-error` draws all of them, from the run of `make reproduce`.
 """
