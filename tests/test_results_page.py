@@ -1,5 +1,6 @@
 """The page of results is what its command writes, and the kept files that it reads are what the code gives."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -28,3 +29,8 @@ def test_the_picture_of_the_readme_has_the_errors_of_the_kept_rows():
     for name, curve in found.items():
         assert curve.mean() == pytest.approx(rows.filter(baseline=name)["value_mse"].item(), rel=1e-9)
     assert [text.get_text() for text in draw(found).axes[0].texts] == list(found)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", OUT.read_text()))))
+def test_the_files_that_it_names_are_there(target):
+    assert (DOCS / target).exists()
