@@ -88,7 +88,7 @@ print(report.lines["TRL"])
 # %% [markdown]
 # ## Was it right?
 #
-# Now the true values that we hid.
+# Now the exact values that we hid.
 
 # %%
 truth = trace.extras["true_value"]

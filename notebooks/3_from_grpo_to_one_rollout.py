@@ -83,7 +83,7 @@ figure.tight_layout()
 # %% [markdown]
 # ## Is one rollout enough?
 #
-# Keep the first rollout of each group only, as if the run had been made with one. On this run the true values are
+# Keep the first rollout of each group only, as if the run had been made with one. On this run the exact values are
 # known.
 
 # %%
