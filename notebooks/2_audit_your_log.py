@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -11,9 +11,20 @@
 # %% [markdown]
 # # What would another baseline have done for my run?
 #
-# *For the engineer.* You have trained already, and the log holds prompts and rewards. Which advantage estimator
-# would have served that run better, with which window, and how many rollouts a prompt were needed? No new training
-# answers this: the rollouts are there, and a baseline is a function of them.
+# ## What you will be able to do
+#
+# - Audit a log of rollouts without training again.
+# - Read the estimated value error of each baseline, with its interval.
+# - Take the recommended settings into your trainer.
+#
+# *For the engineer.* All you need is a log with steps, prompts and rewards.
+
+# %% [markdown]
+# ## The question
+#
+# You have trained already. Which baseline would have served that run better, with which window, and how many
+# rollouts a prompt were needed? No new training is needed: a baseline is a function of rollouts, and the log has
+# them.
 
 # %%
 # %matplotlib inline
@@ -28,8 +39,7 @@ trace
 # The log is a real run of a small language model on sums, four rollouts a prompt. For a log of your own give the
 # path of TRL's completions, verl's dumps or any table with step, prompt and reward.
 #
-# The column `true_value` is a luxury of this demo. We hide it, as your log does not have it, and look at it at the
-# end.
+# This log has a column `true_value`, which yours does not have. We hide it and look at it at the end.
 
 # %%
 hidden = kvar.Trace.from_columns({name: trace.columns[name] for name in ("step", "prompt_id", "rollout", "reward")})
@@ -40,9 +50,9 @@ report.table.select("baseline", "one_step_error", "estimated_value_mse")
 # %% [markdown]
 # ## How can it know without the truth?
 #
-# Each value predicts a reward that it has not seen. The squared error of the prediction is the noise of the reward
-# plus the error of the value. The noise is the same for all baselines, so the order of the first column is the
-# order of the errors; groups of several rollouts tell the noise, and subtracting it gives the second column.
+# Each value predicts a reward that it has not seen. The expected squared error of the prediction is the noise of
+# the reward plus the error of the value. The noise is the same for all baselines, so `one_step_error` ranks them.
+# Groups of several rollouts reveal the noise. Subtracting it gives `estimated_value_mse`.
 
 # %%
 rows = [row for row in report.rows if row.baseline not in ("none",)][::-1]
@@ -59,8 +69,8 @@ figure.tight_layout()
 
 # %% [markdown]
 # `kernel` has the paper's window of 10 steps. On this run a prompt comes back after 16, so most of its past lies
-# outside, and the group mean, which has the own reward in it, is ahead. A memory helps where it reaches; `adaptive`
-# finds out how far.
+# outside the window, and the group mean, which contains the own reward, is ahead. `adaptive` learns its window from
+# the run.
 #
 # ## What it advises
 
@@ -78,7 +88,7 @@ print(report.lines["TRL"])
 # %% [markdown]
 # ## Was it right?
 #
-# Now the truth that we hid.
+# Now the exact values that we hid.
 
 # %%
 truth = trace.extras["true_value"]
@@ -88,8 +98,8 @@ for name in ("group-mean", "kernel", "adaptive"):
     print(f"{name:12s} estimated {estimate.mean:.4f} ({estimate.low:.4f} to {estimate.high:.4f}), true {error:.4f}")
 
 # %% [markdown]
-# **The answer.** On this run a baseline with a memory has a fraction of the group mean's error, and the log alone
-# said so.
+# **The answer.** On this run a baseline with a history has a fraction of the group mean's error, and the log alone
+# showed it.
 #
-# **Try next:** `kvar audit PATH` on your own run, which writes one HTML page; `report.windows`, which window the
-# kernel baseline wants; `report.group_sizes`, how many rollouts of each group you could have saved.
+# **Try next:** `kvar audit PATH` on your own run, which writes one HTML page; `report.windows` for the best window
+# of the kernel baseline; `report.group_sizes` for the number of rollouts that each group could have saved.

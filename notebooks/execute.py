@@ -1,9 +1,8 @@
-"""Runs a lesson from top to bottom: ``python notebooks/execute.py FOLDER`` writes all of them, executed, as .ipynb."""
+"""Executes the lessons: ``python -m notebooks.execute`` writes each percent file, with its outputs, as an .ipynb."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import jupytext
@@ -14,43 +13,25 @@ LESSONS = sorted(HERE.glob("[0-9]*.py"))
 
 
 def executed(lesson: Path):
-    """Execute a lesson in its own folder.
-
-    Parameters
-    ----------
-    lesson : Path
-        A py:percent file.
-
-    Returns
-    -------
-    nbformat.NotebookNode
-        With its outputs.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell fails.
-    """
+    """Execute a lesson in its own folder; everything but the outputs is the same on every machine."""
     notebook = jupytext.read(lesson, fmt="py:percent")
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place}"
     # The kernel finds the packages of this checkout even where they are not installed.
     paths = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(HERE)}})
-    return client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
-
-
-def write_all(folder: Path) -> None:
-    """Execute all lessons and write them.
-
-    Parameters
-    ----------
-    folder : Path
-        Where.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for lesson in LESSONS:
-        jupytext.write(executed(lesson), folder / f"{lesson.stem}.ipynb")
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(HERE)}},
+    )
+    client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    del notebook.metadata["language_info"]
+    return notebook
 
 
 if __name__ == "__main__":
-    write_all(Path(sys.argv[1]))
+    for path in LESSONS:
+        jupytext.write(executed(path), path.with_suffix(".ipynb"))

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -9,11 +9,21 @@
 # ---
 
 # %% [markdown]
-# # How long should a memory be?
+# # How wide a window?
 #
-# *For the statistician.* A policy is trained for 600 steps. One of its prompts is tried once a step, and answered
-# rightly or not: a reward of 1 or 0. How often would it have been answered rightly at each step, and how wide a
-# window finds out?
+# ## What you will be able to do
+#
+# - Fit a success rate to rewards of 0 and 1 with `KernelRegressor`.
+# - Choose the bandwidth from the rewards alone with `select_bandwidth`.
+# - Look back only, as a trainer must, with a local mean or a local line.
+#
+# *For the statistician.* No knowledge of reinforcement learning is needed.
+
+# %% [markdown]
+# ## The question
+#
+# A policy is trained for 600 steps. One of its prompts is tried once a step and answered correctly or not: a reward
+# of 1 or 0. What is the success rate at each step, and which bandwidth finds it best?
 
 # %%
 # %matplotlib inline
@@ -31,7 +41,8 @@ reward = (rng.random(600) < value).astype(float)
 # ## Three windows
 #
 # `KernelRegressor` averages rewards with weights that fall off over the bandwidth. A narrow window follows the
-# noise; a wide one flattens the curve. Neither is hard to see when the truth is drawn beside it, and it never is.
+# noise, a wide one flattens the curve. Both are easy to see here, because the true curve is drawn too. With real
+# rewards it is unknown.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.2))
@@ -41,7 +52,7 @@ for bandwidth, colour in ((0.01, "#E69F00"), (0.08, "#0072B2"), (0.5, "#CC79A7")
     fit = kvar.KernelRegressor("epanechnikov", bandwidth).fit(step, reward).predict(step)
     error = np.mean((fit - value) ** 2)
     axes.plot(step, fit, color=colour, label=f"h = {bandwidth}, MSE {error:.4f}")
-axes.set(xlabel="share of training", ylabel="success rate")
+axes.set(xlabel="fraction of training", ylabel="success rate")
 axes.legend()
 figure.tight_layout()
 
@@ -49,7 +60,7 @@ figure.tight_layout()
 # ## Choosing without the truth
 #
 # `select_bandwidth` looks at the rewards only. Its default weighs every candidate by a penalised error and
-# averages; the curve shows the score, the shade the weights.
+# averages. The curve shows the score, the shade the weights.
 
 # %%
 chosen = kvar.select_bandwidth(step, reward)
@@ -57,7 +68,7 @@ axes = chosen.plot()
 axes.figure.set_size_inches(7, 3.2)
 
 # %% [markdown]
-# How good is the choice? Here the truth is known, so we can hold it against the best bandwidth in hindsight.
+# How good is the choice? Here the truth is known, so we can compare it with the best bandwidth in hindsight.
 
 # %%
 grid = np.geomspace(0.01, 0.5, 40)
@@ -79,8 +90,8 @@ assert error_at(chosen.bandwidth) < 3 * min(errors)
 #
 # A trainer at step i does not know the rewards of step i + 1. With `sided="past"` the estimate uses earlier rewards
 # only. It lags behind a value that rises: every point is at the edge of its window, where a local mean has a bias
-# of order h. A local line (`degree=1`) removes the lag and pays with variance. Which of them wins depends on how
-# fast the value moves beside the noise; the legend says who won here.
+# of order h. A local line (`degree=1`) removes the lag and pays with variance. Which of them wins depends on the
+# speed of the value against the noise of the rewards. The legend gives both errors.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3.2))
@@ -92,13 +103,13 @@ for degree, colour, label in ((0, "#0072B2", "local mean"), (1, "#D55E00", "loca
     fit = model.predict(step)
     error = np.mean((fit - value)[seen] ** 2)
     axes.plot(step[seen], fit[seen], color=colour, label=f"{label}, h = {h:.2f}, MSE {error:.4f}")
-axes.set(xlabel="share of training", ylabel="success rate")
+axes.set(xlabel="fraction of training", ylabel="success rate")
 axes.legend()
 figure.tight_layout()
 
 # %% [markdown]
-# **The answer.** The right window depends on how fast the value moves and how noisy rewards are; the data tell
-# both. Looking back costs more than looking both ways, and the best window there is another one.
+# **The answer.** The right bandwidth depends on how fast the value moves and how noisy rewards are. The data tell
+# both. Looking back only has more error than looking both ways, and needs another bandwidth.
 #
 # **Try next:** eight rewards a step instead of one (`np.repeat`); `method="loo-cv"` or `"lepski"`; a value that
 # jumps; `kvar bandwidth FILE` on the command line for a table of your own.

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -9,14 +9,20 @@
 # ---
 
 # %% [markdown]
-# # How fast does a memory learn, and what is left to the oracle?
+# # How fast does the value error fall, and how close is the gradient to the oracle's?
 #
-# *For the theorist.* Three statements of Kernelized Advantage Estimation (arXiv 2604.28005), each first as a
-# formula and then as a simulation:
+# ## What you will be able to do
+#
+# - Compute the bound on the value error and the best window with `kvar.theory`.
+# - Run a small simulation study and compare its rate with the theorem.
+# - Measure what a baseline adds to the oracle's gradient error.
+#
+# *For the theorist.* Statements of Kernelized Advantage Estimation (arXiv 2604.28005), first as a formula and then as
+# a simulation:
 #
 # - **T1, C1** on a Lipschitz path the value MSE falls as $N^{-2/3}$ when the window shrinks as $N^{-1/3}$;
-# - the mean of a group stays where it is, however many steps the same path is seen at;
-# - **T2, C2** the gradient's MSE comes close to that with the true value.
+# - the value MSE of a group mean does not fall, however many steps the path is seen at;
+# - **T2, C2** the gradient's MSE approaches that with the oracle.
 
 # %%
 # %matplotlib inline
@@ -45,7 +51,7 @@ best = theory.lipschitz_bandwidth("triangular", n=n, noise=0.25, lipschitz=0.5)
 figure, axes = plt.subplots(figsize=(6, 3))
 axes.plot(windows, errors, color="#0072B2")
 axes.axvline(best, color="0.5", linestyle="--", label=f"best window, {best:.3f} of the run")
-axes.set(xscale="log", yscale="log", xlabel="window h, share of the run", ylabel="worst value MSE, 2000 rewards")
+axes.set(xscale="log", yscale="log", xlabel="window h, fraction of the run", ylabel="worst value MSE, 2000 rewards")
 axes.legend()
 figure.tight_layout()
 
@@ -74,7 +80,7 @@ for (path, baseline), expected in ((("Lipschitz", "kernel"), -2 / 3), (("Lipschi
 # %% [markdown]
 # ## The oracle property
 #
-# A softmax bandit whose gradient is known. What does each baseline add to the gradient's MSE with the true value?
+# A softmax bandit whose gradient is known. How much does each baseline add to the oracle's gradient MSE?
 
 # %%
 small = dataclasses.replace(GradientError.quick, repetitions=4, block=4, groups=(1, 2), visits=60, warm_up=30)
@@ -86,8 +92,8 @@ for row in tables["excess"].iter_rows(named=True):
     print(f"G = {row['group_size']}, {row['baseline']:13s} {added}")
 
 # %% [markdown]
-# **The answer.** The rate is the one of the theorem, the constants are those of the formula, and a good estimate of
-# the value leaves little to the oracle even with one rollout; `leave-one-out` has no estimate at all there.
+# **The answer.** The measured slope agrees with the theorem. A good estimate of the value comes close to the oracle
+# even with one rollout, where `leave-one-out` has no estimate at all.
 #
 # **Try next:** `theory.suboptimality_bound` (T3); `python -m simulations run all --quick` for all seven studies; a
 # smooth path and `degree=1`, where the rate is $N^{-4/5}$.

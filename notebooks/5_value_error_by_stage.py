@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -9,10 +9,18 @@
 # ---
 
 # %% [markdown]
-# # Table 1 from a trace
+# # How does the value error change over training?
 #
-# *For the author.* A table of value errors by stage of training, as in the paper, from a recorded run, with
-# standard errors and in a form to paste. What does the run say, and may it be set beside the paper's numbers?
+# ## What you will be able to do
+#
+# - Make a table of value errors by stage of training, with standard errors, from a recorded run.
+# - Draw it.
+# - Say which of its numbers may be compared with those of the paper.
+#
+# *For the author.* The table is in Markdown, ready to paste.
+
+# %% [markdown]
+# ## The run
 
 # %%
 # %matplotlib inline
@@ -33,7 +41,7 @@ trace
 #
 # ## Replay
 #
-# Every baseline over the same rollouts: what differs is the baseline alone.
+# Every baseline sees the same rollouts, so that only the baseline differs.
 
 # %%
 names = ["batch-mean", "group-mean", "kernel", "adaptive"]
@@ -74,11 +82,11 @@ axes.legend(ncols=2)
 figure.tight_layout()
 
 # %% [markdown]
-# ## Beside the paper
+# ## Against the paper
 #
-# The paper's numbers are of Qwen2.5 on MATH and GSM8K. Errors cannot be compared across models, ratios on one run
-# can, with care: with this schedule and window the ratio of KAE to the group mean follows largely from how many
-# rewards are averaged.
+# The paper's numbers are of Qwen2.5 on MATH and GSM8K. Errors cannot be compared across models. Ratios within one
+# run can, with care: the ratio of KAE to the group mean follows largely from the schedule and the window, that is,
+# from how many rewards are averaged.
 
 # %%
 means = {name: squares[name].mean() for name in names}
@@ -88,9 +96,9 @@ print(f"kernel over batch-mean: {ratio['batch-mean']:.2f}; the paper 0.07 on MAT
 assert means["adaptive"] < means["kernel"] < means["group-mean"]
 
 # %% [markdown]
-# **The answer.** The ratio to the group mean agrees with the paper's; it follows almost wholly from window, schedule
-# and group size, so that it tests little. The advantage over the batch mean is smaller than the paper's: that mean's
-# error is the spread of values between prompts, which depends on the task and not on the method.
+# **The answer.** The ratio to the group mean agrees with the paper's. It follows almost wholly from window, schedule
+# and group size, so it tests little. The gain over the batch mean is smaller than the paper's: the error of that mean
+# is the spread of values between prompts, which depends on the task and not on the method.
 #
 # **Try next:** another run of `recorded_runs/`; all baselines (`kvar.baseline_names()`); `python -m paper_figures
 # value-by-stage` for Tables 1 and 2 with the gradient's error.

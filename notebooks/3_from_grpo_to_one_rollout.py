@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: py:percent
+#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -9,10 +9,21 @@
 # ---
 
 # %% [markdown]
-# # Three lines of a TRL script
+# # What changes when GRPO runs with one rollout a prompt?
 #
-# *For the engineer.* A GRPO script in TRL needs two or more rollouts of a prompt, because the mean of the group is
-# its baseline. What changes when the baseline is a memory of the prompt's past instead?
+# ## What you will be able to do
+#
+# - Change a TRL script from groups to one rollout a prompt, in three lines.
+# - Count the rollouts that a group baseline wastes on your own run.
+# - Compare the value error of one rollout and a history with that of a group.
+#
+# *For the engineer.* Nothing is trained here, so neither TRL nor a GPU is needed.
+
+# %% [markdown]
+# ## The three lines
+#
+# A GRPO script in TRL needs two or more rollouts of a prompt, because the mean of the group is its baseline. With a
+# baseline from the prompt's own past it does not.
 #
 # ```diff
 # -from trl import GRPOConfig, GRPOTrainer
@@ -26,8 +37,8 @@
 #  trainer.train()
 # ```
 #
-# With one rollout instead of eight the same 64 rollouts hold 64 prompts instead of 8. Training takes minutes, so
-# this lesson reads what such a trainer has recorded, and computes what the two baselines make of it.
+# With one rollout instead of eight the same 64 rollouts hold 64 prompts instead of 8. This lesson reads a recorded
+# run and computes both baselines on the same rollouts.
 
 # %%
 # %matplotlib inline
@@ -42,8 +53,8 @@ advantages = {name: trace.reward - kvar.replay(trace, name) for name in ("group-
 # %% [markdown]
 # ## Groups that teach nothing
 #
-# If all rollouts of a group earn the same, their mean is each of them, and all advantages are zero: the rollouts
-# were paid for and teach nothing. A memory knows that a prompt which usually fails has just succeeded.
+# If all rewards of a group are equal, their mean is each of them and all advantages are zero: these rollouts cost
+# time and teach nothing. A baseline with a history knows that a prompt which usually fails has just succeeded.
 
 # %%
 names, group = np.unique([f"{s} {p}" for s, p in zip(trace.step, trace.prompt_id, strict=True)], return_inverse=True)
@@ -52,9 +63,9 @@ spread = (
     - (np.bincount(group, trace.reward) / np.bincount(group)) ** 2
 )
 wasted = (spread < 1e-12)[group]
-share = {name: np.mean(np.abs(a[wasted]) > 0.05) for name, a in advantages.items()}
+fraction = {name: np.mean(np.abs(a[wasted]) > 0.05) for name, a in advantages.items()}
 print(f"{wasted.mean():.0%} of the rollouts are in groups with equal rewards")
-for name, found in share.items():
+for name, found in fraction.items():
     print(f"{name}: {found:.0%} of these have an advantage beyond 0.05")
 
 # %% [markdown]
@@ -72,7 +83,8 @@ figure.tight_layout()
 # %% [markdown]
 # ## Is one rollout enough?
 #
-# Keep the first rollout of each group only, as if the run had been made with one. The truth is known on this run.
+# Keep the first rollout of each group only, as if the run had been made with one. On this run the exact values are
+# known.
 
 # %%
 first = trace.rollout == 0
@@ -82,9 +94,9 @@ for label, run, name in (("group-mean, 4 rollouts", trace, "group-mean"), ("adap
     print(f"{label}: value MSE {error:.4f}")
 
 # %% [markdown]
-# **The answer.** Three lines change; with them a group is no longer needed, and no rollout is wasted because its
-# neighbours earned the same. On this run a memory with one rollout knows the values better than the mean of four.
+# **The answer.** Three lines change. No group is needed, and no rollout is wasted because the others in its group
+# had the same reward. On this run one rollout with a history has less value error than the mean of four.
 #
 # **Try next:** `python -m llm_train --config llm_train/configs/tiny.yaml` trains the policy behind this log in
-# minutes; `block_reuse=10` keeps a mini-batch for ten steps, so that prompts meet their past sooner;
-# `AuditCallback.attach(trainer)` leaves a GRPO script as it is and records.
+# minutes; `block_reuse=10` keeps each mini-batch for ten steps, so that prompts return sooner;
+# `AuditCallback.attach(trainer)` records an unchanged GRPO run.
