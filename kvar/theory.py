@@ -35,10 +35,8 @@ __all__ = [
     "asymptotic_mse",
     "asymptotic_variance",
     "boundary_bias_square",
-    "boundary_efficiency",
     "equivalent_kernel",
     "lipschitz_bandwidth",
-    "lipschitz_efficiency",
     "lipschitz_mse",
     "optimal_bandwidth",
     "suboptimality_bound",
@@ -320,55 +318,6 @@ def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
     distance = kernel.half_moment(1) / kernel.half_moment(0)
     roughness = equivalent_kernel(kernel, 0, boundary=boundary).roughness
     return (noise * roughness / (2.0 * n * (lipschitz * distance) ** 2)) ** (1.0 / 3.0)
-
-
-def lipschitz_efficiency(kernel) -> float:
-    """Best worst-case error of the triangular kernel over that of this one, looking back at a Lipschitz curve.
-
-    Among weights ``l >= 0`` of mass one the variance ``integral of l**2`` given the bias bound ``integral of u l`` is
-    least where ``l = max(a - b u, 0)``, by the Lagrange condition: the linearly decreasing kernel [5]. It needs as few
-    observations as any kernel.
-
-    Parameters
-    ----------
-    kernel : str or Kernel
-        The weight function.
-
-    Returns
-    -------
-    float
-        At most 1; 1 for the triangular kernel.
-    """
-
-    def best(name):
-        h = lipschitz_bandwidth(name, n=1.0, noise=1.0, lipschitz=1.0)
-        return lipschitz_mse(name, h, n=1.0, noise=1.0, lipschitz=1.0)
-
-    return best("triangular") / best(kernel)
-
-
-def boundary_efficiency(kernel) -> float:
-    """Best error of the triangular kernel over that of this one, for local lines at a boundary.
-
-    The best mean squared error is proportional to ``(R**2 |mu_2|)**(2/5)`` in the constants of the equivalent kernel,
-    and the triangular kernel minimises it [4].
-
-    Parameters
-    ----------
-    kernel : str or Kernel
-        The weight function.
-
-    Returns
-    -------
-    float
-        At most 1; 1 for the triangular kernel.
-    """
-
-    def constant(name):
-        constants = equivalent_kernel(name, 1, boundary=True)
-        return (constants.roughness**2 * abs(constants.second)) ** 0.4
-
-    return constant("triangular") / constant(kernel)
 
 
 def suboptimality_bound(gap, gradient_mse, step_sizes, *, smoothness, pl_constant):

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.kernels import Kernel, get_kernel
-from kvar.smoothing.criteria import CRITERIA, average_weights
-from kvar.smoothing.design import Design, positions
+from kvar.smoothing.criteria import CRITERIA
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.problem import Problem
-from kvar.smoothing.validation import check_data
 from kvar.utils.checks import require_choice
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
-
-_ASYMPTOTIC = ("rule-of-thumb", "plug-in")
 
 
 @dataclass(frozen=True)
@@ -210,28 +206,24 @@ def select_bandwidth(
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"
-    if past and method in ("averaged", "gcv", "aicc"):
+    criterion = CRITERIA[method]
+    if past and not criterion.looks_back:
         raise ValueError(f"{method} scores fits that see the response they are at; for the past use one-step-ahead")
     if kernel.one_sided and not past:
         raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
-    if groups is not None and method in _ASYMPTOTIC:
+    if groups is not None and not criterion.pools:
         raise ValueError(f"{method} describes one curve; for groups use averaged or loo-cv")
-    problem = _problem(x, y, sample_weight, groups, kernel, degree, past, empty)
-    if method in _ASYMPTOTIC and (problem.y.size <= 5 or problem.design.x.size < 5):
-        raise ValueError(f"{method} needs more than 5 observations at 5 or more points")
+    problem = Problem.build(x, y, sample_weight, groups, kernel=kernel, degree=degree, past=past, empty=empty)
     grid = default_grid(problem) if grid is None else given_grid(grid)
-    scores, lonely = CRITERIA[method](problem, grid)
+    scores, lonely = criterion.score(problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
         raise ValueError("every bandwidth leaves some observation without a neighbour; widen the grid")
     best = int(np.argmin(scores))
-    if method == "averaged":
-        weights = average_weights(problem, scores)
-        bandwidth = float(np.exp(np.sum(weights * np.log(grid))))
-    else:
-        weights = (np.arange(grid.size) == best).astype(float)
-        bandwidth = float(grid[best])
+    weights = criterion.weigh(problem, scores)
+    # The geometric mean, relative to the best candidate: where that has all the weight it comes out to the last bit.
+    bandwidth = float(grid[best] * np.exp(np.sum(weights * np.log(grid / grid[best]))))
     at_edge = best in (admissible[0], admissible[-1])
     if at_edge:
         end = "lower" if best == admissible[0] else "upper"
@@ -245,27 +237,3 @@ def select_bandwidth(
         bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
-
-
-def _problem(x, y, weight, groups, kernel, degree, past, empty):
-    x, y, weight = check_data(x, y, weight)
-    weight = np.ones(y.size) if weight is None else weight
-    keep = weight > 0.0
-    if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != y.shape:
-            raise ValueError(f"groups must have one entry an observation, {y.size}, not shape {groups.shape}")
-        groups = groups[keep]
-    x, y, weight = x[keep], y[keep], weight[keep]
-    # In order once, so that no pass over a candidate jumps about in memory.
-    order = np.argsort(x, kind="stable") if groups is None else np.lexsort((x, groups))
-    x, y, weight = x[order], y[order], weight[order]
-    groups = None if groups is None else groups[order]
-    design = Design.build(x, y, weight, groups)
-    before, total = positions(design)
-    mates = 0 if design.mates_w is None or past else design.mates_w > 0.0
-    others = (before if past else total - 1)[design.member] + mates
-    scored = others >= degree + 1
-    if not np.any(scored):
-        raise ValueError("no observation has a neighbour to be predicted from")
-    return Problem(design, y, weight, scored, kernel, degree, past, empty)

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvar import KernelRegressor, select_bandwidth, theory
-from kvar.kernels import get_kernel
 from kvar.smoothing.bandwidth import bandwidth_methods
-from kvar.smoothing.criteria import CRITERIA
 from kvar.smoothing.design import Design
 from kvar.smoothing.pilot import plug_in_pilot, polynomial_pilot
 from tests.kvar import regression_reference as reference
@@ -344,8 +342,3 @@ def test_the_plot_shows_scores_and_choice():
         assert len(axes.collections) == n_shaded
         assert axes.get_ylim()[0] < chosen.scores.min() < axes.get_ylim()[1]
         assert chosen.plot(axes) is axes
-
-
-def test_names():
-    assert list(CRITERIA) == METHODS
-    assert get_kernel(select_bandwidth(*_sample(), grid=GRID).kernel).name == "epanechnikov"

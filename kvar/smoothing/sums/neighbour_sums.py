@@ -73,8 +73,8 @@ def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
     if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
         out[:], safe = binned_sums(design, h, tolerance)
         here = np.flatnonzero(~safe)
-    first = np.repeat(design.starts[:-1], np.diff(design.starts))
-    last = np.arange(m) if past else np.repeat(design.starts[1:], np.diff(design.starts))
+    first = design.first
+    last = np.arange(m) if past else design.last
     low, high = window_ends(design, 10.0 * h)  # exp(-50): what is left out weighs under 1e-21 of K(0)
     high = np.minimum(high, last)
 
@@ -118,16 +118,13 @@ def _tables(kernel, degree, squared):
 
 def window_ends(design: Design, h: float) -> tuple[np.ndarray, np.ndarray]:
     """First and one past last point within h of each point, in its own series."""
-    x, starts = design.x, design.starts
-    sizes = np.diff(starts)
-    last = np.repeat(starts[1:], sizes)
-    if sizes.size == 1:
+    x, starts, last = design.x, design.starts, design.last
+    if starts.size == 2:
         line = x
     else:
         # Series end to end on one line, more than a window apart.
-        spans = x[starts[1:] - 1] - x[starts[:-1]]
-        offsets = np.concatenate([[0.0], np.cumsum(spans[:-1] + 3.0 * h)])
-        line = np.repeat(offsets - x[starts[:-1]], sizes) + x
+        offsets = np.concatenate([[0.0], np.cumsum(design.spans[:-1] + 3.0 * h)])
+        line = np.repeat(offsets - x[starts[:-1]], np.diff(starts)) + x
     high = np.minimum(np.searchsorted(line, line + h, side="right"), last)
     # The search compares sums that were rounded; the rule is about differences.
     wrong = np.flatnonzero(x[high - 1] - x > h)
