@@ -88,7 +88,7 @@ def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degre
 
 
 def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):
-    """Squared norm of each row of the smoother matrix: the variance of the estimate at noise variance one."""
+    """``sum_j l_j**2 / w_j`` over the smoother weights of each point: the variance of a fit at noise variance one."""
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, squared=True)
     own = np.zeros(design.x.size) if past else float(kernel(0.0)) ** 2 * design.w
     weight = sums[0] + own
@@ -102,7 +102,7 @@ def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, 
 
 
 def nearest(design: Design, *, past: bool):
-    """Mean response at the nearest other (earlier) point that has weight, averaged over two at equal distance."""
+    """Mean response at the nearest other (earlier) point that has weight, averaged over two at equal distance; else NaN."""
     m, mean = design.x.size, design.mean
     index, carries = np.arange(m), design.w > 0.0
     before = np.append(-1, np.maximum.accumulate(np.where(carries, index, -1))[:-1])

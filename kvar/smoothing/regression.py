@@ -1,4 +1,4 @@
-"""Kernel regression of one response on one variable: local means and local lines."""
+"""Kernel regression of one response on one variable: the estimator, its standard errors and limits."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_kernels_with_tails_against_direct_sums(engine, kernel, degree, sided):
 
 
 @pytest.mark.parametrize("degree", [0, 1])
-@pytest.mark.parametrize("kernel", ["uniform", "triangular", "epanechnikov", "tricube"])
+@pytest.mark.parametrize("kernel", ["uniform", "tricube"])
 def test_exact_at_a_million_points(engine, kernel, degree):
     rng = np.random.default_rng(1)
     n, h = 1_000_000, 1e-3
@@ -274,7 +274,7 @@ def test_leave_one_out_takes_one_observation_not_the_tie():
     np.testing.assert_allclose(model.loo_predict(), [4.0, 3.5, 1.5, math.nan])
 
 
-def test_a_light_observation_beside_a_heavy_one():
+def test_a_light_observation_at_the_point_of_a_heavy_one():
     model = KernelRegressor("epanechnikov", 0.5).fit([0.0, 0.0, 5.0], [1e9, 1.0, 0.0], [1e17, 1e-3, 1.0])
     assert model.loo_predict()[0] == pytest.approx(1.0, rel=1e-14)
 
@@ -395,7 +395,7 @@ def test_running_sums_carry_no_rounding_across_blocks():
         ({"kernel": "exponential"}, 'use sided="past"'),
     ],
 )
-def test_parameters_that_make_no_sense(change, message):
+def test_a_bad_parameter_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         KernelRegressor(**change).fit([0.0, 1.0], [0.0, 1.0])
 
@@ -414,7 +414,7 @@ def test_parameters_that_make_no_sense(change, message):
         ([0.0, 1.0], [0.0, 1.0], [0.0, 0.0], "not all zero"),
     ],
 )
-def test_data_that_make_no_sense(x, y, w, message):
+def test_bad_data_are_named(x, y, w, message):
     with pytest.raises(ValueError, match=message):
         KernelRegressor().fit(x, y, w)
 
