@@ -326,8 +326,8 @@ def suboptimality_bound(gap, gradient_mse, step_sizes, *, smoothness, pl_constan
 
     Where the gradient of J is L-Lipschitz and ``|grad J|^2 >= 2 mu (J* - J)``, an unbiased estimate with mean squared
     error m and a step size of at most 1 / L give ``gap <- (1 - eta mu) gap + L eta^2 m / 2``. With steps ``beta / i``,
-    ``beta mu > 1`` and bounded m this is of order 1 / i, with the limit of m as a factor; for a consistent value estimate
-    that limit is the oracle's (corollary 3).
+    ``beta mu > 1`` and bounded m this is of order 1 / i, with the limit of m as a factor; a consistent value
+    estimate has the oracle's limit (corollary 3).
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ def test_bias_and_variance_are_the_limit_of_exact_ones(name, degree, boundary):
     curve = slope * (x - t) + 0.5 * curvature * (x - t) ** 2
     bias = theory.asymptotic_bias(name, degree, h, slope=slope, curvature=curvature, boundary=boundary)
     variance = theory.asymptotic_variance(name, degree, h, n=n, noise=1.0, boundary=boundary)
-    # At the boundary a local mean has a bias of order h**2 after the leading one of order h: the second moment times m''/2.
+    # At the boundary a local mean also has a bias of order h**2, the second moment times m''/2.
     beyond = 0.5 * curvature * h**2 * theory.equivalent_kernel(name, 0, boundary=True).second
     extra = beyond if boundary and degree == 0 else 0.0
     assert row @ curve[near] == pytest.approx(bias + extra, rel=3e-3)

@@ -5,8 +5,8 @@ polynomial in t whose coefficients are moments of the neighbours (fast sum updat
 over a window taken as the difference of two long prefix sums lose all digits. Here the points are cut into cells at
 most h wide. The window of a point then holds its own cell whole and ends inside the two adjacent cells, so running sums
 within a cell are all that is needed, and nothing long is subtracted. Distances ``a + b`` are split at the edge between
-target and neighbours, where both parts are positive and their powers cancel nothing. Where little weight remains, or too
-little spread for a slope, the window is summed neighbour by neighbour.
+target and neighbours, where both parts are positive and their powers cancel nothing. Where little weight remains, or
+too little spread for a slope, the window is summed neighbour by neighbour.
 
 The sums of a point leave out the point itself, whose part is known exactly: ``K(0)`` times its weight. A leave-one-out
 fit does not add it.
