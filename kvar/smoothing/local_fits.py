@@ -102,7 +102,7 @@ def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, 
 
 
 def nearest(design: Design, *, past: bool):
-    """Mean response at the nearest other (earlier) point that has weight, averaged over two equally near; NaN if none."""
+    """Mean response at the nearest other (earlier) point with weight, averaged over two equally near; NaN if none."""
     m, mean = design.x.size, design.mean
     index, carries = np.arange(m), design.w > 0.0
     before = np.append(-1, np.maximum.accumulate(np.where(carries, index, -1))[:-1])

@@ -86,7 +86,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         ``"past"`` uses strictly earlier points only: observations at equal x never see each other.
     empty : {"nan", "nearest"}
         Answer where no neighbour has weight: NaN, or the response at the nearest (earlier) point, averaged over two at
-        equal distance. Nothing lies before the first point, so with ``sided="past"`` its answer is always NaN.
+        equal distance. Nothing lies before the first point, so with ``sided="past"`` its answer is always NaN. A NaN
+        among the predictions makes the score NaN.
     tolerance : float
         Above zero, local means with the two-sided Gaussian kernel are computed on a grid, and err by at most this
         fraction of the range of the responses.
