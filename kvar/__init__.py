@@ -1,5 +1,8 @@
 """Kernel estimates of prompt values for reinforcement learning with few rollouts."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from kvar._version import __version__
 from kvar.auditing import AuditReport, audit
 from kvar.baselines import Baseline, baseline_names, make_baseline
@@ -10,7 +13,9 @@ from kvar.rollouts.batch import Batch
 from kvar.rollouts.trace import Trace
 from kvar.rollouts.trace_files import TraceWriter, write_trace
 from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
-from kvar.smoothing.regression import KernelRegressor
+
+if TYPE_CHECKING:
+    from kvar.smoothing.regression import KernelRegressor
 
 __all__ = [
     "AuditReport",
@@ -32,3 +37,16 @@ __all__ = [
     "select_bandwidth",
     "write_trace",
 ]
+
+# Names whose modules import libraries that `import kvar` leaves alone.
+_LAZY = {"KernelRegressor": "kvar.smoothing.regression"}
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

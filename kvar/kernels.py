@@ -2,10 +2,10 @@
 
 A kernel here is a symmetric weight ``K(|u|)`` with mass one on the real line, except ``exponential``, which
 lives on ``u >= 0`` only and has its mass there. Value estimates look back in time and use the half ``u >= 0``; a
-ratio of weighted sums does not feel the mass, so one definition serves both.
+ratio of weighted sums does not depend on the mass, so one definition serves both.
 
-The support is closed: ``|u| <= 1`` belongs to it. That one comparison decides the uniform kernel at the edge of
-its window, and every estimator and every reference loop in this project makes it here.
+The support is closed: ``|u| <= 1`` belongs to it. This decides the uniform kernel at the edge of its window, for every
+estimator and every reference loop of the project.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Kernel(ABC):
         Returns
         -------
         float
-            ``integral of u**order K(u) over u >= 0``: what a fit at a boundary, or one that looks only back, sees.
+            ``integral of u**order K(u) over u >= 0``, as for a fit at a boundary or one that looks back only.
         """
 
     @abstractmethod
@@ -155,8 +155,8 @@ class CompactKernel(Kernel):
     def _evaluate(self, distance):
         if self.power == 0:
             return np.where(distance <= 1.0, self.coefficients[0], 0.0)
-        # The factored form keeps its relative accuracy at the edge, where the expanded one cancels, and a distance cut
-        # at the edge gives the zero that lies beyond it. In place, since histories are large.
+        # The factored form keeps its relative accuracy at the edge, where the expanded one cancels. A distance cut off
+        # at the edge gives the zero beyond it. All in place, since histories are large.
         weights = np.asarray(np.minimum(distance, 1.0))
         if self.base > 1:  # cost only
             weights **= self.base
@@ -167,33 +167,11 @@ class CompactKernel(Kernel):
         return weights
 
     def half_moment(self, order: int) -> float:
-        """Moment over the half line, exact for a polynomial.
-
-        Parameters
-        ----------
-        order : int
-            Power of u, at least 0.
-
-        Returns
-        -------
-        float
-            ``sum_k c_k / (k + order + 1)`` over the coefficients.
-        """
+        """Moment over the half line, exact: ``sum_k c_k / (k + order + 1)`` over the coefficients."""
         return _unit_integral(self.coefficients, order)
 
     def half_square_moment(self, order: int) -> float:
-        """Moment of the squared kernel over the half line, exact for a polynomial.
-
-        Parameters
-        ----------
-        order : int
-            Power of u, at least 0.
-
-        Returns
-        -------
-        float
-            The same sum over the coefficients of the squared polynomial.
-        """
+        """Moment of the squared kernel over the half line: the same sum for the squared polynomial."""
         return _unit_integral(polynomial.polymul(self.coefficients, self.coefficients), order)
 
 
@@ -272,7 +250,7 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
     Parameters
     ----------
     kernel : str or Kernel
-        A registered name, or a kernel, which is handed back.
+        A registered name, or a kernel, which is returned unchanged.
 
     Returns
     -------
@@ -286,8 +264,11 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
 
     Examples
     --------
-    >>> get_kernel("triangular")([0.0, 0.5, 2.0])
+    >>> kernel = get_kernel("triangular")
+    >>> kernel([0.0, 0.5, 2.0])
     array([1. , 0.5, 0. ])
+    >>> round(kernel.moment(2), 4), round(kernel.roughness, 4)
+    (0.1667, 0.6667)
     """
     if isinstance(kernel, Kernel):
         return kernel

@@ -17,8 +17,7 @@ Estimates that look back only are at a boundary everywhere. With ``mu_r`` and R 
 [1] Wand and Jones (1995), Kernel Smoothing, sections 5.3 to 5.5.
 [2] Fan and Gijbels (1996), Local Polynomial Modelling and Its Applications, theorems 3.1 and 3.3.
 [3] Kernelized Advantage Estimation (2026), arXiv 2604.28005: theorem 1 and corollary 1, a Lipschitz curve; theorem 3.
-[4] Cheng, Fan and Marron (1997), On automatic boundary corrections, Annals of Statistics 25, 1691-1708.
-[5] Donoho (1994), Statistical estimation and optimal recovery, Annals of Statistics 22, 238-270.
+[4] Donoho (1994), Statistical estimation and optimal recovery, Annals of Statistics 22, 238-270.
 """
 
 from __future__ import annotations
@@ -35,10 +34,8 @@ __all__ = [
     "asymptotic_mse",
     "asymptotic_variance",
     "boundary_bias_square",
-    "boundary_efficiency",
     "equivalent_kernel",
     "lipschitz_bandwidth",
-    "lipschitz_efficiency",
     "lipschitz_mse",
     "optimal_bandwidth",
     "suboptimality_bound",
@@ -82,7 +79,7 @@ def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> E
     Raises
     ------
     ValueError
-        If the degree is another one, or a kernel that looks back only is asked about the interior.
+        For another degree, or for the interior with a kernel that looks back only.
     """
     require_choice("degree", degree, (0, 1))
     kernel = get_kernel(kernel)
@@ -113,7 +110,7 @@ def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_
     slope, curvature : float or ndarray
         ``m'`` and ``m''`` at the point; at a right boundary, or looking back, the slope counts with a minus sign.
     log_density_slope : float or ndarray
-        ``f' / f`` at the point; felt by local means only.
+        ``f' / f`` at the point; only local means depend on it.
     boundary : bool
         At a left boundary.
 
@@ -240,8 +237,8 @@ def optimal_bandwidth(
 def boundary_bias_square(kernel: str | Kernel) -> float:
     """Squared bias of local means over a strip next to a boundary, in units of ``h**3 m'**2 f``.
 
-    At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under what
-    is left of the kernel ([2], theorem 3.3); squared and integrated over c this is of order ``h**3``, more than the
+    At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under the
+    rest of the kernel ([2], theorem 3.3). Squared and integrated over c this is of order ``h**3``, more than the
     interior adds.
 
     Parameters
@@ -298,6 +295,8 @@ def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
 def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
     """Minimiser of `lipschitz_mse`, of order ``n**(-1/3)``; [3], corollary 1.
 
+    Looking back, the triangular kernel has the least error at its best bandwidth of all non-negative kernels [4].
+
     Parameters
     ----------
     kernel : str or Kernel
@@ -322,62 +321,13 @@ def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
     return (noise * roughness / (2.0 * n * (lipschitz * distance) ** 2)) ** (1.0 / 3.0)
 
 
-def lipschitz_efficiency(kernel) -> float:
-    """Best worst-case error of the triangular kernel over that of this one, looking back at a Lipschitz curve.
-
-    Among weights ``l >= 0`` of mass one the variance ``integral of l**2`` given the bias bound ``integral of u l`` is
-    least where ``l = max(a - b u, 0)``, by the Lagrange condition: the linearly decreasing kernel [5]. It needs as few
-    observations as any kernel.
-
-    Parameters
-    ----------
-    kernel : str or Kernel
-        The weight function.
-
-    Returns
-    -------
-    float
-        At most 1; 1 for the triangular kernel.
-    """
-
-    def best(name):
-        h = lipschitz_bandwidth(name, n=1.0, noise=1.0, lipschitz=1.0)
-        return lipschitz_mse(name, h, n=1.0, noise=1.0, lipschitz=1.0)
-
-    return best("triangular") / best(kernel)
-
-
-def boundary_efficiency(kernel) -> float:
-    """Best error of the triangular kernel over that of this one, for local lines at a boundary.
-
-    The best mean squared error is proportional to ``(R**2 |mu_2|)**(2/5)`` in the constants of the equivalent kernel,
-    and the triangular kernel minimises it [4].
-
-    Parameters
-    ----------
-    kernel : str or Kernel
-        The weight function.
-
-    Returns
-    -------
-    float
-        At most 1; 1 for the triangular kernel.
-    """
-
-    def constant(name):
-        constants = equivalent_kernel(name, 1, boundary=True)
-        return (constants.roughness**2 * abs(constants.second)) ** 0.4
-
-    return constant("triangular") / constant(kernel)
-
-
 def suboptimality_bound(gap, gradient_mse, step_sizes, *, smoothness, pl_constant):
     """Expected distance from the best objective over stochastic gradient ascent; [3], theorem 3.
 
     Where the gradient of J is L-Lipschitz and ``|grad J|^2 >= 2 mu (J* - J)``, an unbiased estimate with mean squared
     error m and a step size of at most 1 / L give ``gap <- (1 - eta mu) gap + L eta^2 m / 2``. With steps ``beta / i``,
-    ``beta mu > 1`` and bounded m this is of order 1 / i, with the limit of m as a factor: a value estimate that is
-    consistent has the oracle's (corollary 3).
+    ``beta mu > 1`` and bounded m this is of order 1 / i, with the limit of m as a factor; a consistent value
+    estimate has the oracle's limit (corollary 3).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``kvar bandwidth FILE``: which bandwidth the data ask for, as a table and a picture.
+"""``kvar bandwidth FILE``: the bandwidth for two columns of a table, by every method, as a table and a picture.
 
 Needs the extra ``report``; nothing in the core imports this module.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvar.kernels import kernel_names
 from kvar.smoothing.bandwidth import BandwidthSelection, bandwidth_methods, select_bandwidth
 
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjs
 
 @dataclass(frozen=True)
 class MethodOutcome:
-    """What one method said.
+    """The result of one method.
 
     Attributes
     ----------
     method : str
         Its name.
     selection : BandwidthSelection or None
-        Its choice.
+        Its choice; None where it does not apply.
     note : str
-        A warning, or why there is no choice; often empty.
+        A warning, or why there is no choice; empty if neither.
     """
 
     method: str
@@ -42,11 +43,11 @@ class MethodOutcome:
 
 
 def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
-    """Some columns of a table."""
+    """The columns, the first two as numbers, and how many rows were left out since one of these is not finite."""
     import polars as pl
 
     if path.suffix.lower() not in _READERS:
-        raise ValueError(f"{path.name}: expected one of {', '.join(_READERS)}")
+        raise ValueError(f"{path.name}: unknown kind of file; expected one of {', '.join(_READERS)}")
     try:
         return _complete(path, columns)
     except pl.exceptions.PolarsError as error:
@@ -57,13 +58,13 @@ def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]
 def _complete(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
     import polars as pl
 
-    # A CSV says of no column what it holds: what is no number may come after any number of rows.
+    # A CSV does not name the types of its columns, and the first text may come after any number of rows.
     options = {"infer_schema_length": None} if path.suffix.lower() == ".csv" else {}
     table = getattr(pl, _READERS[path.suffix.lower()])(path, **options)
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ValueError(f"{path.name} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    # To polars " 2" is no number.
+    # polars does not read " 2" as a number.
     text = [name for name in columns[:2] if table.schema[name] == pl.String]
     table = table.with_columns(pl.col(name).str.strip_chars() for name in text)
     numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in columns[:2]]
@@ -75,7 +76,7 @@ def _complete(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
 
 
 def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) -> list[MethodOutcome]:
-    """All methods that apply, each with its choice or the reason for having none."""
+    """The outcome of every method."""
     outcomes = []
     empty = "nan" if groups is None else "nearest"
     for method in bandwidth_methods():
@@ -92,7 +93,7 @@ def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) 
 
 
 def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: str, single_series: bool = True) -> None:
-    """Save a picture: the scores over the grid, and beside it the data with the fit where they are one series."""
+    """Save a picture: the scores over the grid and, for a single series, the data with the fit."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -130,41 +131,29 @@ def _print_table(outcomes, title):
 
 def bandwidth_command(
     file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet or JSONL.")],
-    x: Annotated[str, typer.Option(help="Column of the points, such as the step.")] = "x",
-    y: Annotated[str, typer.Option(help="Column of the responses, such as the reward.")] = "y",
-    group: Annotated[str | None, typer.Option(help="Column that names the series, such as the prompt.")] = None,
-    kernel: Annotated[str, typer.Option(help="Kernel, by name.")] = "epanechnikov",
-    degree: Annotated[int, typer.Option(help="0 for local means, 1 for local lines.")] = 0,
-    sided: Annotated[str, typer.Option(help="two, or past: earlier points only.")] = "two",
-    draw_method: Annotated[str | None, typer.Option("--draw", help="Method in the picture.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Picture, FILE-bandwidth.png by default.")] = None,
+    x: Annotated[str, typer.Option(help="Column of x, such as the step.")] = "x",
+    y: Annotated[str, typer.Option(help="Column of y, such as the reward.")] = "y",
+    group: Annotated[
+        str | None, typer.Option(help="Column of the series, such as the prompt; one bandwidth for all.")
+    ] = None,
+    kernel: Annotated[str, typer.Option(help=f"Kernel: {', '.join(kernel_names())}.")] = "epanechnikov",
+    degree: Annotated[int, typer.Option(help="0: local means; 1: local lines.")] = 0,
+    sided: Annotated[str, typer.Option(help="two: points on both sides; past: earlier points only.")] = "two",
+    draw_method: Annotated[
+        str | None,
+        typer.Option("--draw", help="Method to draw: averaged by default, or one-step-ahead with --sided past."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write: FILE-bandwidth.png by default; the suffix sets the format.")
+    ] = None,
 ) -> None:
-    """Say which smoothing window the columns of a table ask for, by every method that applies.
+    """Choose the bandwidth that smooths column y over column x, by every method that applies.
 
-    Prints a table and saves a picture: one method's scores over the candidates, and the fit at its choice.
-    Take the bandwidth of the method averaged, or of one-step-ahead when looking back, unless you have reasons not to.
+    Prints a table, and saves a picture of one method's scores over the candidates and of the fit at its choice.
+    Recommended: the bandwidth of averaged, or of one-step-ahead with --sided past.
 
-    Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular \f
-
-    Parameters
-    ----------
-    file : Path
-        CSV, Parquet or JSONL; what follows the form feed above is not shown on the command line.
-    x, y : str
-        Columns of points and responses.
-    group : str, optional
-        Column that names the series.
-    kernel : str
-        Registered name.
-    degree : {0, 1}
-        Local mean or local line.
-    sided : {"two", "past"}
-        As in `kvar.KernelRegressor`.
-    draw_method : str, optional
-        Method in the picture.
-    out : Path, optional
-        Picture; its suffix decides the format.
-    """  # noqa: D301
+    Example: kvar bandwidth rewards.csv --x step --y reward --group prompt_id --sided past --kernel triangular
+    """
     try:
         table, n_dropped = read_columns(file, [x, y] + ([group] if group else []))
         points, responses = (table[name].to_numpy() for name in (x, y))

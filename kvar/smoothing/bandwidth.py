@@ -1,4 +1,4 @@
-"""How wide a window: one function, eight methods, and a result that shows its work."""
+"""The choice of a bandwidth, and the scores that it comes from."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.kernels import Kernel, get_kernel
-from kvar.smoothing.criteria import CRITERIA, average_weights
-from kvar.smoothing.design import Design, positions
+from kvar.smoothing.criteria import CRITERIA
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.problem import Problem
-from kvar.smoothing.validation import check_data
 from kvar.utils.checks import require_choice
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
-_ASYMPTOTIC = ("rule-of-thumb", "plug-in")
-
 
 @dataclass(frozen=True)
 class BandwidthSelection:
-    """A chosen bandwidth and the scores it won by.
+    """A chosen bandwidth, and the scores of all candidates.
 
     Attributes
     ----------
@@ -33,15 +29,15 @@ class BandwidthSelection:
     grid : ndarray of float64, shape (g,)
         Candidates in units of x, increasing.
     scores : ndarray of float64, shape (g,)
-        Criterion at each, lower is better; infinite where a candidate was rejected.
+        Criterion at each, lower is better; infinite where a candidate is rejected.
     weights : ndarray of float64, shape (g,)
-        Share of each in the choice: for ``"averaged"`` how far the data leave it open, else one for the choice.
+        Weight of each in the choice: spread over the candidates for ``"averaged"``, else one at the least score.
     without_neighbour : ndarray of int64, shape (g,)
-        Scored observations that a candidate leaves without a neighbour, or, for local lines, without a second x.
+        Scored observations that a candidate leaves without a neighbour or, for local lines, without a second x.
     at_edge : bool
         The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
     n_scored : int
-        Observations that the criterion looked at.
+        Observations that the criterion uses.
     method, kernel, sided : str
         As given.
     degree : int
@@ -71,7 +67,7 @@ class BandwidthSelection:
         Returns
         -------
         matplotlib Axes
-            The drawing; rejected candidates are left out, and weights are shaded where more than one has some.
+            The drawing. Rejected candidates are left out; the weights are shaded where more than one is positive.
         """
         if ax is None:
             import matplotlib.pyplot as plt
@@ -85,7 +81,7 @@ class BandwidthSelection:
             foot = ax.get_xaxis_transform()
             ax.fill_between(self.grid, height, transform=foot, color="C3", alpha=0.15, linewidth=0.0, label="weight")
         ax.set_xscale("log")
-        # Windows of a few points score so badly that beside them the rest would look flat.
+        # Windows of a few points score so badly that the rest would look flat.
         least, middle = np.min(self.scores[finite]), np.median(self.scores[finite])
         if middle > least:
             ax.set_ylim(least - 0.3 * (middle - least), least + 4.0 * (middle - least))
@@ -130,9 +126,9 @@ def select_bandwidth(
     method : str, optional
         By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
         ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
-        mean on the logarithmic scale. ``"one-step-ahead"`` is the squared error of predictions from strictly earlier
-        points, and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
-        ``"aicc"`` [4] penalise the residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
+        geometric mean. ``"one-step-ahead"`` minimises the squared error of predictions from strictly earlier points,
+        and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
+        ``"aicc"`` [4] minimise penalised residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
         ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order mean squared error of `kvar.theory` with pilot
         estimates [1, 2].
     kernel : str or Kernel
@@ -145,24 +141,24 @@ def select_bandwidth(
         Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
         ``empty="nearest"``: half of them) up to the range.
     groups : array_like, shape (n,), optional
-        Series an observation belongs to, such as its prompt: one bandwidth for all, windows within a series. Not for
-        the methods that need one curve, rule of thumb and plug-in.
+        Series of each observation, such as its prompt: one bandwidth for all, windows within a series. Not for
+        ``"rule-of-thumb"`` and ``"plug-in"``, which describe one curve.
     sample_weight : array_like, shape (n,), optional
         Weights; an observation of weight zero is dropped.
     empty : {"nan", "nearest"}
-        What the estimator will do in an empty window. ``"nan"`` rejects a candidate under which some scored
-        observation has no other one in its window (``"gcv"``, ``"aicc"``, ``"lepski"`` too); ``"nearest"`` scores the
-        answer that `KernelRegressor` gives there.
+        What the estimator does in an empty window. ``"nan"`` rejects a candidate that leaves some scored observation
+        without another one in its window, whatever the method scores; ``"nearest"`` scores the answer that
+        `KernelRegressor` gives there.
 
     Returns
     -------
     BandwidthSelection
-        The choice, and how it came about. Cost: O(n) per candidate for the compact kernels after one sort.
+        The choice, with the scores. Cost: one sort, then O(n) per candidate for the compact kernels.
 
     Raises
     ------
     ValueError
-        For data or parameters that make no sense, fewer observations than the method needs, or if every candidate is
+        For data or parameters out of range, fewer observations than the method needs, or if every candidate is
         rejected.
 
     Warns
@@ -172,15 +168,16 @@ def select_bandwidth(
 
     Notes
     -----
-    Which method: the minimiser of a criterion follows its noise, so ``"averaged"`` errs least over many curves and is
-    the default. Its weights are ``exp(-n score / 4)`` [6]; its reference is the bandwidth that theory wants where one
-    wave spans the range with as much variance as the noise, trusted within a factor of six. ``"one-step-ahead"`` has
-    less noise of its own and is taken as it is. ``"loo-cv"`` assumes least: for many observations, for weights that are
-    no counts, and to compare with other programs. ``"plug-in"`` suits smooth curves with many observations and little
-    noise, ``"rule-of-thumb"`` curves about as simple as a quartic; ``"lepski"`` guards against bias.
+    Which method: a minimiser follows the noise of its criterion. ``"averaged"`` follows it less, has the least error
+    over many curves and is the default. Its weights are ``exp(-n score / 4)`` [6]. Its reference is the bandwidth that
+    is best, to first order, where one wave spans the range with as much variance as the noise; it is trusted within a
+    factor of six. ``"one-step-ahead"`` is a less noisy criterion and is minimised. ``"loo-cv"`` assumes least: use it
+    for many observations, for weights that are no counts, and to compare with other programs. ``"plug-in"`` suits
+    smooth curves with many observations and little noise, ``"rule-of-thumb"`` curves about as simple as a quartic;
+    ``"lepski"`` guards against bias.
 
-    Observations that no bandwidth serves, because their series has fewer than ``degree + 1`` other (earlier) points,
-    are not scored; all others count under every candidate, so that small windows cannot win by skipping the hard ones.
+    Observations whose series has fewer than ``degree + 1`` other (earlier) points are not scored. All others count
+    under every candidate, so that small windows cannot win by skipping the hard ones.
 
     References
     ----------
@@ -197,8 +194,10 @@ def select_bandwidth(
     >>> x = np.linspace(0.0, 1.0, 200)
     >>> y = np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).standard_normal(200)
     >>> chosen = select_bandwidth(x, y, degree=1)
-    >>> 0.02 < chosen.bandwidth < 0.5
-    True
+    >>> round(chosen.bandwidth, 2), chosen.grid.size
+    (0.07, 50)
+    >>> round(select_bandwidth(x, y, "loo-cv", degree=1).bandwidth, 2)
+    0.05
     """
     kernel = get_kernel(kernel)
     require_choice("sided", sided, ("two", "past"))
@@ -210,28 +209,26 @@ def select_bandwidth(
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"
-    if past and method in ("averaged", "gcv", "aicc"):
-        raise ValueError(f"{method} scores fits that see the response they are at; for the past use one-step-ahead")
+    criterion = CRITERIA[method]
+    if past and not criterion.looks_back:
+        raise ValueError(f'{method} scores fits that use their own response; with sided="past" use one-step-ahead')
     if kernel.one_sided and not past:
         raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
-    if groups is not None and method in _ASYMPTOTIC:
+    if groups is not None and not criterion.pools:
         raise ValueError(f"{method} describes one curve; for groups use averaged or loo-cv")
-    problem = _problem(x, y, sample_weight, groups, kernel, degree, past, empty)
-    if method in _ASYMPTOTIC and (problem.y.size <= 5 or problem.design.x.size < 5):
-        raise ValueError(f"{method} needs more than 5 observations at 5 or more points")
+    problem = Problem.build(x, y, sample_weight, groups, kernel=kernel, degree=degree, past=past, empty=empty)
     grid = default_grid(problem) if grid is None else given_grid(grid)
-    scores, lonely = CRITERIA[method](problem, grid)
+    scores, lonely = criterion.score(problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
-        raise ValueError("every bandwidth leaves some observation without a neighbour; widen the grid")
+        raise ValueError(
+            f"every bandwidth leaves some observation without a neighbour, up to {grid[-1]:.4g}; widen the grid"
+        )
     best = int(np.argmin(scores))
-    if method == "averaged":
-        weights = average_weights(problem, scores)
-        bandwidth = float(np.exp(np.sum(weights * np.log(grid))))
-    else:
-        weights = (np.arange(grid.size) == best).astype(float)
-        bandwidth = float(grid[best])
+    weights = criterion.weigh(problem, scores)
+    # The geometric mean, relative to the best candidate: where that has all the weight it comes out to the last bit.
+    bandwidth = float(grid[best] * np.exp(np.sum(weights * np.log(grid / grid[best]))))
     at_edge = best in (admissible[0], admissible[-1])
     if at_edge:
         end = "lower" if best == admissible[0] else "upper"
@@ -245,27 +242,3 @@ def select_bandwidth(
         bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
-
-
-def _problem(x, y, weight, groups, kernel, degree, past, empty):
-    x, y, weight = check_data(x, y, weight)
-    weight = np.ones(y.size) if weight is None else weight
-    keep = weight > 0.0
-    if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != y.shape:
-            raise ValueError(f"groups must have one entry an observation, {y.size}, not shape {groups.shape}")
-        groups = groups[keep]
-    x, y, weight = x[keep], y[keep], weight[keep]
-    # In order once, so that no pass over a candidate jumps about in memory.
-    order = np.argsort(x, kind="stable") if groups is None else np.lexsort((x, groups))
-    x, y, weight = x[order], y[order], weight[order]
-    groups = None if groups is None else groups[order]
-    design = Design.build(x, y, weight, groups)
-    before, total = positions(design)
-    mates = 0 if design.mates_w is None or past else design.mates_w > 0.0
-    others = (before if past else total - 1)[design.member] + mates
-    scored = others >= degree + 1
-    if not np.any(scored):
-        raise ValueError("no observation has a neighbour to be predicted from")
-    return Problem(design, y, weight, scored, kernel, degree, past, empty)

@@ -1,29 +1,58 @@
-"""Scores of candidate bandwidths; one function a criterion, lower is better."""
+"""Criteria for a bandwidth: how each scores the candidates, and what it makes of the scores."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, squared_row
+from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, squared_norms
 from kvar.smoothing.pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
 from kvar.smoothing.problem import Problem
 from kvar.theory import optimal_bandwidth
 
-__all__ = ["CRITERIA", "average_weights"]
+__all__ = ["CRITERIA", "Criterion"]
 
-# Gaussian sums on a grid may err by this share of the range of the responses; scores then move by about as much.
+# Gaussian sums on a grid may err by this fraction of the range of the responses; scores then move by about as much.
 _TOLERANCE = 1e-7
 # Standard deviation of the logarithm of the bandwidth about the reference: two of them are a factor of six.
 _REFERENCE_SPREAD = 0.9
+
+
+def _all_on_the_least(problem, scores):
+    return (np.arange(scores.size) == np.argmin(scores)).astype(float)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One method of `kvar.select_bandwidth`.
+
+    Attributes
+    ----------
+    score : callable
+        From a problem and increasing candidates to the score of each (lower is better; infinite or NaN rejects) and the
+        number of scored observations that it leaves without a neighbour.
+    weigh : callable
+        From a problem and the scores to the weight of each candidate in the choice.
+    looks_back : bool
+        Whether it can score an estimator that uses earlier points only.
+    pools : bool
+        Whether it can score one bandwidth for many series.
+    """
+
+    score: Callable[[Problem, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    weigh: Callable[[Problem, np.ndarray], np.ndarray] = _all_on_the_least
+    looks_back: bool = True
+    pools: bool = True
 
 
 def _prediction_error(problem, grid):
     """Mean squared error of predictions that do not use the response: leave-one-out, or from the past."""
     scores, lonely = np.empty(grid.size), np.zeros(grid.size, dtype=np.int64)
     use = slice(None) if np.all(problem.scored) else problem.scored
-    share = problem.weight[use] / np.sum(problem.weight[use])
+    weight = problem.weight[use] / np.sum(problem.weight[use])
     y = problem.y[use]
     stand_in = nearest(problem.design, past=problem.past)[problem.design.member][use]
     for g, h in enumerate(grid):
@@ -38,20 +67,20 @@ def _prediction_error(problem, grid):
             continue
         if lonely[g]:
             estimate = np.where(np.isnan(estimate), stand_in, estimate)
-        scores[g] = np.sum(share * (y - estimate) ** 2)  # a dot product would wake the threads of BLAS
+        scores[g] = np.sum(weight * (y - estimate) ** 2)  # a dot product would wake the threads of BLAS
     return scores, lonely
 
 
 def _penalised(penalty):
-    """A criterion that trades the residuals against the trace of the smoother matrix."""
+    """Scores that trade the residuals against the trace of the smoother matrix."""
 
     def score(problem, grid):
         scores, lonely = np.empty(grid.size), np.zeros(grid.size, dtype=np.int64)
         design, n = problem.design, float(np.sum(problem.weight))
-        mean, within = design.v / design.w, np.sum(problem.squares())
+        within = np.sum(design.squares(problem.y, problem.weight))
         for g, h in enumerate(grid):
             fits = fit_points(design, problem.kernel, h, past=False, degree=problem.degree, tolerance=_TOLERANCE)
-            residual = (np.sum(design.w * (mean - fits.estimate) ** 2) + within) / n
+            residual = (np.sum(design.w * (design.mean - fits.estimate) ** 2) + within) / n
             lonely[g] = np.count_nonzero(_alone(problem, fits))
             rejected = lonely[g] and problem.empty == "nan"
             scores[g] = math.inf if rejected else penalty(residual, float(np.sum(fits.influence)), n)
@@ -78,34 +107,37 @@ def _aicc(residual, trace, n):
 
 
 def _asymptotic(find_pilot):
-    """A criterion from the first-order theory, its unknowns estimated."""
+    """Scores from the first-order theory, with pilot estimates of its unknowns."""
 
     def score(problem, grid):
-        pilot = find_pilot(problem.design, problem.squares())
+        if problem.y.size <= 5 or problem.design.x.size < 5:
+            raise ValueError(
+                f"a quartic pilot fit needs more than 5 observations at 5 or more points, got {problem.y.size} at"
+                f" {problem.design.x.size}; use loo-cv"
+            )
+        pilot = find_pilot(problem.design, problem.design.squares(problem.y, problem.weight))
         scores = mean_squared_error(pilot, problem.kernel, problem.degree, grid, past=problem.past)
         return scores, np.zeros(grid.size, dtype=np.int64)
 
     return score
 
 
-def _averaged(problem, grid):
-    """AICc and what is known before the data come: a bandwidth is as unlikely as it is far from the reference."""
+def _aicc_with_reference(problem, grid):
+    """AICc plus a penalty on the distance from the reference bandwidth, as a prior density would put it."""
     scores, lonely = _penalised(_aicc)(problem, grid)
     distance = np.log(grid / _reference_bandwidth(problem)) / _REFERENCE_SPREAD
     return scores + 2.0 * distance**2 / np.sum(problem.weight), lonely
 
 
-def average_weights(problem: Problem, scores):
-    """Share of each candidate in the averaged bandwidth: ``exp(-n score / 4)``."""
+def _exponential_weights(problem, scores):
+    """Weights proportional to ``exp(-n score / 4)``."""
     weights = np.exp(-0.25 * np.sum(problem.weight) * (scores - np.min(scores)))
     return weights / np.sum(weights)
 
 
 def _reference_bandwidth(problem):
     """The best bandwidth, to first order, for one wave over the range with as much variance as the noise."""
-    design = problem.design
-    spans = design.x[design.starts[1:] - 1] - design.x[design.starts[:-1]]
-    spans = spans[spans > 0.0]
+    spans = problem.design.spans[problem.design.spans > 0.0]
     width = float(np.mean(spans)) if spans.size else 1.0
     n = float(np.sum(problem.weight)) / max(spans.size, 1)
     curvature = (2.0 * math.pi / width) ** 2
@@ -115,23 +147,22 @@ def _reference_bandwidth(problem):
 def _lepski(problem, grid):
     """Squared distance to every less smooth fit beyond what its noise explains, plus the variance of the fit itself.
 
-    Goldenshluger and Lepski (2011), with the distance taken over the data. The noise comes from differences of
-    neighbouring responses, which hold no bandwidth.
+    Goldenshluger and Lepski (2011), with the distance taken over the data. The noise variance comes from differences of
+    neighbouring responses, which need no bandwidth.
     """
     design, past = problem.design, problem.past
-    weight = np.bincount(design.member, problem.weight * problem.scored, minlength=design.x.size)
-    share = weight / np.sum(weight)
+    weight = np.bincount(design.member, problem.weight * problem.scored / np.sum(problem.weight[problem.scored]))
     noise = _difference_noise(problem)
-    instead = nearest(design, past=past)
+    stand_in = nearest(design, past=past)
     fits, variances = [], np.empty(grid.size)
     scores, lonely = np.full(grid.size, math.inf), np.zeros(grid.size, dtype=np.int64)
     for g, h in enumerate(grid):
         fit = fit_points(design, problem.kernel, h, past=past, degree=problem.degree)
-        norm = squared_row(design, problem.kernel, h, fit, past=past, degree=problem.degree)
+        norms = squared_norms(design, problem.kernel, h, fit, past=past, degree=problem.degree)
         alone = np.isnan(fit.estimate)[design.member] & problem.scored if past else _alone(problem, fit)
         lonely[g] = np.count_nonzero(alone)
-        variances[g] = noise * np.sum((share * np.where(np.isnan(norm), 1.0, norm))[share > 0.0])
-        fits.append(np.where(share > 0.0, np.where(np.isnan(fit.estimate), instead, fit.estimate), 0.0))
+        variances[g] = noise * np.sum((weight * np.where(np.isnan(norms), 1.0, norms))[weight > 0.0])
+        fits.append(np.where(weight > 0.0, np.where(np.isnan(fit.estimate), stand_in, fit.estimate), 0.0))
         if lonely[g] and problem.empty == "nan":
             continue
         bias = 0.0
@@ -139,7 +170,7 @@ def _lepski(problem, grid):
             if np.isfinite(scores[k]):
                 # Of the noise of the rougher fit the smoother one keeps its own part.
                 noise_part = variances[k] - variances[g]
-                bias = max(bias, float(np.sum(share * (fits[g] - fits[k]) ** 2)) - noise_part)
+                bias = max(bias, float(np.sum(weight * (fits[g] - fits[k]) ** 2)) - noise_part)
         scores[g] = bias + variances[g]
     return scores, lonely
 
@@ -147,23 +178,21 @@ def _lepski(problem, grid):
 def _difference_noise(problem):
     """Noise variance from responses at equal points and differences between neighbouring ones (Rice 1984)."""
     design = problem.design
-    mean = design.v / design.w
-    series = np.repeat(np.arange(design.starts.size - 1), np.diff(design.starts))
-    together = series[1:] == series[:-1]
+    together = design.first[1:] == design.first[:-1]
     # A difference of two means has variance sigma**2 (1 / w + 1 / w').
-    squares = (np.diff(mean) ** 2 / (1.0 / design.w[1:] + 1.0 / design.w[:-1]))[together]
+    squares = (np.diff(design.mean) ** 2 / (1.0 / design.w[1:] + 1.0 / design.w[:-1]))[together]
     freedom = np.sum(design.w) - design.x.size if design.mates_w is not None else 0.0
-    total = float(np.sum(squares) + np.sum(problem.squares()))
+    total = float(np.sum(squares) + np.sum(design.squares(problem.y, problem.weight)))
     return total / (squares.size + freedom) if squares.size + freedom > 0.0 else 0.0
 
 
 CRITERIA = {
-    "averaged": _averaged,
-    "rule-of-thumb": _asymptotic(polynomial_pilot),
-    "plug-in": _asymptotic(plug_in_pilot),
-    "loo-cv": _prediction_error,
-    "gcv": _penalised(_gcv),
-    "aicc": _penalised(_aicc),
-    "one-step-ahead": _prediction_error,
-    "lepski": _lepski,
+    "averaged": Criterion(_aicc_with_reference, weigh=_exponential_weights, looks_back=False),
+    "rule-of-thumb": Criterion(_asymptotic(polynomial_pilot), pools=False),
+    "plug-in": Criterion(_asymptotic(plug_in_pilot), pools=False),
+    "loo-cv": Criterion(_prediction_error),
+    "gcv": Criterion(_penalised(_gcv), looks_back=False),
+    "aicc": Criterion(_penalised(_aicc), looks_back=False),
+    "one-step-ahead": Criterion(_prediction_error),
+    "lepski": Criterion(_lepski),
 }

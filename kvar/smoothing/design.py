@@ -1,12 +1,13 @@
-"""Observations laid out for smoothing: sorted, equal points merged, many series side by side."""
+"""Observations laid out for smoothing: sorted, equal points merged, many series end to end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Design", "running_sums"]
+__all__ = ["Design", "running_sums", "series_order"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Design:
     starts : ndarray of int64, shape (n_series + 1,)
         Where each series begins in `x`; the last entry is m.
     member : ndarray of int64, shape (n,)
-        The point of each observation, in the order the observations came.
+        The point of each observation, in the order of the observations.
     mates_w, mates_v : ndarray of float64, shape (n,), or None
         The same sums over the *other* observations at the observation's point; None without ties.
     """
@@ -39,43 +40,63 @@ class Design:
 
     @classmethod
     def build(cls, x, y, weight=None, groups=None) -> Design:
-        """Sort and merge."""
-        n = x.size
-        weight = np.ones(n) if weight is None else weight
-        if groups is None:
-            order = np.argsort(x, kind="stable")
-            series = None
-        else:
-            series = np.unique(groups, return_inverse=True)[1].ravel()
-            order = np.lexsort((x, series))
-            series = series[order]
-        x, w = x[order], weight[order]
-        v = w * y[order]
-        new = np.ones(n, dtype=bool)
+        """The design of observations in any order."""
+        weight = np.ones(x.size) if weight is None else weight
+        order, series = series_order(x, groups)
+        ordered = cls.of_sorted(x[order], y[order], weight[order], series)
+        back = np.empty_like(order)
+        back[order] = np.arange(x.size)
+        member, mates_w, mates_v = (
+            None if values is None else values[back] for values in (ordered.member, ordered.mates_w, ordered.mates_v)
+        )
+        return replace(ordered, member=member, mates_w=mates_w, mates_v=mates_v)  # type: ignore[arg-type]
+
+    @classmethod
+    def of_sorted(cls, x, y, weight, series=None) -> Design:
+        """The design of observations that are in the order of `series_order`."""
+        new = np.ones(x.size, dtype=bool)
         new[1:] = x[1:] != x[:-1]
         if series is not None:
             new[1:] |= series[1:] != series[:-1]
-        member = np.empty(n, dtype=np.int64)
-        member[order] = np.cumsum(new) - 1
-        firsts = np.flatnonzero(new)
+        firsts, member = np.flatnonzero(new), np.cumsum(new) - 1
+        w, v = weight, weight * y
         mates_w = mates_v = None
-        if firsts.size < n:
-            mates_w, mates_v = np.empty(n), np.empty(n)
-            # What lies before plus what lies after an observation within its point: nothing is subtracted, so a
-            # light observation beside a heavy one keeps its digits.
+        if firsts.size < x.size:
+            # The sum before an observation within its point plus the sum after it: nothing is subtracted, so a light
+            # observation next to a heavy one keeps its digits.
             values = np.stack([w, v])
-            others = running_sums(values, firsts) + running_sums(values, firsts, backwards=True)
-            mates_w[order], mates_v[order] = others
+            mates_w, mates_v = running_sums(values, firsts) + running_sums(values, firsts, backwards=True)
             w, v, x = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), x[firsts]
-        if series is None:
-            starts = np.array([0, x.size], dtype=np.int64)
-        else:
-            series = series[firsts]
-            starts = np.concatenate([[0], np.flatnonzero(series[1:] != series[:-1]) + 1, [x.size]]).astype(np.int64)
+        changes = np.flatnonzero(np.diff(np.zeros(x.size) if series is None else series[firsts]))
+        starts = np.concatenate([[0], changes + 1, [x.size]]).astype(np.int64)
         return cls(x, w, v, starts, member, mates_w, mates_v)
 
+    @cached_property
+    def first(self) -> np.ndarray:
+        """The first point of the series of each point."""
+        return np.repeat(self.starts[:-1], np.diff(self.starts))
+
+    @cached_property
+    def last(self) -> np.ndarray:
+        """One past the last point of the series of each point."""
+        return np.repeat(self.starts[1:], np.diff(self.starts))
+
+    @cached_property
+    def spans(self) -> np.ndarray:
+        """Range of the points of each series."""
+        return self.x[self.starts[1:] - 1] - self.x[self.starts[:-1]]
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """Mean response at each point; zero at a point without weight."""
+        return np.divide(self.v, self.w, out=np.zeros_like(self.v), where=self.w > 0.0)
+
+    def squares(self, y, weight) -> np.ndarray:
+        """Weighted sum of squares about the mean response, at each point."""
+        return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
+
     def with_targets(self, targets) -> tuple[Design, np.ndarray]:
-        """The design with further points of weight zero, at which sums are wanted too."""
+        """The design of one series with further points of weight zero, at which sums are wanted too."""
         union = np.union1d(self.x, targets)
         w, v = np.zeros(union.size), np.zeros(union.size)
         where = np.searchsorted(union, self.x)
@@ -84,8 +105,17 @@ class Design:
         return Design(union, w, v, starts, where, None, None), np.searchsorted(union, targets)
 
 
+def series_order(x, groups=None):
+    """The order of observations by series and x, and the number of each one's series in that order (None for one)."""
+    if groups is None:
+        return np.argsort(x, kind="stable"), None
+    series = np.unique(groups, return_inverse=True)[1].ravel()
+    order = np.lexsort((x, series))
+    return order, series[order]
+
+
 def running_sums(values, firsts, *, backwards=False, inclusive=False):
-    """Sums from the start (or the end) of each block up to each element.
+    """Sums along axis 1 from the start (or the end) of each block up to each element.
 
     One cumulative sum runs over everything, and the total of a block is taken out where the next one begins; what
     rounding leaves there is then subtracted. A block's sums so carry the rounding of that block alone, which a
@@ -109,9 +139,3 @@ def running_sums(values, firsts, *, backwards=False, inclusive=False):
     before[:, 1:] = sums[:, :-1]
     before[:, firsts] = 0.0
     return before
-
-
-def positions(design: Design):
-    """Place of each point in its series."""
-    sizes = np.diff(design.starts)
-    return np.arange(design.x.size) - np.repeat(design.starts[:-1], sizes), np.repeat(sizes, sizes)

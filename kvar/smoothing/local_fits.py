@@ -1,4 +1,4 @@
-"""From kernel sums to estimates, their variances, and answers where a window is empty."""
+"""From kernel sums to estimates, their variances, and stand-ins where a window is empty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 from kvar.smoothing.sums.neighbour_sums import neighbour_sums
 
-__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "squared_row"]
+__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "noise_from_fit", "squared_norms"]
 
 # Spread, relative to the weight and in bandwidths squared, below which all weight counts as being at one point.
 _ONE_POINT = 1e-26
@@ -28,9 +28,9 @@ class LocalFits:
     weight : ndarray of float64, shape (t,)
         Sum of the kernel weights.
     degenerate : ndarray of bool, shape (t,)
-        Degree 1 only: all weight is at one point, the slope is not determined and the estimate is the local mean.
+        Degree 1 only: all weight is at one point, so no slope is determined and the estimate is the local mean.
     own : ndarray of float64, shape (t,), or 0.0
-        Part of `weight` that stands at the target itself.
+        Part of `weight` that is at the target itself.
     tilt, offset : ndarray of float64, shape (t,), or 0.0
         ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
     """
@@ -50,14 +50,14 @@ class LocalFits:
 
 
 def _combine(sums, own_w, own_v, degree) -> LocalFits:
-    """Fits from the sums over the neighbours and the weight and value that stand at the target itself."""
+    """Fits from the sums over the neighbours, and the weight and the weighted response at the target itself."""
     weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
             estimate = np.divide(value, weight, out=value)
             return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0)
         estimate = value / weight
-        # Joining a group at distance zero to one at mean distance sums[2]: the parallel-axis rule, all terms positive.
+        # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
         offset = sums[2] * sums[0] / weight
         spread = sums[3] + sums[0] * own_w / weight * sums[2] ** 2
         slope = sums[4] + sums[2] * (sums[1] * own_w - sums[0] * own_v) / weight
@@ -79,7 +79,7 @@ def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: 
 
 
 def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
-    """Fits at every observation without it; with `past` they are the predictions one step ahead."""
+    """Fits at every observation without it; with `past` these are the predictions one step ahead."""
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, design.member]
     if past or design.mates_w is None:
         return _combine(sums, 0.0, 0.0, degree)
@@ -87,8 +87,8 @@ def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degre
     return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
 
 
-def squared_row(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):
-    """Sum of the squared smoother weights at each point: the variance of the estimate at noise variance one."""
+def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):
+    """``sum_j l_j**2 / w_j`` over the smoother weights of each point: the variance of a fit at noise variance one."""
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, squared=True)
     own = np.zeros(design.x.size) if past else float(kernel(0.0)) ** 2 * design.w
     weight = sums[0] + own
@@ -102,17 +102,13 @@ def squared_row(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, pa
 
 
 def nearest(design: Design, *, past: bool):
-    """Mean response at the nearest other point that carries weight."""
-    m = design.x.size
-    index = np.arange(m)
-    first = np.repeat(design.starts[:-1], np.diff(design.starts))
-    last = np.repeat(design.starts[1:], np.diff(design.starts))
-    carries = design.w > 0.0
-    mean = np.divide(design.v, design.w, out=np.full(m, np.nan), where=carries)
+    """Mean response at the nearest other (earlier) point with weight, averaged over two equally near; NaN if none."""
+    m, mean = design.x.size, design.mean
+    index, carries = np.arange(m), design.w > 0.0
     before = np.append(-1, np.maximum.accumulate(np.where(carries, index, -1))[:-1])
     after = np.append(np.minimum.accumulate(np.where(carries, index, m)[::-1])[::-1][1:], m)
-    left = np.where(before >= first, design.x - design.x[before], np.inf)
-    right = np.where((after < last) & (not past), design.x[np.minimum(after, m - 1)] - design.x, np.inf)
+    left = np.where(before >= design.first, design.x - design.x[before], np.inf)
+    right = np.where((after < design.last) & (not past), design.x[np.minimum(after, m - 1)] - design.x, np.inf)
     chosen = np.where(left < right, mean[before], mean[np.minimum(after, m - 1)])
     both = (left == right) & np.isfinite(left)
     chosen[both] = 0.5 * (mean[before[both]] + mean[after[both]])
@@ -120,12 +116,15 @@ def nearest(design: Design, *, past: bool):
 
 
 def noise_from_fit(design: Design, squares, kernel: Kernel, h: float, *, past: bool, degree: int) -> float:
-    """Residual variance of a fit; Fan and Gijbels (1996), equation 4.3."""
+    """Residual variance of a fit; Fan and Gijbels (1996), equation 4.3. NaN where no degrees of freedom are left.
+
+    `squares` are the weighted sums of squares within each point.
+    """
     fits = fit_points(design, kernel, h, past=past, degree=degree)
     use = (fits.weight > 0.0) & (design.w > 0.0)
     w = design.w[use]
     residual = np.sum(w * (design.v[use] / w - fits.estimate[use]) ** 2 + squares[use])
-    norms = squared_row(design, kernel, h, fits, past=past, degree=degree)[use]
+    norms = squared_norms(design, kernel, h, fits, past=past, degree=degree)[use]
     trace = 0.0 if past else np.sum(fits.influence[use])
     freedom = np.sum(w) - 2.0 * trace + np.sum(w * norms)
     return float(residual / freedom) if freedom > 1e-9 * np.sum(w) else math.nan

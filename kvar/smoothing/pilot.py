@@ -1,4 +1,4 @@
-"""What a rule of thumb and a plug-in need to know about the curve: noise, derivatives, density, from pilot fits."""
+"""Pilot fits for the rule of thumb and the plug-in: estimates of noise, derivatives and density."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Pilot", "mean_squared_error", "plug_in_pilot", "polynomial_pilot"]
 _NODES = 401
 # Distances between nodes, in steps.
 _LAGS = np.arange(1 - _NODES, _NODES)
-# Share of the range at either end that averages of estimated derivatives leave out: they are wild there. The value is
-# that of Ruppert, Sheather and Wand (1995), section 5.
+# Fraction of the range at either end that averages of estimated derivatives leave out, since these vary most there;
+# Ruppert, Sheather and Wand (1995), section 5.
 _TRIM = 0.05
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """A first look at the data.
+    """Estimates of what the first-order error depends on.
 
     Attributes
     ----------
@@ -63,23 +63,23 @@ def mean_squared_error(pilot: Pilot, kernel: Kernel, degree: int, h, *, past: bo
 
 
 def _describe(design, noise, n, slope, curvature, trim=0.0):
-    """Averages over the data of a curve whose derivatives are known at the points."""
-    x, share = design.x, design.w / np.sum(design.w)
+    """The pilot estimates from derivatives of the curve at the points."""
+    x, weight = design.x, design.w / np.sum(design.w)
     width = x[-1] - x[0]
     inner = _inner(design, trim)
     nodes, counts = _bin(design)[:2]
     step = nodes[1] - nodes[0]
-    mean = np.sum(share * x)
-    spread = math.sqrt(np.sum(share * (x - mean) ** 2))
+    mean = np.sum(weight * x)
+    spread = math.sqrt(np.sum(weight * (x - mean) ** 2))
     # Normal reference bandwidth for a density derivative, and mirrors at the ends, where a density may be cut off.
     g = max((4.0 / 5.0) ** (1.0 / 7.0) * spread * n ** (-1.0 / 7.0), step)
-    # Both mirror images beside the points themselves.
-    shares = np.zeros(3 * _NODES - 2)
+    # The points with a mirror image on either side.
+    mirrored = np.zeros(3 * _NODES - 2)
     for first, part in ((0, counts[::-1]), (_NODES - 1, counts), (2 * _NODES - 2, counts[::-1])):
-        shares[first : first + _NODES] += part / counts.sum()
+        mirrored[first : first + _NODES] += part / counts.sum()
     u = _LAGS * step / g
-    density = np.correlate(shares, GAUSSIAN(u) / g, "valid")
-    derivative = np.correlate(shares, u * GAUSSIAN(u) / g**2, "valid")
+    density = np.correlate(mirrored, GAUSSIAN(u) / g, "valid")
+    derivative = np.correlate(mirrored, u * GAUSSIAN(u) / g**2, "valid")
     log_slope = np.interp(x, nodes, derivative / density)
     left, right = np.searchsorted(x, [x[0] + trim * width, x[-1] - trim * width])
     ends = slope[left] ** 2 * density[0] + slope[right] ** 2 * density[-1]
@@ -91,7 +91,7 @@ def _describe(design, noise, n, slope, curvature, trim=0.0):
 
 
 def _inner(design, trim):
-    """Weights of mass one on the points that are not in the outer share of the range."""
+    """Weights, of sum one, on the points outside the fraction `trim` of the range at either end."""
     x = design.x
     edge = trim * (x[-1] - x[0])
     w = design.w * ((x >= x[0] + edge) & (x <= x[-1] - edge))
@@ -99,12 +99,12 @@ def _inner(design, trim):
 
 
 def _quartics(design, squares, blocks):
-    """Quartic least-squares fits in blocks of equal size: residual sum of squares and derivatives 1, 2 and 4."""
+    """Quartic fits in blocks of equal size: residual sum of squares, and derivatives 1, 2 and 4 at the points."""
     total = 0.0
     found = [np.empty(design.x.size) for _ in range(3)]
     for part in np.array_split(np.arange(design.x.size), blocks):
         x, w = design.x[part], design.w[part]
-        mean = design.v[part] / w
+        mean = design.mean[part]
         # Residuals within a point do not depend on the fit; they are in `squares`.
         fit = np.polynomial.Polynomial.fit(x, mean, min(4, x.size - 1), w=np.sqrt(w))
         total += float(np.sum(w * (mean - fit(x)) ** 2) + np.sum(squares[part]))
@@ -114,7 +114,7 @@ def _quartics(design, squares, blocks):
 
 
 def polynomial_pilot(design: Design, squares) -> Pilot:
-    """Everything from one quartic through all the data; Fan and Gijbels (1996), section 4.2."""
+    """All estimates from one quartic fitted to all the data; Fan and Gijbels (1996), section 4.2."""
     n = float(np.sum(design.w))
     residual, slope, curvature, _ = _quartics(design, squares, 1)
     return _describe(design, residual / (n - 5.0), n, slope, curvature)
@@ -131,7 +131,7 @@ def plug_in_pilot(design: Design, squares) -> Pilot:
     fits = [_quartics(design, squares, blocks) for blocks in range(1, most + 1)]
     scale = fits[-1][0] / (n - 5.0 * most)
     if not scale > 1e-20 * np.sum(squares + design.v**2 / design.w) / n:
-        return polynomial_pilot(design, squares)  # no noise to speak of: nothing to balance
+        return polynomial_pilot(design, squares)  # hardly any noise: nothing to balance
     chosen = int(np.argmin([fit[0] / scale - (n - 10.0 * (k + 1)) for k, fit in enumerate(fits)]))
     residual, _, curvature, fourth = fits[chosen]
     noise = residual / (n - 5.0 * (chosen + 1))
@@ -151,7 +151,7 @@ def plug_in_pilot(design: Design, squares) -> Pilot:
 
 
 def _bin(design):
-    """Linear binning on an even grid: nodes, weights and weighted responses there."""
+    """Linear binning on an even grid: the nodes, and the weights and weighted responses there."""
     nodes = np.linspace(design.x[0], design.x[-1], _NODES)
     position = (design.x - nodes[0]) / (nodes[1] - nodes[0])
     left = np.minimum(position.astype(np.int64), _NODES - 2)
@@ -175,6 +175,6 @@ def _local_cubic(design, g):
     s = np.stack([moment(counts, order) for order in range(7)], axis=1)
     t = np.stack([moment(totals, order) for order in range(4)], axis=1)
     matrix = s[:, np.add.outer(np.arange(4), np.arange(4))]
-    # Where the window holds fewer points than a cubic has coefficients the smallest such cubic is taken.
+    # Where the window holds fewer points than a cubic has coefficients, the pseudo-inverse takes the smallest ones.
     solution = np.einsum("nij,nj->ni", np.linalg.pinv(matrix, hermitian=True), t)
     return np.interp(design.x, nodes, solution[:, 1] / g), np.interp(design.x, nodes, 2.0 * solution[:, 2] / g**2)

@@ -1,33 +1,37 @@
-"""Kernel regression of one response on one variable: local means and local lines."""
+"""Kernel regression of one response on one variable: the estimator, its standard errors and limits."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kvar.kernels import get_kernel
 from kvar.smoothing.design import Design
-from kvar.smoothing.estimator import Estimator, NotFittedError
-from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, noise_from_fit, squared_row
+from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, noise_from_fit, squared_norms
 from kvar.smoothing.validation import check_data, check_points
 from kvar.utils.checks import is_number, require_choice
 
-__all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit", "NotFittedError"]
+__all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit"]
 
 
 @dataclass(frozen=True)
 class LocalFit:
-    """What `KernelRegressor.local_fit` knows at each point.
+    """Estimates at some points, with their standard errors and flags.
 
     Attributes
     ----------
     estimate : ndarray of float64, shape (t,)
         The fit.
     standard_error : ndarray of float64, shape (t,)
-        Its standard deviation given the x; NaN where the window is empty.
+        Its standard deviation given the x, without the bias; NaN where the window is empty.
     weight : ndarray of float64, shape (t,)
         Sum of the kernel weights, in units of ``K(0)``.
     empty : ndarray of bool, shape (t,)
@@ -61,12 +65,13 @@ class ConfidenceBand:
     level: float
 
 
-class KernelRegressor(Estimator):
-    """Nadaraya-Watson and local-linear regression, exact and, but for the Gaussian kernel, in O(n) after one sort.
+class KernelRegressor(RegressorMixin, BaseEstimator):
+    """Nadaraya-Watson and local-linear regression on one variable, exact and, but for the Gaussian kernel, in O(n).
 
     With weights ``k_j = w_j K((x_j - t) / h)`` the estimate at t is ``sum k_j y_j / sum k_j`` for degree 0 (Nadaraya
     1964, Watson 1964), and the value at t of the line that minimises ``sum k_j (y_j - a - b (x_j - t))**2`` for degree
-    1 (Fan and Gijbels 1996, section 3.1).
+    1 (Fan and Gijbels 1996, section 3.1). It is a scikit-learn regressor: clone it, search over its parameters, put it
+    into a pipeline.
 
     Parameters
     ----------
@@ -80,16 +85,19 @@ class KernelRegressor(Estimator):
     sided : {"two", "past"}
         ``"past"`` uses strictly earlier points only: observations at equal x never see each other.
     empty : {"nan", "nearest"}
-        Answer where no neighbour carries weight: NaN, or the response at the nearest (earlier) point, averaged where
-        two are equally near. Nothing lies before the first point, so with ``sided="past"`` its answer is NaN always.
+        Answer where no neighbour has weight: NaN, or the response at the nearest (earlier) point, averaged over two at
+        equal distance. Nothing lies before the first point, so with ``sided="past"`` its answer is always NaN. A NaN
+        among the predictions makes the score NaN.
     tolerance : float
         Above zero, local means with the two-sided Gaussian kernel are computed on a grid, and err by at most this
-        share of the range of the responses.
+        fraction of the range of the responses.
 
     Attributes
     ----------
     n_features_in_ : int
         Always 1.
+    feature_names_in_ : ndarray of str, shape (1,)
+        Name of the column; only after fitting a table with one.
 
     Notes
     -----
@@ -99,8 +107,18 @@ class KernelRegressor(Estimator):
     Fitting sorts, O(n log n); a prediction at m points costs O(n + m) for the compact kernels and the exponential one,
     and the number of pairs within ten bandwidths for the Gaussian.
 
-    Before `fit`, all that needs the data raises `NotFittedError`: `predict`, `loo_predict`, `local_fit`,
-    `confidence_band`, `degrees_of_freedom`, `noise_variance` and `score`.
+    Before `fit`, every method that needs the data raises `sklearn.exceptions.NotFittedError`.
+
+    There is one variable, so x has the shape (n,) or (n, 1). For this reason alone some of scikit-learn's estimator
+    checks fail. Checks that index a second axis of x, or a second column: ``check_dict_unchanged``,
+    ``check_dont_overwrite_parameters``, ``check_dtype_object``, ``check_estimator_sparse_array``,
+    ``check_f_contiguous_array_estimator``, ``check_fit2d_1feature``, ``check_fit2d_1sample``,
+    ``check_fit2d_predict1d``, ``check_methods_sample_order_invariance``, ``check_methods_subset_invariance``,
+    ``check_n_features_in``, ``check_n_features_in_after_fitting``, ``check_regressors_no_decision_function``. Checks
+    that fit several columns, or none: ``check_estimators_empty_data_messages``, ``check_estimators_nan_inf``,
+    ``check_sample_weight_equivalence_on_dense_data``, ``check_sample_weights_not_overwritten``,
+    ``check_sample_weights_shape``. One check wants the score that ten columns allow: ``check_regressors_train``. One
+    check refuses x of shape (n,): ``check_fit1d``.
 
     References
     ----------
@@ -113,7 +131,21 @@ class KernelRegressor(Estimator):
     array([1.5])
     >>> model.loo_predict()
     array([1., 2., 1.])
+
+    The bandwidth by five-fold cross-validation:
+
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> x = np.random.default_rng(0).uniform(size=(200, 1))
+    >>> search = GridSearchCV(KernelRegressor(empty="nearest"), {"bandwidth": [0.01, 0.1, 1.0]}, cv=5)
+    >>> search.fit(x, np.sin(6.0 * x[:, 0])).best_params_
+    {'bandwidth': 0.01}
     """
+
+    # scikit-learn takes every parameter but X and y for metadata.
+    __metadata_request__fit: ClassVar = {"x": UNUSED}
+    __metadata_request__predict: ClassVar = {"x0": UNUSED}
+    __metadata_request__score: ClassVar = {"x": UNUSED}
 
     def __init__(self, kernel="triangular", bandwidth=0.1, degree=0, sided="two", empty="nan", tolerance=0.0):
         self.kernel = kernel
@@ -143,7 +175,7 @@ class KernelRegressor(Estimator):
         Raises
         ------
         ValueError
-            For parameters or data that make no sense: NaN, infinities, lengths that differ, a bandwidth that is not
+            For a parameter or data out of range: NaN, infinities, lengths that differ, a bandwidth that is not
             positive, a one-sided kernel with ``sided="two"``.
         """
         kernel = get_kernel(self.kernel)
@@ -154,8 +186,9 @@ class KernelRegressor(Estimator):
         require_choice("empty", self.empty, ("nan", "nearest"))
         if kernel.one_sided and self.sided != "past":
             raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
-        x, y, weight = check_data(x, y, sample_weight)
-        self.n_features_in_ = 1
+        if y is not None and np.ndim(y := np.asarray(y)) == 2:
+            y = column_or_1d(y, warn=True)  # a column is taken, with scikit-learn's warning
+        x, y, weight = check_data(self._points(x, reset=True), y, sample_weight)
         self._design = Design.build(x, y, weight)
         self._x, self._y = x.copy(), y.copy()
         self._weight = np.ones(y.size) if weight is None else weight.copy()
@@ -175,7 +208,7 @@ class KernelRegressor(Estimator):
             The fit.
         """
         design, where = self._at(x0)
-        return self._filled(design, self._fits(design).estimate)[where]
+        return self._filled(design, self._fits(design).estimate[where], where)
 
     def loo_predict(self):
         """Estimates at the observations, each without the observation itself.
@@ -183,17 +216,11 @@ class KernelRegressor(Estimator):
         Returns
         -------
         ndarray of float64, shape (n,)
-            In the order of the data. With ``sided="past"`` they equal the predictions, which never use it.
+            In the order of the data. With ``sided="past"`` these are the predictions, which never use the observation.
         """
-        self._check_fitted()
-        design = self._design
-        past = self.sided == "past"
-        fits = leave_one_out(
-            design, get_kernel(self.kernel), self.bandwidth, past=past, degree=self.degree, tolerance=self.tolerance
-        )
-        if self.empty == "nan":
-            return fits.estimate
-        return np.where(np.isnan(fits.estimate), nearest(design, past=past)[design.member], fits.estimate)
+        check_is_fitted(self)
+        estimate = leave_one_out(self._design, **self._smoother, tolerance=self.tolerance).estimate
+        return self._filled(self._design, estimate, self._design.member)
 
     def local_fit(self, x0, noise="constant"):
         """Estimates with their standard errors and flags.
@@ -203,8 +230,8 @@ class KernelRegressor(Estimator):
         x0 : array_like, shape (t,) or (t, 1)
             Where.
         noise : {"constant", "local"}
-            One noise variance for all x, or one that varies with x, as for binary responses: squared leave-one-out
-            residuals smoothed at the same bandwidth.
+            One noise variance for all x, or one that varies with x (as for binary responses): squared leave-one-out
+            residuals, smoothed at the same bandwidth.
 
         Returns
         -------
@@ -215,15 +242,13 @@ class KernelRegressor(Estimator):
         require_choice("noise", noise, ("constant", "local"))
         design, where = self._at(x0)
         fits = self._fits(design)
-        kernel = get_kernel(self.kernel)
-        factor = squared_row(design, kernel, self.bandwidth, fits, past=self.sided == "past", degree=self.degree)
+        norms = squared_norms(design, fits=fits, **self._smoother)[where]
         variance = self.noise_variance() if noise == "constant" else self._local_variance(x0)
-        empty = fits.weight <= 0.0
         return LocalFit(
-            self._filled(design, fits.estimate)[where],
-            np.sqrt(variance * factor[where]),
-            fits.weight[where] / float(kernel(0.0)),
-            empty[where],
+            self._filled(design, fits.estimate[where], where),
+            np.sqrt(variance * norms),
+            fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
+            fits.weight[where] <= 0.0,
             fits.degenerate[where],
         )
 
@@ -242,7 +267,7 @@ class KernelRegressor(Estimator):
         Returns
         -------
         ConfidenceBand
-            The limits cover the expected estimate; they cover the curve where the bias is small beside the standard
+            The limits cover the expected estimate. They cover the curve where the bias is small against the standard
             error, so choose the bandwidth a little smaller than the best one for prediction.
 
         Raises
@@ -264,7 +289,7 @@ class KernelRegressor(Estimator):
         float
             Between 1 (one mean for all) and the number of distinct x; zero for ``sided="past"``.
         """
-        self._check_fitted()
+        check_is_fitted(self)
         return float(np.sum(self._fits(self._design).influence)) if self.sided == "two" else 0.0
 
     def noise_variance(self):
@@ -276,50 +301,66 @@ class KernelRegressor(Estimator):
             ``sum w r**2 / (sum w - 2 tr L + tr L'L)`` (Fan and Gijbels 1996, equation 4.3), over the observations with
             a neighbour; NaN where nothing is left to estimate it from.
         """
-        self._check_fitted()
-        design = self._design
-        mean = np.divide(design.v, design.w, out=np.zeros_like(design.v), where=design.w > 0.0)
-        squares = np.bincount(design.member, self._weight * (self._y - mean[design.member]) ** 2)
-        return noise_from_fit(
-            design, squares, get_kernel(self.kernel), self.bandwidth, past=self.sided == "past", degree=self.degree
-        )
+        check_is_fitted(self)
+        return noise_from_fit(self._design, self._design.squares(self._y, self._weight), **self._smoother)
+
+    def score(self, x, y, sample_weight=None):
+        """Coefficient of determination of the predictions; NaN where one of them is."""
+        fitted = self.predict(x)
+        return math.nan if np.isnan(fitted).any() else r2_score(y, fitted, sample_weight=sample_weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        return tags
+
+    def _points(self, x, reset=False):
+        """Points as a vector; scikit-learn keeps (or compares with what it kept) the name of their column."""
+        points = check_points(x)
+        validate_data(self, x if getattr(x, "ndim", 1) == 2 else points[:, None], reset=reset, skip_check_array=True)
+        return points
+
+    @property
+    def _smoother(self):
+        return {
+            "kernel": get_kernel(self.kernel),
+            "h": self.bandwidth,
+            "past": self.sided == "past",
+            "degree": self.degree,
+        }
 
     def _at(self, x0):
-        self._check_fitted()
-        x0 = check_points(x0)
-        if np.array_equal(x0, self._x):
+        """A design that has all the points, and the place of each in it."""
+        check_is_fitted(self)
+        points = self._points(x0)
+        if np.array_equal(points, self._x):
             return self._design, self._design.member
-        return self._design.with_targets(x0)
+        return self._design.with_targets(points)
 
     def _fits(self, design):
-        return fit_points(
-            design,
-            get_kernel(self.kernel),
-            self.bandwidth,
-            past=self.sided == "past",
-            degree=self.degree,
-            tolerance=self.tolerance,
-        )
+        return fit_points(design, **self._smoother, tolerance=self.tolerance)
 
-    def _filled(self, design, estimate):
+    def _filled(self, design, estimate, where):
+        """The estimates, one at each point `where` of the design, with the answer for empty windows filled in."""
         if self.empty == "nan":
             return estimate
-        return np.where(np.isnan(estimate), nearest(design, past=self.sided == "past"), estimate)
+        return np.where(np.isnan(estimate), nearest(design, past=self.sided == "past")[where], estimate)
 
     def _local_variance(self, x0):
-        design, kernel, past = self._design, get_kernel(self.kernel), self.sided == "past"
+        design = self._design
         residuals = self._y - self.loo_predict()
         fits = self._fits(design)
-        norm = squared_row(design, kernel, self.bandwidth, fits, past=past, degree=self.degree)[design.member]
-        if not past:
-            share = np.divide(self._weight, design.w[design.member], where=self._weight > 0, out=np.zeros_like(norm))
-            own = fits.influence[design.member] * share
+        norms = squared_norms(design, fits=fits, **self._smoother)[design.member]
+        if self.sided == "two":
+            # Leave the observation's own weight out of its row of the smoother matrix.
+            own = np.divide(self._weight, design.w[design.member], where=self._weight > 0, out=np.zeros_like(norms))
+            own *= fits.influence[design.member]
             with np.errstate(divide="ignore", invalid="ignore"):
-                norm = (norm - np.where(own == 0.0, 0.0, own**2 / self._weight)) / (1.0 - own) ** 2
+                norms = (norms - np.where(own == 0.0, 0.0, own**2 / self._weight)) / (1.0 - own) ** 2
         # A leave-one-out prediction is noisy itself: the squared residual has mean sigma**2 (1 + norm).
-        squares = residuals**2 / (1.0 + norm)
+        squares = residuals**2 / (1.0 + norms)
         known = np.isfinite(squares) & (self._weight > 0.0)
         if not known.any():
             return np.full(np.shape(x0), np.nan)
         smooth = KernelRegressor(self.kernel, self.bandwidth, sided=self.sided, empty="nearest")
-        return smooth.fit(design.x[design.member][known], squares[known], self._weight[known]).predict(x0)
+        return smooth.fit(self._x[known], squares[known], self._weight[known]).predict(x0)

@@ -1,4 +1,4 @@
-"""Data from callers, checked once at the boundary."""
+"""Data from callers, checked once at the boundary; errors say which argument they mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["check_data", "check_points"]
 
 
 def check_points(x):
-    """Points as a vector."""
+    """Points, (n,) or (n, 1), as a vector of float64."""
     if hasattr(x, "toarray"):
         raise TypeError("sparse x is not supported; pass a dense array")
     x = np.asarray(x)
@@ -18,7 +18,7 @@ def check_points(x):
 
 
 def check_data(x, y, weight):
-    """Points, responses and weights as vectors of one length."""
+    """Points, responses and weights (or None) as vectors of one length."""
     x = check_points(x)
     if y is None:
         raise ValueError("this regressor requires y to be passed, but the target y is None")
@@ -31,7 +31,7 @@ def check_data(x, y, weight):
     if weight is not None:
         weight = _finite(np.asarray(weight), "sample_weight")
         if weight.size != x.size:
-            raise ValueError(f"sample_weight must have one entry an observation, {x.size}, not {weight.size}")
+            raise ValueError(f"sample_weight must have one entry per observation, {x.size}, not {weight.size}")
         if np.any(weight < 0.0) or not np.any(weight > 0.0):
             raise ValueError("sample_weight must be non-negative and not all zero")
     return x, y, weight

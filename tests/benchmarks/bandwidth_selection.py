@@ -1,18 +1,18 @@
-"""How much error each bandwidth selector costs beside the best bandwidth in hindsight, libraries included.
+"""How much error each bandwidth selector costs against the best bandwidth in hindsight, libraries included.
 
     python tests/benchmarks/bandwidth_selection.py docs/bandwidth_selectors.csv
 
 Three curves, Gaussian and heavy-tailed noise and binary responses, n uniform points. A selector's bandwidth is used in
-the estimator it is meant for (its kernel, its degree), the squared error against the true curve is averaged over the
-points, and set in ratio to that of the bandwidth that is best for that very sample ("one-step-ahead" looks back, which
-is another estimator with another best). The table holds the ratio of the means over the repetitions, its Monte Carlo
-standard error, and the standard deviation of the logarithm of the chosen bandwidth, which gives away a selector that
-does not look at the responses. A library that is not installed is named and left out (a comparison needs hessband,
-nprobust and statsmodels); a selector that fails is a failure in the table, not a gap.
+the estimator it is meant for (its kernel, its degree). The squared error against the true curve is averaged over the
+points, and divided by that of the best bandwidth for the same sample ("one-step-ahead" looks back: another estimator
+with another best bandwidth). The table has the ratio of the means over the repetitions, its Monte Carlo standard error,
+and the standard deviation of the logarithm of the chosen bandwidth, which exposes a selector that does not look at the
+responses. A library that is not installed is named and left out (a comparison needs hessband, nprobust and
+statsmodels); a selector that fails counts as a failure in the table.
 
-Every cell of curve and noise is written when it is done, about four minutes on one core, and a second start goes on
-where the first one stopped. With --tuning six more curves and another seed are used, and only what was decided by
-them is compared: how far the reference bandwidth of the method "averaged" is trusted.
+Every cell of curve and noise is written when it is done, about four minutes on one core, and a second start resumes
+there. --tuning takes six more curves and another seed, and compares only what they decided: how far the method
+"averaged" trusts its reference bandwidth.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COLUMNS = ("curve", "noise", "selector", "degree", "n", "repetitions", "seed", "
 
 
 def draw(curve, noise, n, seed):
-    """One sample: points, responses and the truth at the points."""
+    """One sample: points, responses and the true curve at the points."""
     rng = np.random.default_rng(seed)
     x = rng.random(n)
     truth = {**CURVES, **TUNING_CURVES}[curve](x)
@@ -171,7 +171,7 @@ def read(path):
 
 
 def compare(rows):
-    """Print the default selector beside the best library one in every cell, and count."""
+    """Print the default selector against the best one of a library in every cell, and count."""
     cells = defaultdict(list)
     for row in rows:
         cells[row["curve"], row["noise"], row["degree"]].append(row)

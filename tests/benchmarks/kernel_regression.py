@@ -1,16 +1,16 @@
-"""Speed and error of kernel regression beside other libraries, in one run, as medians and ratios.
+"""Speed and error of kernel regression against other libraries, in one run, as medians and ratios.
 
     python tests/benchmarks/kernel_regression.py [docs/kernel_regression_speed.csv] [--sizes 10000 100000 1000000]
 
 Two jobs on the same points (uniform, sorted): all n fits with the Epanechnikov kernel, local means, h = 0.05 of the
 range; and the leave-one-out choice among 50 bandwidths. Times are CPU seconds of the whole process, so that other work
 on the machine disturbs them little and threads gain nothing. The last column sets each in ratio to ours (with numba
-where it is installed) of the same run. A program that would take longer than the patience, by its time at the size
-before and quadratic growth, is left out of that size and named. Errors are against direct sums at sampled points.
-A table that exists keeps its other rows, so that slow programs can be timed apart (--programs, by parts of names).
+where it is installed) of the same run. A program that would take longer than --patience seconds, by its time at the
+size before and quadratic growth, is left out at that size and named. Errors are against direct sums at sampled points.
+A table that exists keeps its other rows, so that slow programs can be timed separately (--programs, parts of names).
 
 The peers are no dependencies of ours: statsmodels, scikit-learn, rgram, hessband, fastlpr, KDEpy, nprobust,
-kernelsmooth and hbw, installed beside kvar and numba in an environment of their own.
+kernelsmooth and hbw, installed with kvar and numba in an environment of their own.
 """
 
 from __future__ import annotations

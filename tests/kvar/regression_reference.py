@@ -27,17 +27,17 @@ def smoother_row(x, w, t, kernel, h, degree, past=False, skip=None):
     total = math.fsum(k)
     if total == 0.0:
         return np.full(len(x), math.nan)
-    share = k / total
+    mean_row = k / total
     if degree == 0:
-        return share
+        return mean_row
     u = (np.asarray(x) - t) / h
     near = k > 0
-    mean = math.fsum(share[near] * u[near])
-    spread = math.fsum(share[near] * (u[near] - mean) ** 2)
+    mean = math.fsum(mean_row[near] * u[near])
+    spread = math.fsum(mean_row[near] * (u[near] - mean) ** 2)
     if spread <= 1e-26:
-        return share
+        return mean_row
     row = np.zeros(len(x))
-    row[near] = share[near] * (1.0 - mean * (u[near] - mean) / spread)
+    row[near] = mean_row[near] * (1.0 - mean * (u[near] - mean) / spread)
     return row
 
 

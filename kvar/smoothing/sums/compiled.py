@@ -22,15 +22,15 @@ def _add(moments_w, moments_v, weight, value, b, n):
 
 @njit(inline="always", **_JIT)
 def _collect(moments_w, moments_v, a, table, n):
-    """``sum_j w_j P(a + b_j)`` and the same for v, from n moments of b; row m of the table is P's share of b**m."""
+    """``sum_j w_j P(a + b_j)`` and the same for v, from n moments of b; row m of the table has P's factor of b**m."""
     total_w = 0.0
     total_v = 0.0
     for m in range(n):
-        share = 0.0
+        factor = 0.0
         for power in range(n - 1 - m, -1, -1):
-            share = share * a + table[m, power]
-        total_w += moments_w[m] * share
-        total_v += moments_v[m] * share
+            factor = factor * a + table[m, power]
+        total_w += moments_w[m] * factor
+        total_v += moments_v[m] * factor
     return total_w, total_v
 
 
@@ -86,15 +86,17 @@ def _direct(x, w, v, first, last, i, h, scale, base, power, past, local_linear, 
 
 @njit(**_JIT)
 def compact_sums(x, w, v, starts, h, tables, size, base, power, past, local_linear, light, trust, out):
-    """Fill in the rows of ``neighbour_sums`` for a compact kernel."""
-    # A tuple's length is known to the compiler, which then unrolls the short loops; an empty one leaves n open.
+    """Fill `out` with the rows of ``neighbour_sums`` for a compact kernel, given as ``_tables`` has it.
+
+    Direct sums take over where the weight is under `light` times that in the window, or the rounding passes `trust`.
+    """
+    # The compiler knows the length of a tuple and unrolls the short loops; an empty one leaves n open.
     n = len(size) or tables.shape[1]
     n0, n1 = (n - 2, n - 1) if local_linear else (n, n)
     scale = tables[0, 0, 0]
     inverse = 1.0 / h
     own_w, own_v, other_w, other_v = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     mass = np.empty(x.size)
-    n_direct = 0
     for segment in range(starts.size - 1):
         first, last = starts[segment], starts[segment + 1]
         before, start, stop = first, first, first
@@ -105,8 +107,8 @@ def compact_sums(x, w, v, starts, h, tables, size, base, power, past, local_line
             while after < last and x[after] - x[stop] <= h:
                 after += 1
             middle = 0.5 * (x[start] + x[stop - 1])
-            # From the right end of the cell to the left: what lies right of the target in its own cell, and the
-            # stretch of the previous cell that is still in reach, both grow and nothing is ever taken away.
+            # From the right end of the cell to the left: the neighbours on the right in the own cell and those of the
+            # previous cell within reach only gain members, so nothing is subtracted.
             own_w[:] = 0.0
             own_v[:] = 0.0
             other_w[:] = 0.0
@@ -191,6 +193,4 @@ def compact_sums(x, w, v, starts, h, tables, size, base, power, past, local_line
                     out[4, i] = t1 - offset * t0
                 if not trusted:
                     _direct(x, w, v, first, last, i, h, scale, base, power, past, local_linear, out)
-                    n_direct += 1
             before, start, stop = start, stop, after
-    return n_direct

@@ -12,12 +12,15 @@ from kvar.smoothing.sums import engine
 
 __all__ = ["direct_sums", "exponential_sums"]
 
-# Pairs of target and neighbour handled at once: bounds the memory.
+# Pairs of target and neighbour handled at once, which bounds the memory.
 _PAIRS = 1 << 20
 
 
 def direct_sums(design: Design, here, low, high, h, weigh, degree: int):
-    """Sums over explicit windows, the point itself left out; in two passes for degree 1, the second one centred."""
+    """Rows as in ``neighbour_sums`` for the targets `here`, over the points ``low <= j < high`` but the target itself.
+
+    Degree 1 takes two passes, the second one centred.
+    """
     out = np.zeros((2 if degree == 0 else 5, here.size))
     counts = np.maximum(high - low, 0)
     total = np.cumsum(counts)
@@ -54,7 +57,7 @@ def _sums_of_pairs(design, here, low, counts, h, weigh, degree):
 
 
 def exponential_sums(design: Design, h: float, degree: int, rate: float):
-    """Sums over all earlier points with weight ``exp(-rate * u)``, by carrying them from point to point."""
+    """Rows as in ``neighbour_sums`` over all earlier points with weight ``exp(-rate * u)``, carried along in O(m)."""
     out = np.zeros((2 if degree == 0 else 5, design.x.size))
     recursion = _compiled() if engine.numba_installed() else _recursion
     recursion(design.x, design.w, design.v, design.starts, h, rate, degree == 1, out)

@@ -1,6 +1,6 @@
 """Gaussian kernel sums on a grid by the fast Fourier transform, with a bound on the error.
 
-Every observation is split between the two grid nodes beside it (linear binning), the sums at the nodes are one
+Every observation is split between the two nearest grid nodes (linear binning), the sums at the nodes are one
 convolution, and a target interpolates between two nodes. Each of the two linear interpolations of a function f errs by
 at most ``delta**2 / 8 sup|f''|`` (delta: the grid step), and ``sup|K''| = K(0)`` for the Gaussian. A sum with total
 weight W is therefore wrong by at most
@@ -27,14 +27,17 @@ from kvar.smoothing.design import Design
 
 __all__ = ["binned_sums"]
 
-# Grid steps at most; where that is too coarse for the tolerance the direct sums take over.
+# Most grid steps; where they are too coarse for the tolerance, direct sums take over.
 _MOST_NODES = 1 << 22
 # Rounding of the transforms of 2**k numbers, in units of the total weight: k times this (observed: a tenth of it).
 _ROUNDING = 2.0**-50
 
 
 def binned_sums(design: Design, h: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Approximate sums over the other points, for local means."""
+    """Approximate ``sum w_j k_j`` and ``sum v_j k_j`` over the other points of one series, (2, m), for local means.
+
+    The second result, (m,), says where the bound guarantees `tolerance`, a fraction of the range of the responses.
+    """
     from scipy.fft import irfft, next_fast_len, rfft  # slow to import
 
     x, w, v = design.x, design.w, design.v

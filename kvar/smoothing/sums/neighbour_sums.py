@@ -3,13 +3,13 @@
 A compact kernel is a polynomial in the distance, so the sum of ``w_j K((x_j - t) / h)`` over one side of t is a
 polynomial in t whose coefficients are moments of the neighbours (fast sum updating: Langrene and Warin 2019). Moments
 over a window taken as the difference of two long prefix sums lose all digits. Here the points are cut into cells at
-most h wide. The window of a point then holds its own cell whole and ends inside the two cells beside it, so running
-sums within a cell are all that is needed, and nothing long is subtracted. Distances ``a + b`` are split at the edge
-between target and neighbours, where both parts are positive and their powers cancel nothing. Where little weight
-remains, or too little spread for a slope, the window is summed neighbour by neighbour.
+most h wide. The window of a point then holds its own cell whole and ends inside the two adjacent cells, so running sums
+within a cell are all that is needed, and nothing long is subtracted. Distances ``a + b`` are split at the edge between
+target and neighbours, where both parts are positive and their powers cancel nothing. Where little weight remains, or
+too little spread for a slope, the window is summed neighbour by neighbour.
 
-The sums of a point leave out the point itself, whose part is known exactly: ``K(0)`` times its weight. Leave-one-out
-then is an addition that is not made.
+The sums of a point leave out the point itself, whose part is known exactly: ``K(0)`` times its weight. A leave-one-out
+fit does not add it.
 
 With numba installed the same algorithm runs compiled (`kvar.smoothing.sums.compiled`), about ten times faster.
 
@@ -35,18 +35,24 @@ from kvar.smoothing.sums.fft import binned_sums
 
 __all__ = ["neighbour_sums", "window_ends"]
 
-# Direct sums where the kernel weight falls below this share of the weight in the window (times K(0)), ...
+# Direct sums where the kernel weight falls below this fraction of the weight in the window (times K(0)), ...
 _LIGHT = 1e-3
 # ... and where the rounding of the moments, blown up by dividing by the spread, would exceed about 1e-13.
 _TRUST = 300.0
-# Up to this many moments the compiled loops are unrolled; past it one loop serves all kernels.
+# Up to this many moments the compiled loops are unrolled; beyond it one loop serves all kernels.
 _UNROLLED = 5
 # Points a block of cells holds at least: few enough for its arrays to stay in cache, many enough to hide the overhead.
 _BLOCK_POINTS = 1 << 14
 
 
 def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0):
-    """Kernel sums over the other points in the window of every point."""
+    """Kernel sums over the other (earlier) points in the window of every point: float64, (2, m) or (5, m).
+
+    With k_j the kernel weight (squared: its square) and ``u_j = (x_j - t) / h`` the rows are ``sum w_j k_j``,
+    ``sum v_j k_j`` and for degree 1 the weighted mean of u, ``sum w_j k_j (u_j - mean)**2`` and
+    ``sum k_j (u_j - mean) v_j``. Local means with the Gaussian kernel may err by `tolerance` times the range of the
+    responses.
+    """
     m = design.x.size
     if isinstance(kernel, CompactKernel):
         tables = _tables(kernel, degree, squared)
@@ -58,7 +64,7 @@ def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degr
                 degree == 1, _LIGHT, _TRUST, out,
             )  # fmt: skip
             return out
-        # Distances of more than the largest double in bandwidths: what they spoil is summed directly below.
+        # Distances in bandwidths may exceed the largest double; the sums that they spoil are made directly.
         with np.errstate(over="ignore", invalid="ignore"):
             return _compact_sums(design, h, tables, factors, past, degree)
     if kernel is EXPONENTIAL:
@@ -73,8 +79,8 @@ def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
     if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
         out[:], safe = binned_sums(design, h, tolerance)
         here = np.flatnonzero(~safe)
-    first = np.repeat(design.starts[:-1], np.diff(design.starts))
-    last = np.arange(m) if past else np.repeat(design.starts[1:], np.diff(design.starts))
+    first = design.first
+    last = np.arange(m) if past else design.last
     low, high = window_ends(design, 10.0 * h)  # exp(-50): what is left out weighs under 1e-21 of K(0)
     high = np.minimum(high, last)
 
@@ -82,7 +88,7 @@ def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
         return kernel(u) ** 2 if squared else kernel(u)
 
     out[:, here] = direct_sums(design, here, low[here], high[here], h, weigh, degree)
-    # A lonely point still hears the far ones, and only those.
+    # An isolated point has its weight from the far ones alone.
     lonely = here[out[0, here] < 1e-8 * np.sum(design.w) * weigh(0.0)]
     out[:, lonely] = direct_sums(design, lonely, first[lonely], last[lonely], h, weigh, degree)
     return out
@@ -117,17 +123,14 @@ def _tables(kernel, degree, squared):
 
 
 def window_ends(design: Design, h: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past last point within h of each point, in its own series."""
-    x, starts = design.x, design.starts
-    sizes = np.diff(starts)
-    last = np.repeat(starts[1:], sizes)
-    if sizes.size == 1:
+    """The points j within h of each point i, in its own series: ``low[i] <= j < high[i]``."""
+    x, starts, last = design.x, design.starts, design.last
+    if starts.size == 2:
         line = x
     else:
         # Series end to end on one line, more than a window apart.
-        spans = x[starts[1:] - 1] - x[starts[:-1]]
-        offsets = np.concatenate([[0.0], np.cumsum(spans[:-1] + 3.0 * h)])
-        line = np.repeat(offsets - x[starts[:-1]], sizes) + x
+        offsets = np.concatenate([[0.0], np.cumsum(design.spans[:-1] + 3.0 * h)])
+        line = np.repeat(offsets - x[starts[:-1]], np.diff(starts)) + x
     high = np.minimum(np.searchsorted(line, line + h, side="right"), last)
     # The search compares sums that were rounded; the rule is about differences.
     wrong = np.flatnonzero(x[high - 1] - x > h)
@@ -144,7 +147,7 @@ def window_ends(design: Design, h: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cells(high, m):
-    """Greedy cells, each as wide as the window of its first point reaches: where they begin."""
+    """Where cells begin that each end with the window of their first point."""
     firsts, i = [], 0
     while i < m:
         firsts.append(i)
@@ -188,7 +191,7 @@ def _compact_sums(design, h, tables, factors, past, degree):
 
 
 def _add_block(design, bounds, begin, stop, low, high, h, tables, past, totals, mass):
-    """Add to the sums of the targets in the cells ``begin <= c < stop``, from the four stretches of their windows."""
+    """Add the four parts of the windows of the targets in the cells ``begin <= c < stop`` to their sums."""
     x, n = design.x, tables.shape[1]
     here = np.arange(bounds[begin], bounds[stop])
     own = bounds[begin : stop + 1]
@@ -198,8 +201,8 @@ def _add_block(design, bounds, begin, stop, low, high, h, tables, past, totals, 
     def add(cells, origins, origin, side, backwards, end, reached):
         """Add the neighbours on one side, from the start (or end) of their cells up to the points `end`.
 
-        `cells` are the bounds of these cells; `origins`, one a cell, and `origin`, that of each target, are where the
-        distance between them is split.
+        `cells` are the bounds of these cells. `origins` (one per cell) and `origin` (one per target) are where the
+        distance between neighbour and target is split.
         """
         if cells.size < 2:
             return
@@ -215,18 +218,18 @@ def _add_block(design, bounds, begin, stop, low, high, h, tables, past, totals, 
             found[:, beyond] = 0.0
             if k == 0:
                 mass[:] += found[0]
-            # Row r of degree 1 has the r-th power of the signed distance beside the kernel.
+            # Row r of degree 1 has the kernel times the r-th power of the signed distance.
             for r, table in enumerate(tables):
                 n_powers = (n if degree_zero else n - 2 + r) - k
                 if n_powers <= 0:
                     continue
-                share = table[k, n_powers - 1] * (side if r == 1 else 1.0)
+                factor = table[k, n_powers - 1] * (side if r == 1 else 1.0)
                 for power in range(n_powers - 2, -1, -1):
-                    share = share * a
-                    share += table[k, power] * (side if r == 1 else 1.0)
-                totals[(0, 2, 3)[r]] += share * found[0]
+                    factor = factor * a
+                    factor += table[k, power] * (side if r == 1 else 1.0)
+                totals[(0, 2, 3)[r]] += factor * found[0]
                 if r < 2:
-                    totals[(1, 4)[r]] += share * found[1]
+                    totals[(1, 4)[r]] += factor * found[1]
 
     degree_zero = tables.shape[0] == 1
     # The end of the previous cell, from the window's first point on.
