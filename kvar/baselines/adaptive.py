@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from kvar.online.shared_drift import SharedDrift
 from kvar.rollouts.batch import Batch, sums_of_others
 from kvar.utils.checks import checked_array, checked_keys, require_flags
 
-__all__ = ["AdaptiveBaseline"]
+__all__ = ["AdaptiveBaseline", "Look", "Mixture"]
 
 # Kernels and their windows in steps, short ones compact, long ones with a tail.
 _WINDOWS = (
@@ -36,9 +36,28 @@ _NOISE_DISCOUNT = 0.95
 _START = 0.5
 
 
+class Mixture:
+    """An average of candidates under weights, with the weighted squared error of each of them."""
+
+    def __init__(self, weights: np.ndarray, batch: Batch, root_weights: np.ndarray | None):
+        self.weights = weights
+        self.average = np.zeros(batch.rewards.shape)
+        self.losses: list[float] = []
+        self._rewards, self._root = batch.filled, root_weights
+        self._scratch = np.empty(batch.rewards.shape)  # cost only
+
+    def add(self, candidate: np.ndarray) -> None:
+        """Take the next candidate, values of shape (P, N), in."""
+        self.average += np.multiply(candidate, self.weights[len(self.losses)], out=self._scratch)
+        error = np.subtract(candidate, self._rewards, out=self._scratch)
+        if self._root is not None:
+            error *= self._root
+        self.losses.append(np.vdot(error, error))
+
+
 @dataclass
-class _Look:
-    """All that one look at a batch yields."""
+class Look:
+    """All that one look at a batch yields: sums of the past, priors, and the mixture of all candidates."""
 
     batch: Batch
     priors: list[np.ndarray]
@@ -47,23 +66,23 @@ class _Look:
     total: np.ndarray
     regressor: np.ndarray
     moved: np.ndarray
-    values: np.ndarray
-    baselines: np.ndarray
-    losses: np.ndarray
+    mixture: Mixture
+    # Of a baseline that is something else than the value.
+    baselines: Mixture | None = None
 
 
 @dataclass
 class AdaptiveBaseline(Baseline):
     """Mixture of kernel estimates, each shrunk to a prior and with or without drift, weighted by their record.
 
-    A candidate has a window w, a prior worth kappa rewards, and a share d in {0, 1} of the drift::
+    A candidate has a window w, a prior worth kappa rewards, and the drift (d = 1) or not (d = 0)::
 
         V = (S_w + d D_w + sum_{k != g} Z^(k) + kappa mu) / (W_w + G - 1 + kappa)
 
-    S_w and W_w are the kernel sums of the prompt's past and mu is the mean of the other rewards of the batch, with the
-    run's recent mean worth 64 rewards beside them. Where the batch comes with columns ``feature_0``, ``feature_1`` and
-    so on, say coordinates of an embedding of the prompt, mu also learns from the rewards of prompts that resemble it
-    (`FeaturePrior`). D_w moves the past to the present by a slope that all prompts share
+    S_w and W_w are the kernel sums of the prompt's past and mu is the mean of the other rewards of the batch and of the
+    run's recent mean, which counts as up to 64 rewards. Where the batch comes with columns ``feature_0``,
+    ``feature_1`` and so on, say coordinates of an embedding of the prompt, mu also learns from the rewards of prompts
+    that resemble it (`FeaturePrior`). D_w moves the past to the present by a slope that all prompts share
     (`SharedDrift`). No estimate sees the reward that it predicts, so ``E[(Z - V)^2] = noise + MSE(V)`` ranks
     the candidates without the truth, and the baseline is their average under exponential weights
     (`ExpertWeights`).
@@ -89,8 +108,6 @@ class AdaptiveBaseline(Baseline):
     """
 
     name: ClassVar[str] = "adaptive"
-    # Whether the baseline is something else than the value.
-    _shifts: ClassVar[bool] = False
     history: bool = True
     shrinkage: bool = True
     drift: bool = True
@@ -105,7 +122,7 @@ class AdaptiveBaseline(Baseline):
         self._drift = SharedDrift(len(self._windows))
         self._features = FeaturePrior()
         self._experts = ExpertWeights(len(self._windows) * len(self._priors) * (1 + self.drift) + self.shrinkage)
-        self._error_total = self._spread_total = 0.0
+        self._error_total = self._variance_total = 0.0
 
     @property
     def window_in_use(self) -> float:
@@ -120,38 +137,43 @@ class AdaptiveBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates."""
-        return self.recalled(batch).baselines
+        return self.recalled(batch).mixture.average
 
     def assess(self, batch: Batch) -> Estimate:
         """Mixture estimates with their uncertainty."""
         look = self.recalled(batch)
-        share = min(1.0, self._error_total / self._spread_total) if self._spread_total > 0 else np.nan
-        variance, size = np.zeros(look.values.shape), np.zeros(look.values.shape)
-        for weight, value, worth in self._candidates(look):
+        return self._assess(look, look.mixture)
+
+    def _assess(self, look: Look, mixture: Mixture, level_of: Callable[[np.ndarray], tuple] | None = None) -> Estimate:
+        """The average of a mixture with its uncertainty; `level_of` gives what belongs to a value, and its slope."""
+        fraction = min(1.0, self._error_total / self._variance_total) if self._variance_total > 0 else np.nan
+        variance, size = np.zeros(mixture.average.shape), np.zeros(mixture.average.shape)
+        for weight, (value, worth) in zip(mixture.weights, self._candidates(look), strict=True):
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
-            noise = share * self._scale.largest_variance((value * worth + self._scale.midrange) / (worth + 1))
-            baseline, slope = self._baseline_of(value)
-            variance += weight * (slope**2 * noise / np.maximum(worth, 1.0) + (baseline - look.baselines) ** 2)
+            noise = fraction * self._scale.largest_variance((value * worth + self._scale.midrange) / (worth + 1))
+            level, slope = (value, 1.0) if level_of is None else level_of(value)
+            variance += weight * (slope**2 * noise / np.maximum(worth, 1.0) + (level - mixture.average) ** 2)
             size += weight * worth
-        return Estimate(look.baselines, np.sqrt(variance), size)
+        return Estimate(mixture.average, np.sqrt(variance), size)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards, then take them into the history."""
         look = self.recalled(batch)
-        self._experts.learn(look.losses, int(batch.counts.sum()))
+        values = look.mixture.average
+        self._experts.learn(np.array(look.mixture.losses), int(batch.counts.sum()))
         self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
         self._scale.learn(batch)
         if self._scale.has_range and batch.counts.any():
-            errors = np.where(batch.scored, batch.rewards - look.values, 0.0)
-            spread = self._scale.largest_variance(look.values)[batch.scored].sum()
+            errors = np.where(batch.scored, batch.rewards - values, 0.0)
+            largest = self._scale.largest_variance(values)[batch.scored].sum()
             discount = discount_for(_NOISE_DISCOUNT, batch.counts.sum())
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
-            self._spread_total = discount * self._spread_total + float(spread)
+            self._variance_total = discount * self._variance_total + float(largest)
         self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
 
-    def _recall(self, batch: Batch) -> _Look:
-        """Values and losses of all candidates."""
+    def _recall(self, batch: Batch) -> Look:
+        """Sums of the past, priors, and the mixture of all candidates."""
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
             self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
@@ -162,35 +184,20 @@ class AdaptiveBaseline(Baseline):
         if self.features:
             priors = self._features.predictions(batch, priors[0], self._scale)
         prior = self._features.mixture(priors)
-        values, losses, scratch = np.zeros(batch.rewards.shape), [], np.empty(batch.rewards.shape)
-        baselines = np.zeros(values.shape) if self._shifts else values
-        look = _Look(batch, priors, prior, mass, total, regressor, moved, values, baselines, np.empty(0))
-        root = self._root_weights(batch)
-        for weight, value, _ in self._candidates(look):
-            values += np.multiply(value, weight, out=scratch)
-            if self._shifts:
-                value, _ = self._baseline_of(value)
-                baselines += np.multiply(value, weight, out=scratch)
-            error = np.subtract(value, batch.filled, out=scratch)
-            if root is not None:
-                error *= root
-            losses.append(np.vdot(error, error))
-        look.losses = np.array(losses)
+        mixture = Mixture(self._experts.weights(), batch, None if batch.scored.all() else batch.scored)
+        look = Look(batch, priors, prior, mass, total, regressor, moved, mixture)
+        self._mix(look)
         return look
 
-    def _root_weights(self, batch: Batch) -> np.ndarray | None:
-        """Roots of the weights that the squared errors of a batch have, zero without a reward; None if all are one."""
-        return None if batch.scored.all() else batch.scored
+    def _mix(self, look: Look) -> None:
+        """Run through the candidates once."""
+        for value, _ in self._candidates(look):
+            look.mixture.add(value)
 
-    def _baseline_of(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        """The baseline that goes with a value, and its derivative by it: here the value itself."""
-        return value, 1.0
-
-    def _candidates(self, look: _Look) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-        """Each candidate's weight, its estimates of the value, and how many rewards they are worth."""
+    def _candidates(self, look: Look) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values by each candidate and the number of rewards that they are worth, both of shape (P, N)."""
         batch, prior = look.batch, look.prior
         others, n_others = sums_of_others(batch.filled), (batch.counts - batch.scored).astype(np.float64)
-        weights = iter(self._experts.weights())
         from_prior = [kappa * prior for kappa in self._priors]
         for k in range(len(self._windows)):
             total, mass = look.total[:, k, None] + others, look.mass[:, k, None] + n_others
@@ -203,11 +210,11 @@ class AdaptiveBaseline(Baseline):
                 else:
                     inverse = np.divide(1.0, worth, out=np.zeros(worth.shape), where=worth > 0)
                     still = np.where(worth > 0, total * inverse, prior)
-                yield next(weights), still, worth
+                yield still, worth
                 if self.drift:
-                    yield next(weights), still + moved * inverse, worth
+                    yield still + moved * inverse, worth
         if self.shrinkage:
-            yield next(weights), prior, np.full(prior.shape, _PRIORS[-1])
+            yield prior, np.full(prior.shape, _PRIORS[-1])
 
     def _prior(self, batch: Batch) -> np.ndarray:
         """Mean of the other rewards of the batch and of the run's recent past; 1/2 before there is either."""
@@ -223,7 +230,7 @@ class AdaptiveBaseline(Baseline):
             "drift": self._drift.state_dict(),
             "features": self._features.state_dict(),
             "experts": self._experts.state_dict(),
-            "noise": [self._error_total, self._spread_total],
+            "noise": [self._error_total, self._variance_total],
         }
 
     def _load_state(self, state: dict) -> None:
@@ -235,4 +242,4 @@ class AdaptiveBaseline(Baseline):
         self._features.load_state_dict(state["features"])
         self._experts.load_state_dict(state["experts"])
         noise = checked_array(state["noise"], "noise of an adaptive baseline", (2,), low=0.0)
-        self._error_total, self._spread_total = noise.tolist()
+        self._error_total, self._variance_total = noise.tolist()

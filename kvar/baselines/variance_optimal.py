@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from kvar.baselines.adaptive import AdaptiveBaseline
-from kvar.online.norm_shift import NormShift, Shift
+from kvar.baselines.adaptive import AdaptiveBaseline, Look, Mixture
+from kvar.baselines.base import Estimate
+from kvar.online.norm_shift import NormShift
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys
 
@@ -45,41 +47,53 @@ class VarianceOptimal(AdaptiveBaseline):
 
     name: ClassVar[str] = "variance-optimal"
     needs: ClassVar[tuple[str, ...]] = (_NORM,)
-    _shifts: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
         self._norms = NormShift()
-        self._shift: Shift | None = None
+        self._shift = self._norms.shift(self._scale)
+        # The inherited weights rank candidates as values, on which the shift depends; these rank them as baselines.
+        self._ranking = deepcopy(self._experts)
 
     def columns_used(self, names: Iterable[str]) -> list[str]:
         """The norms, and the features among the columns."""
         names = set(names)
         return [*({_NORM} & names), *super().columns_used(names)]
 
+    def values(self, batch: Batch) -> np.ndarray:
+        """Mixture estimates of b*."""
+        return self.recalled(batch).baselines.average
+
+    def assess(self, batch: Batch) -> Estimate:
+        """Mixture estimates of b* with their uncertainty."""
+        look, shift = self.recalled(batch), self._shift
+        return self._assess(look, look.baselines, lambda value: (value + shift.of(value), shift.slope(value)))
+
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
-        values = self.recalled(batch).values
+        look = self.recalled(batch)
         super().learn(batch)
-        self._norms.learn(batch, values, _norms_of(batch), self._scale)
+        self._ranking.learn(np.array(look.baselines.losses), int(batch.counts.sum()))
+        self._norms.learn(batch, look.mixture.average, _norms_of(batch), self._scale)
         self._shift = self._norms.shift(self._scale)
 
-    def _root_weights(self, batch: Batch) -> np.ndarray:
+    def _mix(self, look: Look) -> None:
+        batch = look.batch
         norms = _norms_of(batch)
-        return np.sqrt(self._norms.weights(norms, batch.scored & np.isfinite(norms))) * batch.scored
-
-    def _baseline_of(self, value: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        if self._shift is None:
-            return value, 1.0
-        return value + self._shift.of(value), 1.0 + self._shift.slope(value)
+        weights = self._norms.weights(norms, batch.scored & np.isfinite(norms)) * batch.scored
+        look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
+        for value, _ in self._candidates(look):
+            look.mixture.add(value)
+            look.baselines.add(value + self._shift.of(value))
 
     def _state(self) -> dict:
-        return {**super()._state(), "norms": self._norms.state_dict()}
+        return {**super()._state(), "norms": self._norms.state_dict(), "ranking": self._ranking.state_dict()}
 
     def _load_state(self, state: dict) -> None:
-        checked_keys(state, (*super()._state(), "norms"), "the state of a variance-optimal baseline")
-        super()._load_state({key: entry for key, entry in state.items() if key != "norms"})
+        checked_keys(state, (*super()._state(), "norms", "ranking"), "the state of a variance-optimal baseline")
+        super()._load_state({key: state[key] for key in super()._state()})
         self._norms.load_state_dict(state["norms"])
+        self._ranking.load_state_dict(state["ranking"])
         self._shift = self._norms.shift(self._scale)
 
 

@@ -19,7 +19,7 @@ _MEAN_DISCOUNT = 0.95
 _NODES = np.linspace(0.0, 1.0, 9)
 _GRID = np.linspace(0.0, 1.0, 65)
 # What the mean norm of all prompts is worth at each node, in rollouts.
-_POOLED = 20.0
+_POOLED = 5.0
 # Larger squared norms, relative to their mean, are cut: their tails are heavy, and one of them would outweigh a step.
 _CAP = 5.0
 
@@ -37,7 +37,7 @@ class Shift:
         return np.interp(values, self.at, self.shifts)
 
     def slope(self, values: np.ndarray) -> np.ndarray:
-        """Derivatives of the shifts by the values."""
+        """Derivatives of the shifted values by the values."""
         return np.interp(values, self.at, self.slopes)
 
 
@@ -67,10 +67,10 @@ class NormShift:
             return np.ones(norms.shape)
         return np.where(known, np.minimum(squares * (count / total), _CAP), 1.0)
 
-    def shift(self, scale: RewardScale) -> Shift | None:
-        """The shift as a function of the value; None before two different rewards were seen."""
+    def shift(self, scale: RewardScale) -> Shift:
+        """The shift as a function of the value; none before two different rewards were seen."""
         if not scale.has_range:
-            return None
+            return Shift(_GRID, np.zeros(len(_GRID)), np.ones(len(_GRID)))
         high, low, n_high, n_low = self._sums
         pooled = [(norms.sum() + 1.0) / (counts.sum() + 1.0) for norms, counts in ((high, n_high), (low, n_low))]
         high = (high + _POOLED * pooled[0]) / (n_high + _POOLED)
@@ -80,7 +80,7 @@ class NormShift:
         ratio = np.exp(np.interp(_GRID, _NODES, np.log(ratio)))
         norm = 1.0 + (ratio - 1.0) * _GRID
         shift = (ratio - 1.0) * _GRID * (1.0 - _GRID) / norm
-        return Shift(scale.lowest + scale.width * _GRID, scale.width * shift, ratio / norm**2 - 1.0)
+        return Shift(scale.lowest + scale.width * _GRID, scale.width * shift, ratio / norm**2)
 
     def learn(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> None:
         """Take in the rewards and norms of a step, each at the value that it was predicted to have."""

@@ -1,7 +1,8 @@
-"""The adaptive baseline as a plain loop over candidates, prompts, rollouts and visits."""
+"""The adaptive and the variance-optimal baseline as plain loops over candidates, prompts, rollouts and visits."""
 
 from __future__ import annotations
 
+import copy
 import math
 
 WINDOWS = [("triangular", w) for w in (2, 5, 12, 30, 80)] + [("exponential", w) for w in (15, 50, 150, 500)]
@@ -12,6 +13,15 @@ def weight_of(kind, window, lag):
     if lag > 1000:
         return 0.0
     return max(1 - lag / window, 0.0) if kind == "triangular" else math.exp(-lag / window)
+
+
+def weights_of(losses, best, count):
+    noise, least = (best / count if count else 0.0), min(losses)
+    if noise == 0.0:
+        raw = [1.0 if loss == least else 0.0 for loss in losses]
+    else:
+        raw = [math.exp(-0.125 * (loss - least) / noise) for loss in losses]
+    return [r / sum(raw) for r in raw]
 
 
 class AdaptiveLoop:
@@ -28,13 +38,7 @@ class AdaptiveLoop:
         self.errors = self.spreads = 0.0
 
     def mixture(self):
-        noise = self.best / self.count if self.count else 0.0
-        least = min(self.losses)
-        if noise == 0.0:
-            raw = [1.0 if loss == least else 0.0 for loss in self.losses]
-        else:
-            raw = [math.exp(-0.125 * (loss - least) / noise) for loss in self.losses]
-        return [r / sum(raw) for r in raw]
+        return weights_of(self.losses, self.best, self.count)
 
     def spread(self, value):
         return max((value - self.low) * (self.high - value), 0.0) if self.low < self.high else 0.0
@@ -53,6 +57,7 @@ class AdaptiveLoop:
     def step(self, now, groups):
         run_mean, run_mass = (self.total / self.n if self.n else 0.0), min(64.0, self.n)
         weights, flat = self.mixture(), [(p, g) for p, rewards in groups.items() for g in range(len(rewards))]
+        self.looks = {}
         losses, found = [0.0] * len(self.losses), {p: [None] * len(r) for p, r in groups.items()}
         products, squares = [0.0] * len(WINDOWS), [0.0] * len(WINDOWS)
         sums = {}
@@ -87,6 +92,7 @@ class AdaptiveLoop:
             candidates.append((prior, PRIORS[-1]))
             value = sum(w * v for w, (v, _) in zip(weights, candidates, strict=True))
             found[p][g] = (value, *self.uncertainty(weights, candidates, value))
+            self.looks[p, g] = (candidates, value)
             if not math.isnan(groups[p][g]):
                 losses = [loss + (v - groups[p][g]) ** 2 for loss, (v, _) in zip(losses, candidates, strict=True)]
         scored = [(p, r) for p, rewards in groups.items() for r in rewards if not math.isnan(r)]
@@ -107,3 +113,91 @@ class AdaptiveLoop:
         for p, r in scored:
             self.visits.setdefault(p, []).append((now, r))
         return found
+
+
+class VarianceOptimalLoop(AdaptiveLoop):
+    """The same with a norm a rollout: `step` also takes {prompt: [norms]}, of which NaN is not known."""
+
+    def __init__(self):
+        super().__init__()
+        self.ranked = [0.0] * len(self.losses)
+        self.ranked_best = self.ranked_count = 0.0
+        self.nodes = [[0.0] * 4 for _ in range(9)]  # sums of n Z, n (1 - Z), Z, 1 - Z at values 0, 1/8, ... 1
+        self.norm_total = self.norm_count = 0.0
+
+    def log_ratio(self, place):
+        """Logarithm of W1 / W0 at a value between 0 and 1."""
+        whole = [sum(node[k] for node in self.nodes) for k in range(4)]
+        pooled = [(whole[0] + 1) / (whole[2] + 1), (whole[1] + 1) / (whole[3] + 1)]
+
+        def at(node):
+            high = (node[0] + 5 * pooled[0]) / (node[2] + 5)
+            low = (node[1] + 5 * pooled[1]) / (node[3] + 5)
+            return math.log(min(max(max(high, 1e-9) / max(low, 1e-9), 1e-6), 1e6))
+
+        left = min(int(8 * place), 7)
+        return (1 - (8 * place - left)) * at(self.nodes[left]) + (8 * place - left) * at(self.nodes[left + 1])
+
+    def shifted(self, value):
+        """The baseline of a value and its slope, between points a 64th of the range apart."""
+        if not self.low < self.high:
+            return value, 1.0
+        width = self.high - self.low
+
+        def at(k):
+            ratio = math.exp(self.log_ratio(k / 64))
+            norm = 1 + (ratio - 1) * k / 64
+            return (ratio - 1) * k / 64 * (1 - k / 64) / norm, ratio / norm**2
+
+        place = min(max((value - self.low) / width, 0.0), 1.0)
+        left = min(int(64 * place), 63)
+        (shift, slope), (next_shift, next_slope) = at(left), at(left + 1)
+        part = 64 * place - left
+        return value + width * ((1 - part) * shift + part * next_shift), (1 - part) * slope + part * next_slope
+
+    def step(self, now, groups, norms):
+        before = copy.deepcopy(self)
+        super().step(now, groups)
+        weights = weights_of(before.ranked, before.ranked_best, before.ranked_count)
+        known = [norms[p][g] ** 2 for p, g in self.looks if not math.isnan(groups[p][g] + norms[p][g])]
+        total, count = (before.norm_total, before.norm_count) if before.norm_count else (sum(known), len(known))
+        found, losses = {p: [None] * len(rewards) for p, rewards in groups.items()}, [0.0] * len(self.ranked)
+        scored, added = 0, [[0.0] * 4 for _ in self.nodes]
+        for (p, g), (candidates, value) in self.looks.items():
+            levels = [before.shifted(v) for v, _ in candidates]
+            level = sum(w * b for w, (b, _) in zip(weights, levels, strict=True))
+            found[p][g] = (level, *before.uncertainty_of(weights, candidates, levels, level))
+            reward, norm = groups[p][g], norms[p][g]
+            if math.isnan(reward):
+                continue
+            scored += 1
+            weight = 1.0 if math.isnan(norm) or not total > 0 else min(norm**2 * count / total, 5.0)
+            losses = [loss + weight * (b - reward) ** 2 for loss, (b, _) in zip(losses, levels, strict=True)]
+            if not math.isnan(norm) and self.low < self.high:
+                place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+                z, left = (reward - self.low) / (self.high - self.low), min(int(8 * place), 7)
+                for node, part in ((left, 1 - (8 * place - left)), (left + 1, 8 * place - left)):
+                    for k, entry in enumerate((weight * z, weight * (1 - z), z, 1 - z)):
+                        added[node][k] += part * entry
+        if scored:
+            old = 0.97 ** min(1.0, scored / 64)
+            self.ranked = [old * loss + new for loss, new in zip(self.ranked, losses, strict=True)]
+            self.ranked_best, self.ranked_count = old * self.ranked_best + min(losses), old * self.ranked_count + scored
+        if known:
+            small = min(1.0, len(known) / 64)
+            if self.low < self.high:
+                pairs = zip(self.nodes, added, strict=True)
+                self.nodes = [[0.97**small * o + n for o, n in zip(*pair, strict=True)] for pair in pairs]
+            self.norm_total = 0.95**small * self.norm_total + sum(known)
+            self.norm_count = 0.95**small * self.norm_count + len(known)
+        return found
+
+    def uncertainty_of(self, weights, candidates, levels, level):
+        fraction = min(1.0, self.errors / self.spreads) if self.spreads > 0 else math.nan
+        middle = (self.low + self.high) / 2 if self.n else 0.0
+        variance = size = 0.0
+        for weight, (value, worth), (b, slope) in zip(weights, candidates, levels, strict=True):
+            noise = fraction * self.spread((value * worth + middle) / (worth + 1))
+            variance += weight * (slope**2 * noise / max(worth, 1.0) + (b - level) ** 2)
+            size += weight * worth
+        return math.sqrt(variance), size
