@@ -147,8 +147,8 @@ def select_bandwidth(
         Weights; an observation of weight zero is dropped.
     empty : {"nan", "nearest"}
         What the estimator does in an empty window. ``"nan"`` rejects a candidate that leaves some scored observation
-        without another one in its window, whatever the method scores; ``"nearest"`` scores the answer that
-        `KernelRegressor` gives there.
+        without another one in its window, under all methods but ``"rule-of-thumb"`` and ``"plug-in"``, which look at
+        no window. ``"nearest"`` scores the answer that `KernelRegressor` gives there.
 
     Returns
     -------

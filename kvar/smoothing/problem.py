@@ -85,5 +85,5 @@ class Problem:
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """Whether some bandwidth serves an observation: all others count in no score."""
+        """Whether some bandwidth serves an observation; if none does, it counts in no score."""
         return np.isfinite(self.needed)

@@ -30,6 +30,7 @@ import numpy as np
 from kvar import KernelRegressor, select_bandwidth
 from kvar.kernels import get_kernel
 from kvar.smoothing.design import Design
+from kvar.smoothing.sums import engine
 from kvar.smoothing.sums.neighbour_sums import _LIGHT, _TRUST, _compiled, _tables, _unroll
 
 H, GRID, REPEATS = 0.05, np.geomspace(0.005, 0.5, 50), 7
@@ -114,29 +115,29 @@ def direct_errors(x, y, grid):
     return lambda: grid[int(np.argmin([loop(x, y, h) for h in grid]))]
 
 
-def with_engine(engine, run):
+def with_engine(name, run):
     """The same with numba or without it."""
 
     def wrapped():
-        engine.numba_installed = lambda: engine == "numba"
+        engine.numba_installed = lambda: name == "numba"
         return run()
 
     return wrapped
 
 
-def our_fit(engine):
+def our_fit(name):
     """Prediction at the fitted points."""
 
     def prepare(x, y, h):
         model = KernelRegressor("epanechnikov", h).fit(x, y)
-        return with_engine(engine, lambda: model.predict(x))
+        return with_engine(name, lambda: model.predict(x))
 
     return prepare
 
 
-def our_search(engine):
+def our_search(name):
     """Exact leave-one-out over the grid."""
-    return lambda x, y, grid: with_engine(engine, lambda: select_bandwidth(x, y, "loo-cv", grid=grid).bandwidth)
+    return lambda x, y, grid: with_engine(name, lambda: select_bandwidth(x, y, "loo-cv", grid=grid).bandwidth)
 
 
 def time_programs(job, programs, argument, sizes, patience, keep):
@@ -214,8 +215,8 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     engines = ("numba", "NumPy") if NUMBA else ("NumPy",)
-    fits = {f"kvar, {engine}": our_fit(engine) for engine in engines}
-    searches = {f"kvar, {engine}": our_search(engine) for engine in engines}
+    fits = {f"kvar, {name}": our_fit(name) for name in engines}
+    searches = {f"kvar, {name}": our_search(name) for name in engines}
     if NUMBA:
         fits["one compiled pass"] = compiled_pass
         searches["brute force, compiled"] = direct_errors

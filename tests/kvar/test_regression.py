@@ -456,9 +456,10 @@ def test_weights_are_routed_to_fits_and_scores():
         with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
             cross_val_score(model, x, y, cv=folds, params={"sample_weight": w})
         model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        for estimator in (model, make_pipeline(model)):
-            scores = cross_val_score(estimator, x, y, cv=folds, params={"sample_weight": w})
-            np.testing.assert_allclose(scores, expected, rtol=1e-12)
+        scores = cross_val_score(model, x, y, cv=folds, params={"sample_weight": w})
+        piped = make_pipeline(model).fit(x, y, sample_weight=w).predict(x)
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
+    np.testing.assert_array_equal(piped, model.fit(x, y, w).predict(x))
     assert not np.allclose(scores, cross_val_score(model, x, y, cv=folds), rtol=1e-3)
 
 
