@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,11 +13,11 @@ from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.prediction_error import TRUTH
 from kvar.auditing.report import AuditReport
-from kvar.auditing.score_sums import Collected
-from kvar.auditing.scoring import collect
+from kvar.auditing.score_sums import ScoreSums
+from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
-from kvar.intervals import Interval, Mean
+from kvar.intervals import Interval
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
@@ -97,7 +96,7 @@ def audit(
     candidates, skipped = _candidates(trace, baselines)
     with progress_bar(progress, "replaying baselines", len(trace)) as (advance, stage):
         order = SortedTrace.of(trace)
-        found = collect(order, candidates, n_jobs, advance)
+        found = score_baselines(order, candidates, n_jobs, advance)
         for k, why in found.refusals.items():
             if baselines is not None:
                 raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {why}")
@@ -157,16 +156,16 @@ def _candidates(trace: Trace, baselines) -> tuple[list[Baseline], dict[str, str]
     return available, skipped
 
 
-def _best(found: Collected, kept: list[int]) -> int:
+def _best(found: ScoreSums, kept: list[int]) -> int:
     """The least error among what can be compared; the oracle cannot be recommended."""
-    judged = [k for k in kept if found.comparable[k]] or kept
+    judged = [k for k in kept if found.comparable(k)] or kept
     eligible = [k for k in judged if found.baselines[k].name != "oracle"] or judged
     errors = {k: error for k in eligible if not np.isnan(error := found.error(k).mean)}
     # Of baselines that differ by rounding the first.
     return next((k for k, error in errors.items() if error <= min(errors.values()) * (1 + 1e-12)), eligible[0])
 
 
-def _row(found: Collected, k: int, best: int) -> AuditRow:
+def _row(found: ScoreSums, k: int, best: int) -> AuditRow:
     baseline = found.baselines[k]
     return AuditRow(
         baseline=baseline.name,
@@ -177,22 +176,12 @@ def _row(found: Collected, k: int, best: int) -> AuditRow:
         value_mse=found.value_mse(k) if found.knows_truth else None,
         takes_own_reward=type(baseline).own_weight is not Baseline.own_weight
         and getattr(baseline, "include_own", True),
-        by_part=found.error_by_period(k, _PARTS),
+        by_part=found.error_by_part(k, _PARTS),
     )
 
 
-def _gradient_saving(found: Collected, kept: list[int], best: int) -> Interval | None:
-    """Share by which the best error is below that of the others in the group, or of the batch without groups."""
+def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval | None:
+    """Fraction by which the best error is below that of leave-one-out, or of the batch mean without groups."""
     usual = "leave-one-out" if found.facts.group_size > 1 else "batch-mean"
-    places = [k for k in kept if found.baselines[k].name == usual and found.comparable[k]]
-    if not places or not found.comparable[best]:
-        return None
-    other = places[0]
-    level = found.error(other).mean
-    if not level > 0:
-        return None
-    ratio = found.error(best).mean / level
-    # The derivative of the ratio of two means; the estimate itself is 1 less the ratio.
-    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{other}": Mean("count", ratio / level)}
-    spread = found.sums.interval(terms if best != other else {f"error:{best}": Mean("count", 0.0)})
-    return dataclasses.replace(spread, mean=1 - ratio, low=1 - ratio + spread.low, high=1 - ratio + spread.high)
+    others = [k for k in kept if found.baselines[k].name == usual and found.comparable(k)]
+    return found.error_reduction(best, others[0]) if others and found.comparable(best) else None

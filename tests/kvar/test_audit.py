@@ -12,7 +12,7 @@ import statsmodels.api as sm
 
 import kvar
 from kvar.auditing import fresh_error, group_noise
-from kvar.auditing.scoring import collect
+from kvar.auditing.scoring import score_baselines
 from kvar.intervals import Interval
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
@@ -167,7 +167,7 @@ def test_intervals_of_a_shared_value_cover():
         step, prompt, _ = (a.ravel() for a in np.indices(reward.shape))
         columns = {"step": step, "prompt_id": prompt, "reward": reward.ravel(), "true_value": np.full(step.size, 0.3)}
         order = SortedTrace.of(kvar.Trace.from_columns(columns))
-        interval = collect(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
+        interval = score_baselines(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
         hits += interval.low <= truth <= interval.high
     # Nominal 95; with one hundred repetitions the Monte Carlo standard error is 2.2.
     assert hits >= 95 - 4 * 2.2
@@ -205,6 +205,6 @@ def test_an_audit_without_a_baseline_that_fits_says_why(rng, monkeypatch):
     def refuse_all(order, candidates, n_jobs, advance):
         return SimpleNamespace(refusals=dict.fromkeys(range(len(candidates)), "too strange"))
 
-    monkeypatch.setattr(importlib.import_module("kvar.auditing.run"), "collect", refuse_all)
+    monkeypatch.setattr(importlib.import_module("kvar.auditing.run"), "score_baselines", refuse_all)
     with pytest.raises(ValueError, match=r"no baseline can be replayed over this trace\. .*kernel: too strange"):
         kvar.audit(simulated(rng, n_steps=5))

@@ -11,12 +11,12 @@ import pytest
 import kvar
 from kvar.auditing.advice import _warnings
 from kvar.auditing.group_size_study import study_group_sizes
-from kvar.auditing.groups import Groups
+from kvar.auditing.groups import sum_over_groups
 from kvar.auditing.log_statistics import StatisticsCollector
 from kvar.auditing.page import page
-from kvar.auditing.scoring import collect
+from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import study_windows
-from kvar.intervals import ClusteredSums, Mean
+from kvar.intervals import ClusteredSums, Ratio
 from kvar.readers import ReadingNotes, RolloutLog
 from kvar.rollouts import step_chunks
 from kvar.rollouts.step_chunks import SortedTrace
@@ -33,14 +33,20 @@ def ragged(rng, n=600, n_prompts=12, n_steps=20):
     return kvar.Trace.from_columns({**columns, "reward": reward})
 
 
+def scored(order, names, n_jobs=1):
+    return score_baselines(order, [kvar.make_baseline(name) for name in names], n_jobs)
+
+
 def facts_of(trace):
     order = SortedTrace.of(trace)
-    collector, time, columns = StatisticsCollector(len(order.prompts), len(order.starts)), 0, []
-    for chunk in order.chunks():
-        groups = Groups.of(chunk, time)
-        columns.append(collector.add(groups))
-        time = int(groups.time[-1]) + 1
-    return collector.facts(), {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+    collector, terms = StatisticsCollector(len(order.prompts), len(order.starts)), []
+
+    def keep(chunk, groups, noise):
+        terms.append(vars(noise))
+        return np.zeros((1, len(groups)))
+
+    sum_over_groups(order, (), 1, keep, collector.add)
+    return collector.statistics(), {name: np.concatenate([t[name] for t in terms], axis=-1) for name in terms[0]}
 
 
 def test_facts_agree_with_a_loop(rng):
@@ -74,8 +80,8 @@ def test_facts_agree_with_a_loop(rng):
     assert found.visits_per_prompt == pytest.approx(len(groups) / 12)
     assert np.repeat(np.arange(len(found.gap_counts)), found.gap_counts).tolist() == sorted(gaps)
     for lag in (1, 2):
-        assert columns[f"half_square_{lag}"].sum() == pytest.approx(sum(half_squares[lag]))
-        assert columns[f"pairs_{lag}"].sum() == len(half_squares[lag])
+        assert columns["half_square"][lag - 1].sum() == pytest.approx(sum(half_squares[lag]))
+        assert columns["pairs"][lag - 1].sum() == len(half_squares[lag])
     assert found.reward_mean == pytest.approx(np.nanmean(trace.reward))
     assert found.step_spacing == 3
 
@@ -99,9 +105,9 @@ def test_stretches_change_nothing(rng, monkeypatch):
 def test_processes_change_nothing(rng):
     order = SortedTrace.of(ragged(rng))
     baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
-    alone, shared = (collect(order, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
-    assert alone.comparable == shared.comparable
+    alone, shared = (scored(order, baselines, n) for n in (1, 2))
     for k, name in enumerate(baselines):
+        assert alone.comparable(k) == shared.comparable(k)
         assert alone.error(k) == shared.error(k)
         assert shared.baselines[k].name == name
 
@@ -127,7 +133,7 @@ def test_large_histories_travel_between_processes(monkeypatch, rng):
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
     order = SortedTrace.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
-    alone, shared = (collect(order, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
+    alone, shared = (scored(order, ["buffer", "kernel"], n) for n in (1, 2))
     assert not shared.refusals
     assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
 
@@ -164,14 +170,14 @@ def test_a_ratio_of_sums_has_the_jackknife_error(rng):
     count = rng.integers(1, 5, size=900).astype(float)
     value = count * (prompts / n_prompts) + rng.normal(size=900)
     other, n_other = rng.normal(1, 1, size=900), rng.integers(0, 2, size=900).astype(float)
-    columns = {"value": value, "count": count, "other": other * n_other, "n_other": n_other}
-    sums = ClusteredSums(tuple(columns), n_prompts, 1)
-    sums.add(columns, prompts, np.zeros(900, dtype=int))
-    found = sums.interval({"value": Mean("count"), "other": Mean("n_other", -2.0)})
+    cells = np.array([value, count, other * n_other, n_other])
+    sums = ClusteredSums(4, n_prompts, 1)
+    sums.add(cells, prompts, np.zeros(900, dtype=int))
+    found = sums.interval(Ratio([0], [1]), Ratio([2], [3], -2.0))
 
     def estimate(kept):
-        total = {name: column[kept].sum() for name, column in columns.items()}
-        return total["value"] / total["count"] - 2 * total["other"] / total["n_other"]
+        value, count, other, n_other = cells[:, kept].sum(axis=1)
+        return value / count - 2 * other / n_other
 
     assert found.mean == pytest.approx(estimate(np.ones(900, dtype=bool)))
     left_out = np.array([estimate(prompts != k) for k in range(n_prompts)])
@@ -180,17 +186,13 @@ def test_a_ratio_of_sums_has_the_jackknife_error(rng):
     assert found.p_value < 1e-6
 
 
-def test_combined_columns_are_sums(rng):
+def test_columns_may_be_added_up(rng):
     prompts, periods = rng.integers(5, size=50), rng.integers(4, size=50)
     one, two, count = rng.normal(size=50), rng.normal(size=50), np.ones(50)
-    apart, together = (ClusteredSums(("count", "a", "b"), 5, 4) for _ in range(2))
-    apart.add({"count": count, "a": one, "b": two}, prompts, periods)
-    together.add({"count": count, "a": one + two, "b": two}, prompts, periods)
-    apart.combine({"a": ("a", "b")})
-    for column in ("a", "b"):
-        mine, theirs = (sums.interval({column: Mean("count")}) for sums in (apart, together))
-        assert mine.mean == pytest.approx(theirs.mean)
-        assert mine.standard_error == pytest.approx(theirs.standard_error)
+    sums = ClusteredSums(4, 5, 4)
+    sums.add(np.array([count, one, two, one + two]), prompts, periods)
+    apart, together = sums.interval(Ratio([1, 2], [0])), sums.interval(Ratio([3], [0]))
+    assert vars(apart) == pytest.approx(vars(together))
 
 
 def test_one_prompt_has_an_interval_over_time(rng):
@@ -208,7 +210,7 @@ def test_the_estimated_value_error_covers_the_truth(group):
     names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
     for _ in range(20):
         trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
-        found = collect(SortedTrace.of(trace), [kvar.make_baseline(name) for name in names], n_jobs=1)
+        found = scored(SortedTrace.of(trace), names)
         for k in range(len(names)):
             estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
             inside.append(estimate.low <= truth <= estimate.high)
@@ -258,7 +260,8 @@ def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
 def test_windows_side_by_side_are_the_kernel_with_each(rng):
     order = SortedTrace.of(ragged(rng))
     study = study_windows(order)
-    alone = collect(order, [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows], n_jobs=1)
+    kernels = [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows]
+    alone = score_baselines(order, kernels, n_jobs=1)
     best = study.windows.index(study.best)
     assert study.windows == [2, 4, 8, 16, 32]
     for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
