@@ -1,4 +1,4 @@
-"""Pictures of what the toolkit finds. Needs matplotlib, which is imported when a picture is drawn."""
+"""The look of all figures: size, panels, and a style for each baseline. Matplotlib is imported only to draw."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kvar.utils.atomic_files import atomic_write
 
 __all__ = ["baseline_style", "new_figure", "save", "value_error_picture"]
 
-# Colours of Okabe and Ito (2008) and of Tol (2021), told apart with every common colour vision; a marker besides, for
-# pictures in grey.
+# Colours of Okabe and Ito (2008) and of Tol (2021), which every common colour vision tells apart. Markers differ too,
+# for figures in grey.
 _STYLES = {
     "none": ("#7F7F7F", "x", "-"),
     "group-mean": ("#D55E00", "s", "-"),
@@ -39,7 +39,7 @@ _UNKNOWN = ("#56B4E9", ".", ":")
 
 
 def baseline_style(name: str) -> dict:
-    """How a baseline is drawn in all pictures."""
+    """Colour, marker and line of a baseline, the same in all figures."""
     colour, marker, dashes = _STYLES.get(name, _UNKNOWN)
     width = 2.0 if name in ("adaptive", "kernel") else 1.2
     return {"color": colour, "marker": marker, "linestyle": dashes, "linewidth": width}
@@ -73,14 +73,14 @@ def new_figure(
 
 
 def save(figure, path: str | os.PathLike) -> Path:
-    """Write a figure."""
+    """Write a figure in the format of the file's extension."""
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=Path(path).suffix[1:], dpi=160)
     return Path(path)
 
 
 def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], reward: np.ndarray):
-    """Draw value MSE over training, a line a baseline, above the reward that the run reached."""
+    """Draw the value MSE of each baseline over training, above the mean reward of the run."""
     figure, (upper, lower) = new_figure(7.2, 5.4, heights=(3, 1), grid=True)
     for name, curve in curves.items():
         upper.plot(steps, curve, label=name, markersize=4, markevery=0.2, **baseline_style(name))

@@ -1,4 +1,4 @@
-"""How far the groups could be cut: the run replayed with the first rollouts of every group only."""
+"""How small the groups could be: the run replayed with only the first rollouts of every group."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _REFERENCE = "group-mean"
 # Columns of sums for each size: excess of the squared error over the noise, rollouts, squared error against the true
 # value, and rollouts with one.
 _COLUMNS = _EXCESS, _COUNT, _TRUTH, _KNOWN = range(4)
-# How much worse than the reference the value error at the advised size may be, by the upper limit of its interval.
+# Fraction of the reference by which the upper limit of the value MSE at the advised size may exceed it.
 _TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class GroupSizeRow:
-    """The value error with groups of one size.
+    """Value MSE with groups of one size.
 
     Attributes
     ----------
     size : int
         Rollouts kept of every group.
     value_mse : Interval
-        Estimated squared error of the value against the true one.
+        Estimated squared error against the true value.
     above_reference : Interval
-        The same less that of the group mean with whole groups.
+        The same less that of group-mean with whole groups.
     true_value_mse : float
-        The same against the true values where the trace holds them, else NaN.
+        Squared error against the true value where the trace holds it, else NaN.
     """
 
     size: int
@@ -50,7 +50,7 @@ class GroupSizeRow:
 
 @dataclass(frozen=True)
 class GroupSizeStudy:
-    """What smaller groups would have cost.
+    """Value MSE of a baseline with groups of several sizes.
 
     Attributes
     ----------
@@ -61,12 +61,12 @@ class GroupSizeStudy:
     rows : list of GroupSizeRow
         By size, `full` last.
     reference : Interval
-        Estimated value MSE of the group mean with whole groups.
+        Estimated value MSE of group-mean with whole groups.
     advised : GroupSizeRow or None
-        The smallest size whose value error is not above the reference, and with 97.5 % confidence no more than a tenth
-        above it; None if none is.
+        The smallest size whose value MSE is not above the reference, and with 97.5 % confidence no more than a tenth
+        above it; None if there is none.
     one_in : int
-        One in how many prompts this was tried on.
+        The study used one in so many prompts.
     """
 
     baseline: str

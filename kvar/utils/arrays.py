@@ -1,4 +1,4 @@
-"""The one boundary between the caller's arrays and ours.
+"""The boundary between the caller's arrays and NumPy.
 
 All state and all sums live on the host in double precision, whatever comes in: rewards are a few numbers a prompt,
 so a batch costs one transfer each way and never one a prompt, the history does not depend on the device a run

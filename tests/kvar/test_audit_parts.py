@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 import kvar
-from kvar.auditing.advice import _warnings
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.groups import sum_over_groups
 from kvar.auditing.log_statistics import StatisticsCollector
+from kvar.auditing.log_warnings import log_warnings
 from kvar.auditing.page import page
 from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import study_windows
@@ -301,7 +301,7 @@ def trace_with(reward, prompt=None, step=None):
 
 
 def warnings_of(trace):
-    return " ".join(_warnings(facts_of(trace)[0]))
+    return " ".join(log_warnings(facts_of(trace)[0]))
 
 
 def test_warnings_come_when_they_should(rng):

@@ -122,9 +122,9 @@ def test_what_is_wrong_is_named(tmp_path):
         kvar.Trace.from_columns({**good, "rollout": [0.5] * 6})
     with pytest.raises(ValueError, match="from 0 to 999,999,999, got -1"):
         kvar.TraceWriter(tmp_path / "run").write(-1, {"prompt_id": [0], "reward": [0.0]})
-    with pytest.raises(FileNotFoundError, match="no trace at"):
+    with pytest.raises(FileNotFoundError, match="No file or folder"):
         kvar.read_trace(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match="no step of a trace"):
+    with pytest.raises(FileNotFoundError, match="No rollout log"):
         kvar.read_trace(tmp_path)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match="not a readable Parquet file"):
