@@ -105,6 +105,18 @@ def test_the_best_is_recommended_and_the_oracle_is_not(rng):
     assert errors == sorted(errors)
 
 
+def test_p_values_are_adjusted_for_the_number_of_baselines(rng):
+    rows = kvar.audit(simulated(rng, n_prompts=10, n_steps=20), ["kernel", "kalman", "buffer", "discounted-beta"]).rows
+    tested = sorted((row.above_best.p_value, row.p_value_adjusted) for row in rows if row.above_best.p_value > 0)
+    assert len(tested) == 3
+    largest = 0.0
+    for k, (p_value, adjusted) in enumerate(tested):
+        # Holm (1979): the k-th smallest of m is multiplied by m - k + 1, and none may fall below the one before.
+        largest = max(largest, min((3 - k) * p_value, 1.0))
+        assert adjusted == pytest.approx(largest)
+    assert [math.isnan(row.p_value_adjusted) for row in rows] == [row.above_best.mean == 0 for row in rows]
+
+
 def test_parameters_can_be_compared(rng):
     candidates = [kvar.make_baseline("kernel", bandwidth=b) for b in (2, 60)]
     report = kvar.audit(simulated(rng), candidates)

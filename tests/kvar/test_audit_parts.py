@@ -7,6 +7,9 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 import kvar
 from kvar.auditing.group_size_study import study_group_sizes
@@ -17,7 +20,6 @@ from kvar.auditing.page import page
 from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import study_windows
 from kvar.intervals import ClusteredSums, Ratio
-from kvar.readers import ReadingNotes, RolloutLog
 from kvar.rollouts import step_chunks
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.utils import parallel
@@ -86,6 +88,33 @@ def test_facts_agree_with_a_loop(rng):
     assert found.step_spacing == 3
 
 
+def test_the_trend_has_the_error_of_clustered_least_squares(rng):
+    trace = simulated(rng, n_prompts=50, n_steps=60)
+    found = facts_of(trace)[0]
+    rises = np.diff(trace.reward.reshape(60, 50, 4).mean(axis=2), axis=0).ravel()
+    # Changes of a prompt add up to little, so that the variance over prompts exceeds that of both ways together.
+    cluster = {"groups": np.tile(np.arange(50), 59), "df_correction": True}
+    fit = sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds=cluster)
+    # There are fewer periods than prompts: 20 of 3 steps.
+    half = stats.t.ppf(0.975, 19) * fit.bse[0]
+    assert found.trend == pytest.approx(100 * fit.params[0])
+    assert found.trend_limits == pytest.approx((found.trend - 100 * half, found.trend + 100 * half))
+
+
+def test_limits_of_a_fraction_count_independent_units(rng):
+    # Groups of a prompt agree with each other, so that each prompt is one unit, whatever the number of groups.
+    prompt_is_equal = rng.random(200) < 0.2
+    reward = np.broadcast_to(np.where(prompt_is_equal[:, None], [1, 1], [0, 1]), (30, 200, 2)).astype(float)
+    found, fraction = facts_of(trace_with(reward))[0], prompt_is_equal.mean()
+    # Ten periods of 3 steps leave 9 degrees of freedom.
+    n = 199 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 9)) ** 2
+    assert found.zero_variance_groups == pytest.approx(fraction)
+    assert found.zero_variance_limits == pytest.approx(proportion_confint(fraction * n, n, method="wilson"), rel=1e-6)
+    # Where all groups agree there is no variance to tell the number from.
+    never = facts_of(trace_with(np.tile([0.0, 1.0], (30, 20, 1))))[0]
+    assert never.zero_variance_limits == pytest.approx(proportion_confint(0, 20, method="wilson"))
+
+
 def test_stretches_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
@@ -100,16 +129,6 @@ def test_stretches_change_nothing(rng, monkeypatch):
         np.testing.assert_allclose(pieces_facts[1][name], column)
     for name, value in whole_facts[0].as_dict().items():
         assert pieces_facts[0].as_dict()[name] == pytest.approx(value, nan_ok=True)
-
-
-def test_processes_change_nothing(rng):
-    order = SortedTrace.of(ragged(rng))
-    baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
-    alone, shared = (scored(order, baselines, n) for n in (1, 2))
-    for k, name in enumerate(baselines):
-        assert alone.comparable(k) == shared.comparable(k)
-        assert alone.error(k) == shared.error(k)
-        assert shared.baselines[k].name == name
 
 
 @pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
@@ -127,15 +146,19 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
         assert one == pytest.approx(other, nan_ok=True)
 
 
-def test_large_histories_travel_between_processes(monkeypatch, rng):
+def test_processes_change_nothing(monkeypatch, rng):
     # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
     monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
     order = SortedTrace.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
-    alone, shared = (scored(order, ["buffer", "kernel"], n) for n in (1, 2))
+    names = ["buffer", "kernel", "group-mean", "discounted-beta"]
+    alone, shared = (scored(order, names, n_jobs) for n_jobs in (1, 2))
     assert not shared.refusals
-    assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+    assert [baseline.name for baseline in shared.baselines] == names
+    for k in range(len(names)):
+        assert shared.comparable(k) == alone.comparable(k)
+        np.testing.assert_equal(vars(shared.error(k)), vars(alone.error(k)))
 
 
 def test_baselines_that_differ_by_rounding_are_the_same(rng):
@@ -335,15 +358,18 @@ def test_a_baseline_that_balks_is_left_out_or_refused(rng):
         kvar.audit(trace, ["opo"])
 
 
-def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
-    notes = ReadingNotes(remarks=["The reward is <script>alert(1)</script> & 'b'."])
-    log = RolloutLog(simulated(rng, n_prompts=8, n_steps=12, truth=False), notes, "table", "<img src=x onerror=y>")
-    report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"])
+def test_the_page_is_one_file_and_shows_the_log_as_text(rng, tmp_path):
+    names = ["<script>alert('a')</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(2)>']
+    columns = {"step": np.repeat(np.arange(8), 8), "prompt": np.tile(["<script>p</script>"] * 4 + ["<b>q</b>"] * 4, 8)}
+    columns |= {name: rng.integers(0, 2, size=64).astype(float) for name in names}
+    columns |= {"completion": ["<i>c</i>"] * 64, "advantage": columns[names[0]] + 0.5 * columns[names[1]] - 0.7}
+    path = tmp_path / "<u>" / "completions"
+    path.mkdir(parents=True)
+    pl.DataFrame(columns).write_parquet(path / "completions_00001.parquet")
+    report = kvar.audit(path, ["kernel", "group-mean"])
     html = page(report)
-    assert "<script" not in html
-    assert "<img" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "&lt;img src=x onerror=y&gt;" in html
+    assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
+    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
     # Nothing is fetched: addresses occur as names of SVG's vocabularies only.
     assert not re.search(r"<link|@import|<[^>]*\ssrc=|href=\"(?!#)|url\((?!#)", html)
     assert set(re.findall(r"https?://[^\"' <)]+", html)) <= {
@@ -352,19 +378,6 @@ def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
     }
     assert html.count("<svg") == html.count("</svg>") >= 5
     assert report._repr_html_() in html
-
-
-def test_names_and_prompts_of_a_log_appear_as_text(rng, tmp_path):
-    names = ["<script>alert('a')</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(2)>']
-    columns = {"step": np.repeat(np.arange(8), 8), "prompt": np.tile(["<script>p</script>"] * 4 + ["<b>q</b>"] * 4, 8)}
-    columns |= {name: rng.integers(0, 2, size=64).astype(float) for name in names}
-    columns |= {"completion": ["<i>c</i>"] * 64, "advantage": columns[names[0]] + 0.5 * columns[names[1]] - 0.7}
-    path = tmp_path / "<u>" / "completions"
-    path.mkdir(parents=True)
-    pl.DataFrame(columns).write_parquet(path / "completions_00001.parquet")
-    html = page(kvar.audit(path, ["kernel", "group-mean"]))
-    assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
-    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
 
 
 def test_json_has_no_nan(rng):
