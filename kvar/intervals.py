@@ -157,7 +157,7 @@ class ClusteredSums:
         # Columns that stay empty take neither time nor memory.
         used = np.flatnonzero(cells.any(axis=1))
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
-        both = _sums(cells.T.take(used, axis=1), cluster, len(keys))
+        both = _sums(np.ascontiguousarray(cells[used].T), cluster, len(keys))
         self._by_prompt[used] += _sums(both, keys % n_prompts, n_prompts).T
         self._by_period[used] += _sums(both, keys // n_prompts, n_periods).T
         self._products[np.ix_(used, used)] += both.T @ both

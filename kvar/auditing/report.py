@@ -10,7 +10,7 @@ from pathlib import Path
 from kvar import plotting
 from kvar.auditing.findings import AuditFindings
 from kvar.auditing.page import fragment, page
-from kvar.auditing.pictures import audit_picture
+from kvar.auditing.score_picture import audit_picture
 from kvar.utils.atomic_files import atomic_write
 
 __all__ = ["AuditReport"]

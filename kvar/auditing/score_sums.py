@@ -24,7 +24,7 @@ class ScoreColumns:
     Attributes
     ----------
     count, noise, noisy : ndarray of int, shape (2,)
-        Rewards, and see `NoiseTerms`.
+        Rewards, and see `statistics_collector.NoiseTerms`.
     error, lone : ndarray of int, shape (2, n)
         One-step-ahead squared error, and the part of it in groups of one reward, which show no noise.
     defined : ndarray of int, shape (n,)
