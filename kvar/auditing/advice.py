@@ -83,13 +83,13 @@ def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
     return sentence + (f"{limits}." if gap.low > 0 else f". The difference is not significant{limits}.")
 
 
-def _interval(low: float, high: float, unit: str = "", digits: str = ".2g") -> str:
+def _interval(low: float, high: float, *, unit: str = "", digits: str = ".2g") -> str:
     return "" if np.isnan(low) else f" (95 % interval {low:{digits}} to {high:{digits}}{unit})"
 
 
 def _percent(limits: tuple[float, float]) -> str:
     low, high = limits
-    return _interval(100 * low, 100 * high, " %", ".0f")
+    return _interval(100 * low, 100 * high, unit=" %", digits=".0f")
 
 
 def _value_findings(rows: list[AuditRow], chosen: AuditRow, facts: LogStatistics) -> Iterator[str]:

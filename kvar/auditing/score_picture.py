@@ -10,8 +10,8 @@ from kvar.plotting import baseline_style, new_figure
 __all__ = ["audit_picture", "shown_score"]
 
 _LABELS = {
-    "value_mse": "mean squared error against the true value",
-    "estimated_value_mse": "estimated mean squared error of the value",
+    "value_mse": "value MSE",
+    "estimated_value_mse": "estimated value MSE",
     "one_step_error": "one-step-ahead squared error",
 }
 

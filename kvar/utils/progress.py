@@ -9,7 +9,8 @@ from typing import TypeVar
 __all__ = ["progress_bar", "tracked"]
 
 T = TypeVar("T")
-Advance, Describe = Callable[[int], object], Callable[[str], object]
+Advance = Callable[[int], object]
+Describe = Callable[[str], object]
 
 
 @contextmanager
