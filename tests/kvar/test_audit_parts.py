@@ -115,7 +115,7 @@ def test_limits_of_a_fraction_count_independent_units(rng):
     assert never.zero_variance_limits == pytest.approx(proportion_confint(0, 20, method="wilson"))
 
 
-def test_stretches_change_nothing(rng, monkeypatch):
+def test_chunks_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
