@@ -1,16 +1,59 @@
-"""Means over rollouts with intervals: rollouts of one prompt depend on each other, and so do those of one time."""
+"""95 % confidence intervals: of a plain mean over independent repetitions, and of means over rollouts.
+
+Rollouts are not independent: those of one prompt depend on each other, and so do those of neighbouring steps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["ClusteredSums", "Interval", "Mean"]
+__all__ = [
+    "ClusteredSums",
+    "Interval",
+    "MeanInterval",
+    "Ratio",
+    "fraction_limits",
+    "mean_interval",
+    "period_length",
+]
 
-# Of the sums that an estimate is made of: what is smaller is their rounding, and would pass for a clear difference.
+# As a fraction of the terms of an estimate: what is smaller is their rounding, and would pass for a clear difference.
 _ROUNDING = 1e-12
+_NORMAL_QUANTILE = 1.959964
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """Mean of independent repetitions with its 95 % interval; all but the mean are NaN for fewer than two."""
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval."""
+        return (self.high - self.low) / 2
+
+
+def mean_interval(values: ArrayLike) -> MeanInterval:
+    """Mean of independent repetitions, with Student's t for its interval; a NaN among them makes it NaN."""
+    # Slow to import, and needed only here.
+    from scipy import stats
+
+    values = np.asarray(values, dtype=np.float64).ravel()
+    n, mean = values.size, float(values.mean()) if values.size else np.nan
+    if n < 2:
+        return MeanInterval(mean, np.nan, np.nan, np.nan, n)
+    error = float(stats.sem(values))
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    return MeanInterval(mean, error, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)
@@ -22,8 +65,8 @@ class Interval:
     mean : float
         The estimate; NaN where there is none.
     standard_error : float
-        Of the mean. Rollouts of one prompt may depend on each other in any way, and so may rollouts of one period,
-        which share the policy and, for some baselines, the value.
+        Of the mean. Rollouts of one prompt may depend on each other in any way. So may rollouts of one period, which
+        share the policy and, for some baselines, the value.
     low, high : float
         Limits of the 95 % confidence interval.
     n_rollouts : int
@@ -31,8 +74,8 @@ class Interval:
     n_prompts : int
         Prompts that they belong to.
     p_value : float
-        Of the two-sided test that the true mean is 0. For the difference of two baselines' errors this is the test of
-        Diebold and Mariano (1995, JBES 13:253) with a variance that allows for both kinds of dependence.
+        Of the two-sided test that the expected mean is 0. For the difference of two baselines' errors this is the test
+        of Diebold and Mariano (1995, JBES 13:253) with a variance that allows for both kinds of dependence.
     """
 
     mean: float
@@ -45,132 +88,109 @@ class Interval:
 
     @classmethod
     def over_prompts_and_steps(cls, values: np.ndarray, prompts: np.ndarray, steps: np.ndarray) -> Interval:
-        """Mean of values that are dependent within prompts and within steps.
-
-        Parameters
-        ----------
-        values : ndarray, shape (n,)
-            NaN is left out and not counted.
-        prompts, steps : ndarray of int, shape (n,)
-            Which prompt and which step each value belongs to, numbered from 0.
-
-        Returns
-        -------
-        Interval
-            See `ClusteredSums`.
-        """
+        """Mean of n values, NaN left out, that are dependent within prompts and within steps, both numbered from 0."""
         kept = ~np.isnan(values)
         values, prompts, steps = values[kept], prompts[kept], steps[kept]
         if values.size == 0:
             return cls(np.nan, np.nan, np.nan, np.nan, 0, 0)
-        sums = ClusteredSums(("count", "value"), int(prompts.max()) + 1, int(steps.max()) + 1)
-        sums.add({"count": np.ones(values.size), "value": values}, prompts, steps)
-        return sums.interval({"value": Mean("count")})
+        sums = ClusteredSums(2, int(prompts.max()) + 1, int(steps.max()) + 1)
+        sums.add(np.array([np.ones(values.size), values]), prompts, steps)
+        return sums.interval(Ratio([1], [0]))
+
+
+def fraction_limits(fraction: Interval) -> tuple[float, float]:
+    """Wilson's 95 % limits of a fraction of clustered units, which stay between 0 and 1.
+
+    Groups of one prompt are alike, so their number would make the limits too narrow. The number used is that of
+    independent units whose normal interval is as wide as the clustered one (Korn and Graubard 1998, Survey Methodology
+    24:193). Where all units agree, the clustered interval has no width, and every prompt counts as one unit.
+    """
+    if np.isnan(fraction.low):
+        return np.nan, np.nan
+    # Slow to import, and needed only here.
+    from statsmodels.stats.proportion import proportion_confint
+
+    variance, half = fraction.mean * (1 - fraction.mean), (fraction.high - fraction.low) / 2
+    n = variance * (_NORMAL_QUANTILE / half) ** 2 if variance > 0 and half > 0 else fraction.n_prompts
+    low, high = proportion_confint(fraction.mean * n, n, method="wilson")
+    return float(low), float(high)
+
+
+def period_length(n_steps: int) -> int:
+    """Steps that make up a period of `ClusteredSums`: the cube root of their number."""
+    return max(1, int(n_steps ** (1 / 3)))
 
 
 @dataclass(frozen=True)
-class Mean:
-    """How a column of sums enters an estimate: ``coefficient * sum(column) / sum(count)``.
+class Ratio:
+    """A part of an estimate: ``coefficient * sum(columns) / sum(counts)``, with the numbers of columns of sums."""
 
-    Attributes
-    ----------
-    count : str
-        Column of the numbers of rollouts that the sums are over.
-    coefficient : float
-        Factor.
-    """
-
-    count: str
+    columns: Sequence[int] | np.ndarray
+    counts: Sequence[int] | np.ndarray
     coefficient: float = 1.0
 
 
 class ClusteredSums:
-    """Sums over cells of a prompt at a time, kept so that any combination of their means has an interval.
+    """Sums over cells of a prompt at a time, kept so that any combination of their ratios has an interval.
 
     The variance of a mean under two-way clustering (Cameron, Gelbach and Miller 2011, JBES 29:238, equation 2.8) is
-    that over prompts, plus that over periods, minus that over their intersections; where this falls below the first,
-    the first stands. A ratio of sums is taken at its derivative. A single prompt, or a single period, is no sample of
-    its kind, and then the other alone counts. Limits use Student's t with one degree of freedom less than there are
-    clusters of the rarer kind.
+    that over prompts, plus that over periods, minus that over their intersections. Where this falls below the first,
+    the first is taken. A ratio of sums is linearised. A single prompt, or a single period, is no sample of its kind;
+    then the other alone counts. Limits use Student's t with one degree of freedom less than there are clusters of the
+    rarer kind.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Names of the sums.
-    n_prompts, n_periods : int
-        Numbers of clusters.
-
-    Notes
-    -----
     A period is a block of consecutive steps, so that dependence over up to a block's length is allowed for (Bester,
-    Conley and Hansen 2011, Journal of Econometrics 165:137). Memory is 8 bytes a column for every prompt and period.
+    Conley and Hansen 2011, Journal of Econometrics 165:137). Columns of sums are numbered. Memory is 8 bytes a column
+    for every prompt and period.
     """
 
-    def __init__(self, columns: Sequence[str], n_prompts: int, n_periods: int):
-        self._place = {name: k for k, name in enumerate(columns)}
-        width = len(self._place)
+    def __init__(self, n_columns: int, n_prompts: int, n_periods: int):
         # A column lies in one piece, since an interval looks at few of many.
-        self._by_prompt = np.zeros((width, n_prompts))
-        self._by_period = np.zeros((width, n_periods))
-        self._products = np.zeros((width, width))
+        self._by_prompt = np.zeros((n_columns, n_prompts))
+        self._by_period = np.zeros((n_columns, n_periods))
+        self._products = np.zeros((n_columns, n_columns))
         self._n_cells = 0
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of the sums."""
-        return list(self._place)
-
-    def add(self, cells: Mapping[str, np.ndarray], prompts: np.ndarray, periods: np.ndarray) -> None:
-        """Take in some cells."""
+    def add(self, cells: np.ndarray, prompts: np.ndarray, periods: np.ndarray) -> None:
+        """Add C cells, shape (columns, C), that belong to these prompts and periods."""
         n_prompts, n_periods = self._by_prompt.shape[1], self._by_period.shape[1]
-        values = np.column_stack(list(cells.values()))
-        places = [self._place[name] for name in cells]
+        # Columns that stay empty take neither time nor memory.
+        used = np.flatnonzero(cells.any(axis=1))
         keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
-        both = _sums(values, cluster, len(keys))
-        self._by_prompt[places] += _sums(both, keys % n_prompts, n_prompts).T
-        self._by_period[places] += _sums(both, keys // n_prompts, n_periods).T
-        self._products[np.ix_(places, places)] += both.T @ both
+        both = _sums(np.ascontiguousarray(cells[used].T), cluster, len(keys))
+        self._by_prompt[used] += _sums(both, keys % n_prompts, n_prompts).T
+        self._by_period[used] += _sums(both, keys // n_prompts, n_periods).T
+        self._products[np.ix_(used, used)] += both.T @ both
         self._n_cells += len(keys)
 
-    def combine(self, columns: Mapping[str, Sequence[str]]) -> None:
-        """Replace columns by sums of columns."""
-        change = np.eye(len(self._place))
-        for name, parts in columns.items():
-            change[:, self._place[name]] = 0.0
-            change[[self._place[part] for part in parts], self._place[name]] = 1.0
-        self._by_prompt = change.T @ self._by_prompt
-        self._by_period = change.T @ self._by_period
-        self._products = change.T @ self._products @ change
+    def total(self, columns: Sequence[int] | np.ndarray) -> float:
+        """Sum of some columns over all cells."""
+        return float(self.by_period(columns).sum())
 
-    def total(self, column: str) -> float:
-        """Sum of a column over all cells."""
-        return float(self._by_period[self._place[column]].sum())
+    def by_period(self, columns: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Sums of some columns by period."""
+        return self._by_period[columns].sum(axis=0)
 
-    def by_period(self, column: str) -> np.ndarray:
-        """Sums of a column by period."""
-        return self._by_period[self._place[column]].copy()
-
-    def interval(self, means: Mapping[str, Mean]) -> Interval:
-        """Estimate a sum of means."""
+    def interval(self, *ratios: Ratio) -> Interval:
+        """Estimate a sum of ratios; the first one's counts are the rollouts behind it."""
         # Slow to import, and needed only here.
         from scipy.special import stdtr, stdtrit
 
-        first = next(iter(means.values())).count
-        behind = self._by_prompt[self._place[first]] != 0
-        n_rollouts, n_prompts = round(self.total(first)), int(behind.sum())
-        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._place))
-        for column, mean in means.items():
-            count = self.total(mean.count)
+        first = ratios[0].counts
+        n_rollouts = round(self.total(first))
+        n_prompts, n_periods = (int((s[first].sum(axis=0) != 0).sum()) for s in (self._by_prompt, self._by_period))
+        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._products))
+        for ratio in ratios:
+            count = self.total(ratio.counts)
             if count == 0:
                 return Interval(np.nan, np.nan, np.nan, np.nan, n_rollouts, n_prompts)
-            value = self.total(column) / count
-            estimate += mean.coefficient * value
-            size += abs(mean.coefficient * value)
-            direction[self._place[column]] += mean.coefficient / count
-            direction[self._place[mean.count]] -= mean.coefficient * value / count
+            value = self.total(ratio.columns) / count
+            estimate += ratio.coefficient * value
+            size += abs(ratio.coefficient * value)
+            direction[ratio.columns] += ratio.coefficient / count
+            direction[ratio.counts] -= ratio.coefficient * value / count
         rounding = _ROUNDING * size
         estimate = estimate if abs(estimate) > rounding else 0.0
-        n_periods = int((self._by_period[self._place[first]] != 0).sum())
         clusters = [n for n in (n_prompts, n_periods) if n > 1]
         if not clusters:
             return Interval(estimate, np.nan, np.nan, np.nan, n_rollouts, n_prompts)

@@ -1,7 +1,7 @@
 """Which baseline, window and group size would have served a recorded run best, with evidence.
 
-`audit` replays every baseline over a run and scores each by how well its value predicts a reward that it has not seen;
-the rest of the package studies windows and group sizes in the same way, and puts the result into words and pages.
+`audit` replays every baseline over a run and scores each by how well its value predicts a reward that it has not seen.
+The rest of the package studies windows and group sizes in the same way, and writes the result as sentences and pages.
 """
 
 from kvar.auditing.findings import AuditRow

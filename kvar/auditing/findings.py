@@ -1,4 +1,4 @@
-"""What an audit found, as plain data: a row a baseline, and what was made of all of them."""
+"""What an audit found, as plain data: one row per baseline and everything else that is reported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _SCORES = ("one_step_error", "above_best", "estimated_value_mse", "value_mse")
 
 @dataclass(frozen=True)
 class AuditRow:
-    """What an audit says of one baseline.
+    """Scores of one baseline.
 
     Attributes
     ----------
     baseline : str
-        Its name.
+        Name of the baseline.
     parameters : dict
         Its parameters.
     one_step_error : Interval
-        Squared error of its value as a prediction of a fresh reward.
+        Squared error of its value as a prediction of a reward that it has not seen.
     above_best : Interval
         The same error less that of the recommended baseline, rollout by rollout. The interval takes the recommended one
         as given, although the same data chose it.
@@ -42,6 +42,9 @@ class AuditRow:
         Whether a rollout's own reward enters its own value, which biases the policy gradient.
     by_part : ndarray of float64
         `one_step_error` in successive parts of the run.
+    p_value_adjusted : float
+        The p-value of `above_best`, adjusted by Holm's method for the number of baselines compared with the recommended
+        one; NaN where there is no p-value.
     """
 
     baseline: str
@@ -52,6 +55,7 @@ class AuditRow:
     value_mse: Interval | None
     takes_own_reward: bool
     by_part: np.ndarray = field(repr=False)
+    p_value_adjusted: float = np.nan
 
     @property
     def label(self) -> str:
@@ -62,7 +66,7 @@ class AuditRow:
 
 
 def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogStatistics) -> tuple[AuditRow, float] | None:
-    """How much nearer to the true values a baseline is than what trainers use."""
+    """The usual baseline of trainers, and the fraction of its estimated value MSE that the chosen one saves."""
     name = "group-mean" if facts.group_size > 1 else "batch-mean"
     usual = next((row for row in rows if row.baseline == name), chosen)
     level = usual.estimated_value_mse.mean
@@ -74,37 +78,7 @@ def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogStatistics
 
 @dataclass(frozen=True)
 class AuditFindings:
-    """All that an audit found.
-
-    Attributes
-    ----------
-    rows : list of AuditRow
-        A baseline each, in the order of their errors over the rollouts that can be compared.
-    chosen : AuditRow
-        The one recommended.
-    recommendation : str
-        One sentence with numbers.
-    findings : list of str
-        What else is worth knowing, a sentence or two each.
-    warnings : list of str
-        What stands against trusting the numbers.
-    lines : dict of str to str
-        By trainer, the lines that put the recommendation to work.
-    facts : LogStatistics
-        What the log itself says.
-    group_sizes : GroupSizeStudy or None
-        What smaller groups would have cost; None where there are no groups.
-    windows : WindowStudy or None
-        What fixed windows would have done; None if not asked for.
-    effective_sample_size : float
-        How many rewards a value of the recommended baseline was worth; NaN if it does not say.
-    skipped : dict of str to str
-        Baselines that could not be replayed, and why.
-    reading : list of str
-        What was left out while the log was read, and what was made of it.
-    source : str
-        Where the log came from.
-    """
+    """All that an audit found; `AuditReport` documents the attributes."""
 
     rows: list[AuditRow]
     chosen: AuditRow
@@ -150,7 +124,7 @@ class AuditFindings:
                 interval = getattr(row, name)
                 if interval is not None:
                     record |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-            record |= {"p_value": row.above_best.p_value}
+            record |= {"p_value": row.above_best.p_value, "p_value_adjusted": row.p_value_adjusted}
             record |= {"rollouts": row.one_step_error.n_rollouts, "prompts": row.one_step_error.n_prompts}
             records.append(record)
         return records

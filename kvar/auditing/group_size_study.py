@@ -1,4 +1,4 @@
-"""How far the groups could be cut: the run replayed with the first rollouts of every group only."""
+"""How small the groups could be: the run replayed with only the first rollouts of every group."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.auditing.groups import Groups
+from kvar.auditing.groups import Groups, sum_over_groups
 from kvar.auditing.prediction_error import TRUTH, fresh_error
-from kvar.auditing.scoring import period_length
 from kvar.baselines import Baseline, make_baseline
-from kvar.intervals import ClusteredSums, Interval, Mean
+from kvar.intervals import ClusteredSums, Interval, Ratio
 from kvar.replaying import Replayed, replay_steps
 from kvar.rollouts.batch import Batch
 from kvar.rollouts.step_chunks import SortedTrace, StepChunk
@@ -20,25 +19,27 @@ from kvar.utils.parallel import shared_work
 __all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
 
 _REFERENCE = "group-mean"
-_COLUMNS = ("excess", "count", "truth", "known")
-# How much worse than the reference the value error at the advised size may be, by the upper limit of its interval.
+# Columns of sums for each size: excess of the squared error over the noise, rollouts, squared error against the true
+# value, and rollouts with one.
+_COLUMNS = _EXCESS, _COUNT, _TRUTH, _KNOWN = range(4)
+# Fraction of the reference by which the upper limit of the value MSE at the advised size may exceed it.
 _TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class GroupSizeRow:
-    """The value error with groups of one size.
+    """Value MSE with groups of one size.
 
     Attributes
     ----------
     size : int
         Rollouts kept of every group.
     value_mse : Interval
-        Estimated squared error of the value against the true one.
+        Estimated squared error against the true value.
     above_reference : Interval
-        The same less that of the group mean with whole groups.
+        The same less that of group-mean with whole groups.
     true_value_mse : float
-        The same against the true values where the trace holds them, else NaN.
+        Squared error against the true value where the trace holds it, else NaN.
     """
 
     size: int
@@ -49,7 +50,7 @@ class GroupSizeRow:
 
 @dataclass(frozen=True)
 class GroupSizeStudy:
-    """What smaller groups would have cost.
+    """Value MSE of a baseline with groups of several sizes.
 
     Attributes
     ----------
@@ -60,12 +61,12 @@ class GroupSizeStudy:
     rows : list of GroupSizeRow
         By size, `full` last.
     reference : Interval
-        Estimated value MSE of the group mean with whole groups.
+        Estimated value MSE of group-mean with whole groups.
     advised : GroupSizeRow or None
-        The smallest size whose value error is not above the reference, and with 97.5 % confidence no more than a tenth
-        above it; None if none is.
+        The smallest size whose value MSE is not above the reference, and with 97.5 % confidence no more than a tenth
+        above it; None if there is none.
     one_in : int
-        One in how many prompts this was tried on.
+        The study used one in so many prompts.
     """
 
     baseline: str
@@ -88,27 +89,24 @@ def study_group_sizes(
     if full < 2:
         return None
     sizes = _sizes(full)
-    # The reference is whole groups and the group mean, and stands last.
     tried = [_Tried(make_baseline(baseline.name, **baseline.parameters), size) for size in sizes]
+    # The reference comes last: the group mean of whole groups.
     tried.append(_Tried(make_baseline(_REFERENCE), full))
-    length, extras = period_length(len(order.starts)), order.trace.extras
-    names = [f"{name}:{k}" for k in range(len(tried)) for name in _COLUMNS]
-    sums = ClusteredSums(names, len(order.prompts), -(-len(order.starts) // length))
+    extras = order.trace.extras
     needed = sorted({*baseline.columns_used(extras), *({TRUTH} & extras.keys())})
-    first_time = 0
     with shared_work(n_jobs, len(order.trace)) as share:
-        for chunk in order.chunks(needed, length):
-            groups = Groups.of(chunk, first_time)
+
+        def cells_of(chunk: StepChunk, groups: Groups, _: None) -> np.ndarray:
             results = share(_score, tried, chunk, groups.variance)
-            tried = [moved_on for moved_on, _ in results]
-            columns = np.concatenate([column for _, column in results])
-            sums.add(dict(zip(names, columns, strict=True)), groups.prompt, groups.time // length)
-            first_time = int(groups.time[-1]) + 1
-    if sums.total("count:0") == 0:
+            tried[:] = [advanced for advanced, _ in results]
+            return np.concatenate([sums for _, sums in results])
+
+        sums = sum_over_groups(order, needed, len(_COLUMNS) * len(tried), cells_of, prepare=lambda groups: None)
+    columns = np.arange(len(_COLUMNS) * len(tried)).reshape(len(tried), len(_COLUMNS))
+    if sums.total(columns[0, [_COUNT]]) == 0:
         return None
-    last = len(tried) - 1
-    rows = [_row(sums, k, size, last) for k, size in enumerate(sizes)]
-    reference = sums.interval({f"excess:{last}": Mean(f"count:{last}")})
+    rows = [_row(sums, columns[k], size, columns[-1]) for k, size in enumerate(sizes)]
+    reference = sums.interval(_excess(columns[-1]))
     advised = [row for row in rows if _is_enough(row, reference)]
     return GroupSizeStudy(baseline.name, full, rows, reference, advised[0] if advised else None, order.one_in)
 
@@ -124,7 +122,7 @@ class _Tried:
 
 
 def _score(tried: _Tried, chunk: StepChunk, noise: np.ndarray) -> tuple[_Tried, np.ndarray]:
-    """Sums of each group in the order of the study's columns, shape (4, C)."""
+    """The study's four columns summed by group, shape (4, C), after the baseline has seen the chunk."""
     steps = [(places, _cut(batch, tried.size)) for places, batch in chunk.batches]
     replayed = replay_steps(tried.baseline, steps, len(chunk))
     kept = np.arange(len(chunk)) - chunk.spread(chunk.groups) < tried.size
@@ -163,11 +161,14 @@ def _value_error(chunk: StepChunk, kept: np.ndarray, replayed: Replayed, noise: 
     return np.where(n > 1, products, fresh_error(chunk.reward, replayed, noise) - noise)
 
 
-def _row(sums: ClusteredSums, k: int, size: int, reference: int) -> GroupSizeRow:
-    error = {f"excess:{k}": Mean(f"count:{k}")}
-    above = error | {f"excess:{reference}": Mean(f"count:{reference}", -1.0)}
-    truth = sums.interval({f"truth:{k}": Mean(f"known:{k}")}).mean
-    return GroupSizeRow(size, sums.interval(error), sums.interval(above), truth)
+def _row(sums: ClusteredSums, columns: np.ndarray, size: int, reference: np.ndarray) -> GroupSizeRow:
+    truth = sums.interval(Ratio(columns[[_TRUTH]], columns[[_KNOWN]]))
+    above = sums.interval(_excess(columns), _excess(reference, -1.0))
+    return GroupSizeRow(size, sums.interval(_excess(columns)), above, truth.mean)
+
+
+def _excess(columns: np.ndarray, coefficient: float = 1.0) -> Ratio:
+    return Ratio(columns[[_EXCESS]], columns[[_COUNT]], coefficient)
 
 
 def _is_enough(row: GroupSizeRow, reference: Interval) -> bool:

@@ -1,19 +1,25 @@
-"""The groups of a chunk of a trace: one prompt at one step."""
+"""Groups of rollouts, one prompt at one step each, and sums over all groups of a trace."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from kvar.rollouts.step_chunks import StepChunk
+from kvar.intervals import ClusteredSums, period_length
+from kvar.rollouts.step_chunks import SortedTrace, StepChunk
+from kvar.utils.parallel import prefetch
 
-__all__ = ["Groups"]
+__all__ = ["Groups", "sum_over_groups"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Groups, in the order of step and prompt.
+    """The groups of a chunk, in the order of step and prompt.
 
     Attributes
     ----------
@@ -26,7 +32,8 @@ class Groups:
     size, count : ndarray of int, shape (C,)
         Rollouts, and those of them with a reward.
     mean, variance : ndarray of float64, shape (C,)
-        Of the rewards; NaN where there are fewer than one and two, and a variance of exactly 0 where all are equal.
+        Mean of the rewards, NaN without any, and their unbiased variance, NaN for fewer than two and exactly 0 where
+        all are equal.
     low, high : ndarray of float64, shape (C,)
         Least and largest reward.
     """
@@ -43,7 +50,7 @@ class Groups:
 
     @classmethod
     def of(cls, chunk: StepChunk, first_time: int) -> Groups:
-        """Sum a chunk up."""
+        """Summarise the rewards of each group; steps are counted from ``first_time``."""
         reward, starts, size = chunk.reward, chunk.groups, chunk.sizes
         scored = ~np.isnan(reward)
         count = chunk.sums(scored.astype(np.int64))
@@ -60,3 +67,33 @@ class Groups:
     def __len__(self) -> int:
         """Number of groups."""
         return len(self.prompt)
+
+
+def sum_over_groups(
+    order: SortedTrace,
+    extras: Sequence[str],
+    n_columns: int,
+    cells_of: Callable[[StepChunk, Groups, T], np.ndarray],
+    prepare: Callable[[Groups], T],
+    advance: Callable[[int], object] = lambda n_rollouts: None,
+) -> ClusteredSums:
+    """Sum what ``cells_of`` makes of each chunk, shape (n_columns, C), by prompt and by period.
+
+    What ``prepare`` makes of the groups is handed to ``cells_of``. It runs one chunk ahead, in a thread. Memory grows
+    with the number of prompts, steps and columns, not with the number of rollouts.
+    """
+    n_steps = len(order.starts)
+    length = period_length(n_steps)
+    sums = ClusteredSums(n_columns, len(order.prompts), -(-n_steps // length))
+
+    def prepared() -> Iterator[tuple[StepChunk, Groups, T]]:
+        first_time = 0
+        for chunk in order.chunks(extras, length):
+            groups = Groups.of(chunk, first_time)
+            yield chunk, groups, prepare(groups)
+            first_time = int(groups.time[-1]) + 1
+
+    for chunk, groups, extra in prefetch(prepared()):
+        sums.add(cells_of(chunk, groups, extra), groups.prompt, groups.time // length)
+        advance(len(chunk))
+    return sums

@@ -10,7 +10,7 @@ from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.pictures import pictures
 from kvar.intervals import Interval
 
-__all__ = ["fragment", "page", "reading", "score_table"]
+__all__ = ["fragment", "page", "score_table", "what_was_read"]
 
 
 def page(report: AuditFindings) -> str:
@@ -26,12 +26,12 @@ def fragment(report: AuditFindings) -> str:
         source=report.source,
         cards=_cards(report),
         pictures=pictures(report),
-        heads=[*heads, "p"],
+        heads=[*heads, "p, adjusted"],
         table=[
-            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.above_best)]}
+            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.p_value_adjusted)]}
             for row, cells in table
         ],
-        details=reading(report),
+        details=what_was_read(report),
         version=__version__,
     )
 
@@ -45,13 +45,13 @@ def _template(name: str):
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
 
 
-def reading(report: AuditFindings) -> list[str]:
-    """Say what was audited and what was left out."""
+def what_was_read(report: AuditFindings) -> list[str]:
+    """Sentences on what was audited and what was left out."""
     facts = report.facts
     sentences = [*report.reading, _size(facts)]
     if facts.n_unscored:
         sentences.append(f"{facts.n_unscored:,} rollouts without a reward are left out.")
-    return sentences + [f"{name} is left out: {why}." for name, why in report.skipped.items()]
+    return sentences + [f"{name} is left out: {reason}." for name, reason in report.skipped.items()]
 
 
 def _size(facts: LogStatistics) -> str:
@@ -66,22 +66,22 @@ def _cards(report: AuditFindings) -> list[tuple[str, str]]:
     facts, cards = report.facts, []
     if found := error_saved(report.rows, report.chosen, facts):
         usual, saved = found
-        cards.append((f"{100 * saved:.0f} %", f"less value error, {report.chosen.label} against {usual.label}"))
+        cards.append((f"{100 * saved:.0f} %", f"less value MSE, {report.chosen.label} against {usual.label}"))
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None and sizes.advised.size < sizes.full:
         fewer = 100 * (1 - sizes.advised.size / sizes.full)
         cards.append(
-            (f"{sizes.full} → {sizes.advised.size}", f"rollouts a prompt at no more error, {fewer:.0f} % fewer")
+            (f"{sizes.full} → {sizes.advised.size}", f"rollouts a prompt at no larger value MSE, {fewer:.0f} % fewer")
         )
     if facts.zero_variance_groups > 0:
-        cards.append((f"{100 * facts.wasted_rollouts:.0f} %", "of the rollouts teach a group baseline nothing"))
+        cards.append((f"{100 * facts.wasted_rollouts:.0f} %", "of the rollouts are in groups with equal rewards"))
     if not np.isnan(size := report.effective_sample_size):
-        cards.append((f"{size:.0f}", f"rewards behind a value of {report.chosen.label} (median)"))
+        cards.append((f"{size:.0f}", f"effective sample size of {report.chosen.label} (median, in rewards)"))
     return cards
 
 
 def score_table(report: AuditFindings) -> tuple[list[str], list[tuple[AuditRow, list[str]]]]:
-    """The scores of all baselines as they are shown everywhere."""
+    """Headers and, for each baseline, cells of the table of scores, for the page and the terminal."""
     columns = {"est. value MSE": "estimated_value_mse", "value MSE": "value_mse"}
     columns |= {"one-step error": "one_step_error", "above the best": "above_best"}
     if not report.knows_truth:
@@ -89,13 +89,12 @@ def score_table(report: AuditFindings) -> tuple[list[str], list[tuple[AuditRow, 
     return list(columns), [(row, [_cell(getattr(row, name)) for name in columns.values()]) for row in report.rows]
 
 
-def _p_value(difference: Interval) -> str:
-    p_value = difference.p_value
+def _p_value(p_value: float) -> str:
     return "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
 
 
 def _cell(interval: Interval) -> str:
-    """Mean and half width, the limits where they are all there is, or that there are none."""
+    """Mean and half width; the limits where there is no mean."""
     if not np.isnan(interval.mean) and not np.isnan(interval.low):
         return f"{interval.mean:.4f} ± {(interval.high - interval.low) / 2:.4f}"
     if not np.isnan(interval.mean):

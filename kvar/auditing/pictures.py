@@ -1,4 +1,4 @@
-"""The pictures of an audit's page, as SVG that takes its colours of text and lines from the page."""
+"""The figures of an audit's page, as SVG that takes the colours of text and lines from the page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from kvar.auditing.findings import AuditFindings
+from kvar.auditing.score_picture import audit_picture, shown_score
 from kvar.plotting import baseline_style, new_figure
 
-__all__ = ["Picture", "audit_picture", "pictures", "shown_score"]
+__all__ = ["Picture", "pictures"]
 
-# Stand-ins that no picture uses otherwise, replaced by what the page says in light and in dark.
+# Stand-ins that no figure uses otherwise, replaced by colours of the page, which differ in light and dark mode.
 _INK, _FAINT = "#010203", "#040506"
 _SHOWN_OVER_TIME = 5
 
@@ -21,7 +22,7 @@ Picture = tuple[str, str, str]
 
 
 def pictures(report: AuditFindings) -> list[Picture]:
-    """Draw what there is to see."""
+    """Title, caption and SVG of each figure that the findings have data for."""
     makers: list[Callable[[AuditFindings], tuple[str, str, object] | None]] = [
         _scores,
         _group_sizes,
@@ -68,9 +69,9 @@ def _svg(figure) -> str:
 
 def _scores(report: AuditFindings):
     caption = {
-        "value_mse": "Mean squared error of each baseline's values against the true ones, which this trace holds.",
+        "value_mse": "Mean squared error of each baseline's values against the true values, which this trace holds.",
         "estimated_value_mse": (
-            "Estimated mean squared error of each baseline's values against the true ones: its error in predicting "
+            "Estimated mean squared error of each baseline's values against the true values: its error in predicting "
             "rewards that it has not seen, less their noise."
         ),
         "one_step_error": "Squared error of each baseline's value as a prediction of a reward that it has not seen.",
@@ -97,8 +98,8 @@ def _group_sizes(report: AuditFindings):
     axes.set_xlabel("rollouts kept of every group")
     axes.set_ylabel("estimated value MSE")
     caption = (
-        f"Value error of {study.baseline} when only the first rollouts of every group are kept. The circle is the "
-        "smallest group that is as good as the mean of whole groups."
+        f"Value MSE of {study.baseline} when only the first rollouts of every group are kept. The circle marks the "
+        "smallest group whose value MSE is not above that of group-mean with whole groups."
     )
     return "How many rollouts", caption, figure
 
@@ -116,7 +117,7 @@ def _windows(report: AuditFindings):
     _band(axes, study.windows, scores, baseline_style("kernel")["color"], "kernel")
     _sizes_axis(axes, study.windows)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("window of the kernel baseline in steps")
+    axes.set_xlabel("window of the kernel baseline, in steps")
     axes.set_ylabel(name)
     caption = "The kernel baseline with one window for the whole run. Short windows forget, long ones lag behind."
     return "Which window", caption, figure
@@ -140,8 +141,8 @@ def _over_time(report: AuditFindings):
     axes.set_xlabel("logged step")
     axes.set_ylabel("one-step-ahead error")
     caption = (
-        "The best baselines over the run, and the group mean. All curves rise and fall together with the noise of the "
-        "rewards; what matters is how far apart they lie."
+        "The best baselines and group-mean in successive parts of the run. The noise of the rewards moves all curves "
+        "together; only their distance matters."
     )
     return "Over the run", caption, figure
 
@@ -159,10 +160,10 @@ def _rewards(report: AuditFindings):
         panels[1].set_ylabel("wasted")
         panels[1].set_ylim(0, 1)
     panels[-1].set_xlabel("logged step")
-    caption = "Mean reward of each step, and a running mean."
+    caption = "Mean reward of each step, and its running mean."
     if wasted:
         caption += (
-            " Below, the share of rollouts in groups with equal rewards, from which a group baseline learns nothing."
+            " Below, the fraction of rollouts in groups with equal rewards, from which a group baseline learns nothing."
         )
     return "The run itself", caption, figure
 
@@ -174,12 +175,14 @@ def _gaps(report: AuditFindings):
         return None
     figure, (axes,) = new_figure(4.8, 2.0)
     edges = np.unique(np.geomspace(1, seen[-1] + 1, 25).astype(int))
-    shares = np.add.reduceat(np.append(counts, 0)[: edges[-1]], edges[:-1]) / counts.sum() if len(edges) > 1 else [1.0]
-    axes.bar(edges[:-1], shares, np.diff(edges), align="edge", color="#56B4E9", edgecolor="none")
+    fractions = (
+        np.add.reduceat(np.append(counts, 0)[: edges[-1]], edges[:-1]) / counts.sum() if len(edges) > 1 else [1.0]
+    )
+    axes.bar(edges[:-1], fractions, np.diff(edges), align="edge", color="#56B4E9", edgecolor="none")
     _sizes_axis(axes, [1, *(2**k for k in range(1, 20) if 2**k <= seen[-1])])
     axes.set_xlabel("steps until a prompt comes back")
-    axes.set_ylabel("share of visits")
-    return "How soon prompts return", "A baseline with history remembers the longer the sooner they do.", figure
+    axes.set_ylabel("fraction of visits")
+    return "How soon prompts return", "The sooner prompts return, the more of its history a baseline can use.", figure
 
 
 def _series(axes, values: np.ndarray) -> None:
@@ -205,49 +208,3 @@ def _sizes_axis(axes, places) -> None:
     axes.xaxis.set_major_locator(ticker.FixedLocator(list(places)))
     axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-
-
-_LABELS = {
-    "value_mse": "mean squared error against the true value",
-    "estimated_value_mse": "estimated mean squared error of the value",
-    "one_step_error": "one-step-ahead squared error",
-}
-
-
-def audit_picture(report, width: float = 6.4):
-    """Draw the score of each baseline with its interval."""
-    from matplotlib import ticker
-
-    name = shown_score(report)
-    logarithmic = name != "one_step_error"
-    rows = [row for row in report.rows if not np.isnan(getattr(row, name).mean) and row.baseline != "oracle"][::-1]
-    scores = [getattr(row, name) for row in rows]
-    # A logarithmic axis has no place for what lies at or below zero: such an interval runs to the edge.
-    floor = min((s.mean for s in scores if s.mean > 0), default=1.0) / 3 if logarithmic else -np.inf
-    figure, (axes,) = new_figure(width, 0.9 + 0.42 * len(rows))
-    for place, (row, score) in enumerate(zip(rows, scores, strict=True)):
-        style, mean = baseline_style(row.baseline), max(score.mean, floor)
-        if not np.isnan(score.low):
-            axes.plot(
-                [max(score.low, floor), max(score.high, floor)], [place, place], color=style["color"], linewidth=2
-            )
-        axes.plot(mean, place, color=style["color"], marker=style["marker"])
-        axes.annotate(f"{score.mean:.3g}", (mean, place), (0, 7), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.3)
-    if logarithmic:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if width > 6 else (1,)))
-        axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        axes.xaxis.set_minor_locator(ticker.NullLocator())
-    label = _LABELS[name]
-    axes.set_xlabel(f"{label} (95 % interval over prompts and steps)" if width > 6 else label)
-    axes.grid(axis="x", alpha=0.25)
-    return figure
-
-
-def shown_score(report) -> str:
-    """Which score of an audit is shown."""
-    if report.knows_truth:
-        return "value_mse"
-    return "estimated_value_mse" if any(row.estimated_value_mse.mean > 0 for row in report.rows) else "one_step_error"

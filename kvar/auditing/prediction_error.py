@@ -1,10 +1,10 @@
 """How well a baseline's value predicts a reward that it has not seen.
 
-For such a reward Z, ``E[(Z - V)^2] = noise + MSE(V)`` and the noise is the same for all baselines, so the error ranks
-them without knowing the truth. A baseline that takes a rollout's own reward in looks better on it than on a fresh one
-by ``2 Cov(Z, V)``; that optimism is added back (Efron 2004, JASA 99:619, covariance penalties). The noise is that of
-the group where it has two rollouts or more, else half the squared difference to the prompt's last reward, else bounded
-by the error of the value without the own reward.
+For such a reward Z and a value V, ``E[(Z - V)^2] = noise + MSE(V)``. The noise is the same for all baselines, so the
+error ranks them without true values. A baseline that uses a rollout's own reward has a smaller error on it than on a
+new reward, by ``2 Cov(Z, V)``; this optimism is added back (Efron 2004, JASA 99:619, covariance penalties). The noise
+is the variance of the group where it has two rollouts or more, else half the squared difference to the prompt's last
+reward, else bounded by the error of the value without the own reward.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
     reward : ndarray, shape (n,) or (P, N)
         Rewards.
     replayed : Replayed
-        Values, and how much of the own reward is in each.
+        Values, and the weight of the own reward in each.
     noise : ndarray, shape (n,), (P, N) or (P, 1)
         Variance of each reward, NaN where it is not known.
 
@@ -69,26 +69,26 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
     if unknown.any():
         with np.errstate(divide="ignore", invalid="ignore"):
             bound = np.where(weight < 1, (error / (1 - weight)) ** 2, np.nan)
-        # A value that falls with the own reward looks worse than it is, at least by nothing.
+        # A value that falls with its own reward looks worse than it is, so no noise is a bound.
         noise = np.where(unknown, np.where(weight >= 0, bound, 0.0), noise)
     return error**2 + 2 * weight * noise
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a baseline scored on a chunk of a trace.
+    """Scores of a baseline on a chunk of a trace.
 
     Attributes
     ----------
     baseline : Baseline
-        With the chunk in its history.
+        The baseline with the chunk in its history.
     errors : ndarray of float64, shape (C,)
-        Sum over the scored rollouts of each of C groups, in the order of the chunk, of `fresh_error`; NaN where one
-        of them has none.
+        Sum of `fresh_error` over the scored rollouts of each of C groups, in the order of the chunk; NaN where one of
+        them is undefined.
     value_errors : ndarray of float64, shape (C,), or None
         The same sum of squared errors against the true value, where the trace holds it.
     refusal : str or None
-        What the baseline said against the chunk; its scores are NaN then.
+        Why the baseline cannot be replayed over the chunk; its scores are NaN then.
     """
 
     baseline: Baseline
@@ -107,7 +107,7 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Scor
         return Score(baseline, nothing, None if truth is None else nothing, str(refusal))
     scored = ~np.isnan(chunk.reward)
     fresh = fresh_error(chunk.reward, replayed, chunk.spread(noise))
-    # Nothing can be said of a value that is its own lone reward.
+    # The error of a value that is its own lone reward cannot be estimated.
     fresh[(replayed.own_weight >= 1) & chunk.spread(chunk.sums(scored) == 1)] = np.nan
     errors = chunk.sums(np.where(scored, fresh, 0.0))
     if truth is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kvar import plotting
 from kvar.auditing.findings import AuditFindings
 from kvar.auditing.page import fragment, page
-from kvar.auditing.pictures import audit_picture
+from kvar.auditing.score_picture import audit_picture
 from kvar.utils.atomic_files import atomic_write
 
 __all__ = ["AuditReport"]
@@ -18,9 +18,52 @@ __all__ = ["AuditReport"]
 
 @dataclass(frozen=True)
 class AuditReport(AuditFindings):
-    """What an audit found. In a notebook it shows itself as the page that `save` writes.
+    """What `kvar.audit` found. In a notebook it shows itself as the page that `save` writes.
 
-    See `AuditFindings` for its attributes: `rows`, `recommendation`, `table` and the rest.
+    Attributes
+    ----------
+    rows : list of AuditRow
+        One per baseline, by `one_step_error` over the rollouts that can be compared, least first. Each holds the scores
+        ``one_step_error``, ``above_best``, ``estimated_value_mse`` and, where the trace holds true values,
+        ``value_mse``, as means with 95 % intervals in squared units of the reward.
+    chosen : AuditRow
+        The row of the recommended baseline.
+    recommendation : str
+        Which baseline to use, in one sentence with numbers.
+    findings : list of str
+        What else is worth knowing.
+    warnings : list of str
+        Why the numbers may mislead.
+    lines : dict of str to str
+        Settings that follow the recommendation, by trainer.
+    facts : LogStatistics
+        What the log shows without any baseline: groups, repeats, wasted rollouts, noise and drift.
+    group_sizes : GroupSizeStudy or None
+        Value error of the recommended baseline with smaller groups; None where there are no groups.
+    windows : WindowStudy or None
+        Error of the kernel baseline with fixed windows.
+    effective_sample_size : float
+        Median number of rewards of equal weight behind a value of the recommended baseline; NaN if it does not say.
+    skipped : dict of str to str
+        Baselines that could not be replayed, and why.
+    reading : list of str
+        How the log was read and what was left out.
+    source : str
+        Where the log came from; empty for a trace in memory.
+    n_rollouts : int
+        Rollouts in the trace.
+    n_unscored : int
+        Rollouts without a reward, which are left out.
+    knows_truth : bool
+        Whether the trace holds true values.
+    table : polars.DataFrame
+        One row per baseline in the order of `rows`: the scores with their limits, the p-value of the difference to the
+        recommended baseline (``p_value``), the same adjusted for the number of baselines (``p_value_adjusted``), and
+        the numbers of rollouts and prompts.
+
+    See Also
+    --------
+    kvar.audit : Returns one, with an example.
     """
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -29,12 +72,17 @@ class AuditReport(AuditFindings):
         Parameters
         ----------
         folder : path
-            Where; made if need be.
+            Where to write ``audit.html``, ``audit.csv``, ``audit.json`` and ``audit.png``; made if need be.
 
         Returns
         -------
         Path
             The folder.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to. Files that were there before are then whole, old or new.
         """
         folder = Path(folder)
         with atomic_write(folder / "audit.html") as temporary:

@@ -1,8 +1,7 @@
-"""The audit itself: replay, compare, study, advise."""
+"""The audit itself: replay the baselines, compare them, study windows and group sizes, advise."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,11 +13,11 @@ from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.prediction_error import TRUTH
 from kvar.auditing.report import AuditReport
-from kvar.auditing.score_sums import Collected
-from kvar.auditing.scoring import collect
+from kvar.auditing.score_sums import ScoreSums
+from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
-from kvar.intervals import Interval, Mean
+from kvar.intervals import Interval
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 _PARTS = 12
-# The studies replay a run ten times and more, so of a long one they look at some of the prompts.
+# The studies replay a run ten times and more, so of a long run they take only some of the prompts.
 _STUDIED_ROLLOUTS = 400_000
 
 
@@ -45,16 +44,15 @@ def audit(
     Parameters
     ----------
     trace : Trace, kvar.readers.RolloutLog or path
-        A recorded run, with or without notes on how it was read, or where one is to be read, see `kvar.read_trace`.
+        A recorded run, or the path of a log, which is read as by `kvar.read_trace`.
     baselines : str, Baseline or iterable of them, optional
-        Names, which stand for their default parameters, or registered baselines, which stand for theirs. All of them by
-        default; those that need a column which the trace lacks, or rewards in another range, are then skipped and
-        reported.
+        Names, with their default parameters, or registered baselines, with theirs. By default all of them; those that
+        need a column which the trace lacks, or rewards in another range, are then skipped and reported.
     progress : bool
         Show a progress bar with the time left.
     n_jobs : int, optional
-        Processes, as in joblib. By default all cores for a long trace and one for a short one; inside
-        ``joblib.parallel_config(backend="dask")`` or ``"ray"``, what that says.
+        Number of processes, as in joblib. By default all cores for 300,000 rollouts or more and one for fewer; inside
+        ``joblib.parallel_config(backend="dask")`` or ``"ray"``, what that sets.
 
     Returns
     -------
@@ -71,15 +69,28 @@ def audit(
 
     Notes
     -----
-    Beyond the trace itself, memory grows with the number of prompts, steps and baselines. Window and group sizes are
-    studied on all of a trace of up to 400,000 rollouts, and on some of the prompts of a longer one.
+    Time: every baseline replays the trace once, see `kvar.replay`. The studies of windows and group sizes replay some
+    of the prompts, 400,000 rollouts or fewer, once for all windows and once per size. Processes share baselines and
+    sizes. Memory, beyond the trace itself, grows with the number of prompts, steps and baselines.
 
-    Time: every baseline replays the trace once, see `kvar.replay`. The studies of windows and group sizes replay no
-    more than about 400,000 rollouts, once for all windows and once a size. Processes share baselines and sizes.
+    Intervals allow rollouts to depend on each other within a prompt and within a period of some steps: two-way
+    clustering (Cameron, Gelbach and Miller 2011, JBES 29:238, equation 2.8), with limits from Student's t. P-values of
+    the differences to the recommended baseline are adjusted by the method of Holm (1979, Scandinavian Journal of
+    Statistics 6:65).
 
-    Intervals are those of means over rollouts that depend on each other within a prompt and within a period of some
-    steps: two-way clustering (Cameron, Gelbach and Miller 2011, JBES 29:238, equation 2.8), with limits from Student's
-    t; see `kvar.intervals.ClusteredSums`.
+    Examples
+    --------
+    On the small run that comes with kvar:
+
+    >>> from importlib import resources
+    >>> import kvar
+    >>> report = kvar.audit(resources.files("kvar") / "data" / "demo.parquet", ["leave-one-out", "kernel", "adaptive"])
+    >>> report.chosen.baseline
+    'adaptive'
+    >>> [f"{row.baseline}: {row.one_step_error.mean:.4f}" for row in report.rows]
+    ['adaptive: 0.1485', 'kernel: 0.1860', 'leave-one-out: 0.1894']
+    >>> report.group_sizes.full, report.group_sizes.advised.size
+    (4, 1)
     """
     require(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
@@ -87,36 +98,37 @@ def audit(
     )
     reading, source = [], ""
     if not isinstance(trace, Trace):
-        # Reading needs more than the core.
+        # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
         trace, reading, source = log.trace, log.notes.sentences(), log.path
     if len(trace) == 0 or np.isnan(trace.reward).all():
-        raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts and none of them has a reward")
+        raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
     candidates, skipped = _candidates(trace, baselines)
-    with progress_bar(progress, "replaying baselines", len(trace)) as (advance, stage):
+    with progress_bar(progress, "replaying baselines", len(trace)) as (advance, describe):
         order = SortedTrace.of(trace)
-        found = collect(order, candidates, n_jobs, advance)
-        for k, why in found.refusals.items():
+        found = score_baselines(order, candidates, n_jobs, advance)
+        for k, reason in found.refusals.items():
             if baselines is not None:
-                raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {why}")
-            skipped[candidates[k].name] = why
+                raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {reason}")
+            skipped[candidates[k].name] = reason
         kept = [k for k in range(len(candidates)) if k not in found.refusals]
         if not kept:
-            reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
             raise ValueError(f"nothing to audit: no baseline can be replayed over this trace. {reasons}")
         best = _best(found, kept)
         chosen = candidates[best]
         needed = {*chosen.columns_used(trace.extras), *({TRUTH} & trace.extras.keys())}
         sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
-        stage("trying windows")
+        describe("studying windows")
         windows = study_windows(sample)
-        stage("trying smaller groups")
+        describe("studying group sizes")
         sizes = study_group_sizes(sample, chosen, found.facts.group_size, n_jobs)
-        stage("measuring sample sizes")
+        describe("measuring effective sample sizes")
         worth = effective_sample_size(sample, chosen)
-    rows = {k: _row(found, k, best) for k in kept}
+    adjusted = _holm([found.difference(k, best).p_value for k in kept])
+    rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
     ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
     advice = advise(found.facts, ranked, rows[best], _gradient_saving(found, kept, best), sizes, windows)
     return AuditReport(
@@ -141,32 +153,44 @@ def _candidates(trace: Trace, baselines) -> tuple[list[Baseline], dict[str, str]
         baselines = [baselines] if isinstance(baselines, (str, Baseline)) else list(baselines)
         if not baselines:
             raise ValueError("nothing to audit: the list of baselines is empty; leave it out for all of them")
-        # Fresh ones, so that a baseline with a past can be asked about as well as its name.
+        # New ones without a history, whatever the caller's own have seen.
         asked = [(b.name, b.parameters) if isinstance(b, Baseline) else (b, {}) for b in baselines]
         made = [make_baseline(name, **parameters) for name, parameters in asked]
         for baseline in made:
-            if obstacle := baseline.reason_not_applicable(trace.reward, trace.extras):
-                raise ValueError(f"baseline {baseline.name!r} {obstacle} in this trace")
+            if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
+                raise ValueError(f"baseline {baseline.name!r} {reason} in this trace")
         return made, {}
     available, skipped = [], {}
     for baseline in map(make_baseline, baseline_names()):
-        if obstacle := baseline.reason_not_applicable(trace.reward, trace.extras):
-            skipped[baseline.name] = obstacle
+        if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
+            skipped[baseline.name] = reason
         else:
             available.append(baseline)
     return available, skipped
 
 
-def _best(found: Collected, kept: list[int]) -> int:
-    """The least error among what can be compared; the oracle cannot be recommended."""
-    judged = [k for k in kept if found.comparable[k]] or kept
+def _best(found: ScoreSums, kept: list[int]) -> int:
+    """Place of the baseline with the least error among those that can be compared, the oracle left out."""
+    judged = [k for k in kept if found.comparable(k)] or kept
     eligible = [k for k in judged if found.baselines[k].name != "oracle"] or judged
     errors = {k: error for k in eligible if not np.isnan(error := found.error(k).mean)}
-    # Of baselines that differ by rounding the first.
+    # Baselines that differ by rounding count as equal, and the first of them is taken.
     return next((k for k, error in errors.items() if error <= min(errors.values()) * (1 + 1e-12)), eligible[0])
 
 
-def _row(found: Collected, k: int, best: int) -> AuditRow:
+def _holm(p_values: list[float]) -> np.ndarray:
+    """The p-values adjusted for their number; a NaN is no test, stays NaN and does not count."""
+    # Slow to import, and needed only here.
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values)
+    tests = ~np.isnan(adjusted)
+    if tests.any():
+        adjusted[tests] = multipletests(adjusted[tests], method="holm")[1]
+    return adjusted
+
+
+def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditRow:
     baseline = found.baselines[k]
     return AuditRow(
         baseline=baseline.name,
@@ -177,22 +201,13 @@ def _row(found: Collected, k: int, best: int) -> AuditRow:
         value_mse=found.value_mse(k) if found.knows_truth else None,
         takes_own_reward=type(baseline).own_weight is not Baseline.own_weight
         and getattr(baseline, "include_own", True),
-        by_part=found.error_by_period(k, _PARTS),
+        by_part=found.error_by_part(k, _PARTS),
+        p_value_adjusted=float(p_value_adjusted),
     )
 
 
-def _gradient_saving(found: Collected, kept: list[int], best: int) -> Interval | None:
-    """Share by which the best error is below that of the others in the group, or of the batch without groups."""
+def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval | None:
+    """Fraction by which the best error is below that of leave-one-out, or of the batch mean without groups."""
     usual = "leave-one-out" if found.facts.group_size > 1 else "batch-mean"
-    places = [k for k in kept if found.baselines[k].name == usual and found.comparable[k]]
-    if not places or not found.comparable[best]:
-        return None
-    other = places[0]
-    level = found.error(other).mean
-    if not level > 0:
-        return None
-    ratio = found.error(best).mean / level
-    # The derivative of the ratio of two means; the estimate itself is 1 less the ratio.
-    terms = {f"error:{best}": Mean("count", -1 / level), f"error:{other}": Mean("count", ratio / level)}
-    spread = found.sums.interval(terms if best != other else {f"error:{best}": Mean("count", 0.0)})
-    return dataclasses.replace(spread, mean=1 - ratio, low=1 - ratio + spread.low, high=1 - ratio + spread.high)
+    others = [k for k in kept if found.baselines[k].name == usual and found.comparable(k)]
+    return found.error_reduction(best, others[0]) if others and found.comparable(best) else None

@@ -1,14 +1,14 @@
-"""The lines that put a recommendation to work, trainer by trainer."""
+"""The recommendation as settings of each trainer."""
 
 from __future__ import annotations
 
 from kvar.auditing.findings import AuditRow
 
-__all__ = ["lines_to_paste"]
+__all__ = ["trainer_settings"]
 
 
-def lines_to_paste(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
-    """Write the recommendation as settings."""
+def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
+    """Lines to paste, by trainer: for a baseline, a group size and the steps a batch of prompts is kept for."""
     parameters = {} if chosen.label == chosen.baseline else chosen.parameters
     named = ", ".join([f'"{chosen.baseline}"', *(f"{name}={value!r}" for name, value in parameters.items())])
     trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
@@ -21,7 +21,7 @@ def lines_to_paste(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
         ),
         "SkyRL": (
             "from llm_train.plugins.skyrl import register\n"
-            f'register("kvar", baseline={named})  # beside the entry point\n'
+            f'register("kvar", baseline={named})  # in the script that starts the training\n'
             "# trainer.algorithm.advantage_estimator=kvar trainer.algorithm.advantage_batch_normalize=false\n"
             f"# generator.n_samples_per_prompt={size}"
         ),
@@ -38,6 +38,6 @@ def lines_to_paste(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
         ),
         "your own loop": (
             f"baseline = kvar.make_baseline({named})\n"
-            "advantages = baseline.advantages(prompt_ids, rewards, step)  # not divided by the group's deviation"
+            "advantages = baseline.advantages(prompt_ids, rewards, step)  # not divided by the group's std"
         ),
     }

@@ -1,4 +1,4 @@
-"""Which fixed window of the kernel would have served, over the run and in each part of it."""
+"""Which fixed window of the kernel baseline has the least error, over the run and in each part of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.auditing.prediction_error import Score
-from kvar.auditing.scoring import sum_up
+from kvar.auditing.scoring import sum_scores
 from kvar.baselines import Baseline, make_baseline
 from kvar.baselines.kernel import AUTO_WINDOWS, KernelBaseline
 from kvar.intervals import Interval
@@ -16,22 +16,22 @@ from kvar.rollouts.step_chunks import SortedTrace, StepChunk
 __all__ = ["WindowStudy", "effective_sample_size", "study_windows"]
 
 _PARTS = 8
-# Steps at which the effective sample size is asked for.
+# Number of steps at which the effective sample size is looked at.
 _LOOKS = 50
 
 
 @dataclass(frozen=True)
 class WindowStudy:
-    """The paper's kernel with windows from short to long.
+    """The kernel baseline with fixed windows from short to long.
 
     Attributes
     ----------
     windows : list of float
         In steps of the log.
     value_mse : list of Interval
-        Estimated value MSE with each.
+        Estimated value MSE of each.
     above_best : list of Interval
-        One-step-ahead error with each less that with the best.
+        One-step-ahead error of each less that of the best.
     best : float
         The window with the least error.
     path : list of float
@@ -58,10 +58,10 @@ def study_windows(order: SortedTrace) -> WindowStudy:
             kernel.remember(batch)
         return [Score(kernel, column, None) for column in np.concatenate(sums).T[: len(windows)]]
 
-    found = sum_up(order, len(windows), (), score)
+    found = sum_scores(order, len(windows), (), score)
     errors = [found.error(k).mean for k in range(len(windows))]
     best = int(np.argmin(errors))
-    by_part = np.array([found.error_by_period(k, _PARTS) for k in range(len(windows))])
+    by_part = np.array([found.error_by_part(k, _PARTS) for k in range(len(windows))])
     seen = ~np.isnan(by_part).any(axis=0)
     return WindowStudy(
         windows=list(windows),
@@ -73,7 +73,7 @@ def study_windows(order: SortedTrace) -> WindowStudy:
 
 
 def effective_sample_size(order: SortedTrace, baseline: Baseline) -> float:
-    """How many rewards of equal weight a value was worth, in the middle of the rollouts."""
+    """Median over rollouts of the effective sample size of a value, in rewards; NaN if the baseline does not say."""
     if type(baseline).assess is Baseline.assess:
         return np.nan
     baseline = make_baseline(baseline.name, **baseline.parameters)

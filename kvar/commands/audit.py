@@ -1,7 +1,4 @@
-"""``kvar audit PATH``: what a log says, on the terminal and as files.
-
-Needs the extra ``report``; nothing in the core imports this module.
-"""
+"""``kvar audit PATH``: audit a log and show the result on the terminal and as files."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from typing import Annotated
 
 import typer
 
-from kvar.auditing.page import reading, score_table
+from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.readers import layout_names, read_log
 from kvar.utils.progress import progress_bar
 
-__all__ = ["audit_command", "beside", "demo_path"]
+__all__ = ["audit_command", "demo_path", "output_folder"]
 
 _ENDINGS = {".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst"}
 _DEMO = "a model of 0.66M parameters that learns sums, 4 rollouts a prompt, an epoch every 16 steps"
 
 
 def demo_path() -> Path:
-    """Where the run that comes with kvar lies."""
+    """Path of the recorded run that comes with kvar."""
     return Path(str(resources.files("kvar") / "data" / "demo.parquet"))
 
 
@@ -36,59 +33,41 @@ def audit_command(
         str | None, typer.Argument(help="A log: a file, a folder, or a pattern in quotes.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for page, table and picture.", show_default="PATH-audit")
+        Path | None, typer.Option(help="Folder for the page, the table and the figure.", show_default="PATH-audit")
     ] = None,
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Which column is what: prompt=question,step=iteration,reward=accuracy+0.5*format. Without it columns "
-            "are taken by their names, and a remark says which."
+            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format. By default columns "
+            "are chosen by name, and a note names them."
         ),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
-        str, typer.Option(help=f"Who wrote the log: auto, {', '.join(layout_names())}.")
+        str, typer.Option(help=f"Trainer that wrote the log: auto, {', '.join(layout_names())}.")
     ] = "auto",
-    baseline: Annotated[list[str] | None, typer.Option(help="Replay only this one; may be repeated.")] = None,
-    max_bad: Annotated[float, typer.Option(help="Largest share of rows that may be unusable.")] = 0.05,
-    jobs: Annotated[int | None, typer.Option(help="Processes; all cores by default for a long log.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON and write nothing.")] = False,
+    baseline: Annotated[list[str] | None, typer.Option(help="Replay only this baseline; may be repeated.")] = None,
+    max_bad: Annotated[float, typer.Option(help="Largest fraction of rows that may be unusable.")] = 0.05,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Number of processes; by default all cores for a long log and one for a short one."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and write no files.")] = False,
     demo: Annotated[bool, typer.Option(help="Audit a small recorded run that comes with kvar.")] = False,
 ) -> None:
-    """Ask the rollout log of any RL run which baseline, window and group size would have served it better.
+    """Find the baseline, window and group size that would have served an RL run best, from its rollout log.
 
     Reads what TRL writes with log_completions=True (the folder completions/), verl's rollout dumps, traces of kvar, and
-    any Parquet, CSV or JSON Lines with a row a rollout, gzip and zstd too. Prompts are hashed, never stored.
+    any Parquet, CSV or JSON Lines with one row per rollout, gzip and zstd too. Prompts are hashed, never stored.
 
-    Every registered baseline is replayed over the log. Its one-step-ahead error needs no truth: it is the squared error
-    of each value as a prediction of a reward that it has not seen, which is the reward's noise plus the error of the
-    value. Intervals are 95 % over prompts and steps.
+    Every registered baseline is replayed over the log. Its one-step-ahead error needs no true values: it is the squared
+    error of each value as a prediction of a reward that it has not seen, which is the noise of the reward plus the
+    error of the value. Intervals are 95 % over prompts and steps.
 
     Examples: kvar audit --demo; kvar audit runs/grpo/completions; kvar audit 'dumps/*.jsonl'; kvar audit log.csv
-    --columns prompt=question,reward=score \f
-
-    Parameters
-    ----------
-    path : str, optional
-        What follows the form feed above is not shown on the command line.
-    out : Path, optional
-        Folder for page, table and picture.
-    columns : str, optional
-        Which column is what; what it leaves out is taken by name, and a remark says which.
-    format : str
-        Who wrote the log.
-    baseline : list of str, optional
-        Replay only these.
-    max_bad : float
-        Largest share of rows that may be unusable.
-    jobs : int, optional
-        Processes.
-    as_json : bool
-        Print JSON and write nothing.
-    demo : bool
-        Audit the run that comes with kvar.
-    """  # noqa: D301
+    --columns prompt=question,reward=score
+    """
     if (path is None) == (not demo):
-        typer.echo("kvar audit: give the PATH of a log, or --demo for a look at a run that comes with kvar", err=True)
+        typer.echo("kvar audit: give the PATH of a log, or --demo for a run that comes with kvar", err=True)
         raise typer.Exit(2)
     try:
         with progress_bar(not as_json, "reading rows") as (advance, _):
@@ -100,15 +79,15 @@ def audit_command(
             typer.echo(json.dumps(report.to_dict(), indent=2))
             return
         _print(report)
-        folder = report.save(out or (Path("kvar-demo-audit") if path is None else beside(path)))
+        folder = report.save(out or (Path("kvar-demo-audit") if path is None else output_folder(path)))
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {error}", err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"Page, table and picture: {folder / 'audit.html'}")
+    typer.echo(f"Page, with table and figure next to it: {folder / 'audit.html'}")
 
 
-def beside(path: str) -> Path:
-    """Where the page of a log goes."""
+def output_folder(path: str) -> Path:
+    """Folder next to a log for its page: PATH without extensions or pattern, and ``-audit``."""
     place = Path(path)
     while has_magic(str(place)) and not place.exists():
         place = place.parent
@@ -124,7 +103,7 @@ def _print(report: AuditReport) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    for sentence in reading(report):
+    for sentence in what_was_read(report):
         console.print(escape(sentence))
     heads, rows = score_table(report)
     table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")

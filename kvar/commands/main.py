@@ -1,12 +1,12 @@
-"""The command line: ``kvar``."""
+"""The command line ``kvar``."""
 
 import sys
 
-_NEEDS = "The command line needs more than the core: pip install 'kvar[report]'"
+_NEEDS = "the command line needs further packages: pip install 'kvar[report]'"
 
 
 def main() -> None:
-    """Run the command line, or say what it needs."""
+    """Run the command line, or exit and name the packages that it needs."""
     try:
         app = _app()
     except ImportError as error:

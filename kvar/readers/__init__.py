@@ -1,11 +1,13 @@
-"""Logs of rollouts on disk, whoever wrote them.
+"""Logs of rollouts on disk, from any trainer.
 
-A log is one or more tables (Parquet, CSV, JSON Lines; the text ones plain, gzip or zstd), recognised by what is in the
-files. `open_table` finds out what a file is and hands out its columns piece by piece, `map_columns` finds which column
-is what, `clean` turns cells into numbers and counts what it cannot use, and `read_log` puts the pieces together.
+A log is one or more tables (Parquet, CSV, JSON Lines; text also as gzip or zstd), recognised by the content of the
+files. `open_table` recognises a file and reads its columns piece by piece, `map_columns` finds the step, the prompt and
+the reward among them, `parse_rows` turns cells into numbers and counts what it cannot use, and `read_log` combines
+these.
 """
 
-from kvar.readers.log import RolloutLog, layout_names, read_log
+from kvar.readers.log import RolloutLog, read_log
+from kvar.readers.log_files import layout_names
 from kvar.readers.reading_notes import ReadingNotes
 
 __all__ = ["ReadingNotes", "RolloutLog", "layout_names", "read_log"]

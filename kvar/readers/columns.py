@@ -1,4 +1,4 @@
-"""Which column of a log is what."""
+"""Which columns of a log are the step, the prompt and the reward."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["ColumnMap", "listed", "map_columns", "parse_columns", "taken"]
+__all__ = ["ColumnMap", "guess_notes", "listed", "map_columns", "parse_columns"]
 
 _SCHEMA = ("step", "prompt_id", "reward")
 _GUESSES = {
@@ -33,30 +33,30 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Where a log has what a trace needs.
+    """Columns of a log that make up a trace.
 
     Attributes
     ----------
     layout : str
-        Who writes such logs.
+        Name of the layout: the trainer that writes such logs, or "table".
     step : str or None
         Column of the step; None where the number in the file's name is the step.
     prompt : str
-        Column of the prompt, an id or the prompt itself.
+        Column of the prompt's id or text.
     rewards : dict of str to float
         Columns of rewards with their weights.
     text_ids : bool
-        Ids that are text stay text; else they are hashed.
+        Whether ids that are text stay text; else they are hashed.
     weights_from : str or None
-        Column of advantages that tell the weights of the rewards.
+        Column of advantages, from which the weights of the rewards are estimated.
     texts : list of str
-        Columns that are not numbers and taken along all the same.
+        Columns of text to keep.
     extras : dict of str to str
-        Further columns to take along, by the name that they shall have.
+        Further columns of numbers to keep, by their new names.
     guessed : dict of str to str
-        What neither the user nor the layout has said: ``step``, ``prompt`` or ``reward``, and where it is taken from.
+        Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
     passed_over : list of str
-        Columns that could be the reward as well, where that is guessed.
+        Columns that could be the reward too, where that is guessed.
     """
 
     layout: str
@@ -72,12 +72,12 @@ class ColumnMap:
 
     @property
     def needed(self) -> list[str]:
-        """Columns without which a file is of no use."""
+        """Columns without which a file cannot be used."""
         return [*([self.step] if self.step else []), self.prompt, *self.rewards]
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Read ``prompt=question,step=iteration,reward=accuracy+0.5*format``."""
+    """Parse ``prompt=question,step=iteration,reward=accuracy+0.5*format``."""
     result = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, column = (piece.strip() for piece in part.partition("="))
@@ -92,7 +92,7 @@ def parse_columns(text: str) -> dict[str, str]:
 def map_columns(
     layout: str, columns: Sequence[str], numeric: Sequence[str], chosen: dict[str, str], numbered: bool
 ) -> ColumnMap:
-    """Find what a trace needs among the columns of a log."""
+    """Find step, prompt and reward among the columns; ``numbered`` files have their step in their name."""
     for column in chosen.values():
         for name in _weights(column, columns):
             if name not in columns:
@@ -111,15 +111,15 @@ def map_columns(
         example = ",".join(f"{name}=COLUMN" for name in missing)
         raise ValueError(
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
-            f"name it by --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
+            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
     extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
-    # What was recorded by ourselves comes back as it was.
+    # A trace written by kvar comes back as it was.
     own = layout == "kvar"
     texts = [name for name in columns if own and name not in numeric and name not in in_use]
-    # A layout fixes its names, but for the step of verl's dumps, which some of them lack.
+    # A layout fixes its names, except for the step, which some of verl's dumps lack.
     open_to_guess = list(_GUESSES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
     guessed = {n: found[n] or "the number in the file's name" for n in open_to_guess if n not in chosen}
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
@@ -128,13 +128,13 @@ def map_columns(
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Columns as an error names them: a file that is no table may have a page of text in their place."""
+    """Names for an error message, cut: the header of a file that is no table may be a page of text."""
     more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
     return ", ".join(f"{name:.40}" for name in columns[:40]) + more
 
 
-def taken(maps: Iterable[ColumnMap]) -> list[str]:
-    """Say which columns were taken by their names."""
+def guess_notes(maps: Iterable[ColumnMap]) -> list[str]:
+    """One sentence on the columns chosen by their names, or none."""
     found: dict[str, dict[str, None]] = {}
     others: dict[str, None] = {}
     for column_map in maps:
@@ -143,12 +143,12 @@ def taken(maps: Iterable[ColumnMap]) -> list[str]:
         others |= dict.fromkeys(column_map.passed_over)
     if not found:
         return []
-    listed = [f"{name} = {' or '.join(columns)}" for name, columns in found.items()]
-    remark = f"Taken: {', '.join(listed)}."
+    chosen = [f"{name} = {' or '.join(columns)}" for name, columns in found.items()]
+    note = f"Columns used: {', '.join(chosen)}."
     if unused := [name for name in others if name not in found["reward"]]:
         more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
-        remark += f" Not used as reward: {', '.join(unused[:_LISTED])}{more}."
-    return [f"{remark} Change it by --columns."]
+        note += f" Not used as reward: {', '.join(unused[:_LISTED])}{more}."
+    return [f"{note} Change this with --columns."]
 
 
 def _like_a_reward(name: str) -> bool:
@@ -164,7 +164,7 @@ def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
 
 
 def _weights(expression: str, columns: Sequence[str]) -> dict[str, float]:
-    """``a+0.5*b`` as weights; a name that is a column is never taken apart."""
+    """Weights from ``a+0.5*b``; a name that is a column is never split."""
     if expression in columns:
         return {expression: 1.0}
     weights = {}

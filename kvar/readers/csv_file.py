@@ -20,13 +20,7 @@ _LONGEST_FIELD = 2**22
 
 
 class CsvFile(TableFile):
-    """Delimited text with a header; quoted fields may hold line ends, and an empty field is None.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
+    """Delimited text with a header; quoted fields may hold line ends, and an empty field is None."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -42,7 +36,7 @@ class CsvFile(TableFile):
             raise UnreadableError("it is neither Parquet, nor JSON Lines, nor CSV with a header")
         self.numeric = []
         rows = (line.decode("utf-8", "replace") + "\n" for line in head[1:])
-        # A field beyond the limit ends the peek; reading gives its line up.
+        # A field beyond the limit ends this first look; reading rejects its line.
         with suppress(csv.Error):
             for row in csv.DictReader(rows, self.columns, delimiter=self._delimiter):
                 self.numeric += [n for n, value in row.items() if n and n not in self.numeric and _is_number(value)]
@@ -60,7 +54,7 @@ class CsvFile(TableFile):
             yield _table(rows, numbers, places)
 
     def _rows(self, notes: ReadingNotes) -> Iterator[tuple[int, list[str]]]:
-        """Rows with as many fields as the header, and the line that each begins in."""
+        """Rows with as many fields as the header, each with the number of the line that it begins in."""
         source = _Lines(self.path, notes)
         if next(source, None) is None:
             return
@@ -78,13 +72,13 @@ class CsvFile(TableFile):
                 notes.n_joined += len(source.since) - 1
                 yield source.since[0][0], row
             elif row != []:
-                # A stray quote swallows what follows: only its own line is given up.
-                begin = source.back_to_second()
+                # A stray quote swallows the lines after it: only its own line is rejected.
+                begin = source.reread_from_second()
                 notes.reject(reason, self.path, [begin])
 
 
 class _Lines:
-    """Decoded lines of a file that can be gone back to; those that are not UTF-8 are rejected and passed over."""
+    """Decoded lines of a file that can be read again; lines that are not UTF-8 are rejected and skipped."""
 
     def __init__(self, path: Path, notes: ReadingNotes):
         self._path, self._notes = path, notes
@@ -98,8 +92,8 @@ class _Lines:
     def mark(self) -> None:
         self.since = []
 
-    def back_to_second(self) -> int:
-        """Give up the first line since the mark: its number."""
+    def reread_from_second(self) -> int:
+        """Go back to the second line since the mark, and return the number of the first."""
         self._again.extendleft(reversed(self.since[1:]))
         return self.since[0][0]
 

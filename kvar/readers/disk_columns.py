@@ -1,4 +1,4 @@
-"""Columns that grow on disk, so that a long log never lies in memory as a whole."""
+"""Columns that grow on disk, so that a long log is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["Spool"]
+__all__ = ["DiskColumns"]
 
 
-class Spool:
-    """Numbers in temporary files without names, text in lists; to be used in a ``with`` statement.
+class DiskColumns:
+    """Numbers in unnamed temporary files, text in lists; to be used in a ``with`` statement.
 
-    Columns may appear late or be absent for a while; what is absent is NaN, or None in text.
+    Rows may lack columns, which are then NaN, or None in text.
     """
 
     def __init__(self):
@@ -25,7 +25,7 @@ class Spool:
         """Number of rows."""
         return self._n
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> DiskColumns:
         return self
 
     def __exit__(self, *exception) -> None:
@@ -57,7 +57,7 @@ class Spool:
         file.write(np.ascontiguousarray(column, dtype=kind).tobytes())
 
     def columns(self) -> dict[str, np.ndarray | list]:
-        """Hand the columns out, to be used after the spool is closed as well."""
+        """All columns, numbers mapped from disk; they can be used after this is closed too."""
         arrays = {}
         for name, (file, kind) in self._files.items():
             file.flush()

@@ -1,4 +1,4 @@
-"""What a file is, by what is in it."""
+"""The type of a file, by its content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTROL = bytes(k for k in range(32) if k not in b"\t\n\r\f\v")
 
 
 def open_table(path: Path) -> TableFile:
-    """Find out what a file is by what it begins with."""
+    """Recognise a file by its first bytes."""
     try:
         head = first_bytes(path)
     except OSError as error:
@@ -27,7 +27,7 @@ def open_table(path: Path) -> TableFile:
         raise UnreadableError("it is empty" if empty else "it is compressed, and broken from the start")
     if head.startswith(_PARQUET):
         return ParquetFile(path)
-    # Text has few control characters; what is damaged may have some.
+    # Text has few control characters; damaged text may have some.
     if len(head.translate(None, _CONTROL)) < 0.95 * len(head):
         raise UnreadableError("it is binary and not Parquet")
     if any(isinstance(parsed(line), dict) for line in first_lines(path)):

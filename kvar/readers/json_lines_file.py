@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line."""
+"""JSON Lines: one object per line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ __all__ = ["JsonLinesFile", "parsed"]
 
 
 class JsonLinesFile(TableFile):
-    """A file of JSON objects, a line each; a last line that breaks off is counted as bad.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its first fifty lines say which columns there are.
-    """
+    """A file of JSON objects, one per line, whose first fifty lines show the columns; a cut last line counts as bad."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -54,7 +48,7 @@ class JsonLinesFile(TableFile):
 
 
 def parsed(line: bytes) -> dict | str:
-    """Read one line."""
+    """Parse one line into an object, or into the reason why it is none."""
     try:
         row = json.loads(line)
     except UnicodeDecodeError:

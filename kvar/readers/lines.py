@@ -1,4 +1,4 @@
-"""Text files line by line, plain or compressed, up to where they break off."""
+"""Text files line by line, plain or compressed, up to where they are cut off."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 __all__ = ["CutFileError", "first_bytes", "first_lines", "lines"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# Longer lines are no rollouts, and would be read into memory whole.
+# Longer lines are no rollouts, and would be in memory as a whole.
 LONGEST = 64 * 2**20
 
 
 class CutFileError(Exception):
-    """A compressed file that ends, or turns into something else, in the middle."""
+    """A compressed file that is cut off or damaged in the middle."""
 
 
 def _open(path: Path) -> io.BufferedIOBase:
@@ -33,7 +33,7 @@ def _open(path: Path) -> io.BufferedIOBase:
 
 
 class _Zstd(io.RawIOBase):
-    """Frames of zstd one after the other; the library's own reader says nothing when the last one is cut off."""
+    """Frames of zstd one after the other; the library's own reader does not report that the last one is cut off."""
 
     def __init__(self, path: Path):
         try:
@@ -54,7 +54,7 @@ class _Zstd(io.RawIOBase):
             packed = self._rest or self._file.read(65_536)
             if not packed:
                 if self._frame is not None:
-                    raise EOFError("the last frame of zstd has no end")
+                    raise EOFError("the last zstd frame is cut off")
                 return 0
             self._frame, self._rest = self._frame or self._new(), b""
             try:
@@ -76,7 +76,7 @@ _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def first_bytes(path: Path, number: int = 65_536) -> bytes:
-    """How a file begins, uncompressed."""
+    """First bytes of a file, uncompressed."""
     parts = []
     try:
         with _open(path) as file:
@@ -99,6 +99,6 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def first_lines(path: Path, number: int = 50) -> Iterator[bytes]:
-    """How a text file begins, in whole lines: a rollout may be longer than any fixed number of bytes."""
+    """First lines of a text file: a rollout may be longer than any fixed number of bytes."""
     with suppress(CutFileError):
         yield from islice(lines(path), number)

@@ -1,4 +1,4 @@
-"""Parquet, in slices of rows."""
+"""Parquet files, in slices of rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ __all__ = ["ParquetFile"]
 
 
 class ParquetFile(TableFile):
-    """A Parquet file; a row of it is whole, or the file is broken.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
+    """A Parquet file, in which no single row can be damaged: a damaged file is refused."""
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -47,7 +41,7 @@ class ParquetFile(TableFile):
 
 
 def _guarded(call):
-    """What a call of polars returns; whatever it finds wrong with the file as one error."""
+    """Result of a call of polars, whose many errors for a damaged file become one."""
     try:
         import polars
     except ImportError:
@@ -62,7 +56,7 @@ def _guarded(call):
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what a panic of the reader writes past Python; its message comes back as an exception."""
+    """Hide what a panic of polars writes to the terminal; its message comes back as an exception."""
     saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as nothing:

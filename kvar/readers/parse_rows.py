@@ -1,4 +1,4 @@
-"""From the cells of a log to the numbers of a trace; what cannot be used is counted."""
+"""From the cells of a log to the numbers of a trace; rows that cannot be used are counted."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kvar.readers.reading_notes import EXAMPLES, ReadingNotes
 from kvar.readers.table_file import MISSING, TRUTH, Table
 from kvar.rollouts.prompt_ids import prompt_key
 
-__all__ = ["clean"]
+__all__ = ["parse_rows"]
 
-# Beyond this a reward is an accident, and its square would drown all others; a step would lose its digits.
+# A larger reward is an accident, and its square would hide all others; a larger step is not exact in double precision.
 _LARGEST_REWARD, _LARGEST_STEP = 1e30, 2.0**53
 
 
-def clean(
+def parse_rows(
     table: Table, columns: ColumnMap, step: float | None, path: Path, notes: ReadingNotes, keep_text: bool
 ) -> dict[str, np.ndarray | list]:
-    """Turn a table's cells into columns of a trace."""
+    """Columns of a trace from the usable rows of a table; ``step`` is that of the file, where no column holds it."""
     n = len(table.rows)
     usable = np.ones(n, dtype=bool)
 
@@ -49,9 +49,9 @@ def clean(
         reward, missing, strange = _numbers(cells, n, TRUTH)
         reject(missing, f"no {name}")
         if cells is not None:
-            reject(_lists(cells, strange), f"{name} is a list: write one row a rollout")
-        # What stood there is kept with the examples: a reason for every word would be a list of words.
-        reject(strange, f"{name} is not a number: turn it into one, or choose another column by --columns", cells)
+            reject(_lists(cells, strange), f"{name} is a list: write one row per rollout")
+        # The cell is shown with the examples and not in the reason, of which there would be one for every word.
+        reject(strange, f"{name} is not a number: convert it, or choose another column with --columns", cells)
         reject(np.isinf(reward), f"{name} is infinite")
         with np.errstate(invalid="ignore"):
             reject(np.abs(reward) > _LARGEST_REWARD, f"{name} is beyond 1e30")
@@ -71,7 +71,7 @@ def clean(
 def _numbers(
     values: np.ndarray | list | None, n: int, words: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers, which are missing altogether, and which are no numbers; None and NaN are NaN and neither."""
+    """Numbers, whether the cell is missing, and whether it is no number; None and NaN are NaN and neither."""
     none = np.zeros(n, dtype=bool)
     if values is None:
         return np.full(n, np.nan), ~none, none
@@ -80,7 +80,7 @@ def _numbers(
     try:
         return np.array(values, dtype=np.float64).reshape(n), none, none
     except (TypeError, ValueError, OverflowError):
-        # Some are no numbers; one by one it is ten times slower.
+        # Some are no numbers, so each is parsed by itself, ten times slower.
         pass
     numbers, missing, strange = np.full(n, np.nan), none.copy(), none.copy()
     for k, value in enumerate(values):
@@ -96,7 +96,7 @@ def _numbers(
 
 
 def _number(value, words: Mapping[str, float]) -> float | None:
-    """What one cell says, None if that is no number; a list of one is what is in it, as in a column of such lists."""
+    """The number in a cell, or None; a list of one element stands for its element."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     try:
@@ -108,7 +108,7 @@ def _number(value, words: Mapping[str, float]) -> float | None:
 
 
 def _lists(values: np.ndarray | list, strange: np.ndarray) -> np.ndarray:
-    """Which of the cells that are no numbers are lists."""
+    """Whether each cell is a list, for cells that are no numbers."""
     lists = np.zeros(len(strange), dtype=bool)
     for k in np.flatnonzero(strange):
         lists[k] = isinstance(values[k], list)
@@ -116,7 +116,7 @@ def _lists(values: np.ndarray | list, strange: np.ndarray) -> np.ndarray:
 
 
 def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
-    """A 64-bit integer a prompt, and which rows have none: whole numbers stand for themselves, the rest is hashed."""
+    """A 64-bit integer per prompt, and which rows have no prompt: whole numbers stay, all else is hashed."""
     if isinstance(prompts, np.ndarray) and prompts.dtype.kind in "iu":
         return prompts.astype(np.int64), np.zeros(len(prompts), dtype=bool)
     values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
@@ -126,7 +126,7 @@ def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
         hashable = isinstance(value, (str, int, float)) or value is None or value is MISSING
         if not hashable:
             found = _id(value)
-        # True and 1 are equal, and so are 1.0 and 1, which all stand for the same id.
+        # True, 1 and 1.0 are equal, and all have the same id.
         elif value in known:
             found = known[value]
         else:
@@ -152,7 +152,7 @@ def _id(value) -> int | None:
 
 
 def _canonical(prompt):
-    """A conversation without its empty keys, which tables of structures fill in."""
+    """A conversation without empty keys, which columns of structures add."""
     if isinstance(prompt, dict):
         return {key: _canonical(value) for key, value in prompt.items() if value is not None}
     if isinstance(prompt, list):
@@ -161,7 +161,7 @@ def _canonical(prompt):
 
 
 def _text_ids(prompts: np.ndarray | list) -> tuple[np.ndarray | list, np.ndarray]:
-    """Ids as they are, numbers or text, and which rows have none."""
+    """Ids as they are, numbers or text, and which rows have no prompt."""
     if isinstance(prompts, np.ndarray):
         return _ids(prompts)
     return prompts, np.array([p is None or p is MISSING for p in prompts])

@@ -1,4 +1,4 @@
-"""Read a recorded run, whoever recorded it."""
+"""Read a recorded run from the logs of any trainer."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def read_trace(
     columns: Mapping[str, str] | str | None = None,
     **options,
 ) -> Trace:
-    """Read a recorded run, whoever recorded it.
+    """Read a recorded run from the logs of any trainer.
 
     Parameters
     ----------
     path : path
         A file, a folder, or a pattern such as ``logs/*.jsonl.gz``: what a `TraceWriter` wrote, TRL's ``completions``
-        folder, verl's rollout dumps, or any Parquet, CSV or JSON Lines (gzip and zstd too) with a row a rollout.
-    format : str
-        "auto" goes by the columns; "kvar", "trl", "verl" and "table" insist.
+        folder, verl's rollout dumps, or any Parquet, CSV or JSON Lines (gzip and zstd too) with one row per rollout.
+    format : {"auto", "kvar", "trl", "verl", "table"}
+        Who wrote the log; "auto" decides by the columns.
     columns : mapping of str to str, or str, optional
-        Which column is ``step``, ``prompt`` and ``reward``, where their names do not tell, as in
+        Which columns are ``step``, ``prompt`` and ``reward``, if their names do not show it, as in
         ``"prompt=question,step=iteration,reward=accuracy+0.5*format"``.
     **options
-        ``keep_text=True`` keeps the prompts as a column, ``max_bad`` is the largest share of rows that may be unusable
-        (0.05 by default); see `kvar.readers.read_log`, which also says what was left out.
+        ``keep_text=True`` keeps the prompts as a column; ``max_bad`` is the largest fraction of rows that may be
+        unusable, 0.05 by default. See `kvar.readers.read_log`, which also reports what was left out.
 
     Returns
     -------
     Trace
-        All rollouts in the order of files and rows.
+        All rollouts in the order of files and rows. Numbers are mapped from temporary files, not held in memory.
 
     Raises
     ------
@@ -49,6 +49,13 @@ def read_trace(
     -----
     UserWarning
         If files or rows were left out.
+
+    Examples
+    --------
+    >>> from importlib import resources
+    >>> trace = read_trace(resources.files("kvar") / "data" / "demo.parquet")
+    >>> len(trace), sorted(trace.extras)
+    (25600, ['completion_length', 'true_value'])
     """
     from kvar.readers import read_log
 

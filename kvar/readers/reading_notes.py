@@ -1,4 +1,4 @@
-"""What was left out while a log was read, and why."""
+"""Notes on how a log was read: what was used, what was left out, and why."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ EXAMPLES = 3
 
 @dataclass
 class ReadingNotes:
-    """A record of what became of every file and every row.
+    """A record of every file and row of a log.
 
     Attributes
     ----------
     used : list of Path
         Files that rollouts came from.
     refused : dict of Path to str
-        Files that none came from, and why.
+        Files that were left out, and why.
     cut : list of Path
-        Files that end in the middle, and were read up to there.
+        Files that are cut off, and were read up to there.
     bad_rows : dict of str to int
         Rows that could not be used, by reason.
     examples : dict of str to list of str
-        The first few of them, as ``file:row``, some with what stood there.
+        The first few of them as ``file:row``, some with the cell.
     remarks : list of str
-        What was made of the log, and what its reader should know.
+        How the log was understood.
     n_rows : int
         Rows that were used.
     n_joined : int
-        Lines that belong to the row of a line before, by quotes.
+        Lines that continue a quoted field of a line before.
     """
 
     used: list[Path] = field(default_factory=list)
@@ -53,10 +53,10 @@ class ReadingNotes:
             return
         self.bad_rows[reason] = self.bad_rows.get(reason, 0) + len(rows)
         examples = self.examples.setdefault(reason, [])
-        # A cell may hold a whole answer, of which a few words tell enough.
-        met = [f": {reprlib.repr(cell)}" for cell in cells]
-        for row, what in list(zip_longest(rows[:EXAMPLES], met, fillvalue=""))[: EXAMPLES - len(examples)]:
-            examples.append(f"{path.name}:{row}{what}")
+        # A cell may hold a whole answer, so it is shortened.
+        shown = [f": {reprlib.repr(cell)}" for cell in cells]
+        for row, cell in list(zip_longest(rows[:EXAMPLES], shown, fillvalue=""))[: EXAMPLES - len(examples)]:
+            examples.append(f"{path.name}:{row}{cell}")
 
     @property
     def n_bad(self) -> int:
@@ -64,20 +64,20 @@ class ReadingNotes:
         return sum(self.bad_rows.values())
 
     def rejections(self) -> list[str]:
-        """Say which rows could not be used."""
+        """Sentences on the rows that could not be used."""
         return [
             f"{number:,} row{'s' if number > 1 else ''} left out: {reason} (first {', '.join(self.examples[reason])})."
             for reason, number in self.bad_rows.items()
         ]
 
     def omissions(self) -> list[str]:
-        """Say all that was left out."""
-        refused = [f"{path.name} is left out: {why}." for path, why in self.refused.items()]
-        cut = [f"{path.name} ends in the middle and was read up to there." for path in self.cut]
+        """Sentences on everything that was left out."""
+        refused = [f"{path.name} is left out: {reason}." for path, reason in self.refused.items()]
+        cut = [f"{path.name} is cut off and was read up to there." for path in self.cut]
         return [*refused, *cut, *self.rejections()]
 
     def sentences(self) -> list[str]:
-        """Say what was made of the log."""
+        """Sentences on how the log was read."""
         files = f"{len(self.used)} files" if len(self.used) != 1 else self.used[0].name
-        joined = [f"{self.n_joined:,} lines are the rest of a quoted field."] if self.n_joined else []
+        joined = [f"{self.n_joined:,} lines continue a quoted field."] if self.n_joined else []
         return [f"Read {self.n_rows:,} rollouts from {files}.", *joined, *self.remarks, *self.omissions()]

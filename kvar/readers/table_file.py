@@ -1,4 +1,4 @@
-"""A file as a table that comes in pieces, whatever it is written in."""
+"""A file as a table that is read in pieces, in any format."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["MISSING", "PIECE", "TRUTH", "Table", "TableFile", "UnreadableError"]
 
 MISSING = object()
 PIECE = 100_000
-# How text files write what other tables hold as booleans, in small letters.
+# Booleans as text files write them, in lower case.
 TRUTH = {"true": 1.0, "false": 0.0}
 
 
 class UnreadableError(Exception):
-    """A file that holds no table, and why."""
+    """The reason why a file cannot be read as a table."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Table:
     columns : dict of str to ndarray or list
         Numbers as arrays, anything else as lists; `MISSING` where a row lacks the column.
     rows : ndarray of int
-        Line of each row in a text file, number of it in a table, from 1 on.
+        Number of each row's line in a text file, or of the row in another table, from 1 on.
     """
 
     columns: dict[str, np.ndarray | list]
@@ -40,19 +40,16 @@ class Table:
 
 
 class TableFile(ABC):
-    """A file that was found to hold a table.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
+    """A file that holds a table.
 
     Attributes
     ----------
+    path : Path
+        The file.
     columns : list of str
         Names of its columns.
     numeric : list of str
-        Those that hold numbers, as far as can be seen from the beginning.
+        Columns that hold numbers in the first rows.
     """
 
     columns: list[str]

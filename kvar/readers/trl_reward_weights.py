@@ -1,4 +1,4 @@
-"""What TRL leaves unsaid in its completions log: the weights of the reward functions, and batches logged twice."""
+"""The weights of the reward functions, which TRL's log of completions does not hold."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _ENOUGH = 20_000
 
 
 def reward_weights(rewards: np.ndarray, advantage: np.ndarray, group: np.ndarray, names: Sequence[str]):
-    """Weights of the reward functions, from the advantages that they led to.
+    """Weights of m reward functions from rewards, shape (n, m), and advantages, shape (n,); and a sentence on them.
 
-    In TRL the advantages of a group are in proportion to the deviations of the weighted sum of its rewards from their
-    mean. So the weights are the vector that is the same for all groups.
+    In TRL the advantages of a group are proportional to the deviations of the weighted sum of its rewards from their
+    mean. The weights are the vector for which this holds in all groups.
     """
     plain = np.ones(len(names))
     listed = " + ".join(names)
     moments = _moments(rewards[:_ENOUGH], advantage[:_ENOUGH], group[:_ENOUGH])
     if moments is None:
-        return plain, f"The reward is the plain sum {listed}; the advantages do not tell otherwise."
+        return plain, f"The reward is the plain sum {listed}; the advantages do not contradict it."
     across, total, products = moments
     if plain @ across @ plain <= _AGREES * (plain @ total @ plain):
         return plain, f"The reward is {listed}, which agrees with the advantages."
@@ -38,7 +38,7 @@ def reward_weights(rewards: np.ndarray, advantage: np.ndarray, group: np.ndarray
     if not (agrees and unique):
         return plain, (
             f"The advantages are not those of {listed} within groups. The plain sum is used; if the reward functions "
-            f"have weights, say so by --columns 'reward=0.5*{names[0]}+...'."
+            f"have weights, give them with --columns 'reward=0.5*{names[0]}+...'."
         )
     weights /= np.abs(weights).max()
     weights[np.abs(weights) < 1e-3] = 0.0
@@ -47,7 +47,7 @@ def reward_weights(rewards: np.ndarray, advantage: np.ndarray, group: np.ndarray
 
 
 def _moments(rewards, advantage, group):
-    """Squares of rewards around their group means, across the direction of the advantages and in all."""
+    """Products of rewards about their group means: orthogonal to the advantages, total, and sums along them."""
     n_groups = int(group.max(initial=-1)) + 1
     rewards = np.nan_to_num(rewards, nan=0.0)
     count = np.maximum(np.bincount(group, minlength=n_groups), 1)

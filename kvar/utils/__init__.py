@@ -1,1 +1,1 @@
-"""Arrays, checks, files, processes and progress bars: what any project needs."""
+"""Helpers that any project needs: arrays, checks, files, processes, progress bars, Markdown."""

@@ -1,10 +1,10 @@
-"""The one boundary between the caller's arrays and ours.
+"""The boundary between the caller's arrays and NumPy.
 
-All state and all sums live on the host in double precision, whatever comes in: rewards are a few numbers a prompt,
-so a batch costs one transfer each way and never one a prompt, the history does not depend on the device a run
-happens to use, and processes that see the same rewards hold the same bits. What goes out has the library, the
-dtype and the device of what came in. Other libraries are reached through the array API standard, and only when one
-of their arrays arrives: ``import kvar`` pulls in none of them.
+All state and all sums are in double precision on the host, for arrays of any library: rewards are a few numbers per
+prompt, so a batch costs one transfer each way. The history then does not depend on the device of a run, and processes
+that see the same rewards hold the same bits. Results have the library, the dtype and the device of the input. Other
+libraries are reached through the array API standard, and only when one of their arrays arrives: ``import kvar`` imports
+none of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
 
 
 def _standard(array):
-    """The compatibility layer of the array API, needed only for arrays that are not NumPy's."""
+    """The compatibility layer of the array API, needed only for arrays of other libraries than NumPy."""
     try:
         import array_api_compat
     except ImportError:
@@ -42,14 +42,14 @@ def _on_host(array) -> np.ndarray:
 
 def to_host(array, name: str = "array") -> np.ndarray:
     """Copy numbers to the host in double precision."""
-    # What converts itself to NumPy without being an array of another library, such as a pandas column, is at home.
-    at_home = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
-    host = array if at_home else _on_host(array)
+    # A pandas column, for one, is no array of another library and converts itself to NumPy.
+    converts = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
+    host = array if converts else _on_host(array)
     if isinstance(host, np.ma.MaskedArray):
         host = np.ma.filled(host.astype(np.float64), np.nan)
     try:
         host = np.asarray(host)
-        # Strings, dates and complex numbers could all be made into numbers, but not into what was meant.
+        # NumPy would convert strings, dates and complex numbers too, but hardly to what was meant.
         kinds = set(map(type, host.flat)) if host.dtype.kind == "O" else {host.dtype.type}
         strange = [kind.__name__ for kind in kinds if issubclass(kind, _NO_NUMBERS)]
         if not strange:
@@ -61,8 +61,8 @@ def to_host(array, name: str = "array") -> np.ndarray:
 
 
 def like(values: np.ndarray, reference):
-    """Hand values back in the library, dtype and device of a reference."""
-    # A copy, always: values may be a view of the caller's own columns, or one number spread over a row.
+    """Values as an array in the library, dtype and device of a reference."""
+    # Always a copy: values may be a view of the caller's own columns, or one number broadcast over a row.
     if isinstance(reference, _HOST_TYPES) or not hasattr(reference, "__dlpack__"):
         dtype = getattr(reference, "dtype", None)
         if not (isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)):
@@ -84,7 +84,7 @@ def _check_fit(values: np.ndarray, largest: float, dtype) -> None:
 
 
 def to_list(array) -> list:
-    """Hand the entries of any one-dimensional array or sequence out as Python objects."""
+    """The entries of any one-dimensional array or sequence as Python objects."""
     if isinstance(array, (list, tuple)):
         return list(array)
     if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):

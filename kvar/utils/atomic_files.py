@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        # On the disk before it has its name, or a power cut could leave the name with nothing behind it.
+        # Flushed to the disk before the rename, or a power cut could leave an empty file under the final name.
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
         temporary.replace(path)
@@ -39,13 +39,13 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _errno(error: BaseException) -> int | None:
-    """Number of the system's error, which libraries written in Rust put into their message."""
+    """Number of the system's error, which libraries in Rust only state in their message."""
     found = re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else getattr(error, "errno", None)
 
 
 def lock_folder(folder: Path) -> int:
-    """Hold a folder against other processes."""
+    """Lock a folder for this process, until it ends or closes the file descriptor that is returned."""
     claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         import fcntl

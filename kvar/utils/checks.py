@@ -1,4 +1,4 @@
-"""What comes from outside, parameters and states, is checked before it is believed."""
+"""Checks of parameters and states that come from outside."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ __all__ = [
     "require_flags",
 ]
 
-# Rewards and steps are no larger than this: products of three numbers of its size still lie in double precision.
+# Rewards and steps are no larger than this, so that products of three of them stay within double precision.
 LARGEST = 1e100
 _LARGEST = sys.float_info.max
 
 
 def require(condition, sentence: str) -> None:
-    """Refuse what does not hold."""
+    """Raise ValueError unless the condition holds for all elements."""
     if not np.all(condition):
         raise ValueError(sentence)
 
 
 def require_flags(**values) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse values other than True and False."""
     for name, value in values.items():
         require(isinstance(value, (bool, np.bool_)), f"{name} must be True or False, got {value!r:.60}")
 
 
 def require_choice(name: str, value, choices: Collection) -> None:
-    """Refuse a value that is not one of a few."""
+    """Refuse a value that is not among the choices."""
     plain = isinstance(value, (str, Integral)) and not isinstance(value, bool)
     if not plain or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r:.60}")
 
 
 def is_number(value) -> TypeGuard[float]:
-    """Whether this is a real number that double precision can hold, and no bool."""
+    """Whether this is a real number within double precision, and not a bool."""
     if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool):
         return False
     try:

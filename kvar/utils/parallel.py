@@ -1,4 +1,4 @@
-"""Work shared between processes: each does some of the items, such as baselines, and all see the same stretch."""
+"""Work shared between processes: each takes some of the items, such as baselines, over the same chunk of data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 __all__ = ["Share", "prefetch", "shared_work"]
 
-# Below this many rollouts starting processes costs more than it saves.
+# For fewer rollouts, starting processes costs more time than it saves.
 _PARALLEL_FROM = 300_000
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ Share = Callable[..., list]
 
 @contextmanager
 def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
-    """Share work between several processes where that pays."""
+    """Yield a function that applies another to all items, in several processes where that saves time."""
     joblib = None
     if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
         with suppress(ImportError):
@@ -29,15 +29,15 @@ def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
     if joblib is None:
         yield lambda function, items, *arguments: [function(item, *arguments) for item in items]
         return
-    # What the caller has set by joblib.parallel_config goes before all cores, or all workers of its cluster.
+    # A number set by joblib.parallel_config takes precedence over all cores or all workers of its cluster.
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
-    # Everything is used once, which is not worth a file to map it from.
+    # Data is used once, so writing it to a file and mapping that would not pay.
     with joblib.Parallel(n_jobs=n_jobs, max_nbytes=None) as parallel:
         yield _Shared(parallel, n_jobs)
 
 
 class _Shared:
-    """Gives every process the same amount of work, by what each item took the last time."""
+    """Gives every process the same amount of work, by the time that each item took before."""
 
     def __init__(self, parallel, n_jobs: int):
         self._parallel, self._n_jobs = parallel, n_jobs
@@ -57,14 +57,14 @@ def _timed(function: Callable, items: Sequence, arguments: tuple) -> list[tuple[
     done = []
     for item in items:
         start = time.process_time()
-        # An item moves on, and what a cluster hands over may be read only.
+        # An item changes its state, and what a cluster sends may be read-only.
         result = function(deepcopy(item), *arguments)
         done.append((time.process_time() - start, result))
     return done
 
 
 def _balanced(costs: list[float], n_groups: int) -> list[list[int]]:
-    """Parts of about equal cost: the dearest first, each to the part that has least (Graham 1969)."""
+    """Parts of about equal cost: the most expensive item first, each to the cheapest part (Graham 1969)."""
     groups: list[list[int]] = [[] for _ in range(min(n_groups, len(costs)))]
     loads = [0.0] * len(groups)
     for k in sorted(range(len(costs)), key=lambda k: -costs[k]):
@@ -75,7 +75,7 @@ def _balanced(costs: list[float], n_groups: int) -> list[list[int]]:
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """Make the next item in a thread while one is worked on."""
+    """Prepare the next item in a thread while the current one is processed."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(list, islice(items, 1))
         while found := coming.result():

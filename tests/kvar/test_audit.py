@@ -12,7 +12,7 @@ import statsmodels.api as sm
 
 import kvar
 from kvar.auditing import fresh_error, group_noise
-from kvar.auditing.scoring import collect
+from kvar.auditing.scoring import score_baselines
 from kvar.intervals import Interval
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
@@ -105,6 +105,18 @@ def test_the_best_is_recommended_and_the_oracle_is_not(rng):
     assert errors == sorted(errors)
 
 
+def test_p_values_are_adjusted_for_the_number_of_baselines(rng):
+    rows = kvar.audit(simulated(rng, n_prompts=10, n_steps=20), ["kernel", "kalman", "buffer", "discounted-beta"]).rows
+    tested = sorted((row.above_best.p_value, row.p_value_adjusted) for row in rows if row.above_best.p_value > 0)
+    assert len(tested) == 3
+    largest = 0.0
+    for k, (p_value, adjusted) in enumerate(tested):
+        # Holm (1979): the k-th smallest of m is multiplied by m - k + 1, and none may fall below the one before.
+        largest = max(largest, min((3 - k) * p_value, 1.0))
+        assert adjusted == pytest.approx(largest)
+    assert [math.isnan(row.p_value_adjusted) for row in rows] == [row.above_best.mean == 0 for row in rows]
+
+
 def test_parameters_can_be_compared(rng):
     candidates = [kvar.make_baseline("kernel", bandwidth=b) for b in (2, 60)]
     report = kvar.audit(simulated(rng), candidates)
@@ -167,7 +179,7 @@ def test_intervals_of_a_shared_value_cover():
         step, prompt, _ = (a.ravel() for a in np.indices(reward.shape))
         columns = {"step": step, "prompt_id": prompt, "reward": reward.ravel(), "true_value": np.full(step.size, 0.3)}
         order = SortedTrace.of(kvar.Trace.from_columns(columns))
-        interval = collect(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
+        interval = score_baselines(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
         hits += interval.low <= truth <= interval.high
     # Nominal 95; with one hundred repetitions the Monte Carlo standard error is 2.2.
     assert hits >= 95 - 4 * 2.2
@@ -205,6 +217,6 @@ def test_an_audit_without_a_baseline_that_fits_says_why(rng, monkeypatch):
     def refuse_all(order, candidates, n_jobs, advance):
         return SimpleNamespace(refusals=dict.fromkeys(range(len(candidates)), "too strange"))
 
-    monkeypatch.setattr(importlib.import_module("kvar.auditing.run"), "collect", refuse_all)
+    monkeypatch.setattr(importlib.import_module("kvar.auditing.run"), "score_baselines", refuse_all)
     with pytest.raises(ValueError, match=r"no baseline can be replayed over this trace\. .*kernel: too strange"):
         kvar.audit(simulated(rng, n_steps=5))

@@ -7,17 +7,19 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 import kvar
-from kvar.auditing.advice import _warnings
 from kvar.auditing.group_size_study import study_group_sizes
-from kvar.auditing.groups import Groups
-from kvar.auditing.log_statistics import StatisticsCollector
+from kvar.auditing.groups import sum_over_groups
+from kvar.auditing.log_warnings import log_warnings
 from kvar.auditing.page import page
-from kvar.auditing.scoring import collect
+from kvar.auditing.scoring import score_baselines
+from kvar.auditing.statistics_collector import StatisticsCollector
 from kvar.auditing.window_study import study_windows
-from kvar.intervals import ClusteredSums, Mean
-from kvar.readers import ReadingNotes, RolloutLog
+from kvar.intervals import ClusteredSums, Ratio
 from kvar.rollouts import step_chunks
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.utils import parallel
@@ -33,14 +35,20 @@ def ragged(rng, n=600, n_prompts=12, n_steps=20):
     return kvar.Trace.from_columns({**columns, "reward": reward})
 
 
+def scored(order, names, n_jobs=1):
+    return score_baselines(order, [kvar.make_baseline(name) for name in names], n_jobs)
+
+
 def facts_of(trace):
     order = SortedTrace.of(trace)
-    collector, time, columns = StatisticsCollector(len(order.prompts), len(order.starts)), 0, []
-    for chunk in order.chunks():
-        groups = Groups.of(chunk, time)
-        columns.append(collector.add(groups))
-        time = int(groups.time[-1]) + 1
-    return collector.facts(), {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+    collector, terms = StatisticsCollector(len(order.prompts), len(order.starts)), []
+
+    def keep(chunk, groups, noise):
+        terms.append(vars(noise))
+        return np.zeros((1, len(groups)))
+
+    sum_over_groups(order, (), 1, keep, collector.add)
+    return collector.statistics(), {name: np.concatenate([t[name] for t in terms], axis=-1) for name in terms[0]}
 
 
 def test_facts_agree_with_a_loop(rng):
@@ -74,13 +82,40 @@ def test_facts_agree_with_a_loop(rng):
     assert found.visits_per_prompt == pytest.approx(len(groups) / 12)
     assert np.repeat(np.arange(len(found.gap_counts)), found.gap_counts).tolist() == sorted(gaps)
     for lag in (1, 2):
-        assert columns[f"half_square_{lag}"].sum() == pytest.approx(sum(half_squares[lag]))
-        assert columns[f"pairs_{lag}"].sum() == len(half_squares[lag])
+        assert columns["half_square"][lag - 1].sum() == pytest.approx(sum(half_squares[lag]))
+        assert columns["pairs"][lag - 1].sum() == len(half_squares[lag])
     assert found.reward_mean == pytest.approx(np.nanmean(trace.reward))
     assert found.step_spacing == 3
 
 
-def test_stretches_change_nothing(rng, monkeypatch):
+def test_the_trend_has_the_error_of_clustered_least_squares(rng):
+    trace = simulated(rng, n_prompts=50, n_steps=60)
+    found = facts_of(trace)[0]
+    rises = np.diff(trace.reward.reshape(60, 50, 4).mean(axis=2), axis=0).ravel()
+    # Changes of a prompt add up to little, so that the variance over prompts exceeds that of both ways together.
+    cluster = {"groups": np.tile(np.arange(50), 59), "df_correction": True}
+    fit = sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds=cluster)
+    # There are fewer periods than prompts: 20 of 3 steps.
+    half = stats.t.ppf(0.975, 19) * fit.bse[0]
+    assert found.trend == pytest.approx(100 * fit.params[0])
+    assert found.trend_limits == pytest.approx((found.trend - 100 * half, found.trend + 100 * half))
+
+
+def test_limits_of_a_fraction_count_independent_units(rng):
+    # Groups of a prompt agree with each other, so that each prompt is one unit, whatever the number of groups.
+    prompt_is_equal = rng.random(200) < 0.2
+    reward = np.broadcast_to(np.where(prompt_is_equal[:, None], [1, 1], [0, 1]), (30, 200, 2)).astype(float)
+    found, fraction = facts_of(trace_with(reward))[0], prompt_is_equal.mean()
+    # Ten periods of 3 steps leave 9 degrees of freedom.
+    n = 199 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 9)) ** 2
+    assert found.zero_variance_groups == pytest.approx(fraction)
+    assert found.zero_variance_limits == pytest.approx(proportion_confint(fraction * n, n, method="wilson"), rel=1e-6)
+    # Where all groups agree there is no variance to tell the number from.
+    never = facts_of(trace_with(np.tile([0.0, 1.0], (30, 20, 1))))[0]
+    assert never.zero_variance_limits == pytest.approx(proportion_confint(0, 20, method="wilson"))
+
+
+def test_chunks_change_nothing(rng, monkeypatch):
     trace = ragged(rng)
     names = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
     whole, whole_facts = kvar.audit(trace, names), facts_of(trace)
@@ -94,16 +129,6 @@ def test_stretches_change_nothing(rng, monkeypatch):
         np.testing.assert_allclose(pieces_facts[1][name], column)
     for name, value in whole_facts[0].as_dict().items():
         assert pieces_facts[0].as_dict()[name] == pytest.approx(value, nan_ok=True)
-
-
-def test_processes_change_nothing(rng):
-    order = SortedTrace.of(ragged(rng))
-    baselines = ["kernel", "adaptive", "group-mean", "batch-mean", "discounted-beta"]
-    alone, shared = (collect(order, [kvar.make_baseline(n) for n in baselines], n_jobs=n) for n in (1, 2))
-    assert alone.comparable == shared.comparable
-    for k, name in enumerate(baselines):
-        assert alone.error(k) == shared.error(k)
-        assert shared.baselines[k].name == name
 
 
 @pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
@@ -121,15 +146,19 @@ def test_a_cluster_changes_nothing(rng, monkeypatch, cluster):
         assert one == pytest.approx(other, nan_ok=True)
 
 
-def test_large_histories_travel_between_processes(monkeypatch, rng):
+def test_processes_change_nothing(monkeypatch, rng):
     # Arrays of more than a megabyte, which joblib would by itself hand over to be read only.
     monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
     order = SortedTrace.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
-    alone, shared = (collect(order, [kvar.make_baseline("buffer"), kvar.make_baseline("kernel")], n) for n in (1, 2))
+    names = ["buffer", "kernel", "group-mean", "discounted-beta"]
+    alone, shared = (scored(order, names, n_jobs) for n_jobs in (1, 2))
     assert not shared.refusals
-    assert [shared.error(k) for k in (0, 1)] == [alone.error(k) for k in (0, 1)]
+    assert [baseline.name for baseline in shared.baselines] == names
+    for k in range(len(names)):
+        assert shared.comparable(k) == alone.comparable(k)
+        np.testing.assert_equal(vars(shared.error(k)), vars(alone.error(k)))
 
 
 def test_baselines_that_differ_by_rounding_are_the_same(rng):
@@ -164,14 +193,14 @@ def test_a_ratio_of_sums_has_the_jackknife_error(rng):
     count = rng.integers(1, 5, size=900).astype(float)
     value = count * (prompts / n_prompts) + rng.normal(size=900)
     other, n_other = rng.normal(1, 1, size=900), rng.integers(0, 2, size=900).astype(float)
-    columns = {"value": value, "count": count, "other": other * n_other, "n_other": n_other}
-    sums = ClusteredSums(tuple(columns), n_prompts, 1)
-    sums.add(columns, prompts, np.zeros(900, dtype=int))
-    found = sums.interval({"value": Mean("count"), "other": Mean("n_other", -2.0)})
+    cells = np.array([value, count, other * n_other, n_other])
+    sums = ClusteredSums(4, n_prompts, 1)
+    sums.add(cells, prompts, np.zeros(900, dtype=int))
+    found = sums.interval(Ratio([0], [1]), Ratio([2], [3], -2.0))
 
     def estimate(kept):
-        total = {name: column[kept].sum() for name, column in columns.items()}
-        return total["value"] / total["count"] - 2 * total["other"] / total["n_other"]
+        value, count, other, n_other = cells[:, kept].sum(axis=1)
+        return value / count - 2 * other / n_other
 
     assert found.mean == pytest.approx(estimate(np.ones(900, dtype=bool)))
     left_out = np.array([estimate(prompts != k) for k in range(n_prompts)])
@@ -180,17 +209,13 @@ def test_a_ratio_of_sums_has_the_jackknife_error(rng):
     assert found.p_value < 1e-6
 
 
-def test_combined_columns_are_sums(rng):
+def test_columns_may_be_added_up(rng):
     prompts, periods = rng.integers(5, size=50), rng.integers(4, size=50)
     one, two, count = rng.normal(size=50), rng.normal(size=50), np.ones(50)
-    apart, together = (ClusteredSums(("count", "a", "b"), 5, 4) for _ in range(2))
-    apart.add({"count": count, "a": one, "b": two}, prompts, periods)
-    together.add({"count": count, "a": one + two, "b": two}, prompts, periods)
-    apart.combine({"a": ("a", "b")})
-    for column in ("a", "b"):
-        mine, theirs = (sums.interval({column: Mean("count")}) for sums in (apart, together))
-        assert mine.mean == pytest.approx(theirs.mean)
-        assert mine.standard_error == pytest.approx(theirs.standard_error)
+    sums = ClusteredSums(4, 5, 4)
+    sums.add(np.array([count, one, two, one + two]), prompts, periods)
+    apart, together = sums.interval(Ratio([1, 2], [0])), sums.interval(Ratio([3], [0]))
+    assert vars(apart) == pytest.approx(vars(together))
 
 
 def test_one_prompt_has_an_interval_over_time(rng):
@@ -208,7 +233,7 @@ def test_the_estimated_value_error_covers_the_truth(group):
     names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
     for _ in range(20):
         trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
-        found = collect(SortedTrace.of(trace), [kvar.make_baseline(name) for name in names], n_jobs=1)
+        found = scored(SortedTrace.of(trace), names)
         for k in range(len(names)):
             estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
             inside.append(estimate.low <= truth <= estimate.high)
@@ -258,7 +283,8 @@ def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
 def test_windows_side_by_side_are_the_kernel_with_each(rng):
     order = SortedTrace.of(ragged(rng))
     study = study_windows(order)
-    alone = collect(order, [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows], n_jobs=1)
+    kernels = [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows]
+    alone = score_baselines(order, kernels, n_jobs=1)
     best = study.windows.index(study.best)
     assert study.windows == [2, 4, 8, 16, 32]
     for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
@@ -298,7 +324,7 @@ def trace_with(reward, prompt=None, step=None):
 
 
 def warnings_of(trace):
-    return " ".join(_warnings(facts_of(trace)[0]))
+    return " ".join(log_warnings(facts_of(trace)[0]))
 
 
 def test_warnings_come_when_they_should(rng):
@@ -332,15 +358,18 @@ def test_a_baseline_that_balks_is_left_out_or_refused(rng):
         kvar.audit(trace, ["opo"])
 
 
-def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
-    notes = ReadingNotes(remarks=["The reward is <script>alert(1)</script> & 'b'."])
-    log = RolloutLog(simulated(rng, n_prompts=8, n_steps=12, truth=False), notes, "table", "<img src=x onerror=y>")
-    report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"])
+def test_the_page_is_one_file_and_shows_the_log_as_text(rng, tmp_path):
+    names = ["<script>alert('a')</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(2)>']
+    columns = {"step": np.repeat(np.arange(8), 8), "prompt": np.tile(["<script>p</script>"] * 4 + ["<b>q</b>"] * 4, 8)}
+    columns |= {name: rng.integers(0, 2, size=64).astype(float) for name in names}
+    columns |= {"completion": ["<i>c</i>"] * 64, "advantage": columns[names[0]] + 0.5 * columns[names[1]] - 0.7}
+    path = tmp_path / "<u>" / "completions"
+    path.mkdir(parents=True)
+    pl.DataFrame(columns).write_parquet(path / "completions_00001.parquet")
+    report = kvar.audit(path, ["kernel", "group-mean"])
     html = page(report)
-    assert "<script" not in html
-    assert "<img" not in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "&lt;img src=x onerror=y&gt;" in html
+    assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
+    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
     # Nothing is fetched: addresses occur as names of SVG's vocabularies only.
     assert not re.search(r"<link|@import|<[^>]*\ssrc=|href=\"(?!#)|url\((?!#)", html)
     assert set(re.findall(r"https?://[^\"' <)]+", html)) <= {
@@ -349,19 +378,6 @@ def test_the_page_is_one_file_and_shows_log_text_as_text(rng):
     }
     assert html.count("<svg") == html.count("</svg>") >= 5
     assert report._repr_html_() in html
-
-
-def test_names_and_prompts_of_a_log_appear_as_text(rng, tmp_path):
-    names = ["<script>alert('a')</script>", "<img src=x onerror=alert(1)>", '"><svg onload=alert(2)>']
-    columns = {"step": np.repeat(np.arange(8), 8), "prompt": np.tile(["<script>p</script>"] * 4 + ["<b>q</b>"] * 4, 8)}
-    columns |= {name: rng.integers(0, 2, size=64).astype(float) for name in names}
-    columns |= {"completion": ["<i>c</i>"] * 64, "advantage": columns[names[0]] + 0.5 * columns[names[1]] - 0.7}
-    path = tmp_path / "<u>" / "completions"
-    path.mkdir(parents=True)
-    pl.DataFrame(columns).write_parquet(path / "completions_00001.parquet")
-    html = page(kvar.audit(path, ["kernel", "group-mean"]))
-    assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
-    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
 
 
 def test_json_has_no_nan(rng):

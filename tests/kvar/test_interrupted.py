@@ -33,7 +33,7 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
     code = """
         import errno, pathlib, resource, signal, sys
         import numpy as np, pytest, kvar
-        from kvar.files import atomic_write
+        from kvar.utils.atomic_files import atomic_write
 
         folder, rng = pathlib.Path(sys.argv[1]), np.random.default_rng(0)
         writer = kvar.TraceWriter(folder)
@@ -67,7 +67,7 @@ def test_what_a_library_says_of_the_disk_becomes_an_error_of_the_system(tmp_path
 def test_two_processes_on_one_file_leave_one_of_theirs(tmp_path):
     code = """
         import sys
-        from kvar.files import atomic_write
+        from kvar.utils.atomic_files import atomic_write
         for k in range(200):
             with atomic_write(sys.argv[1]) as temporary:
                 temporary.write_text(sys.argv[2] * 100_000)

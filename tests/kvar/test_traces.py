@@ -121,9 +121,9 @@ def test_a_missing_column_is_named():
 
 
 def test_a_path_or_a_file_that_is_no_trace_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no trace at"):
+    with pytest.raises(FileNotFoundError, match="No file or folder"):
         kvar.read_trace(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match="no step of a trace"):
+    with pytest.raises(FileNotFoundError, match="No rollout log"):
         kvar.read_trace(tmp_path)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(ValueError, match="not a readable Parquet file"):

@@ -1,0 +1,150 @@
+"""Statistics of a log, collected from its groups as they come in the order of steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.auditing.groups import Groups
+from kvar.auditing.log_statistics import LogStatistics
+from kvar.auditing.visit_changes import VisitChanges
+from kvar.intervals import ClusteredSums, Ratio, fraction_limits, period_length
+
+__all__ = ["NoiseTerms", "StatisticsCollector"]
+
+# Columns of the collector's sums: groups of two rewards or more, those with equal rewards, rewards, those in groups
+# with equal rewards, change of a prompt's mean, and logged steps in which it changed.
+_GROUPS, _EQUAL, _REWARDS, _WASTED, _RISE, _GAP = range(6)
+
+
+@dataclass(frozen=True)
+class NoiseTerms:
+    """What each of C groups says about the noise of a reward.
+
+    Attributes
+    ----------
+    noise, noisy : ndarray of float64, shape (C,)
+        Number of rewards times their variance, and the number; 0 for fewer than two.
+    half_square, pairs : ndarray, shape (2, C)
+        See `kvar.auditing.visit_changes.Changes`.
+    """
+
+    noise: np.ndarray
+    noisy: np.ndarray
+    half_square: np.ndarray
+    pairs: np.ndarray
+
+
+class StatisticsCollector:
+    """Takes groups in the order of steps; memory is a few numbers for each prompt and step."""
+
+    def __init__(self, n_prompts: int, n_steps: int):
+        self._changes = VisitChanges(n_prompts, n_steps)
+        self._period_length = period_length(n_steps)
+        self._sums = ClusteredSums(6, n_prompts, -(-n_steps // self._period_length))
+        self._step = np.full(n_steps, np.nan)
+        self._count, self._total, self._wasted = (np.zeros(n_steps) for _ in range(3))
+        self._lows, self._highs = np.full(n_steps, np.inf), np.full(n_steps, -np.inf)
+        self._sizes = np.zeros(1, dtype=np.int64)
+        self._high = -np.inf
+        self._zero_by_mean: dict[float, int] = {}
+        self._rollouts = 0
+        self._noise = self._n_noise = 0.0
+
+    def add(self, groups: Groups) -> NoiseTerms:
+        """Add some groups."""
+        n_steps = len(self._step)
+        self._rollouts += int(groups.size.sum())
+        self._step[groups.time] = groups.step
+        counts = np.bincount(groups.size)
+        if len(counts) > len(self._sizes):
+            self._sizes = np.pad(self._sizes, (0, len(counts) - len(self._sizes)))
+        self._sizes[: len(counts)] += counts
+        scored = groups.count > 0
+        np.minimum.at(self._lows, groups.time[scored], groups.low[scored])
+        np.maximum.at(self._highs, groups.time[scored], groups.high[scored])
+        self._high = max(self._high, float(np.max(groups.high[scored], initial=-np.inf)))
+        total = np.where(scored, groups.mean * groups.count, 0.0)
+        self._count += np.bincount(groups.time, weights=groups.count, minlength=n_steps)
+        self._total += np.bincount(groups.time, weights=total, minlength=n_steps)
+
+        grouped = groups.count > 1
+        equal = grouped & (groups.low == groups.high)
+        wasted = np.where(equal, groups.count, 0)
+        self._wasted += np.bincount(groups.time, weights=wasted, minlength=n_steps)
+        for level, number in zip(*np.unique(groups.high[equal], return_counts=True), strict=True):
+            # Only what may turn out to be the largest reward of the run is worth keeping.
+            if level >= self._high:
+                self._zero_by_mean[float(level)] = self._zero_by_mean.get(float(level), 0) + int(number)
+
+        noise = np.where(grouped, groups.count * groups.variance, 0.0)
+        noisy = np.where(grouped, groups.count, 0).astype(np.float64)
+        self._noise += noise.sum()
+        self._n_noise += noisy.sum()
+        changes = self._changes.add(groups)
+        cells = np.array([grouped, equal, groups.count, wasted, changes.rise, changes.gap], dtype=np.float64)
+        self._sums.add(cells, groups.prompt, groups.time // self._period_length)
+        return NoiseTerms(noise, noisy, changes.half_square, changes.pairs)
+
+    @property
+    def _noise_source(self) -> str:
+        # Groups speak for lone rollouts too where they are most of the log.
+        if self._n_noise > 0 and self._n_noise >= self._count.sum() / 2:
+            return "groups"
+        return "visits" if self._changes.has_pairs else "none"
+
+    def _noise_level(self) -> float:
+        source = self._noise_source
+        if source == "groups":
+            return float(self._noise / self._n_noise)
+        return self._changes.noise() if source == "visits" else np.nan
+
+    def statistics(self) -> LogStatistics:
+        """All numbers, once every group was added."""
+        n_scored, n_groups = self._count.sum(), self._sums.total([_GROUPS])
+        visits, gaps = self._changes.n_visits, self._changes.gap_counts
+        zero, trend = (self._sums.interval(Ratio([a], [b])) for a, b in ((_EQUAL, _GROUPS), (_RISE, _GAP)))
+        wasted = self._sums.interval(Ratio([_WASTED], [_REWARDS]))
+        steps = np.diff(self._step)
+        jump, jump_place = self._changes.jump((self._highs.max() - self._lows.min()) / 4)
+        middle = -(-len(steps) // 2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return LogStatistics(
+                n_rollouts=self._rollouts,
+                n_unscored=self._rollouts - int(n_scored),
+                n_prompts=len(visits),
+                n_steps=len(self._step),
+                group_size=int(np.argmax(self._sizes * np.arange(len(self._sizes)))),
+                reward_low=float(self._lows.min()),
+                reward_high=self._high,
+                reward_mean=float(self._total.sum() / n_scored),
+                zero_variance_groups=zero.mean,
+                zero_at_top=_ratio(self._zero_by_mean.get(self._high, 0), n_groups),
+                wasted_rollouts=wasted.mean if n_groups else np.nan,
+                seen_once=_ratio((visits == 1).sum(), (visits > 0).sum()),
+                visits_per_prompt=_ratio(visits.sum(), (visits > 0).sum()),
+                gap=self._changes.median_gap(),
+                consecutive=_ratio(gaps[1] if len(gaps) > 1 else 0, gaps.sum()),
+                step_spacing=float(np.median(steps)) if len(steps) else np.nan,
+                noise=self._noise_level(),
+                noise_source=self._noise_source,
+                move=self._changes.movement(self._noise_source),
+                trend=100 * trend.mean,
+                jump=jump,
+                jump_step=np.nan if jump_place is None else float(self._step[jump_place]),
+                ranges=(*self._range(slice(None, middle)), *self._range(slice(middle, None))),
+                step_means=self._total / self._count,
+                step_wasted=self._wasted / self._count,
+                gap_counts=gaps.copy(),
+                zero_variance_limits=fraction_limits(zero),
+                wasted_limits=fraction_limits(wasted) if n_groups else (np.nan, np.nan),
+                trend_limits=(100 * trend.low, 100 * trend.high),
+            )
+
+    def _range(self, steps: slice) -> tuple[float, float]:
+        return float(self._lows[steps].min(initial=np.inf)), float(self._highs[steps].max(initial=-np.inf))
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part / whole) if whole else np.nan
