@@ -1,4 +1,7 @@
-"""Means over rollouts with intervals: rollouts of one prompt depend on each other, and so do those of one time."""
+"""95 % confidence intervals: of a plain mean over independent repetitions, and of means over rollouts.
+
+Rollouts are not independent: those of one prompt depend on each other, and so do those of neighbouring steps.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-__all__ = ["ClusteredSums", "Interval", "Mean"]
+__all__ = ["ClusteredSums", "Interval", "Mean", "MeanInterval", "mean_interval"]
 
 # Of the sums that an estimate is made of: what is smaller is their rounding, and would pass for a clear difference.
 _ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """Mean of independent repetitions with its 95 % interval; all but the mean are NaN for fewer than two."""
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval."""
+        return (self.high - self.low) / 2
+
+
+def mean_interval(values: ArrayLike) -> MeanInterval:
+    """Mean of independent repetitions, with Student's t for its interval; a NaN among them makes it NaN."""
+    # Slow to import, and needed only here.
+    from scipy import stats
+
+    values = np.asarray(values, dtype=np.float64).ravel()
+    n, mean = values.size, float(values.mean()) if values.size else np.nan
+    if n < 2:
+        return MeanInterval(mean, np.nan, np.nan, np.nan, n)
+    error = float(stats.sem(values))
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    return MeanInterval(mean, error, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""Confidence intervals against SciPy."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kvar.intervals import mean_interval
+
+
+def test_the_interval_of_a_mean_is_that_of_the_t_test(rng):
+    values = rng.normal(1.0, 2.0, size=7)
+    found, expected = mean_interval(values), stats.ttest_1samp(values, 0.0).confidence_interval()
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 6) * found.standard_error)
+    assert mean_interval([2, 2]).half_width == 0.0
+
+
+@pytest.mark.parametrize("values", [[3.0], []])
+def test_fewer_than_two_values_have_no_interval(values):
+    found = mean_interval(values)
+    assert found.n == len(values)
+    assert math.isnan(found.low)
+    assert math.isnan(found.mean) == (not values)
+    assert np.isnan(mean_interval([1.0, math.nan]).high)
