@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -44,15 +45,30 @@ def baseline_style(name: str) -> dict:
     return {"color": colour, "marker": marker, "linestyle": dashes, "linewidth": width}
 
 
-def new_figure(width: float, height: float, heights: tuple[int, ...] = (1,)):
-    """A figure and its panels, one below the other on one horizontal axis."""
+def new_figure(
+    width: float,
+    height: float,
+    heights: tuple[float, ...] = (1,),
+    widths: tuple[float, ...] = (1,),
+    sharex: Literal["col", "all", "none"] = "col",
+    grid: bool = False,
+):
+    """A figure of so many inches and its panels in one flat array, row by row.
+
+    There is a row for every relative height and a column for every relative width. By default the panels of a column
+    share their horizontal axis.
+    """
     # Without pyplot no window system is asked for and no figure stays open.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    panels = figure.subplots(
+        len(heights), len(widths), sharex=sharex, height_ratios=heights, width_ratios=widths, squeeze=False
+    ).ravel()
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
+        if grid:
+            axes.grid(alpha=0.25)
     return figure, panels
 
 
@@ -65,7 +81,7 @@ def save(figure, path: str | os.PathLike) -> Path:
 
 def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], reward: np.ndarray):
     """Draw value MSE over training, a line a baseline, above the reward that the run reached."""
-    figure, (upper, lower) = new_figure(7.2, 5.4, heights=(3, 1))
+    figure, (upper, lower) = new_figure(7.2, 5.4, heights=(3, 1), grid=True)
     for name, curve in curves.items():
         upper.plot(steps, curve, label=name, markersize=4, markevery=0.2, **baseline_style(name))
     upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -74,6 +90,4 @@ def value_error_picture(steps: np.ndarray, curves: Mapping[str, np.ndarray], rew
     lower.plot(steps, reward, color="#333333", linewidth=1.3)
     lower.set_ylabel("mean reward")
     lower.set_xlabel("training step")
-    for axes in (upper, lower):
-        axes.grid(alpha=0.25)
     return figure

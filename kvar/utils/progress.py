@@ -1,24 +1,37 @@
-"""One progress bar for what takes long."""
+"""Progress bars: one look for everything that takes long."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "tracked"]
+
+T = TypeVar("T")
+Advance, Describe = Callable[[int], object], Callable[[str], object]
 
 
 @contextmanager
 def progress_bar(
-    shown: bool, what: str, total: int | None = None
-) -> Iterator[tuple[Callable[[int], object], Callable[[str], object]]]:
-    """Show how far a piece of work is, and the time that is left."""
+    shown: bool, description: str, total: int | None = None, completed: int = 0
+) -> Iterator[tuple[Advance, Describe]]:
+    """Show a bar with the time left; yields one function that advances it and one that changes its description."""
     if not shown:
-        yield lambda n: None, lambda what: None
+        yield lambda n: None, lambda text: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     with Progress(*columns, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda n: bar.advance(task, n), lambda what: bar.update(task, description=what)
+        task = bar.add_task(description, total=total, completed=completed)
+        yield lambda n: bar.advance(task, n), lambda text: bar.update(task, description=text)
+
+
+def tracked(items: Iterable[T], description: str, total: int | None = None, completed: int = 0) -> Iterator[T]:
+    """Hand out the items under a progress bar; an iterator needs the total."""
+    total = len(items) if total is None and hasattr(items, "__len__") else total  # type: ignore[arg-type]
+    with progress_bar(True, description, total, completed) as (advance, _):
+        for item in items:
+            yield item
+            advance(1)
