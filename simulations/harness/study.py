@@ -1,4 +1,4 @@
-"""What a study is: a config, cells to simulate, and what is made of the repetitions."""
+"""What a study is: a config, cells to simulate, and the tables, claims and pictures made of the repetitions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class StudyConfig:
     repetitions : int
         Independent repetitions of each cell, a multiple of `block`.
     block : int
-        Repetitions that are simulated at once, with a random stream of their own; the unit of parallel work and of
-        what is kept when a run is cut off.
+        Repetitions that are simulated together, with a random stream of their own; the unit of parallel work and of
+        what is kept when a run is interrupted.
     """
 
     repetitions: int
@@ -34,7 +34,7 @@ class StudyConfig:
     def __post_init__(self):
         if checked_count(self.repetitions, "repetitions") % checked_count(self.block, "block"):
             raise ValueError(
-                f"repetitions must be whole blocks, got {self.repetitions} repetitions in blocks of {self.block}"
+                f"repetitions must be a multiple of block, got {self.repetitions} repetitions in blocks of {self.block}"
             )
 
 
@@ -51,9 +51,9 @@ class Study(ABC):
     name : str
         Key in the registry.
     title : str
-        The question in a line.
+        The question in one line.
     full, quick : StudyConfig
-        The two sizes on offer.
+        The two sizes of `python -m simulations run`.
     """
 
     name: ClassVar[str]
@@ -66,7 +66,7 @@ class Study(ABC):
 
     @abstractmethod
     def cells(self) -> list[dict]:
-        """Settings to be simulated.
+        """Settings to simulate.
 
         Returns
         -------
@@ -83,9 +83,9 @@ class Study(ABC):
         cell : mapping
             One of `cells`.
         repetitions : int
-            How many.
+            Number of repetitions.
         rng : numpy.random.Generator
-            The block's own; nothing else is random.
+            The only source of randomness.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class Study(ABC):
         Parameters
         ----------
         rows : polars.DataFrame
-            What was simulated, the failures left out.
+            The repetitions, without failed blocks.
 
         Returns
         -------
@@ -110,7 +110,7 @@ class Study(ABC):
 
     @abstractmethod
     def claims(self, tables: Mapping) -> list[Claim]:
-        """Hold the results against what is expected of them.
+        """Compare the results with what theory or the project claims.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class Study(ABC):
         Returns
         -------
         list of Claim
-            Each with its verdict.
+            Each with its verdict; none where the study only shows.
         """
 
     @abstractmethod
@@ -139,7 +139,7 @@ class Study(ABC):
         """
 
     def remarks(self, tables: Mapping) -> list[str]:
-        """Say what the results mean in sentences that carry their numbers.
+        """Say what the results mean, in sentences with their numbers.
 
         Parameters
         ----------
@@ -149,6 +149,6 @@ class Study(ABC):
         Returns
         -------
         list of str
-            None by default.
+            Empty by default.
         """
         return []
