@@ -87,7 +87,7 @@ class Adaptive(RecordedRunsExhibit):
         wide = frame.pivot("baseline", index="run", values="value_mse")
         blocks = wide.filter(pl.col("run").is_in(["block-g1", "block-g2", "block-g4", "block-g8"]))
         ours = blocks.sort("run").select("run", ratio=pl.col("kernel") / pl.col("group-mean"))
-        told = ", ".join(f"{ratio:.2f} ({run})" for run, ratio in ours.iter_rows() if ratio is not None)
+        listed = ", ".join(f"{ratio:.2f} ({run})" for run, ratio in ours.iter_rows() if ratio is not None)
         batch = geometric_mean(blocks["kernel"] / blocks["batch-mean"])
         return "\n".join(
             [
@@ -99,7 +99,7 @@ class Adaptive(RecordedRunsExhibit):
                     f"({found['best published rival']}), {found['to best rival']:.3f} to the best single setting in "
                     f"hindsight ({found['best rival']})"
                 ),
-                f"- kernel over group-mean on the paper's schedule: {told}; over batch-mean {batch:.2f}",
+                f"- kernel over group-mean on the paper's schedule: {listed}; over batch-mean {batch:.2f}",
                 (
                     "- the paper, KAE over GRPO: 0.30, 0.31 and 0.29 on MATH (steps 10, 90, 170), 0.36 on GSM8K; over "
                     "REINFORCE++ 0.07 on MATH at step 10"

@@ -65,7 +65,7 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write both tables and print what they come to."""
+    """Write both tables and print a summary."""
     paths, out = runs_and_output(__doc__, OUT, arguments)
     found = [calibrate(path) for path in tracked(paths, "auditing runs")]
     frame = pl.DataFrame([row for rows, _ in found for row in rows], infer_schema_length=None)

@@ -85,6 +85,6 @@ class Selectors(BenchmarkExhibit):
         size = f"n = {frame['n'].unique().to_list()}, {frame['repetitions'].max()} repetitions per cell"
         lines = [f"Geometric mean over curves and noises ({size}), degree 0 and 1:"]
         for (selector,), rows in self._means(tables).sort("mean").group_by(["selector"], maintain_order=True):
-            told = ", ".join(f"{mean:.3f}" for mean in rows.sort("degree")["mean"])
-            lines.append(f"- {selector}: {told}")
+            listed = ", ".join(f"{mean:.3f}" for mean in rows.sort("degree")["mean"])
+            lines.append(f"- {selector}: {listed}")
         return "\n".join([*lines, "", "The paper fixes its window and has no selector."])

@@ -104,10 +104,10 @@ class GradientByStage(_ByStage):
 
     def compare_with_paper(self, tables):
         changes = stage_changes(tables["rows"]).filter(rollouts=4, baseline="kernel").sort("stage")
-        told = ", ".join(f"{r['mean']:+.1%} ± {r['error']:.1%}" for r in changes.iter_rows(named=True))
+        listed = ", ".join(f"{r['mean']:+.1%} ± {r['error']:.1%}" for r in changes.iter_rows(named=True))
         return "\n".join(
             [
-                f"- kernel against leave-one-out at G = 4: {told}",
+                f"- kernel against leave-one-out at G = 4: {listed}",
                 "- the paper, KAE against GRPO: -5.4 to -8.5 %; against REINFORCE++: -32.6 to -65.4 %",
                 "",
                 (

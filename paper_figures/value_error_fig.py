@@ -65,12 +65,12 @@ class ValueErrors(Exhibit):
 
     def compare_with_paper(self, tables):
         means = self._means(tables)
-        told = ", ".join(
+        listed = ", ".join(
             f"{name} {1e3 * means[name]:.1f}" for name in ("group-mean", "batch-mean", "kernel", "adaptive")
         )
         return "\n".join(
             [
-                f"- value MSE x 1e-3, mean over training: {told}",
+                f"- value MSE x 1e-3, mean over training: {listed}",
                 (
                     f"- kernel over group-mean {means['kernel'] / means['group-mean']:.2f}; the paper, KAE over GRPO: "
                     "0.30, 0.31 and 0.29 on MATH at steps 10, 90 and 170, 0.36 on GSM8K at step 170"

@@ -6,9 +6,7 @@ A prompt x has A completions with features ``phi(x, a)`` in R^F, and the policy 
 
 with parameters theta_x for each prompt and w shared by all prompts, so that an update for one prompt moves the others.
 A completion earns the mean reward ``quality(x, a)``, 1 for a right one; right completions lie toward a direction that
-is partly common to all prompts. With ``psi = phi(x, a) - E_pi phi(x, .)`` the score is (individual psi, psi, noise).
-The last part stands for everything in a completion that the reward does not depend on: a standard normal vector in
-`nuisance` dimensions. Its contribution to a squared gradient error is added in expectation instead of being drawn.
+is partly common to all prompts. With ``psi = phi(x, a) - E_pi phi(x, .)`` the score is (individual psi, psi).
 
 Everything is an array over repetitions, each of which is a separate bandit.
 """
@@ -46,8 +44,6 @@ class BanditConfig:
         Fraction of the variance of the direction of right completions that is common to all prompts, from 0 to 1.
     individual : float
         Weight of the parameters of a prompt in its logits; the shared ones have weight 1.
-    nuisance : int
-        Dimensions of the score that the reward does not depend on.
     ridge : float
         Weight of the quadratic penalty on the parameters, see `PolicyBandit.objective`.
     """
@@ -59,7 +55,6 @@ class BanditConfig:
     spread: float = 0.3
     common: float = 0.5
     individual: float = 1.0
-    nuisance: int = 0
     ridge: float = 0.0
 
 
@@ -203,7 +198,7 @@ class PolicyBandit:
 
     def _moments(self, probabilities, quality, scores, values, gradients) -> ScoreMoments:
         scale = 1.0 + self.config.individual**2
-        norms = scale * (scores**2).sum(axis=3) + self.config.nuisance
+        norms = scale * (scores**2).sum(axis=3)
         above = quality - values[..., None]
 
         def mean(of_completion):
@@ -218,11 +213,11 @@ class PolicyBandit:
 
     def columns(self, rollouts: Rollouts) -> dict[str, np.ndarray]:
         """Columns that baselines may use, besides the rewards."""
-        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3) + self.config.nuisance
+        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3)
         return {"true_value": rollouts.values, "score_norm": np.sqrt(squares)}
 
     def estimate(self, policy: Policy, rollouts: Rollouts, advantages: np.ndarray) -> Policy:
-        """Estimated policy gradient of a step, without the nuisance part."""
+        """Estimated policy gradient of a step."""
         by_prompt = np.einsum("rbg,rbgf->rbf", advantages, rollouts.scores) / advantages.shape[2]
         return self._assembled(policy, rollouts.prompts, by_prompt)
 
@@ -236,8 +231,3 @@ class PolicyBandit:
         # A batch has each prompt once, so that nothing is added twice.
         own[np.arange(len(prompts))[:, None], prompts] += self.config.individual * by_prompt / batch_size
         return Policy(own, by_prompt.mean(axis=1) - ridge * policy.shared)
-
-    def nuisance_error(self, advantages: np.ndarray) -> np.ndarray:
-        """Expected squared length of the nuisance part of a gradient estimate, given the advantages; shape (R,)."""
-        n_rollouts = advantages.shape[1] * advantages.shape[2]
-        return self.config.nuisance * (advantages**2).sum(axis=(1, 2)) / n_rollouts**2

@@ -54,7 +54,7 @@ def gradient_errors(bandit: PolicyBandit, step: Step, advantages: np.ndarray) ->
     error = rollouts.rewards - advantages - rollouts.values[..., None]
     estimate = bandit.estimate(step.policy, rollouts, advantages)
     return {
-        "total": estimate.squared_distance(exact) + bandit.nuisance_error(advantages),
+        "total": estimate.squared_distance(exact),
         "prompt_part": bandit.batch_gradient(step.policy, rollouts).squared_distance(exact),
         "reward_part": moments.reward_part.mean(axis=(1, 2)) / (n_prompts * group_size),
         "baseline_part": moments.baseline_part(error).mean(axis=(1, 2)) / (n_prompts * group_size),

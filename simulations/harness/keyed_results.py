@@ -1,4 +1,4 @@
-"""Result files that say what they were made with, and are refused where something else is wanted."""
+"""Result files with a key of the version and parameters that made them; a reader that wants others refuses them."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ class Allocation(Study):
     than half. On this page `group-mean` means this unbiased form.
 
     A bandit of 64 prompts is trained with the oracle's advantages, and the other baselines see the same rollouts.
-    Scores of language models have far more dimensions than the reward depends on; `nuisance` adds such dimensions and
-    so sets R / P. The table of costs has the middle setting only.
+    Scores of language models have far more dimensions than the reward depends on. `nuisance` adds such dimensions, as
+    standard normal numbers in expectation, and so sets R / P. The table of costs has the middle setting only.
     """
 
     name: ClassVar[str] = "allocation"

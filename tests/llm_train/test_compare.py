@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from llm_train.studies.compare import Comparison, choose_learning_rates, main
-from llm_train.studies.compare_report import mean_interval, pairs, report, rollouts_to_reach, rows
+from llm_train.studies.compare_report import pairs, report, rows
 from tests.llm_train.tiny_run import settings
 
 
 def test_a_comparison_is_judged_by_hand_computed_numbers():
-    assert mean_interval([1.0, 3.0]) == pytest.approx((2.0, 2 - 12.7062, 2 + 12.7062), rel=1e-4)
     rollouts = np.array([0.0, 100.0, 200.0])
     curves = {
         "slow": np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.5]]),
@@ -39,7 +38,6 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
     # A method that spent half of its rollouts before its first step is that much later.
     late = times | {"fast": np.array([100.0, 150.0, 200.0])}
     assert rows(curves, trained, late, "slow", dict.fromkeys(curves, 1e-4))[0].rollouts[0] == pytest.approx(0.75)
-    assert rollouts_to_reach(rollouts, np.array([0.3, 0.2, 0.1]), 0.3) == 0.0
     scores = {"a": {1e-4: [0.1, 0.3], 1e-3: [0.3, 0.2]}, "b": {1e-4: [0.2], 1e-3: [0.2]}}
     assert choose_learning_rates(scores) == {"a": 1e-3, "b": 1e-4}
 
@@ -104,7 +102,7 @@ def test_methods_are_compared_at_equal_rollouts():
     family = {"task": "chain_sum", "eval_steps": 5, "max_steps": 9}
     assert Comparison.from_config({"settings": family, "methods": {"a": {}}}).measure == "eval_pass@1"
     for unjudged in ({"task": "chain_sum"}, {"n_held_out": 0}):
-        with pytest.raises(ValueError, match="eval_steps, and n_held_out"):
+        with pytest.raises(ValueError, match="eval_steps and n_held_out"):
             Comparison.from_config({"settings": {**shared, **unjudged}, "methods": {"a": {}}})
     with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
         Comparison.from_config({"settings": shared, "methods": {"a": {}}, "reference": "c"})

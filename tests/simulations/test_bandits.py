@@ -10,7 +10,7 @@ from simulations.bandit.schedules import SCHEDULES, prompts_by_step
 from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
 from simulations.bandit.value_paths import Parabola, Zigzag
 
-CONFIG = BanditConfig(n_prompts=4, n_completions=6, n_features=3, individual=1.5, nuisance=2, ridge=0.2)
+CONFIG = BanditConfig(n_prompts=4, n_completions=6, n_features=3, individual=1.5, ridge=0.2)
 
 
 def bandit_and_policy(rng, repetitions=2, config=CONFIG, law=None):
