@@ -66,89 +66,27 @@ class Study(ABC):
 
     @abstractmethod
     def cells(self) -> list[dict]:
-        """Settings to simulate.
-
-        Returns
-        -------
-        list of dict
-            Plain values by name, which become columns of the result.
-        """
+        """Settings to simulate, as plain values by name; they become columns of the result."""
 
     @abstractmethod
     def simulate(self, cell: Mapping, repetitions: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Simulate a block of repetitions.
+        """Simulate a block of repetitions of one cell, with `rng` as the only source of randomness.
 
-        Parameters
-        ----------
-        cell : mapping
-            One of `cells`.
-        repetitions : int
-            Number of repetitions.
-        rng : numpy.random.Generator
-            The only source of randomness.
-
-        Returns
-        -------
-        dict of str to ndarray, each of shape (n,)
-            Columns of a table; ``repetition`` numbers the repetitions of the block from 0.
+        Returns columns of equal length, among them ``repetition``, which numbers the repetitions of the block from 0.
         """
 
     @abstractmethod
     def tables(self, rows) -> dict:
-        """Condense the repetitions.
-
-        Parameters
-        ----------
-        rows : polars.DataFrame
-            The repetitions, without failed blocks.
-
-        Returns
-        -------
-        dict of str to polars.DataFrame
-            Small tables by name, with Monte Carlo standard errors and numbers of repetitions.
-        """
+        """Condense the repetitions, without failed blocks, into polars frames by name with standard errors."""
 
     @abstractmethod
     def claims(self, tables: Mapping) -> list[Claim]:
-        """Compare the results with what theory or the project claims.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        list of Claim
-            Each with its verdict; none where the study only shows.
-        """
+        """Compare the tables with what theory or the project claims; an empty list where the study only shows."""
 
     @abstractmethod
     def pictures(self, tables: Mapping) -> dict:
-        """Draw the results.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        dict of str to matplotlib.figure.Figure
-            Pictures by name.
-        """
+        """Draw the tables, as matplotlib figures by name."""
 
     def remarks(self, tables: Mapping) -> list[str]:
-        """Say what the results mean, in sentences with their numbers.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        list of str
-            Empty by default.
-        """
+        """Say what the results mean, in sentences with their numbers; none by default."""
         return []

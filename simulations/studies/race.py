@@ -70,12 +70,12 @@ class Race(Study):
 
     The bandit has 32 prompts, 32 rollouts per step and a quadratic penalty with weight 0.15. The return is its
     objective, so that noise in the gradient costs return at every step size. All baselines start from the same bandits
-    with the same random numbers, run for the same number of rollouts at each learning rate, and count at the best rate.
-    Standard errors come from resampling the repetitions, with the choice of the rate repeated in each resample. The
-    rates are closely spaced: at a rate slightly too large the noise keeps the return just below the target, which
-    would exaggerate differences between baselines. `group-mean` runs as leave-one-out, which it equals after tuning of
-    learning rate and penalty. With the own reward in it, it would shrink the gradient of the value but not that of
-    the penalty, and converge to another policy.
+    with the same random numbers. At one learning rate all of them run for the same number of rollouts, and the best
+    rate of each counts. Standard errors come from resampling the repetitions, with the choice of the rate repeated in
+    each resample. The rates are closely spaced: at a rate slightly too large the noise keeps the return just below the
+    target, which would exaggerate differences between baselines. `group-mean` runs as leave-one-out, which it equals
+    after tuning of learning rate and penalty. With the own reward in it, it would shrink the gradient of the value but
+    not that of the penalty, and converge to another policy.
     """
 
     name: ClassVar[str] = "race"
