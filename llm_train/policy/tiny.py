@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 from datasets import Dataset
 from tokenizers import Regex, Tokenizer
@@ -16,9 +15,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
 
-from llm_train.policy.supervised import supervise
-
-__all__ = ["answer_reward", "make_policy", "make_tokenizer", "skewed_sums", "sums", "warm_up"]
+__all__ = ["answer_reward", "make_policy", "make_tokenizer", "skewed_sums", "sums"]
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 _CHARACTERS = "0123456789+-*= "
@@ -82,15 +79,6 @@ def skewed_sums(largest: int, seed: int) -> Iterator[dict]:
     while True:
         a, b = (int((largest + 1) * generator.random() ** 3) for _ in range(2))
         yield {"prompt": f"{a}+{b}=", "answer": f"{a + b}"}
-
-
-def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path) -> None:
-    """Train a policy on sums, small ones more often, for too few steps to learn all of them."""
-    examples = (
-        {"prompt": row["prompt"], "completion": row["answer"] + tokenizer.eos_token}
-        for row in skewed_sums(largest, seed)
-    )
-    supervise(model, tokenizer, examples, steps, seed, folder)
 
 
 def answer_reward(tokenizer, partial: bool = False):
