@@ -22,10 +22,10 @@ def _app():
         full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
         out: Annotated[Path | None, typer.Option(help=f"By default {_FOLDER}/quick or full.")] = None,
     ) -> None:
-        """Figures and tables of the paper, and ours, each with our numbers beside the paper's.
+        """Draw the figures and tables of the paper, and ours, and compare our numbers with those of the paper.
 
-        Data are made where they are missing or stale, and kept with a key of parameters and version; drawing takes
-        seconds. A caption's claim is checked first, and a figure that the data do not support is not drawn.
+        Missing or stale data are made first, and kept with a key of parameters and version. Drawing takes seconds. The
+        claims of a caption are checked before, and a figure that the data do not support is not drawn.
 
         Example: python -m paper_figures sensitivity --full
         """
@@ -35,10 +35,10 @@ def _app():
         if what == "list":
             _list(console)
             return
-        from paper_figures.index import EXHIBITS, exhibit_class
+        from paper_figures.index import exhibit_classes
 
         try:
-            chosen = list(EXHIBITS.values()) if what == "all" else [exhibit_class(what)]
+            chosen = exhibit_classes(what)
         except ValueError as error:
             typer.echo(f"paper_figures: {error}", err=True)
             raise typer.Exit(2) from None
@@ -63,11 +63,10 @@ def _list(console) -> None:
 
 
 def _make(exhibit, folder: Path, console, must: bool) -> bool:
-    """Whether all went well; without `must`, results of runs that are not made here may be absent."""
+    """Make an exhibit; false if it failed, or if results of longer runs are missing and `must` asks for them."""
     from rich.markdown import Markdown
 
-    from paper_figures.exhibit import FalseClaimError
-    from paper_figures.index import make
+    from paper_figures.exhibit import FalseClaimError, make
     from simulations.harness.keyed_results import StaleResultError
 
     console.rule(f"{exhibit.place}: {exhibit.name}")

@@ -1,4 +1,4 @@
-"""Tables 3 and 4, and Figure 4: accuracy by method, and whether training with one rollout holds, on the tiny policy."""
+"""Tables 3 and 4, and Figure 4: accuracy by method, and training with one rollout per prompt, on the tiny policy."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import ClassVar
 import polars as pl
 
 from kvar import plotting
-from llm_train.studies.compare_report import mean_interval
-from paper_figures.drawing import PAGE
-from paper_figures.exhibit import Exhibit, require
-from paper_figures.training_results import found
+from kvar.intervals import mean_interval
+from kvar.utils.markdown import markdown_table
+from paper_figures.exhibit import PAGE, Exhibit, require
+from paper_figures.sources import training_file
 from simulations.harness.keyed_results import StaleResultError
 
 _COMMAND = "python -m llm_train compare llm_train/configs"
@@ -26,11 +26,11 @@ _HISTORY = ("kernel", "adaptive")
 
 
 def _found_starts(name: str) -> dict[str, Path]:
-    """A file of the comparison, by start of the policy, of those starts that were run."""
+    """Paths of a file of the comparison, by start of the policy, for the starts that were run."""
     paths = {}
     for start, (folder, command) in _STARTS.items():
         try:
-            paths[start] = found(f"{folder}/{name}", command)
+            paths[start] = training_file(f"{folder}/{name}", command)
         except StaleResultError as error:
             missing = error
     if not paths:
@@ -39,7 +39,7 @@ def _found_starts(name: str) -> dict[str, Path]:
 
 
 def _methods() -> pl.DataFrame:
-    """A row a method and start of the policy; intervals as mean, low and high."""
+    """A row for each method and start of the policy; intervals in three columns: mean, low and high."""
     rows = []
     for start, path in _found_starts("table.json").items():
         for row in json.loads(path.read_text()):
@@ -51,16 +51,15 @@ def _methods() -> pl.DataFrame:
 
 
 def _curves() -> pl.DataFrame:
-    """Mean and interval over seeds of each method and start, over training."""
+    """Mean accuracy of each method and start over training, with 95 % intervals over seeds."""
     rows = []
     for start, path in _found_starts("curves.csv").items():
         measured = pl.read_csv(path)
         by = measured.group_by("method", "rollouts", maintain_order=True)
         for method, rollouts, numbers in by.agg(pl.col(measured.columns[-1])).iter_rows():
-            mean, low, high = mean_interval(numbers)
-            rows.append(
-                {"start": start, "method": method, "rollouts": rollouts, "mean": mean, "low": low, "high": high}
-            )
+            found = mean_interval(numbers)
+            interval = {"mean": found.mean, "low": found.low, "high": found.high}
+            rows.append({"start": start, "method": method, "rollouts": rollouts, **interval})
     return pl.DataFrame(rows)
 
 
@@ -68,16 +67,13 @@ def _style(label: str) -> dict:
     """How a method is drawn."""
     method = label.rpartition(" G=")[0]
     style = plotting.baseline_style(_BASELINES.get(method, method.split("(")[0]))
-    # REINFORCE++ is the mean of the batch with another scale.
+    # REINFORCE++ is the batch mean with another scale.
     return style | {"markersize": 4} | ({"linestyle": ":"} if method == "REINFORCE++" else {})
 
 
 class _Compared(Exhibit):
     def tables(self):
         return {"methods": _methods(), "curves": _curves()}
-
-    def compute(self):
-        self.tables()
 
 
 class Accuracy(_Compared):
@@ -86,36 +82,36 @@ class Accuracy(_Compared):
     name: ClassVar[str] = "accuracy"
     place: ClassVar[str] = "Tables 3 and 4"
     caption: ClassVar[str] = (
-        "Held-out accuracy after training at equal rollouts by start of the policy, and paired over seeds against GRPO "
-        "with eight rollouts; 95 % intervals over seeds. Every method improves on its start."
+        "Held-out accuracy after training at equal total rollouts, by start of the policy, and the difference to GRPO "
+        "with eight rollouts per prompt, paired by seed; 95 % intervals over seeds. Every method improves on its start."
     )
 
     def check(self, tables):
         for row in tables["methods"].iter_rows(named=True):
-            said = f"{row['label']} from {row['before']:.3f} to {row['final']:.3f} ({row['start']} start)"
-            require(row["final"] > row["before"], "every method improves on its start", said)
+            found = f"{row['label']} from {row['before']:.3f} to {row['final']:.3f} ({row['start']} start)"
+            require(row["final"] > row["before"], "every method improves on its start", found)
 
     def draw(self, tables):
         parts = []
         for (start,), rows in tables["methods"].group_by(["start"], maintain_order=True):
-            lines = [f"**{start} start, {rows['before'][0]:.3f}, {rows['n_seeds'][0]} seeds**", ""]
-            lines += ["| method | held out | against GRPO G=8 |", "|---|---|---|"]
+            cells = []
             for row in rows.sort("final", descending=True).iter_rows(named=True):
                 final, difference = (
                     f"{row[name]:{sign}.3f} ({row[f'{name}_low']:{sign}.3f} to {row[f'{name}_high']:{sign}.3f})"
                     for name, sign in (("final", ""), ("difference", "+"))
                 )
-                lines.append(f"| {row['label']} | {final} | {difference} |")
-            parts.append("\n".join(lines))
+                cells.append((row["label"], final, difference))
+            parts.append(f"**{start} start, {rows['before'][0]:.3f}, {rows['n_seeds'][0]} seeds**")
+            parts.append(markdown_table(["method", "held out", "against GRPO G=8"], cells))
         return "\n\n".join(parts)
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         return (
             "The paper, mean accuracy with a 7B model: on DAPO with G = 4 after 500 steps GRPO 42.88, Dr. GRPO "
-            "40.92, GPG 43.49, KAE 44.54; on MATH GRPO 40.10, Dr. GRPO 39.91, GPG 40.33, KAE 41.49.\n\nWhat "
-            "differs: accuracy on held-out sums of a 0.66M-parameter policy, 120 steps, tuned learning rates, "
-            "several seeds here; benchmarks of mathematics, 200 to 500 steps, Qwen2.5 there. The figures are not "
-            "comparable, their order is."
+            "40.92, GPG 43.49, KAE 44.54; on MATH GRPO 40.10, Dr. GRPO 39.91, GPG 40.33, KAE 41.49.\n\nDifferences: "
+            "here accuracy on held-out sums with a 0.66M-parameter policy, 120 steps, tuned learning rates and several "
+            "seeds; in the paper mathematics benchmarks with Qwen2.5, 200 to 500 steps. Only the order of the methods "
+            "can be compared."
         )
 
 
@@ -125,8 +121,8 @@ class SingleRollout(_Compared):
     name: ClassVar[str] = "single-rollout"
     place: ClassVar[str] = "Figure 4"
     caption: ClassVar[str] = (
-        "Held-out accuracy in training with one rollout a prompt and at its end, 95 % intervals over seeds, and in how "
-        "many of the runs it fell below the start or half of its best. None of the runs with kernel or adaptive fell."
+        "Held-out accuracy during training with one rollout per prompt and at the end, with 95 % intervals over seeds. "
+        "A run fell if it ended below its start or below half of its best. No run with kernel or adaptive fell."
     )
 
     def _single(self, tables) -> pl.DataFrame:
@@ -135,16 +131,14 @@ class SingleRollout(_Compared):
     def check(self, tables):
         for row in self._single(tables).iter_rows(named=True):
             if row["label"].startswith(_HISTORY):
-                said = f"{row['fell']} of {row['n_seeds']} of {row['label']} ({row['start']} start)"
-                require(row["fell"] == 0, "no run with kernel or adaptive fell", said)
+                found = f"{row['fell']} of {row['n_seeds']} of {row['label']} ({row['start']} start)"
+                require(row["fell"] == 0, "no run with kernel or adaptive fell", found)
 
     def draw(self, tables):
-        from matplotlib.figure import Figure
-
         starts = self._single(tables).partition_by("start", as_dict=True, maintain_order=True)
-        figure = Figure(figsize=(PAGE, 0.4 + 2.1 * len(starts)), layout="constrained")
-        panels = figure.subplots(len(starts), 2, squeeze=False, width_ratios=(3, 2))
-        for (left, right), ((start,), rows) in zip(panels, starts.items(), strict=True):
+        heights = (1,) * len(starts)
+        figure, panels = plotting.new_figure(PAGE, 0.4 + 2.1 * len(starts), heights, widths=(3, 2), sharex="none")
+        for left, right, ((start,), rows) in zip(panels[::2], panels[1::2], starts.items(), strict=True):
             rows = rows.sort("final")
             for place, row in enumerate(rows.iter_rows(named=True)):
                 style = _style(row["label"])
@@ -161,11 +155,11 @@ class SingleRollout(_Compared):
             )
             left.locator_params(axis="x", nbins=5)
             left.set_ylabel(f"held-out accuracy, {start} start")
-        panels[-1, 0].set_xlabel("rollouts")
-        panels[-1, 1].set_xlabel("at the end")
+        panels[-2].set_xlabel("rollouts")
+        panels[-1].set_xlabel("at the end")
         return {"": figure}
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         finals = {(r["start"], r["label"]): r["final"] for r in self._single(tables).iter_rows(named=True)}
         lines = []
         for start in _STARTS:
@@ -178,9 +172,6 @@ class SingleRollout(_Compared):
         lines += [
             "- the paper, KAE against REINFORCE with one rollout: GSM8K +14.9 %, MATH +6.6 %, and no collapse",
             "",
-            (
-                "What differs: sums, a 0.66M-parameter policy, and the mean of the batch as the reference, not no "
-                "baseline."
-            ),
+            "Differences: here sums, a 0.66M-parameter policy, and batch mean as the reference instead of no baseline.",
         ]
         return "\n".join(lines)

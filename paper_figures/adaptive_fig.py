@@ -1,4 +1,4 @@
-"""The adaptive baseline against all rivals on the recorded runs: a ratio a run."""
+"""The adaptive baseline against all rivals on the recorded runs: a ratio for each run."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -10,17 +10,16 @@ import polars as pl
 
 from kvar import plotting
 from paper_figures import recorded_runs_data
-from paper_figures.drawing import PAGE
-from paper_figures.exhibit import require
-from paper_figures.recorded_runs_exhibit import RecordedRunsExhibit
+from paper_figures.exhibit import PAGE, require
 from paper_figures.recorded_runs_table import RIVALS, geometric_mean, summary
+from paper_figures.sources import RecordedRunsExhibit
 
 _SHOWN = ("kernel", "group-mean", "batch-mean", "discounted-beta")
 _BEST = "best of all rivals, in hindsight"
 
 
 def ratios(frame: pl.DataFrame) -> pl.DataFrame:
-    """Value MSE of rivals over that of the adaptive baseline."""
+    """Value MSE of rivals over that of the adaptive baseline, with a standard error as if the two were independent."""
     mse = pl.col("value_mse")
     known = frame.filter(mse.is_not_null() & mse.is_not_nan())
     ours = known.filter(role="ours").select("run", ours=mse, ours_error="value_mse_standard_error")
@@ -37,15 +36,15 @@ def ratios(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 class Adaptive(RecordedRunsExhibit):
-    """Ratios of value MSE, a line a run."""
+    """Ratios of value MSE, with a line for each run."""
 
     name: ClassVar[str] = "adaptive"
     place: ClassVar[str] = "ours"
     data = recorded_runs_data
     caption: ClassVar[str] = (
-        "Value MSE of rivals as a ratio to adaptive's, on each recorded run of the tiny policy; right of the line "
-        "adaptive is better. As a geometric mean over runs it has less error than any rival as its authors "
-        "published it, and than any one setting chosen in hindsight for all runs. Bars: standard errors over "
+        "Value MSE of rivals as a ratio to that of adaptive on each recorded run of the tiny policy. Right of the line "
+        "adaptive is better. In the geometric mean over runs adaptive has less error than any rival in its published "
+        "form, and than any single setting of a rival chosen in hindsight for all runs. Bars: standard errors over "
         "prompts and steps, as if independent."
     )
 
@@ -55,13 +54,11 @@ class Adaptive(RecordedRunsExhibit):
             require(found[rival] < 1, f"adaptive has less error ({rival})", f"a ratio of {found[rival]:.3f}")
 
     def draw(self, tables):
-        from matplotlib.figure import Figure
         from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
         found = ratios(tables["recorded_runs"])
         order = found.filter(baseline=_BEST).sort("ratio")["run"].to_list()
-        figure = Figure(figsize=(PAGE, 0.8 + 0.155 * len(order)), layout="constrained")
-        axes = figure.subplots()
+        figure, (axes,) = plotting.new_figure(PAGE, 0.8 + 0.155 * len(order))
         for name in (*_SHOWN, _BEST):
             rows = found.filter(baseline=name)
             places = [order.index(run) for run in rows["run"]]
@@ -84,33 +81,33 @@ class Adaptive(RecordedRunsExhibit):
         figure.legend(loc="outside lower center", ncols=6, columnspacing=1, handletextpad=0.3)
         return {"": figure}
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         frame = tables["recorded_runs"]
         found = summary(frame)
         wide = frame.pivot("baseline", index="run", values="value_mse")
         blocks = wide.filter(pl.col("run").is_in(["block-g1", "block-g2", "block-g4", "block-g8"]))
         ours = blocks.sort("run").select("run", ratio=pl.col("kernel") / pl.col("group-mean"))
-        told = ", ".join(f"{ratio:.2f} ({run})" for run, ratio in ours.iter_rows() if ratio is not None)
+        listed = ", ".join(f"{ratio:.2f} ({run})" for run, ratio in ours.iter_rows() if ratio is not None)
         batch = geometric_mean(blocks["kernel"] / blocks["batch-mean"])
         return "\n".join(
             [
                 (
-                    f"- value MSE of adaptive, geometric mean over {found['runs']} runs: "
-                    f"{found['to kernel 10']:.3f} of kernel's with the paper's window, "
-                    f"{found['to group-mean']:.3f} of group-mean's, "
-                    f"{found['to best published rival']:.3f} of the best published rival's "
-                    f"({found['best published rival']}), {found['to best rival']:.3f} of that of the best one "
-                    f"setting in hindsight ({found['best rival']})"
+                    f"- value MSE of adaptive as a ratio, geometric mean over {found['runs']} runs: "
+                    f"{found['to kernel 10']:.3f} to kernel with the paper's window, "
+                    f"{found['to group-mean']:.3f} to group-mean, "
+                    f"{found['to best published rival']:.3f} to the best published rival "
+                    f"({found['best published rival']}), {found['to best rival']:.3f} to the best single setting in "
+                    f"hindsight ({found['best rival']})"
                 ),
-                f"- kernel over group-mean on the paper's schedule: {told}; over batch-mean {batch:.2f}",
+                f"- kernel over group-mean on the paper's schedule: {listed}; over batch-mean {batch:.2f}",
                 (
                     "- the paper, KAE over GRPO: 0.30, 0.31 and 0.29 on MATH (steps 10, 90, 170), 0.36 on GSM8K; over "
                     "REINFORCE++ 0.07 on MATH at step 10"
                 ),
                 "",
                 (
-                    "What differs: a 0.66M-parameter policy on sums with exact values here; Qwen2.5 of 1.5B and 7B "
-                    "parameters on GSM8K and MATH there."
+                    "Differences: here a 0.66M-parameter policy on sums with exact values; in the paper Qwen2.5 with "
+                    "1.5B and 7B parameters on GSM8K and MATH."
                 ),
             ]
         )

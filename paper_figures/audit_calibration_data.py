@@ -1,8 +1,8 @@
-"""Whether the audit's estimates hold where the truth is known: value errors, and the advice on group sizes.
+"""Checks the estimates of the audit where exact values are known: value MSE, and the advice on group sizes.
 
-The audit is given the recorded runs without their true values. One row a run and baseline: the estimated value MSE with
-its 95 % interval beside the true one. And one row a run: the size of the groups that is advised, the value MSE promised
-there, and the true one on the groups cut to that size.
+The audit is given the recorded runs without their exact values. One table has a row for each run and baseline: the
+estimated value MSE with its 95 % interval, and the true one. The other has a row for each run: the advised group size,
+the value MSE estimated there, and the true one on groups cut to that size.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from rich.progress import track
 
 from kvar import Trace, audit, make_baseline, read_trace
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.replaying import replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.utils.atomic_files import atomic_write
-from paper_figures.recorded_traces import asked_for
+from kvar.utils.progress import tracked
+from paper_figures.sources import runs_and_output
 from simulations.harness.keyed_results import digest, write_key
 
 OUT = Path("docs/audit_calibration.csv")
 
 
 def parameters(paths: Sequence[Path]) -> dict:
-    """What the tables depend on."""
+    """What the tables depend on: digests of the runs."""
     return {"runs": {path.stem: digest(path) for path in sorted(paths)}}
 
 
 def calibrate(path: Path) -> tuple[list[dict], dict]:
-    """Audit one run blind and set its estimates beside the truth."""
+    """Audit one run without its exact values, and compare the estimates with the truth."""
     trace = read_trace(path)
     extras = {name: column for name, column in trace.extras.items() if name != "true_value"}
     report = audit(Trace(trace.step, trace.prompt_id, trace.rollout, trace.reward, extras))
@@ -49,7 +49,7 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
     advice = {"run": path.stem, "baseline": best.label, "full": report.facts.group_size, "advised": None}
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None:
-        # The same study again, this time with the truth beside it.
+        # The same study again, this time with the exact values.
         seen = study_group_sizes(SortedTrace.of(trace), make_baseline(best.baseline, **best.parameters), sizes.full)
         true = next(row for row in seen.rows if row.size == sizes.advised.size).true_value_mse
         now = next(row["truth"] for row in rows if row["baseline"] == "group-mean")
@@ -65,9 +65,9 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write both tables and print what they come to."""
-    paths, out = asked_for(__doc__, OUT, arguments)
-    found = [calibrate(path) for path in track(paths, description="auditing runs", transient=True)]
+    """Write both tables and print a summary."""
+    paths, out = runs_and_output(__doc__, OUT, arguments)
+    found = [calibrate(path) for path in tracked(paths, "auditing runs")]
     frame = pl.DataFrame([row for rows, _ in found for row in rows], infer_schema_length=None)
     advice = pl.DataFrame([advice for _, advice in found], infer_schema_length=None)
     written = {out: frame, out.with_stem(out.stem + "_groups"): advice}
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{100 * frame['inside'].mean():.1f} %"
     )
     width = ((frame["high"] - frame["low"]) / 2 / frame["truth"]).median()
-    print(f"half width of the interval as a share of the true value, median: {width:.2f}")
+    print(f"half width of the interval as a fraction of the true value MSE, median: {width:.2f}")
     print(frame.filter(~pl.col("inside")))
     advised = advice.drop_nulls("advised").with_columns(
         off=pl.col("true") / pl.col("promised") - 1, against_now=pl.col("true") / pl.col("true_reference")
@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(advised)
     near = (advised["off"].abs() <= 0.1).sum()
     kept = (advised["against_now"] <= 1.1).sum()
-    print(f"true error at the advised size within 10 % of the estimate there: {near} of {len(advised)} runs")
-    print(f"true error at the advised size at most 1.1 of the group mean's with whole groups: {kept} of {len(advised)}")
+    print(f"true value MSE at the advised size within 10 % of its estimate: {near} of {len(advised)} runs")
+    print(f"true value MSE at the advised size at most 1.1 of group-mean with whole groups: {kept} of {len(advised)}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from paper_figures.exhibit import require
-from paper_figures.study_exhibit import StudyExhibit
+from paper_figures.sources import StudyExhibit
 
 _CLOSE, _FAR = ("adaptive", "kernel"), ("leave-one-out", "group-mean", "none")
 
@@ -18,10 +18,9 @@ class Convergence(StudyExhibit):
     place: ClassVar[str] = "Figure 2"
     study: ClassVar[str] = "convergence"
     caption: ClassVar[str] = (
-        "Distance from the best objective over training of a bandit that satisfies a Polyak-Lojasiewicz condition, "
-        "and at the end in excess of the oracle's. With kernel and adaptive training ends closer to the best policy "
-        "than with the group's mean, own reward in it or not, or with no baseline. Bands are two standard errors, "
-        "bars 95 %."
+        "Left, suboptimality over training of a bandit that satisfies a Polyak-Lojasiewicz condition. Right, the "
+        "excess over the oracle at the end. With kernel and adaptive, training ends closer to the best policy than "
+        "with group-mean, leave-one-out or no baseline. Bands are two standard errors, bars 95 % intervals."
     )
 
     def check(self, tables):
@@ -35,25 +34,25 @@ class Convergence(StudyExhibit):
                 )
 
     def _end(self, tables) -> dict:
-        """Rows of the end by baseline, at the step size that serves the oracle best."""
+        """Rows of the table ``end`` by baseline, at the best step size for the oracle."""
         end = tables["end"]
         best = end.filter(baseline="oracle").sort("suboptimality")["beta"][0]
         return {row["baseline"]: row for row in end.filter(beta=best).iter_rows(named=True)}
 
-    def beside(self, tables):
-        told = [
-            f"- {name}: {100 * row['value']:+.0f} ± {100 * row['standard_error']:.0f} % of the oracle's suboptimality"
+    def compare_with_paper(self, tables):
+        excess = [
+            f"- {name}: {100 * row['value']:+.0f} ± {100 * row['standard_error']:.0f} %"
             for name, row in self._end(tables).items()
             if name != "oracle"
         ]
         return "\n".join(
             [
-                "At the end of training, in excess of the oracle (± one standard error):",
-                *told,
+                "Excess suboptimality over the oracle at the end of training (± one standard error):",
+                *excess,
                 "",
                 (
-                    "No number of the paper is of this kind: it trains language models, whose best policy nobody "
-                    "knows; this is a softmax bandit of 16 prompts with exact values, two rollouts a prompt."
+                    "The paper has no such number, because the best policy of a language model is unknown. Here: a "
+                    "softmax bandit of 16 prompts with exact values, two rollouts per prompt."
                 ),
             ]
         )

@@ -1,12 +1,35 @@
-"""What a figure or a table is: data that carry their key, a claim that is checked, a picture, the paper's numbers."""
+"""What a figure or a table is, and how it is made: keyed data, a checked caption, a picture, the paper's numbers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
-__all__ = ["Exhibit", "FalseClaimError", "require"]
+from kvar import plotting
+from kvar.utils.atomic_files import atomic_write
+from simulations.harness.keyed_results import StaleResultError
+
+__all__ = ["COLUMN", "PAGE", "Exhibit", "FalseClaimError", "make", "require"]
+
+# Widths of a column and of a page with two columns, in inches.
+COLUMN, PAGE = 3.35, 6.9
+
+_STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    # Text stays text, so that it can be searched and edited.
+    "pdf.fonttype": 42,
+}
 
 
 class FalseClaimError(Exception):
@@ -14,7 +37,7 @@ class FalseClaimError(Exception):
 
 
 def require(holds: bool, claim: str, found: str) -> None:
-    """Check a part of a caption."""
+    """Check a claim of a caption."""
     if not holds:
         raise FalseClaimError(f"the caption claims that {claim}, but the data say: {found}")
 
@@ -25,16 +48,16 @@ class Exhibit(ABC):
     Parameters
     ----------
     full : bool
-        With all repetitions, or those of a first look.
+        All repetitions, or a first look.
 
     Attributes
     ----------
     name : str
-        What it is called on the command line, and its files.
+        Name on the command line and of the files.
     place : str
-        Its number in the paper, or that it is ours.
+        Number in the paper, or "ours".
     caption : str
-        What it shows and claims; `check` holds it against the data.
+        What the exhibit shows and claims; `check` compares it with the data.
     """
 
     name: ClassVar[str]
@@ -46,20 +69,51 @@ class Exhibit(ABC):
 
     @abstractmethod
     def tables(self) -> dict:
-        """Read the data."""
+        """Read the data, as data frames by name."""
 
-    @abstractmethod
     def compute(self) -> None:
-        """Make the data that `tables` reads."""
+        """Make the data that `tables` reads; by default they cannot be made here, and the error says how."""
+        self.tables()
 
     @abstractmethod
     def check(self, tables: Mapping) -> None:
-        """Hold the caption against the data."""
+        """Check the caption, by `require`."""
 
     @abstractmethod
     def draw(self, tables: Mapping) -> dict | str:
-        """Draw, and nothing else."""
+        """Draw figures by name, where "" stands for the only one; or write a table as Markdown."""
 
     @abstractmethod
-    def beside(self, tables: Mapping) -> str:
-        """Our numbers, the paper's where the work is of the same kind, and what differs."""
+    def compare_with_paper(self, tables: Mapping) -> str:
+        """Our numbers in words, the paper's if it has such numbers, and the differences between the two set-ups."""
+
+
+def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
+    """Make missing or stale data, check the caption, draw, and write figures as PDF and PNG and a page."""
+    from matplotlib import rc_context
+
+    # A figure drawn by an earlier run must not outlive its claim.
+    for earlier in (*folder.glob(f"{exhibit.name}.*"), *folder.glob(f"{exhibit.name}-*.*")):
+        if earlier.suffix in (".pdf", ".png", ".md"):
+            earlier.unlink()
+    try:
+        tables = exhibit.tables()
+    except StaleResultError:
+        exhibit.compute()
+        tables = exhibit.tables()
+    exhibit.check(tables)
+    with rc_context(_STYLE):
+        drawn = exhibit.draw(tables)
+        text = exhibit.compare_with_paper(tables)
+        if isinstance(drawn, str):
+            text, drawn = f"{drawn}\n\n{text}", {}
+        written = [
+            plotting.save(figure, folder / f"{exhibit.name}{'-' * bool(part)}{part}{suffix}")
+            for part, figure in drawn.items()
+            for suffix in (".pdf", ".png")
+        ]
+    pictures = "".join(f"![]({path.name})\n\n" for path in written if path.suffix == ".png")
+    page = folder / f"{exhibit.name}.md"
+    with atomic_write(page) as temporary:
+        temporary.write_text(f"# {exhibit.place}: {exhibit.name}\n\n{pictures}{exhibit.caption}\n\n{text}\n")
+    return text, [*written, page]

@@ -1,8 +1,8 @@
-"""Every baseline on every recorded run with exact truth, the data: value MSE, one-step-ahead error, coverage.
+"""Every baseline on every recorded run with exact values, the data: value MSE, one-step-ahead error, coverage.
 
-One row a run and baseline. Standard errors are over prompts and steps of the one run. The column `role` says what a
-row is: ours, an ablation of it, a rival as published (the defaults, and other settings of its authors), or a rival with
-a setting chosen in hindsight on such runs; `own_reward` says whether a rollout's own reward enters its value.
+A row for each run and baseline. Standard errors are over prompts and steps of the one run. The column `role` is "ours",
+"ablation", "published" (a rival with its defaults or other settings of its authors) or "tuned" (a rival with a setting
+chosen in hindsight on such runs). `own_reward` says whether a rollout's own reward enters its value.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from rich.progress import track
 
 from kvar import audit, baseline_names, make_baseline, read_trace
 from kvar.baselines import Baseline
 from kvar.replaying import batches
 from kvar.utils.atomic_files import atomic_write
-from paper_figures.recorded_traces import asked_for
+from kvar.utils.progress import tracked
+from paper_figures.sources import runs_and_output
 from simulations.harness.keyed_results import digest, write_key
 
 OUT = Path("docs/recorded_runs.csv")
 
-# Settings of authors beside the defaults: TRL's example of DDPO, DBB on its larger model, SPO with constant forgetting.
+# Other settings of the authors: TRL's example of DDPO, DBB on its larger model, SPO with constant forgetting.
 _PUBLISHED = [
     ("buffer", {"size": 32, "min_count": 16}),
     ("discounted-beta", {"discount": 0.75}),
     ("discounted-beta", {"discount": 0.875, "include_own": False, "prior": 0.5}),
 ]
-# Settings that turned out to suit runs like these, so that rivals are compared at their best.
+# Settings that suit such runs, found in hindsight, so that rivals are compared at their best.
 _TUNED = [
     ("buffer", {"size": 32, "min_count": 1}),
     ("kalman", {"drift_rate": 0.0}),
@@ -42,7 +42,7 @@ _TUNED = [
 _ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "drift", "features")]
 
 
-def _asked() -> dict[str, list[tuple[str, dict]]]:
+def _compared() -> dict[str, list[tuple[str, dict]]]:
     registered = [(name, {}) for name in baseline_names() if name not in ("oracle", "adaptive")]
     return {
         "ours": [("adaptive", {})],
@@ -53,20 +53,20 @@ def _asked() -> dict[str, list[tuple[str, dict]]]:
 
 
 def parameters(paths: Sequence[Path]) -> dict:
-    """What the table depends on."""
-    return {"runs": {path.stem: digest(path) for path in sorted(paths)}, "baselines": _asked()}
+    """What the table depends on: digests of the runs, and the baselines."""
+    return {"runs": {path.stem: digest(path) for path in sorted(paths)}, "baselines": _compared()}
 
 
 def comparisons(trace) -> list[tuple[str, object]]:
-    """Baselines that a run is replayed with."""
-    made = [(role, make_baseline(name, **p)) for role, settings in _asked().items() for name, p in settings]
+    """Baselines that can be used on a run, with their roles."""
+    made = [(role, make_baseline(name, **p)) for role, settings in _compared().items() for name, p in settings]
     return [
         (role, baseline) for role, baseline in made if not baseline.reason_not_applicable(trace.reward, trace.extras)
     ]
 
 
 def coverage(trace, baseline) -> tuple[float, int]:
-    """Share of true values inside a baseline's 95 % intervals."""
+    """Fraction of exact values inside the 95 % intervals of a baseline, and the number of intervals."""
     if type(baseline).assess is Baseline.assess:
         return float("nan"), 0
     inside = total = 0
@@ -82,7 +82,7 @@ def coverage(trace, baseline) -> tuple[float, int]:
 
 
 def compare(path: Path) -> list[dict]:
-    """All baselines on one run."""
+    """Replay all baselines on one run."""
     trace = read_trace(path)
     compared = comparisons(trace)
     report = audit(trace, [baseline for _, baseline in compared])
@@ -108,8 +108,8 @@ def compare(path: Path) -> list[dict]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the table's data."""
-    paths, out = asked_for(__doc__, OUT, arguments)
-    rows = [row for path in track(paths, description="replaying runs", transient=True) for row in compare(path)]
+    paths, out = runs_and_output(__doc__, OUT, arguments)
+    rows = [row for path in tracked(paths, "replaying runs") for row in compare(path)]
     with atomic_write(out) as temporary:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
     write_key(out.with_suffix(".json"), parameters(paths), [out])

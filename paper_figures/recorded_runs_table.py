@@ -1,4 +1,4 @@
-"""Every baseline on every recorded run, the table: reads what ``recorded_runs_data`` wrote and prints Markdown."""
+"""Every baseline on every recorded run, the tables: Markdown from the files of ``recorded_runs_data``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import polars as pl
 from scipy.stats import spearmanr
 
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.markdown import markdown_table
 
 RIVALS = pl.col("role").is_in(["published", "tuned"])
 _BLOCKS = pl.col("run").str.contains("block") & ~pl.col("run").str.contains("long")
 _GROUPS = ~pl.col("run").str.ends_with("-g1")
-# The runs on which the adaptive baseline was developed, and runs made afterwards.
+# The runs on which the adaptive baseline was developed, and the runs made afterwards.
 _TABLES = [Path("docs/recorded_runs.csv"), Path("docs/recorded_runs_fresh.csv")]
 
 
 def geometric_mean(values) -> float:
-    """Mean of ratios."""
+    """Geometric mean of ratios."""
     return float(np.exp(np.mean(np.log(np.asarray(values, dtype=float)))))
 
 
 def summary(frame: pl.DataFrame) -> dict[str, float | str]:
-    """The figures that the adaptive baseline is judged by."""
+    """Ratios and ranks that the adaptive baseline is judged by, by name."""
     wide = frame.pivot("baseline", index="run", values="value_mse").sort("run")
     ours = wide["adaptive"].to_numpy()
     figures = {
@@ -39,7 +40,7 @@ def summary(frame: pl.DataFrame) -> dict[str, float | str]:
     for among, chosen in rivals_of.items():
         names = frame.filter(chosen)["baseline"].unique(maintain_order=True).to_list()
         rivals = {name: wide[name].to_numpy().astype(float) for name in names}
-        # Only rivals that are defined on every run can be the best over all.
+        # Only rivals that are defined on every run can be the best over all runs.
         everywhere = {name: mse for name, mse in rivals.items() if np.isfinite(mse).all()}
         best_fixed = min(everywhere, key=lambda name: geometric_mean(everywhere[name]))
         best_each = np.nanmin(np.stack(list(rivals.values())), axis=0)
@@ -69,11 +70,11 @@ def summary(frame: pl.DataFrame) -> dict[str, float | str]:
 
 
 def markdown(frame: pl.DataFrame) -> str:
-    """The table: a run a row, value MSE in thousandths, and each baseline's geometric mean ratio to `kernel`."""
+    """Value MSE in thousandths of each baseline on each run, and its geometric mean ratio to `kernel` over runs."""
     shown = frame["baseline"].unique(maintain_order=True).sort().to_list()
     by_cell = {(r["run"], r["baseline"]): r for r in frame.iter_rows(named=True)}
     runs = frame["run"].unique(maintain_order=True).sort().to_list()
-    lines = [f"| baseline | {' | '.join(runs)} | mean ratio to kernel |", "|---" * (len(runs) + 2) + "|"]
+    lines = []
     for name in shown:
         cells, ratios = [], []
         for run in runs:
@@ -86,45 +87,46 @@ def markdown(frame: pl.DataFrame) -> str:
             cells.append(f"{1e3 * row['value_mse']:.1f}{uncertain}")
             ratios.append(row["value_mse"] / by_cell[run, "kernel"]["value_mse"])
         mean = f"{geometric_mean(ratios):.3f}" if len(ratios) == len(runs) else "-"
-        lines.append(f"| {name} | {' | '.join(cells)} | {mean} |")
-    return "\n".join(lines)
+        lines.append([name, *cells, mean])
+    return markdown_table(["baseline", *runs, "mean ratio to kernel"], lines)
 
 
 def _ratio(frame: pl.DataFrame, rival: str, runs: pl.Expr | bool = True) -> str:
-    """Geometric mean over runs of the adaptive baseline's value MSE as a ratio, with the least and the greatest."""
+    """Value MSE of the adaptive baseline as a ratio to a rival: geometric mean over runs, least and greatest."""
     wide = frame.pivot("baseline", index="run", values="value_mse").filter(runs)
     ratios = (wide["adaptive"] / wide[rival]).to_numpy()
     return f"{geometric_mean(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
 
 
 def comparison(frames: dict[str, pl.DataFrame]) -> str:
-    """The table of the README: the adaptive baseline against its rivals on several sets of runs."""
+    """The adaptive baseline against its rivals on several sets of runs, as ratios of value MSE."""
     found = [summary(frame) for frame in frames.values()]
     rows = {
-        "`kernel`, the paper's window of 10": [_ratio(frame, "kernel") for frame in frames.values()],
-        "the same, of runs in blocks of 10 steps": [_ratio(frame, "kernel", _BLOCKS) for frame in frames.values()],
-        "`group-mean`, of runs with groups": [_ratio(frame, "group-mean", _GROUPS) for frame in frames.values()],
+        "`kernel` with the paper's window of 10": [_ratio(frame, "kernel") for frame in frames.values()],
+        "`kernel`, runs in blocks of 10 steps only": [_ratio(frame, "kernel", _BLOCKS) for frame in frames.values()],
+        "`group-mean`, runs with groups only": [_ratio(frame, "group-mean", _GROUPS) for frame in frames.values()],
     }
     for title, among in (
         ("the best rival as published", "published rival"),
-        ("the best rival with one setting chosen in hindsight", "rival"),
+        ("the best rival with one setting chosen in hindsight for all runs", "rival"),
     ):
         rows[title] = [f"{f[f'to best {among}']:.2f} ({f[f'best {among}']})" for f in found]
     for title, among in (
-        ("the best rival of each run, settings chosen in hindsight", "rival"),
-        ("the same, of rivals that leave the own reward out", "rival without the own reward"),
+        ("the best rival of each run, chosen in hindsight", "rival"),
+        ("the same among rivals without the own reward", "rival without the own reward"),
     ):
         rows[title] = [
             f"{f[f'to best {among} of each run']:.2f}; within 2 % on {f[f'runs within 2 percent of best {among}']} of "
             f"{f['runs']}"
             for f in found
         ]
-    lines = [f"| value MSE of `adaptive` as a ratio to | {' | '.join(frames)} |", "|---" * (len(frames) + 1) + "|"]
-    return "\n".join([*lines, *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows.items())])
+    return markdown_table(
+        ["value MSE of `adaptive` as a ratio to", *frames], [[title, *cells] for title, cells in rows.items()]
+    )
 
 
 def main() -> None:
-    """Print the summary and write the table."""
+    """Write a table for each set of runs, and print the summaries and the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, nargs="+", default=_TABLES)
     options = parser.parse_args()

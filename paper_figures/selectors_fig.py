@@ -1,4 +1,4 @@
-"""Bandwidth selectors beside those of other libraries."""
+"""Bandwidth selectors against those of other libraries."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -8,19 +8,18 @@ from typing import ClassVar
 
 import polars as pl
 
-from paper_figures.drawing import COLUMN
-from paper_figures.exhibit import require
-from paper_figures.kept_benchmark import KeptBenchmark
+from kvar import plotting
+from paper_figures.exhibit import COLUMN, require
 from paper_figures.recorded_runs_table import geometric_mean
-from simulations.harness.keyed_results import StaleResultError
+from paper_figures.sources import BenchmarkExhibit
 
 _DEFAULT = "kvar averaged"
 _COLOURS = {"kvar": "#0072B2", "other": "#D55E00"}
 _DEGREES = {0: ("o", "local means"), 1: ("s", "local lines")}
 
 
-class Selectors(KeptBenchmark):
-    """Error at the chosen bandwidth over that at the best one."""
+class Selectors(BenchmarkExhibit):
+    """MSE at the chosen bandwidth as a ratio to the best one."""
 
     name: ClassVar[str] = "selectors"
     place: ClassVar[str] = "ours"
@@ -28,9 +27,9 @@ class Selectors(KeptBenchmark):
     command = "python tests/benchmarks/bandwidth_selection.py docs/bandwidth_selectors.csv"
     columns = ("curve", "noise", "selector", "degree", "mse_ratio", "standard_error", "repetitions", "n")
     caption: ClassVar[str] = (
-        "Mean squared error at the bandwidth that a selector chooses, as a ratio to the best in hindsight. Small: a "
-        "cell of curve and noise, with two standard errors; large: the geometric mean over cells. For local means "
-        "and for local lines the default of kvar, averaged, has the least mean."
+        "Mean squared error at the bandwidth that a selector chooses, as a ratio to the best in hindsight. Small "
+        "marks: one curve and noise each, with two standard errors. Large marks: geometric means over curves and "
+        "noises. For local means and for local lines the default of kvar, averaged, has the least mean."
     )
 
     def check(self, tables):
@@ -43,25 +42,22 @@ class Selectors(KeptBenchmark):
     def tables(self):
         found = super().tables()
         if _DEFAULT not in found[self.path.stem]["selector"]:
-            raise StaleResultError(f"{self.path} was made before there was {_DEFAULT}")
+            raise self.stale(f"the selector {_DEFAULT}")
         return found
 
     def _means(self, tables) -> pl.DataFrame:
-        # Looking back only is a harder problem with another best bandwidth.
+        # A one-sided window is a harder problem with another best bandwidth.
         frame = tables[self.path.stem].filter(pl.col("selector") != "kvar one-step-ahead")
-        # Only selectors that were run on every cell can be compared by their mean.
+        # Only selectors that ran on every cell can be compared by their mean.
         cells = frame.select("curve", "noise").n_unique()
         means = frame.group_by(["selector", "degree"], maintain_order=True).agg("mse_ratio")
         kept = means.filter(pl.col("mse_ratio").list.len() == cells)
         return kept.with_columns(mean=pl.col("mse_ratio").map_elements(geometric_mean, return_dtype=pl.Float64))
 
     def draw(self, tables):
-        from matplotlib.figure import Figure
-
         frame, means = tables[self.path.stem], self._means(tables)
         order = means.group_by("selector").agg(pl.col("mean").min()).sort("mean", descending=True)["selector"].to_list()
-        figure = Figure(figsize=(COLUMN, 0.9 + 0.24 * len(order)), layout="constrained")
-        axes = figure.subplots()
+        figure, (axes,) = plotting.new_figure(COLUMN, 0.9 + 0.24 * len(order))
         for place, selector in enumerate(order):
             colour = _COLOURS["kvar" if selector.startswith("kvar") else "other"]
             for degree, (marker, _) in _DEGREES.items():
@@ -84,11 +80,11 @@ class Selectors(KeptBenchmark):
         figure.legend(loc="outside lower center", ncols=2)
         return {"": figure}
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         frame = tables[self.path.stem]
-        size = f"n = {frame['n'].unique().to_list()}, {frame['repetitions'].max()} repetitions a cell"
+        size = f"n = {frame['n'].unique().to_list()}, {frame['repetitions'].max()} repetitions per cell"
         lines = [f"Geometric mean over curves and noises ({size}), degree 0 and 1:"]
         for (selector,), rows in self._means(tables).sort("mean").group_by(["selector"], maintain_order=True):
-            told = ", ".join(f"{mean:.3f}" for mean in rows.sort("degree")["mean"])
-            lines.append(f"- {selector}: {told}")
+            listed = ", ".join(f"{mean:.3f}" for mean in rows.sort("degree")["mean"])
+            lines.append(f"- {selector}: {listed}")
         return "\n".join([*lines, "", "The paper fixes its window and has no selector."])

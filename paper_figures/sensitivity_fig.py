@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from paper_figures.exhibit import require
-from paper_figures.study_exhibit import StudyExhibit
+from paper_figures.sources import StudyExhibit
 
 
 class Sensitivity(StudyExhibit):
@@ -17,8 +17,8 @@ class Sensitivity(StudyExhibit):
     study: ClassVar[str] = "bandwidth"
     caption: ClassVar[str] = (
         "Value MSE over windows and kernels, for three orders of prompts. The window matters: in every setting the "
-        "paper's 10 steps with the triangular kernel have more error than the best window and kernel in hindsight, and "
-        "adaptive, which sets nothing, has no more."
+        "paper's triangular kernel with 10 steps has more error than the best window and kernel in hindsight, and "
+        "adaptive, which has no settings, does not."
     )
 
     def check(self, tables):
@@ -31,7 +31,7 @@ class Sensitivity(StudyExhibit):
             if row["estimate"] == "triangular 10.0" and row["best"] != "triangular 10.0":
                 require(row["value"] > 1, "a window of 10 has more error than the best in hindsight", found)
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         lines = ["Value MSE as a ratio to the best window and kernel in hindsight, smallest to largest over settings:"]
         for (name,), group in tables["hindsight"].group_by(["estimate"], maintain_order=True):
             lines.append(
@@ -41,9 +41,8 @@ class Sensitivity(StudyExhibit):
         lines += [
             "",
             (
-                "The paper varies bandwidth and kernel in the training of language models and reports accuracy; value "
-                "MSE against windows is not among its numbers. What differs here: a softmax bandit of 32 prompts, "
-                "exact values."
+                "The paper varies bandwidth and kernel in the training of language models and reports accuracy, not "
+                "value MSE. Here: a softmax bandit of 32 prompts with exact values."
             ),
         ]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Speed of kernel regression beside other libraries."""
+"""Speed of kernel regression against other libraries."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -8,17 +8,18 @@ from typing import ClassVar
 
 import polars as pl
 
-from paper_figures.drawing import PAGE
-from paper_figures.exhibit import require
-from paper_figures.kept_benchmark import KeptBenchmark
+from kvar import plotting
+from paper_figures.exhibit import PAGE, require
+from paper_figures.sources import BenchmarkExhibit
 
-# Ours, with and without numba, and two loops that are no library.
+# Ours, with and without numba.
 _OURS = {"kvar, numba": ("#0072B2", "o"), "kvar, NumPy": ("#56B4E9", "s")}
 _EXACT = 1e-9
+# Bare compiled loops, which are no library.
 _YARDSTICKS = ("one compiled pass", "brute force, compiled")
 
 
-class Speed(KeptBenchmark):
+class Speed(BenchmarkExhibit):
     """Seconds over the number of points."""
 
     name: ClassVar[str] = "speed"
@@ -27,10 +28,10 @@ class Speed(KeptBenchmark):
     command = "python tests/benchmarks/kernel_regression.py docs/kernel_regression_speed.csv"
     columns = ("job", "n", "program", "median_seconds", "largest_error")
     caption: ClassVar[str] = (
-        "Median seconds for all n fits of a kernel regression, and for the choice among 50 bandwidths by leaving "
-        "one out, on one core. At 10,000 points and more kvar with numba is the fastest library that gives exact "
-        "fits; KDEpy and fastlpr round points to a grid. Grey, with its name at the end: each other library; dotted: "
-        "bare compiled loops as yardsticks. Medians of up to seven runs."
+        "Median seconds for all n fits of a kernel regression, and for the choice among 50 bandwidths by leave-one-out "
+        "cross-validation, on one core. From 10,000 points on kvar with numba is the fastest library with exact fits; "
+        "KDEpy and fastlpr round points to a grid. Grey: other libraries. Dotted: bare compiled loops for comparison. "
+        "Medians of up to seven runs."
     )
 
     def check(self, tables):
@@ -42,11 +43,9 @@ class Speed(KeptBenchmark):
             require(first["program"] == "kvar, numba", "kvar with numba is the fastest exact library", found)
 
     def draw(self, tables):
-        from matplotlib.figure import Figure
-
         jobs = tables[self.path.stem].partition_by("job", as_dict=True, maintain_order=True)
-        figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
-        for axes, ((job,), frame) in zip(figure.subplots(1, len(jobs)), jobs.items(), strict=True):
+        figure, panels = plotting.new_figure(PAGE, 2.9, widths=(1,) * len(jobs))
+        for axes, ((job,), frame) in zip(panels, jobs.items(), strict=True):
             for (program,), rows in frame.sort("n").group_by(["program"], maintain_order=True):
                 colour, marker = _OURS.get(program, ("#999999", "."))
                 axes.plot(
@@ -57,18 +56,18 @@ class Speed(KeptBenchmark):
             axes.set(xscale="log", yscale="log", xlabel="points, n", ylabel="seconds", title=job)
         return {"": figure}
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         frame = tables[self.path.stem]
-        lines = ["Seconds as a ratio to kvar with numba, at the largest size that the program was timed at:"]
+        lines = ["Seconds as a ratio to kvar with numba, at the largest timed size of each program:"]
         for (job,), rows in frame.group_by(["job"], maintain_order=True):
             last = rows.sort("n").unique("program", keep="last").sort("ratio_to_kvar")
-            told = [f"{r['program']} {r['ratio_to_kvar']:.3g} (n = {r['n']:,})" for r in last.iter_rows(named=True)]
-            lines.append(f"- {job}: {'; '.join(told)}")
+            ratios = [f"{r['program']} {r['ratio_to_kvar']:.3g} (n = {r['n']:,})" for r in last.iter_rows(named=True)]
+            lines.append(f"- {job}: {'; '.join(ratios)}")
         return "\n".join([*lines, "", "The paper has no such comparison."])
 
 
 def _names(axes, frame) -> None:
-    """Name each curve at its end, in the order of their height and never closer than text is high."""
+    """Write the name of each curve at its right end, in order of height and without overlap."""
     ends = frame.sort("n").unique("program", keep="last", maintain_order=True).sort("median_seconds")
     axes.margins(x=0.05)
     for rank, row in enumerate(ends.iter_rows(named=True)):

@@ -1,4 +1,4 @@
-"""Tables 1 and 2: value MSE and gradient MSE of the tiny policy at three stages of training, against exact truth."""
+"""Tables 1 and 2: value MSE and gradient MSE of the tiny policy at three stages of training, by exact values."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -7,45 +7,44 @@ from typing import ClassVar
 
 import polars as pl
 
+from kvar.utils.markdown import markdown_table
 from llm_train.studies.stage_errors import stage_changes, stage_means
 from paper_figures.exhibit import Exhibit, require
-from paper_figures.training_results import found
+from paper_figures.sources import training_file
 
 _COMMAND = "python -m llm_train gradients --out results/gradients"
 _DIFFERS = (
-    "What differs: a 0.66M-parameter policy on sums with exact values and gradients here; Qwen2.5 of 1.5B and 7B "
-    "parameters on MATH and GSM8K there."
+    "Differences: here a 0.66M-parameter policy on sums with exact values and gradients; in the paper Qwen2.5 with "
+    "1.5B and 7B parameters on MATH and GSM8K."
 )
 
 
 def _markdown(means: pl.DataFrame, cell) -> str:
     parts = []
     for (rollouts,), group in means.sort("rollouts").group_by(["rollouts"], maintain_order=True):
-        stages = sorted(group["stage"].unique())
-        lines = [f"**G = {rollouts}**", "", "| baseline | " + " | ".join(f"step {s}" for s in stages) + " |"]
-        lines.append("|---" * (len(stages) + 1) + "|")
-        for (name,), rows in group.group_by(["baseline"], maintain_order=True):
-            lines.append(f"| {name} | " + " | ".join(cell(r) for r in rows.sort("stage").iter_rows(named=True)) + " |")
-        parts.append("\n".join(lines))
+        headers = ["baseline", *(f"step {stage}" for stage in sorted(group["stage"].unique()))]
+        rows = [
+            [name, *map(cell, rows.sort("stage").iter_rows(named=True))]
+            for (name,), rows in group.group_by(["baseline"], maintain_order=True)
+        ]
+        parts += [f"**G = {rollouts}**", markdown_table(headers, rows)]
     return "\n\n".join(parts)
 
 
-class ValueByStage(Exhibit):
+class _ByStage(Exhibit):
+    def tables(self):
+        return {"rows": pl.read_parquet(training_file("gradients/rows.parquet", _COMMAND))}
+
+
+class ValueByStage(_ByStage):
     """Value MSE by stage."""
 
     name: ClassVar[str] = "value-by-stage"
     place: ClassVar[str] = "Table 1"
     caption: ClassVar[str] = (
         "Value MSE x 1e-3 ± standard error at three stages of training. At every stage adaptive has less error than "
-        "the mean of the batch and, with four rollouts or more, than the mean of the group. The kernel with its fixed "
-        "window has not always."
+        "batch-mean and, with four rollouts or more, than group-mean. kernel, with its fixed window, does not always."
     )
-
-    def tables(self):
-        return {"rows": pl.read_parquet(found("gradients/rows.parquet", _COMMAND))}
-
-    def compute(self):
-        self.tables()
 
     def _means(self, tables) -> dict:
         means = stage_means(tables["rows"], "value_mse")
@@ -55,21 +54,21 @@ class ValueByStage(Exhibit):
         means = self._means(tables)
         for (rollouts, stage, name), mean in means.items():
             adaptive = means[rollouts, stage, "adaptive"]
-            said = f"{adaptive:.4g} and {mean:.4g} at G = {rollouts}, step {stage}"
+            found = f"{adaptive:.4g} and {mean:.4g} at G = {rollouts}, step {stage}"
             if name == "batch-mean" or (name == "group-mean" and rollouts >= 4):
-                require(adaptive < mean, f"adaptive has less value error than {name}", said)
+                require(adaptive < mean, f"adaptive has less value error than {name}", found)
 
     def draw(self, tables):
         means = stage_means(tables["rows"], "value_mse")
         return _markdown(means, lambda row: f"{1e3 * row['mean']:.2f} ± {1e3 * row['error']:.2f}")
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         means = self._means(tables)
         stages = sorted({stage for rollouts, stage, _ in means if rollouts == 4})
-        told = [f"{means[4, s, 'kernel'] / means[4, s, 'group-mean']:.2f} (step {s})" for s in stages]
+        ratios = [f"{means[4, s, 'kernel'] / means[4, s, 'group-mean']:.2f} (step {s})" for s in stages]
         return "\n".join(
             [
-                f"- kernel over group-mean at G = 4: {', '.join(told)}",
+                f"- kernel over group-mean at G = 4: {', '.join(ratios)}",
                 (
                     "- the paper, MATH, steps 10 / 90 / 170: GRPO 19.4 / 8.62 / 5.07, KAE 5.80 / 2.67 / 1.45, a ratio "
                     "of 0.30 / 0.31 / 0.29; REINFORCE++ 78.8 at step 10; GSM8K, step 170: GRPO 2.50, KAE 0.91, a ratio "
@@ -81,45 +80,39 @@ class ValueByStage(Exhibit):
         )
 
 
-class GradientByStage(Exhibit):
+class GradientByStage(_ByStage):
     """Gradient MSE by stage."""
 
     name: ClassVar[str] = "gradient-by-stage"
     place: ClassVar[str] = "Table 2"
     caption: ClassVar[str] = (
-        "Gradient MSE given the prompts as a change against the mean of the others in the group (of the batch, with "
-        "one rollout), paired over rollouts, ± standard error. With four rollouts kernel, adaptive and the true values "
-        "have less at every stage in these samples."
+        "Gradient MSE given the prompts, as a change against leave-one-out (with one rollout against james-stein, then "
+        "the mean of the other prompts), paired over rollouts, ± standard error. With four rollouts kernel, adaptive "
+        "and the oracle have less gradient MSE at every stage in these samples."
     )
-
-    def tables(self):
-        return {"rows": pl.read_parquet(found("gradients/rows.parquet", _COMMAND))}
-
-    def compute(self):
-        self.tables()
 
     def check(self, tables):
         changes = stage_changes(tables["rows"])
         for (rollouts, stage), group in changes.group_by(["rollouts", "stage"], maintain_order=True):
             change = dict(group.select("baseline", "mean").iter_rows())
             for name in ("kernel", "adaptive", "oracle") if rollouts == 4 else ():
-                claim = f"{name} has less than the mean of the others in the group in these samples"
+                claim = f"{name} has less gradient MSE than leave-one-out in these samples"
                 require(change[name] < 0, claim, f"{change[name]:+.1%} at G = {rollouts}, step {stage}")
 
     def draw(self, tables):
         return _markdown(stage_changes(tables["rows"]), lambda row: f"{row['mean']:+.1%} ± {row['error']:.1%}")
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         changes = stage_changes(tables["rows"]).filter(rollouts=4, baseline="kernel").sort("stage")
-        told = ", ".join(f"{r['mean']:+.1%} ± {r['error']:.1%}" for r in changes.iter_rows(named=True))
+        listed = ", ".join(f"{r['mean']:+.1%} ± {r['error']:.1%}" for r in changes.iter_rows(named=True))
         return "\n".join(
             [
-                f"- kernel against leave-one-out at G = 4: {told}",
+                f"- kernel against leave-one-out at G = 4: {listed}",
                 "- the paper, KAE against GRPO: -5.4 to -8.5 %; against REINFORCE++: -32.6 to -65.4 %",
                 "",
                 (
-                    "The group mean with the own reward in it is the mean of the others with its gradient shrunk by "
-                    "1 / G, which lowers the squared error where noise prevails and is undone by the learning rate. "
+                    "group-mean is leave-one-out with a gradient shrunk by 1 / G. This lowers the squared error where "
+                    "noise dominates, and the learning rate undoes it. "
                     f"{_DIFFERS}"
                 ),
             ]

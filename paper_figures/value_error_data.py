@@ -1,7 +1,7 @@
-"""Value error over training, the data: every baseline replayed over one recorded run with exact true values.
+"""Value error over training, the data: every baseline replayed over one recorded run with exact values.
 
-One row a step: mean reward, and for each baseline the mean squared error of its values. The run itself is real
-training of a language model, so there is one run and no repetition; its uncertainty over prompts is in ``kvar audit``.
+A row for each step: mean reward, and for each baseline the mean squared error of its values. This is one training run
+of a language model, without repetitions; ``kvar audit`` gives its uncertainty over prompts.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _LONGEST_BLOCK = 200
 
 
 def value_errors(trace) -> pl.DataFrame:
-    """Mean squared value error of every baseline at every step."""
+    """Mean squared value error of every baseline at every step, in a column for each baseline."""
     if "true_value" not in trace.extras:
-        raise ValueError("value error needs a trace with the column true_value")
+        raise ValueError("the trace has no column true_value, which value errors need")
     scored = ~np.isnan(trace.reward)
     steps, code = np.unique(trace.step[scored], return_inverse=True)
     counts = np.bincount(code)
@@ -43,7 +43,7 @@ def value_errors(trace) -> pl.DataFrame:
 
 
 def block_length(trace) -> int:
-    """Steps that a mini-batch is kept for."""
+    """Number of steps that the first mini-batch is kept for."""
     prompts = [set(trace.prompt_id[trace.step == step]) for step in np.unique(trace.step)[:_LONGEST_BLOCK]]
     return next((k for k, these in enumerate(prompts) if these != prompts[0]), len(prompts))
 
@@ -54,7 +54,7 @@ def parameters(trace: Path) -> dict:
 
 
 def write(trace: Path, out: Path) -> None:
-    """Replay the run and write the data of the figure with their key."""
+    """Replay the run, and write the data of the figure with their key."""
     read = read_trace(trace)
     frame = value_errors(read).with_columns(block=pl.lit(block_length(read)))
     with atomic_write(out) as temporary:

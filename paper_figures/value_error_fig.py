@@ -1,4 +1,4 @@
-"""Value error over training, the figure: draws what ``value_error_data`` wrote, and nothing else."""
+"""Value error over training, the figure: draws the data of ``value_error_data``."""
 
 # ruff: noqa: D102  (the methods are documented in Exhibit)
 from __future__ import annotations
@@ -13,13 +13,13 @@ from paper_figures import value_error_data
 from paper_figures.exhibit import Exhibit, require
 from simulations.harness.keyed_results import read_tables
 
-# A run that comes with the repository, where none was trained.
+# A run that comes with the repository, used where none was trained.
 _KEPT = Path("recorded_runs/block-g4.parquet")
 _LEFT_OUT = ("step", "reward", "block")
 
 
 def block_means(values: np.ndarray, block: int) -> np.ndarray:
-    """Average consecutive steps, the last of them dropped if they do not fill a block."""
+    """Means over blocks of consecutive steps, without an incomplete last block."""
     return values[: len(values) // block * block].reshape(-1, block).mean(axis=1)
 
 
@@ -29,10 +29,10 @@ class ValueErrors(Exhibit):
     name: ClassVar[str] = "value-error"
     place: ClassVar[str] = "Figure 1"
     caption: ClassVar[str] = (
-        "Value MSE of every baseline over training of the tiny policy with four rollouts a prompt, means over "
-        "blocks of steps on the same prompts. kernel has less error than the means of group and batch, adaptive "
-        "less than kernel. One run; standard errors over its prompts and steps are in the audit's table. Below, the "
-        "mean reward."
+        "Above, value MSE of every baseline over training of the tiny policy with four rollouts per prompt, as means "
+        "over blocks of steps with the same prompts; below, the mean reward. kernel has less error than group-mean and "
+        "batch-mean, adaptive less than kernel. One run; the table of the audit has standard errors over its prompts "
+        "and steps."
     )
 
     def tables(self):
@@ -58,19 +58,19 @@ class ValueErrors(Exhibit):
         frame = tables["value_error"]
         block = frame["block"][0]
         step, reward = (block_means(frame[name].to_numpy().astype(float), block) for name in ("step", "reward"))
-        # From the largest to the smallest, as they lie in the picture.
+        # The legend in the order of the curves, from the largest error to the smallest.
         order = sorted(means := self._means(tables), key=lambda name: -means[name])
         curves = {name: block_means(frame[name].to_numpy(), block) for name in order}
         return {"": plotting.value_error_picture(step, curves, reward)}
 
-    def beside(self, tables):
+    def compare_with_paper(self, tables):
         means = self._means(tables)
-        told = ", ".join(
+        listed = ", ".join(
             f"{name} {1e3 * means[name]:.1f}" for name in ("group-mean", "batch-mean", "kernel", "adaptive")
         )
         return "\n".join(
             [
-                f"- value MSE x 1e-3, mean over training: {told}",
+                f"- value MSE x 1e-3, mean over training: {listed}",
                 (
                     f"- kernel over group-mean {means['kernel'] / means['group-mean']:.2f}; the paper, KAE over GRPO: "
                     "0.30, 0.31 and 0.29 on MATH at steps 10, 90 and 170, 0.36 on GSM8K at step 170"
@@ -81,9 +81,9 @@ class ValueErrors(Exhibit):
                 ),
                 "",
                 (
-                    "What differs: a 0.66M-parameter policy on sums, values exact; Qwen2.5 of 1.5B and 7B parameters "
-                    "on MATH and GSM8K there, values by many rollouts. The error of the batch mean is the spread "
-                    "between prompts, which is smaller here beside the noise of a reward."
+                    "Differences: here a 0.66M-parameter policy on sums with exact values; in the paper Qwen2.5 with "
+                    "1.5B and 7B parameters on MATH and GSM8K, with values estimated from many rollouts. The error of "
+                    "batch-mean is the spread between prompts, which is smaller here relative to the reward noise."
                 ),
             ]
         )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 _JOBS = os.cpu_count() or 1
 _FOLDER = Path("results/simulations")
+# The full studies that come with the repository: `python -m simulations run all --full --out docs/simulations`.
+_KEPT = Path("docs/simulations")
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def _app():
     import typer
 
     app = typer.Typer(
-        help="Simulation studies: theorems seen in numbers, what a better baseline is worth, and where theory breaks.",
+        help="Simulation studies: theorems in numbers, what a better baseline is worth, and where the theory breaks.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -29,40 +31,60 @@ def _app():
     def run(
         study: Annotated[str, typer.Argument(help="Name of a study, see `list`, or `all`.")],
         full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
-        seed: Annotated[int, typer.Option(min=0, help="Of all randomness; the same seed gives the same numbers.")] = 0,
-        jobs: Annotated[int, typer.Option(help="Parallel workers; by default one a core.")] = _JOBS,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness; it fixes all numbers.")] = 0,
+        jobs: Annotated[int, typer.Option(help="Parallel workers; by default one per core.")] = _JOBS,
         out: Annotated[
             Path | None,
             typer.Option(help=f"Folder for tables, pictures and pages; {_FOLDER}/quick or full by default."),
         ] = None,
         blocks: Annotated[Path, typer.Option(help="Folder for finished blocks.")] = _FOLDER / "blocks",
     ) -> None:
-        """Run a study, or all of them, and hold the results against what is expected of them.
+        """Run a study, or all of them, and judge its claims.
 
-        A run that was cut off goes on where it was: finished blocks are kept. They are keyed by all parameters and by
-        the code, so that a change of either starts anew. On a cluster, call simulations.harness.running.run_study under
+        An interrupted run continues where it stopped, because finished blocks are kept. Their key holds all parameters
+        and the code; a change of either starts anew. On a cluster, call simulations.harness.running.run_study under
         joblib.parallel_config(backend="dask") or "ray".
 
         Example: python -m simulations run gradient-error --full --jobs 8
         """
-        from simulations.studies import STUDIES, study_class
+        from simulations.studies import study_classes
 
         try:
-            classes = list(STUDIES.values()) if study == "all" else [study_class(study)]
+            classes = study_classes(study)
+            if jobs == 0:
+                raise ValueError("--jobs is a number of workers, or -1 for one per core; got 0")
         except ValueError as error:
             typer.echo(f"simulations run: {error}", err=True)
             raise typer.Exit(2) from None
-        if jobs == 0:
-            typer.echo("simulations run: --jobs is a number of workers, or -1 for one a core; got 0", err=True)
-            raise typer.Exit(2)
         if not _run(classes, full, seed, jobs, out or _FOLDER / ("full" if full else "quick"), blocks):
             raise typer.Exit(1)
+
+    @app.command()
+    def pages(
+        study: Annotated[str, typer.Argument(help="Name of a study, see `list`, or `all`.")] = "all",
+        seed: Annotated[int, typer.Option(min=0, help="Seed that the tables were made with.")] = 0,
+        out: Annotated[Path, typer.Option(help="Folder with the tables of a full run.")] = _KEPT,
+    ) -> None:
+        """Write claims, pictures and pages anew from kept tables, without simulating: after a change of words.
+
+        Example: python -m simulations pages
+        """
+        from simulations.harness.publishing import write_overview, write_page
+        from simulations.studies import STUDIES, study_classes
+
+        try:
+            for cls in study_classes(study):
+                write_page(cls(cls.full), seed, out)
+        except ValueError as error:
+            typer.echo(f"simulations pages: {error}", err=True)
+            raise typer.Exit(2) from None
+        typer.echo(f"Pages: {write_overview(out, STUDIES)}")
 
     return app
 
 
 def _list() -> None:
-    """List the studies, what each asks, and how large it is."""
+    """List the studies with their questions and sizes."""
     from rich.console import Console
     from rich.table import Table
 
@@ -76,10 +98,10 @@ def _list() -> None:
 
 
 def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) -> bool:
-    """Run studies, and say whether all blocks of all of them were done."""
+    """Run studies, and return whether all blocks of all of them succeeded."""
     from rich.console import Console
 
-    from simulations.harness.publishing import publish, write_overview
+    from simulations.harness.publishing import write_overview, write_page, write_tables
     from simulations.harness.running import failures_of, run_study
     from simulations.studies import STUDIES
 
@@ -93,11 +115,12 @@ def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) 
             whole = False
             console.print(f"[bold red]{study.name}[/] {len(failures)} blocks failed, the first with {failures[0]}")
         try:
-            claims = publish(study, rows, seed, folder)
+            write_tables(study, rows, seed, folder)
+            claims = write_page(study, seed, folder, failures)
         except Exception as error:
             if not failures:
                 raise
-            # What is left of the study is not enough for its tables; the others can still be had.
+            # The blocks that are left do not suffice for the tables; the other studies still run.
             console.print(f"[bold red]{study.name}[/] no page: {error}")
             continue
         console.print(f"[bold]{study.name}[/] {study.title} ({time.monotonic() - started:.0f} s)", highlight=False)
@@ -112,8 +135,8 @@ def _line(claim):
 
     colour = {"holds": "green", "misses": "red", "undecided": "yellow"}[claim.verdict]
     interval = f" [{claim.low:.4g}, {claim.high:.4g}]" if claim.low < claim.high else ""
-    told = f"  {claim.statement}: {claim.value:.4g}{interval}, asked for {claim.bound}: "
-    return Text.assemble(told, (claim.verdict, f"bold {colour}"))
+    text = f"  {claim.statement}: {claim.value:.4g}{interval}, bound {claim.bound}: "
+    return Text.assemble(text, (claim.verdict, f"bold {colour}"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``python -m llm_train compare``: methods against each other in training, at equal rollouts and over seeds.
 
-The learning rate of each method is chosen on seeds of their own, and everything that is reported comes from others. A
-run that is done is not done again, so a comparison can be stopped, resumed and given more seeds.
+The learning rate of each method is chosen on separate seeds, which are not reported. Finished runs are kept, so that a
+comparison can be stopped, resumed and given more seeds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
 from llm_train.tasks.arguments import RunArguments
@@ -26,16 +27,16 @@ __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 _TUNING = 1000  # the first seed that learning rates are chosen on
 _OF_THE_COMPARISON = {"learning_rate", "seed", "output_dir", "trace_dir", "resume"}
 _DESCRIPTION = """
-Train with several methods over several seeds at equal rollouts, and say which was better, with intervals.
+Train with several methods over several seeds at equal rollouts, and report which was better, with intervals.
 
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
   python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
 
-CONFIG holds: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds if the learning
-rate is to be chosen per method, and reference, the label that others are measured against. Other flags are settings of
-every run. --output_dir gets runs/, table.md, table.json, pairs.csv with every two methods against each other,
-learning_rates.json with the scores behind the choice, curves.csv and curves.png; runs that are done are not made again.
+CONFIG has: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds to choose the
+learning rate of each method, and reference, the label that the others are compared with. Other flags are settings of
+every run. --output_dir gets runs/, table.md, table.json, pairs.csv with each method against each other one,
+learning_rates.json with the scores behind the choice, curves.csv and curves.png. Finished runs are not repeated.
 """
 
 
@@ -46,19 +47,19 @@ class Comparison:
     Attributes
     ----------
     settings : dict
-        Of every run.
+        Settings of every run.
     methods : dict of str to dict
-        What a method sets beside them.
+        Further settings of each method.
     seeds : int
-        Seeds 0, 1, ... that are reported.
+        Number of reported seeds 0, 1, ...
     learning_rates : tuple of float
-        Among which each method's is chosen; one is taken as it is.
+        Candidates, from which one is chosen for each method; a single one is used as it is.
     tuning_seeds : int
-        Seeds on which it is chosen; none of the reported ones.
+        Number of separate seeds for this choice.
     reference : str
-        The method that others are measured against.
+        The method that the others are compared with.
     measure : str
-        The metric that counts; by default held-out accuracy, exact where the task has exact values.
+        The metric of the comparison; by default held-out accuracy, exact where the task has exact values.
     """
 
     settings: dict
@@ -71,7 +72,7 @@ class Comparison:
 
     @classmethod
     def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
-        """Read a comparison."""
+        """Read a comparison from a file and flags, and refuse one that is not at equal rollouts."""
         known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
         if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
             raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
@@ -88,8 +89,8 @@ class Comparison:
         if len(folders := {_folder_name(label): label for label in methods}) < len(methods):
             twin = next(label for label in methods if folders[_folder_name(label)] != label)
             raise ValueError(
-                f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: tell labels apart by "
-                "letters and digits"
+                f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: use labels that "
+                "differ in letters or digits"
             )
         exact = settings.get("task", RunArguments.task) == "sums"
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
@@ -120,7 +121,9 @@ class Comparison:
         for label, method in methods.items():
             resolved = resolve({**settings, **method})
             if resolved.training.max_steps < 1:
-                raise ValueError("a comparison needs max_steps: epochs are of other lengths for other num_generations")
+                raise ValueError(
+                    "a comparison needs max_steps, because the length of an epoch depends on num_generations"
+                )
             passes = [str(k) for k in resolved.training.pass_at]
             if measured[0] not in wanted or measured[2] not in passes:
                 names = ", ".join(f"{name}pass@{k}" for name in wanted for k in passes)
@@ -131,8 +134,7 @@ class Comparison:
             rollouts.setdefault(before + per_step * steps, {}).setdefault(used, []).append(label)
             if not resolved.training.eval_on_start or resolved.run.n_held_out == 0:
                 raise ValueError(
-                    f"a comparison is judged by {found.measure} from the start on: it needs eval_steps, and n_held_out "
-                    "above 0"
+                    f"a comparison evaluates {found.measure} from the start: it needs eval_steps and n_held_out above 0"
                 )
         if len(rollouts) > 1:
             raise ValueError(
@@ -145,18 +147,18 @@ class Comparison:
 
     @property
     def folder(self) -> Path:
-        """Where everything lies."""
+        """Folder of the comparison."""
         return Path(self.settings.get("output_dir", "results/compare"))
 
     def run_folder(self, label: str, rate: float, seed: int) -> Path:
-        """Where one run lies."""
+        """Folder of one run."""
         return self.folder / "runs" / _folder_name(label) / f"lr-{rate:g}" / f"seed-{seed}"
 
     def given(self, label: str, rate: float, seed: int) -> dict:
         """Settings of one run."""
         folder = self.run_folder(label, rate, seed)
         runs = self.folder / "runs"
-        traces = self.settings.get("trace_dir", runs)  # two runs never share one
+        traces = self.settings.get("trace_dir", runs)  # no two runs share one
         trace = traces and str(Path(traces, *folder.relative_to(runs).parts, "trace"))
         return {
             **self.settings,
@@ -174,7 +176,7 @@ def _folder_name(label: str) -> str:
 
 
 def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> None:
-    """One run, unless it is done; in a process of its own."""
+    """Make one run unless it is finished; called in a separate process."""
     quiet_libraries()
     folder, given = comparison.run_folder(label, rate, seed), comparison.given(label, rate, seed)
     if (folder / "result.json").exists():
@@ -184,7 +186,7 @@ def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> Non
             raise ValueError(f"{folder} was made with another {changed[0]}: choose another --output_dir")
         return
     train(resolve(given), show=False)
-    # The curves are what a comparison is for; a policy a run would fill the disk.
+    # A comparison needs the curves only; the policies of all runs would fill the disk.
     shutil.rmtree(folder / "policy")
 
 
@@ -197,7 +199,7 @@ def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]])
 
 
 def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
-    """Make all runs that are not done."""
+    """Make all unfinished runs, and return the learning rate chosen for each method."""
     rates = comparison.learning_rates
     chosen = dict.fromkeys(comparison.methods, rates[0])
     if len(rates) > 1:
@@ -223,18 +225,17 @@ def _final(comparison: Comparison, label: str, rate: float, seed: int) -> float:
 
 def _make_runs(comparison, wanted, jobs, title) -> None:
     from joblib import Parallel, delayed
-    from rich.progress import track
 
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
         delayed(_make_run)(comparison, *run) for run in wanted
     )
-    for _ in track(work, description=title, total=len(wanted)):
+    for _ in tracked(work, title, len(wanted)):
         pass
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compare, and write what came of it."""
-    from llm_train.studies.compare_report import report
+    """Compare, and write the results."""
+    from llm_train.studies.compare_report import report, write_table
 
     parser = argparse.ArgumentParser(
         prog="python -m llm_train compare",
@@ -243,11 +244,15 @@ def main(arguments: Sequence[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("config", type=Path, help="YAML file")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, -1 for one a core")
-    parser.add_argument("--seeds", type=int, help="how many are reported; wins over the file")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel runs, -1 for one per core")
+    parser.add_argument("--seeds", type=int, help="number of reported seeds, instead of that in the file")
+    parser.add_argument("--table_only", action="store_true", help="write table.md anew from table.json; make no runs")
     options, flags = parser.parse_known_args(arguments)
     try:
         comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
+        if options.table_only:
+            print(write_table(comparison))
+            return
         chosen = perform(comparison, options.jobs)
     except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
         parser.exit(2, f"python -m llm_train compare: {error}\n")

@@ -1,4 +1,4 @@
-"""What came of a comparison: a table with intervals over seeds, and a picture."""
+"""Results of a comparison: a table with intervals over seeds, and a picture."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from kvar import plotting
+from kvar.intervals import mean_interval
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.crossings import first_crossing
+from kvar.utils.markdown import markdown_table
 from llm_train.run.run_files import read_metrics
 
-__all__ = ["MethodRow", "mean_interval", "pairs", "report", "rollouts_to_reach", "rows"]
+__all__ = ["MethodRow", "pairs", "report", "rows", "write_table"]
 
 _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method of a comparison. Intervals are 95 %, as mean, lower and upper end.
+    """One method of a comparison. A tuple holds a mean with the lower and upper end of its 95 % interval.
 
     Attributes
     ----------
     label : str
-        Of the method.
+        Name of the method.
     learning_rate : float
-        Chosen for it.
+        The chosen learning rate.
     n_seeds : int
-        Runs behind the row.
+        Number of runs.
     start, final, train : tuple of float
-        The measure before training and after it, and after it on the training prompts; NaN where it was not measured.
+        The measure before and after training, and after training on the training prompts; NaN where not measured.
     average : tuple of float
-        Mean of the measure over the whole of training.
+        Mean of the measure over training.
     difference : tuple of float
-        Final measure minus the reference's, paired over seeds.
+        Final measure minus that of the reference, paired by seed.
     rollouts : tuple of float
-        Rollouts to reach the reference's final measure, as a share of what the reference used; infinite if not reached.
-        Interval by resampling seeds.
+        Rollouts until the final measure of the reference is reached, as a fraction of all rollouts of a run; infinite
+        if it is not reached. The interval comes from resampling the seeds.
     fell : int
-        Runs that ended below where they started, or below half of their own best.
+        Runs that ended below their start or below half of their best.
     """
 
     label: str
@@ -56,34 +58,6 @@ class MethodRow:
     fell: int
 
 
-def mean_interval(numbers) -> tuple[float, float, float]:
-    """Mean with its 95 % interval by Student's t."""
-    numbers = np.asarray(numbers, dtype=np.float64)
-    mean = float(numbers.mean())
-    if len(numbers) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers)))
-    return mean, mean - half, mean + half
-
-
-def rollouts_to_reach(rollouts: np.ndarray, curve: np.ndarray, level: float) -> float:
-    """When a curve first reaches a level, by linear interpolation.
-
-    Examples
-    --------
-    >>> rollouts_to_reach(np.array([0.0, 100.0, 200.0]), np.array([0.1, 0.2, 0.4]), 0.3)
-    150.0
-    """
-    above = np.flatnonzero(curve >= level)
-    if not above.size:
-        return float("inf")
-    k = above[0]
-    if k == 0:
-        return float(rollouts[0])
-    share = (level - curve[k - 1]) / (curve[k] - curve[k - 1])
-    return float(rollouts[k - 1] + share * (rollouts[k] - rollouts[k - 1]))
-
-
 def rows(
     curves: Mapping[str, np.ndarray],
     trained: Mapping[str, np.ndarray],
@@ -91,7 +65,7 @@ def rows(
     reference: str,
     rates: Mapping[str, float],
 ) -> list[MethodRow]:
-    """Judge every method."""
+    """A row for each method, the best final measure first; curves have shape (seeds, evaluations)."""
     found = []
     for label, curve in curves.items():
         final = curve[:, -1]
@@ -100,32 +74,34 @@ def rows(
                 label=label,
                 learning_rate=rates[label],
                 n_seeds=len(curve),
-                start=mean_interval(curve[:, 0]),
-                final=mean_interval(final),
-                train=mean_interval(trained[label]),
-                average=mean_interval(curve.mean(axis=1)),
-                difference=mean_interval(final - curves[reference][:, -1]),
-                rollouts=_share_to_reach(rollouts[label], curve, curves[reference][:, -1]),
+                start=_interval(curve[:, 0]),
+                final=_interval(final),
+                train=_interval(trained[label]),
+                average=_interval(curve.mean(axis=1)),
+                difference=_interval(final - curves[reference][:, -1]),
+                rollouts=_fraction_to_reach(rollouts[label], curve, curves[reference][:, -1]),
                 fell=int(((final < curve[:, 0]) | (final < curve.max(axis=1) / 2)).sum()),
             )
         )
     return sorted(found, key=lambda row: -row.final[0])
 
 
-def _share_to_reach(rollouts, curve, target) -> tuple[float, float, float]:
-    """Rollouts until the mean curve reaches the mean target, as a share of all; the interval resamples seeds."""
-    everything = np.arange(len(target))
-    draws = np.random.default_rng(0).integers(len(target), size=(_RESAMPLES, len(target)))
-    shares = [
-        rollouts_to_reach(rollouts, curve[seeds].mean(axis=0), target[seeds].mean()) / rollouts[-1]
-        for seeds in (everything, *draws)
-    ]
-    low, high = np.quantile(shares[1:], [0.025, 0.975], method="nearest")
-    return float(shares[0]), float(low), float(high)
+def _interval(numbers) -> tuple[float, float, float]:
+    found = mean_interval(numbers)
+    return found.mean, found.low, found.high
+
+
+def _fraction_to_reach(rollouts, curve, target) -> tuple[float, float, float]:
+    """Rollouts until the mean curve reaches the mean target, as a fraction of all, with an interval over seeds."""
+    seeds = np.arange(len(target))
+    draws = np.vstack([seeds, np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))])
+    fractions = first_crossing(rollouts, curve[draws].mean(axis=1), target[draws].mean(axis=1)) / rollouts[-1]
+    low, high = np.quantile(fractions[1:], [0.025, 0.975], method="nearest")
+    return float(fractions[0]), float(low), float(high)
 
 
 def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) -> pl.DataFrame:
-    """Every method against every other one, paired over seeds."""
+    """Each method against each other one, paired by seed."""
     found = []
     for method, curve in curves.items():
         for against, other in curves.items():
@@ -133,10 +109,10 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
                 level = other[:, -1].mean()
                 ratio = curve[:, -1].mean() / level
                 measured = {
-                    "difference": mean_interval(curve[:, -1] - other[:, -1]),
-                    # The deviation is that of a ratio, since the other's mean is measured too (Cochran 1977, 6.4).
-                    "relative": mean_interval(ratio - 1 + (curve[:, -1] - ratio * other[:, -1]) / level),
-                    "rollouts": _share_to_reach(rollouts[method], curve, other[:, -1]),
+                    "difference": _interval(curve[:, -1] - other[:, -1]),
+                    # Standard error of a ratio, because the mean of the other is an estimate too (Cochran 1977, 6.4).
+                    "relative": _interval(ratio - 1 + (curve[:, -1] - ratio * other[:, -1]) / level),
+                    "rollouts": _fraction_to_reach(rollouts[method], curve, other[:, -1]),
                 }
                 columns = {
                     f"{name}{end}": number
@@ -149,7 +125,7 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
 
 def _read(comparison, chosen):
     curves, trained, rollouts = {}, {}, {}
-    # Only exact values are computed on the training prompts too.
+    # Training prompts are evaluated only where values are exact.
     train_measure = comparison.measure.replace("held_out", "train") if "held_out" in comparison.measure else ""
     for label in comparison.methods:
         measured, on_train = [], []
@@ -159,19 +135,18 @@ def _read(comparison, chosen):
             measured.append([e[comparison.measure] for e in entries])
             found = np.array([e["rollouts"] for e in entries], dtype=np.float64)
             if not np.array_equal(found, rollouts.setdefault(label, found)):
-                raise ValueError(f"{folder} was measured after other numbers of rollouts than the runs before it")
+                raise ValueError(
+                    f"{folder} was evaluated at other numbers of rollouts than the first run; use the same eval_steps"
+                )
             on_train.append(json.loads((folder / "result.json").read_text()).get(train_measure, float("nan")))
         curves[label], trained[label] = np.array(measured), np.array(on_train)
     return curves, trained, rollouts
 
 
 def report(comparison, chosen: Mapping[str, float]) -> str:
-    """Write ``table.md``, ``table.json``, ``pairs.csv``, ``curves.csv`` and ``curves.png``."""
+    """Write ``table.json``, ``pairs.csv``, ``curves.csv``, ``curves.png`` and ``table.md``, and return the latter."""
     curves, trained, rollouts = _read(comparison, chosen)
     found = rows(curves, trained, rollouts, comparison.reference, chosen)
-    table = _markdown(found, comparison, rollouts[comparison.reference][-1])
-    with atomic_write(comparison.folder / "table.md") as temporary:
-        temporary.write_text(table)
     with atomic_write(comparison.folder / "table.json") as temporary:
         temporary.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
     with atomic_write(comparison.folder / "pairs.csv") as temporary:
@@ -185,6 +160,15 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
     with atomic_write(comparison.folder / "curves.csv") as temporary:
         pl.DataFrame(measured).write_csv(temporary, float_precision=5)
     plotting.save(_picture(found, curves, rollouts, comparison.measure), comparison.folder / "curves.png")
+    return write_table(comparison)
+
+
+def write_table(comparison) -> str:
+    """Write ``table.md`` from ``table.json`` and ``curves.csv``, and return it."""
+    found = [MethodRow(**row) for row in json.loads((comparison.folder / "table.json").read_text())]
+    table = _markdown(found, comparison, pl.read_csv(comparison.folder / "curves.csv")["rollouts"].max())
+    with atomic_write(comparison.folder / "table.md") as temporary:
+        temporary.write_text(table)
     return table
 
 
@@ -205,37 +189,33 @@ def _markdown(found, comparison, whole) -> str:
         else set()
     )
     title = (
-        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds; ± is half "
-        f"of the 95 % interval over seeds, differences are paired over seeds. Start: {interval(found[0].start)}."
+        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds. ± is half "
+        f"of the 95 % interval over seeds. Differences are paired by seed. Start: {interval(found[0].start)}."
     )
     columns = (
         "method", "learning rate", "held out", "training prompts", "mean over training",
-        f"against {comparison.reference}", "rollouts to reach it, share", "fell",
+        f"against {comparison.reference}", "fraction of the rollouts to reach it", "fell",
     )  # fmt: skip
-    lines = [title, "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines = []
     for row in found:
         edge = "*" if row.learning_rate in edges else ""
-        cells = (
+        lines.append((
             row.label, f"{row.learning_rate:g}{edge}", interval(row.final), interval(row.train), interval(row.average),
             "" if row.label == comparison.reference else interval(row.difference), ratio(row.rollouts),
             f"{row.fell} of {row.n_seeds}",
-        )  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    if edges:
-        lines += ["", "\\* an end of the grid of learning rates."]
-    return "\n".join(lines) + "\n"
+        ))  # fmt: skip
+    note = "\n\\* an end of the grid of learning rates.\n" if edges else ""
+    return f"{title}\n\n{markdown_table(columns, lines)}\n{note}"
 
 
 def _picture(found, curves, rollouts, measure):
     from matplotlib import colormaps
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 1.5 + 0.35 * max(len(found), 9)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure, (left, right) = plotting.new_figure(11, 1.5 + 0.35 * max(len(found), 9), widths=(3, 2), grid=True)
     for k, row in enumerate(found):
         colour = colormaps["turbo"](0.05 + 0.9 * k / max(len(found) - 1, 1))
-        middle, low, high = zip(*map(mean_interval, curves[row.label].T), strict=True)
-        left.plot(rollouts[row.label], middle, color=colour, linewidth=1.5)
+        mean, low, high = zip(*map(_interval, curves[row.label].T), strict=True)
+        left.plot(rollouts[row.label], mean, color=colour, linewidth=1.5)
         left.fill_between(rollouts[row.label], low, high, color=colour, alpha=0.12, linewidth=0)
         right.plot(row.final[1:], (-k, -k), color=colour, linewidth=2)
         right.plot(row.final[0], -k, "o", color=colour)
@@ -243,7 +223,4 @@ def _picture(found, curves, rollouts, measure):
     left.set_xlabel("rollouts")
     left.set_ylabel(measure.removeprefix("eval_").replace("_", " "))
     right.set_xlabel("at the end, 95 % interval over seeds")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
     return figure

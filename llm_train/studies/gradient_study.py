@@ -1,11 +1,10 @@
-"""Value error and gradient error of every baseline during training, on the same rollouts, against exact truth.
+"""Value error and gradient error of every baseline in training, on the same rollouts, by exact values and gradients.
 
-Tables 1 and 2 of the paper at the scale of the tiny policy. For each number of rollouts G a run is recorded. A stage is
-one block of steps on the same prompts, with every visit of the block in it, so that young and old histories both count.
-At each step of a stage the policy as it then stood samples anew, again and again; each baseline, with the history it
-would have had, gives values for these rollouts; and the gradient estimate is held against the exact gradient. What a
-baseline has beside a history is had along the run: ``basis`` takes rollouts of the policy at its start, and a critic
-learns from every step's rewards.
+Tables 1 and 2 of the paper at the scale of the tiny policy. A run is recorded for each number of rollouts G. A stage is
+one block of steps on the same prompts. It has every visit of the block, so that short and long histories both count. At
+each step of a stage the policy of that step samples repeatedly. Each baseline, with the history that it would have,
+gives values for these rollouts, and the gradient estimate is compared with the exact gradient. ``basis`` uses rollouts
+by the policy at the start of the run, and the critic learns from the rewards of every step.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ from llm_train.policy.exact_value import token_ids
 from llm_train.policy.models import load_policy
 from llm_train.policy.scores import chosen_parameters, score_norms, scores
 from llm_train.run.settings import RunSettings, resolve
-from llm_train.run.train import quiet_libraries, warmed_up_policy
+from llm_train.run.train import quiet_libraries
+from llm_train.run.warm_up import warmed_up_policy
 from llm_train.studies.stage_errors import BLOCK
 from llm_train.tasks.tasks import Task, load_task
 from llm_train.trainer.critic import CriticBaseline
@@ -39,10 +39,10 @@ BASELINES: dict[str, dict] = {
     "james-stein": {}, "empirical-bayes": {}, "buffer": {}, "discounted-beta": {}, "kalman": {},
     "basis": {}, "critic": {}, "kernel": {"bandwidth": 10}, "adaptive": {}, "oracle": {},
 }  # fmt: skip
-# The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]; the value if |s|^2 and reward are uncorrelated.
+# The variance-optimal function of the prompt, E[|s|^2 Z] / E[|s|^2]: the value, if |s|^2 and reward are uncorrelated.
 OPTIMAL = "score-weighted optimum"
 _NORM_SAMPLES = 16
-# Of every prompt by the policy at the start of the run, for the offline values.
+# Rollouts of each prompt by the policy at the start of the run, for the offline values.
 OFFLINE_SAMPLES = 8
 _OFFLINE_FILE = "offline.npy"
 
@@ -54,22 +54,22 @@ class Study:
     Attributes
     ----------
     folder : Path
-        For runs and results.
+        Folder of runs and results.
     settings : dict
-        Of the runs; the number of rollouts is set here.
-    n_prompts_a_step : int
-        Prompts B of a step, whatever the number of rollouts.
+        Settings of the runs, except those that depend on the number of rollouts.
+    prompts_per_step : int
+        Prompts B per step, for every number of rollouts.
     stages : tuple of int
         First step of each stage, a multiple of the block.
     """
 
     folder: Path
     settings: dict
-    n_prompts_a_step: int = 16
+    prompts_per_step: int = 16
     stages: tuple[int, ...] = STAGES
 
     def run_settings(self, g: int) -> RunSettings:
-        """Settings of the run with g rollouts a prompt."""
+        """Settings of the run with g rollouts per prompt."""
         folder = self.folder / f"run-g{g}"
         return resolve(
             {
@@ -82,7 +82,7 @@ class Study:
                 "n_held_out": 0,
                 **self.settings,
                 "num_generations": g,
-                "per_device_train_batch_size": g * self.n_prompts_a_step,
+                "per_device_train_batch_size": g * self.prompts_per_step,
                 "max_steps": max(self.stages) + BLOCK,
                 "output_dir": str(folder),
                 "trace_dir": str(folder / "trace"),
@@ -91,7 +91,7 @@ class Study:
 
 
 class _KeepPolicies(TrainerCallback):
-    """Keeps the policy before the first step and after each step of a stage."""
+    """Saves the policies that the steps of the stages sample from."""
 
     def __init__(self, folder: Path, steps: Sequence[int]):
         self._folder, self._steps = folder, set(steps)
@@ -105,19 +105,19 @@ class _KeepPolicies(TrainerCallback):
 
 
 def record(study: Study, g: int) -> None:
-    """Train with g rollouts a prompt, keep the trace, the policies of the stages and pass rates before training."""
+    """Train with g rollouts per prompt; keep the trace, the policies of the stages and pass rates before training."""
     quiet_libraries()
     settings = study.run_settings(g)
     folder = study.folder / f"run-g{g}"
     done = folder / "done"
     if done.exists():
         return
-    # What a run that was killed has left is of no use: it has no checkpoints.
+    # A run that was killed left no checkpoints, so it begins again.
     shutil.rmtree(folder, ignore_errors=True)
     torch.set_num_threads(1)
     model, tokenizer, task = _policy_and_task(settings)
     settings.training.disable_tqdm = True
-    model = warmed_up_policy(settings, model, tokenizer, task, say=lambda *args, **kwargs: None)
+    model = warmed_up_policy(settings, model, tokenizer, task, announce=lambda *args, **kwargs: None)
     folder.mkdir(parents=True)
     np.save(folder / _OFFLINE_FILE, _pass_rates(model.eval(), tokenizer, task, settings.training))
     steps = [stage + visit for stage in study.stages for visit in range(BLOCK)]
@@ -159,13 +159,13 @@ def _policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:
 
 
 def _rewards(completions: Sequence[list[int]], answers: Sequence[list[int]]) -> np.ndarray:
-    """1 for each right one of as many completions of every prompt side by side, else 0; shape (P, N)."""
+    """1 for each right completion, else 0, shape (P, N); the N completions of a prompt follow each other."""
     n = len(completions) // len(answers)
     return np.array([float(y == answers[k // n]) for k, y in enumerate(completions)]).reshape(-1, n)
 
 
 def _pass_rates(model, tokenizer, task: Task, training) -> np.ndarray:
-    """Of every prompt of the training set, out of a few rollouts."""
+    """Pass rate of each training prompt in a few rollouts, shape (P,)."""
     prompts, answers = token_ids(tokenizer, list(task.train["prompt"]), list(task.train["answer"]))
     repeated = [prompt for prompt in prompts for _ in range(OFFLINE_SAMPLES)]
     generator = torch.Generator().manual_seed(training.seed)
@@ -181,13 +181,13 @@ def histories(trace: Trace, offline: Mapping[int, float], step: int) -> dict[str
         columns = {name: trace.extras[name][rows] for name in ("true_value", "completion_length", "critic_value")}
         columns["offline_value"] = np.array([offline[key] for key in trace.prompt_id[rows].tolist()])
         for baseline in made.values():
-            # As in training: what is learned from predictions needs the prediction.
+            # As in training: baselines that learn from their predictions need to make them.
             baseline.advantages(trace.prompt_id[rows], trace.reward[rows], earlier, **columns)
     return made
 
 
 def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
-    """Errors of every baseline at one step of the run, on fresh rollouts of the policy of that step."""
+    """Errors of every baseline at one step of the run, on new rollouts of the policy of that step, as rows."""
     quiet_libraries()
     torch.set_num_threads(1)
     settings = study.run_settings(g)
@@ -199,37 +199,40 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
 
     examples = {prompt_key(row["prompt"]): row for row in task.train}
     offline = dict(zip(examples, np.load(folder / _OFFLINE_FILE).tolist(), strict=True))
-    # What the critic says at this step does not depend on the rollouts, so that the recorded values are those.
+    # The value of the critic at this step does not depend on the rollouts, so that the recorded one is used.
     now = trace.step == step + 1
-    of_critic = dict(zip(trace.prompt_id[now].tolist(), trace.extras["critic_value"][now].tolist(), strict=True))
-    visited = list(of_critic)
+    critic_values = dict(zip(trace.prompt_id[now].tolist(), trace.extras["critic_value"][now].tolist(), strict=True))
+    visited = list(critic_values)
     rows = [examples[key] for key in visited]
     prompts, answers = token_ids(tokenizer, [row["prompt"] for row in rows], [row["answer"] for row in rows])
     values = np.array(task.exact_value(model, rows))
     parameters = chosen_parameters(model)
     longest, end = settings.training.max_completion_length, tokenizer.eos_token_id
     right = scores(model, parameters, prompts, answers)
-    # One right answer: the gradient of a value is V(x) grad log pi(y*|x), without sampling.
-    of_prompts = right * torch.as_tensor(values, dtype=right.dtype)[:, None]
-    exact = of_prompts.mean(dim=0)
-    choice = float(of_prompts.double().var(dim=0).sum()) / len(rows)
-    # And of the optimum E[|s|^2 Z] / E[|s|^2] the numerator is exact, the denominator a mean over rollouts of its own.
+    # With one right answer y* the gradient of the value is V(x) grad log pi(y*|x), without sampling.
+    by_prompt = right * torch.as_tensor(values, dtype=right.dtype)[:, None]
+    exact = by_prompt.mean(dim=0)
+    choice = float(by_prompt.double().var(dim=0).sum()) / len(rows)
+    # The optimum E[|s|^2 Z] / E[|s|^2] has an exact numerator; its denominator is a mean over separate rollouts.
     repeated = [prompt for prompt in prompts for _ in range(_NORM_SAMPLES)]
     sampled = sample_completions(model, repeated, longest, end, generator)
     norms = score_norms(model, parameters, repeated, sampled).square().numpy().reshape(-1, _NORM_SAMPLES)
     optimum = values * right.square().sum(dim=1).numpy() / norms.mean(axis=1)
 
     baselines = histories(trace, offline, step + 1)
-    before = [offline[key] for key in visited]
-    of_prompt = {"true_value": values, "critic_value": list(of_critic.values()), "offline_value": before}
-    of_prompt = {name: np.repeat(column, g).reshape(-1, g) for name, column in of_prompt.items()}
+    known = {
+        "true_value": values,
+        "critic_value": list(critic_values.values()),
+        "offline_value": [offline[key] for key in visited],
+    }
+    known = {name: np.repeat(column, g).reshape(-1, g) for name, column in known.items()}
     repeated = [prompt for prompt in prompts for _ in range(g)]
     found = []
     for repetition in range(repetitions):
         sampled = sample_completions(model, repeated, longest, end, generator)
         rewards = _rewards(sampled, answers)
         score = scores(model, parameters, repeated, sampled)
-        columns = {**of_prompt, "completion_length": np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)}
+        columns = {**known, "completion_length": np.array([len(y) for y in sampled], dtype=float).reshape(-1, g)}
         estimates = {
             name: baseline.estimate(visited, rewards, step + 1, **columns) for name, baseline in baselines.items()
         }
@@ -255,7 +258,7 @@ def measure(study: Study, g: int, step: int, repetitions: int) -> list[dict]:
 def sample_completions(
     model, prompts: Sequence[list[int]], longest: int, end: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Sample from a policy at temperature 1, without anything of a trainer."""
+    """Sample completions of up to `longest` tokens from a policy at temperature 1; they end with the token `end`."""
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     tokens = torch.zeros(len(prompts), int(lengths.max()) + longest, dtype=torch.long)
     for k, prompt in enumerate(prompts):
@@ -263,7 +266,7 @@ def sample_completions(
     rows = torch.arange(len(prompts))
     with torch.no_grad():
         for k in range(longest):
-            # Padding on the right of what is written so far is never looked at.
+            # Tokens attend to the left only, so that the padding on the right has no effect.
             logits = model(input_ids=tokens[:, : int(lengths.max()) + k]).logits[rows, lengths - 1 + k]
             tokens[rows, lengths + k] = torch.multinomial(torch.softmax(logits, -1), 1, generator=generator)[:, 0]
     completions = [tokens[k, n : n + longest].tolist() for k, n in enumerate(lengths.tolist())]

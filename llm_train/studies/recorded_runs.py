@@ -1,8 +1,8 @@
-"""Runs of the tiny policy with exact truth, on which baselines are developed and compared.
+"""Runs of the tiny policy with exact values, on which baselines are developed and compared.
 
-``python -m llm_train.studies.recorded_runs`` makes all of them, or those that are named, each as one Parquet file.
-They differ in what matters to a baseline: how prompts come back, how many rollouts each has, how fast the policy
-moves, what a reward is.
+``python -m llm_train.studies.recorded_runs`` makes all of them, or the named ones, each as one Parquet file. They
+differ in what matters to a baseline: the schedule of prompts, the rollouts per prompt, how fast the policy moves, and
+the kind of reward.
 """
 
 from __future__ import annotations
@@ -11,26 +11,28 @@ import argparse
 import dataclasses
 import random
 import shutil
-import tempfile
-import warnings
 from pathlib import Path
 
 import torch
-from datasets.utils.logging import disable_progress_bar
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from kvar import read_trace, write_trace
 from kvar.online.feature_prior import feature_columns
 from llm_train.policy.exact_value import ExactValue
+from llm_train.policy.models import load_policy
 from llm_train.policy.prompt_features import with_prompt_features
-from llm_train.policy.tiny import answer_reward, make_policy, make_tokenizer, sums, warm_up
+from llm_train.policy.tiny import answer_reward, sums
+from llm_train.run.settings import resolve
+from llm_train.run.train import quiet_libraries
+from llm_train.run.warm_up import warmed_up_policy
+from llm_train.tasks.tasks import load_task
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.kae_trainer import KAETrainer
 
 _LARGEST, _WARM_UP_STEPS = 99, 300
 
-# What differs from `_SETTINGS`; n_prompts, partial and missing are of the task, the rest of KAEConfig.
+# Differences to `_SETTINGS`; n_prompts, partial and missing belong to the task, the rest to KAEConfig.
 RUNS: dict[str, dict] = {
     "block-g1": {"num_generations": 1, "block_reuse": 10},
     "block-g2": {"num_generations": 2, "block_reuse": 10},
@@ -76,34 +78,29 @@ _SETTINGS = {
 }
 
 
-def _withheld(reward, share: float, seed: int):
-    """A reward function that leaves a share of completions without a score."""
+def _withheld(reward, fraction: float, seed: int):
+    """A reward function that leaves a fraction of the completions without a reward."""
     generator = random.Random(seed)
 
     def withheld_reward(**columns):
-        return [None if generator.random() < share else r for r in reward(**columns)]
+        return [None if generator.random() < fraction else r for r in reward(**columns)]
 
     return withheld_reward
 
 
-def warmed_up_policy(folder: Path, seed: int) -> LlamaForCausalLM:
-    """The policy that all runs start from; made once, then read."""
-    kept = folder / f"policy-{seed}"
-    if not kept.exists():
-        tokenizer = make_tokenizer()
-        policy = make_policy(tokenizer, seed)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            warm_up(policy, tokenizer, _LARGEST, _WARM_UP_STEPS, seed, Path(scratch))
-            policy.save_pretrained(Path(scratch, "policy"))
-            Path(scratch, "policy").rename(kept)
-    return LlamaForCausalLM.from_pretrained(kept)
+def starting_policy(folder: Path, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The policy that all runs start from and its tokenizer; trained once, then read from the folder."""
+    cache = {"output_dir": str(folder), "policy_cache": str(folder / "policies")}
+    settings = resolve({"largest": _LARGEST, "sft_steps": _WARM_UP_STEPS, "seed": seed, **cache})
+    model, tokenizer = load_policy(settings.run.model, settings.model, seed)
+    return warmed_up_policy(settings, model, tokenizer, load_task(settings.run, tokenizer, seed + 1)), tokenizer
 
 
 def record(name: str, folder: Path, seed: int) -> Path:
-    """Make one run."""
+    """Make one run, and return the path of its file."""
     settings = {**_SETTINGS, **RUNS[name]}
     n_prompts, partial, missing = (settings.pop(key) for key in ("n_prompts", "partial", "missing"))
-    tokenizer = make_tokenizer()
+    policy, tokenizer = starting_policy(folder, seed)
     reward = answer_reward(tokenizer, partial)
     scratch = folder / f"{name}.run"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -121,7 +118,6 @@ def record(name: str, folder: Path, seed: int) -> Path:
         logging_steps=100,
         **settings,
     )
-    policy = warmed_up_policy(folder, seed)
     trainer = KAETrainer(
         model=policy,
         reward_funcs=_withheld(reward, missing, seed) if missing else reward,
@@ -140,19 +136,18 @@ def record(name: str, folder: Path, seed: int) -> Path:
 
 
 def main() -> None:
-    """Make the runs that are named, or all."""
+    """Make the named runs, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(RUNS)}; all by default")
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(RUNS)}; all by default")
     parser.add_argument("--out", type=Path, default=Path("recorded_runs"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in RUNS]
     if unknown:
-        parser.error(f"unknown run {unknown[0]!r}; choose of {', '.join(RUNS)}")
+        parser.error(f"unknown run {unknown[0]!r}; choose from {', '.join(RUNS)}")
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+    quiet_libraries()
     transformers_logging.set_verbosity_error()
-    disable_progress_bar()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.names or RUNS:
         print(f"{name}: {read_trace(record(name, options.out, options.seed))}", flush=True)

@@ -6,12 +6,12 @@ import polars as pl
 
 __all__ = ["BLOCK", "stage_changes", "stage_means", "usual_reference"]
 
-# Steps of a stage, all on the same prompts.
+# Steps of a stage, all with the same prompts.
 BLOCK = 10
 
 
 def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Means over the steps of a stage and the repetitions at each of them."""
+    """Means over the steps of a stage and the repetitions of each step, with Monte Carlo standard errors."""
     by_step = rows.group_by(["rollouts", "step", "baseline"], maintain_order=True).agg(
         pl.col(column).mean().alias("mean"), (pl.col(column).var() / pl.len()).alias("variance")
     )
@@ -23,12 +23,15 @@ def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def usual_reference(rollouts: int) -> str:
-    """What gradients are held against unless something else is named."""
+    """The baseline that gradients are compared with unless another is given."""
     return "james-stein" if rollouts == 1 else "leave-one-out"
 
 
 def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFrame:
-    """How much more squared error a baseline's gradient has than another's, as a share of the latter."""
+    """Change of the gradient MSE against a reference baseline, as a fraction of the latter, paired over rollouts.
+
+    The column ``of_whole`` has the change as a fraction of the error that includes the choice of prompts.
+    """
     at, stage = ["rollouts", "step", "repetition"], ["rollouts", "stage", "baseline"]
     references = {g: reference or usual_reference(g) for g in rows["rollouts"].unique()}
     other = rows.filter(pl.col("baseline") == pl.col("rollouts").replace_strict(references, return_dtype=pl.String))
@@ -38,7 +41,7 @@ def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFr
     paired = paired.with_columns(
         change=(pl.col("gradient_mse") - pl.col("reference")) / scale,
         residual=(pl.col("gradient_mse") - mine / scale * pl.col("reference")) / scale,
-        share=scale / (scale + pl.col("choice_mse").mean().over(stage)),
+        fraction=scale / (scale + pl.col("choice_mse").mean().over(stage)),
     )
-    changes, residuals, shares = (stage_means(paired, name) for name in ("change", "residual", "share"))
-    return changes.with_columns(error=residuals["error"], of_whole=changes["mean"] * shares["mean"])
+    changes, residuals, fractions = (stage_means(paired, name) for name in ("change", "residual", "fraction"))
+    return changes.with_columns(error=residuals["error"], of_whole=changes["mean"] * fractions["mean"])

@@ -1,16 +1,14 @@
-"""Contextual softmax bandits whose value, gradient and score norms are known exactly.
+"""Contextual softmax bandits with exactly known values, gradients and score norms.
 
 A prompt x has A completions with features ``phi(x, a)`` in R^F, and the policy is
 
     pi(a | x)  proportional to  exp(reference(x, a) + phi(x, a)' (individual theta_x + w))
 
-with parameters theta_x of the prompt's own and w that all prompts share, so that an update made for one prompt moves
-the others. Right completions earn a mean reward ``quality(x, a)``; they lie toward a direction that prompts have partly
-in common. With ``psi = phi(x, a) - E_pi phi(x, .)`` the score is (individual psi, psi, noise): the last part stands for
-all that a completion says and the reward does not depend on, a standard normal vector in `nuisance` dimensions. Its
-contribution to a squared gradient error is added in expectation instead of being drawn.
+with parameters theta_x for each prompt and w shared by all prompts, so that an update for one prompt moves the others.
+A completion earns the mean reward ``quality(x, a)``, 1 for a right one; right completions lie toward a direction that
+is partly common to all prompts. With ``psi = phi(x, a) - E_pi phi(x, .)`` the score is (individual psi, psi).
 
-Everything is an array over repetitions, each of which is a bandit of its own.
+Everything is an array over repetitions, each of which is a separate bandit.
 """
 
 from __future__ import annotations
@@ -28,28 +26,26 @@ __all__ = ["BanditConfig", "PolicyBandit", "Rollouts"]
 
 @dataclass(frozen=True)
 class BanditConfig:
-    """What a bandit is drawn from.
+    """Distribution that bandits are drawn from.
 
     Attributes
     ----------
     n_prompts : int
-        M.
+        M, number of prompts.
     n_completions : int
-        A, an even number: half of them are right.
+        A, completions per prompt: an even number, half of them right.
     n_features : int
-        F.
+        F, features of a completion.
     pass_rate : float
         Mean of the values under the initial policy.
     spread : float
-        How far difficulty spreads: a beta distribution of the initial values with concentration ``1 / spread``.
+        Spread of the difficulty: the initial values have a beta distribution with concentration ``1 / spread``.
     common : float
-        Share of the direction of right completions that prompts have in common, from 0 to 1.
+        Fraction of the variance of the direction of right completions that is common to all prompts, from 0 to 1.
     individual : float
-        How far a prompt's own parameters move its logits, in units of the shared ones.
-    nuisance : int
-        Dimensions of the score that the reward does not depend on.
+        Weight of the parameters of a prompt in its logits; the shared ones have weight 1.
     ridge : float
-        Strength of the pull to the initial policy, see `PolicyBandit.objective`.
+        Weight of the quadratic penalty on the parameters, see `PolicyBandit.objective`.
     """
 
     n_prompts: int = 32
@@ -59,28 +55,27 @@ class BanditConfig:
     spread: float = 0.3
     common: float = 0.5
     individual: float = 1.0
-    nuisance: int = 0
     ridge: float = 0.0
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """One step's rollouts of every repetition.
+    """Rollouts of one step in every repetition.
 
     Attributes
     ----------
     prompts : ndarray of int, shape (R, B)
-        Which prompts.
+        Prompts of the step.
     rewards : ndarray, shape (R, B, G)
         Rewards.
     scores : ndarray, shape (R, B, G, F)
         psi of each completion.
     values : ndarray, shape (R, B)
-        True values.
+        Exact values.
     gradients : ndarray, shape (R, B, F)
         ``E[Z psi | x]``, exact.
     moments : ScoreMoments
-        Of each prompt, arrays of shape (R, B, 1), which go with whatever there is for each rollout.
+        Moments of each prompt: arrays of shape (R, B, 1), which broadcast against arrays over rollouts.
     """
 
     prompts: np.ndarray
@@ -92,31 +87,31 @@ class Rollouts:
 
 
 class PolicyBandit:
-    """Bandits drawn from a config, one a repetition.
+    """Bandits drawn from a config, one for each repetition.
 
     Parameters
     ----------
     config : BanditConfig
-        What they are drawn from.
+        Distribution of the bandits.
     repetitions : int
         R.
     rng : numpy.random.Generator
         Source of randomness.
-    law : RewardLaw
-        Distribution of the reward of a completion around its mean, which is 1 for a right completion and 0 for another;
-        rewards of two values are then certain, as a verifier's are.
+    law : RewardLaw, optional
+        Distribution of the reward of a completion around its mean, which is 1 for a right completion and 0 for a wrong
+        one. By default binary, so that the reward of a completion is certain, as with a verifier.
     """
 
     def __init__(self, config: BanditConfig, repetitions: int, rng: np.random.Generator, law: RewardLaw | None = None):
         if config.n_completions % 2:
-            raise ValueError(f"n_completions must be even, since half of them are right, got {config.n_completions}")
+            raise ValueError(f"n_completions must be even, because half of them are right; got {config.n_completions}")
         self.config = config
         self.law = law or BinaryRewards()
         shape = (repetitions, config.n_prompts, config.n_completions)
         features = rng.standard_normal((*shape, config.n_features)) / np.sqrt(config.n_features)
         direction = np.sqrt(config.common) * rng.standard_normal((repetitions, 1, config.n_features))
         direction = direction + np.sqrt(1 - config.common) * rng.standard_normal((*shape[:2], config.n_features))
-        # Completions in the order of their merit: with common random numbers two policies then earn alike.
+        # Completions in order of merit: with common random numbers two policies then get similar rewards.
         order = np.argsort(np.einsum("rmaf,rmf->rma", features, direction), axis=2)
         self.features = np.take_along_axis(features, order[..., None], axis=2)
         right = np.arange(config.n_completions) >= config.n_completions // 2
@@ -127,7 +122,7 @@ class PolicyBandit:
 
     @property
     def repetitions(self) -> int:
-        """R, how many bandits there are."""
+        """R, the number of bandits."""
         return len(self.features)
 
     def initial_policy(self) -> Policy:
@@ -147,12 +142,12 @@ class PolicyBandit:
         return np.arange(self.repetitions)[:, None], np.arange(self.config.n_prompts)[None, :]
 
     def values(self, policy: Policy) -> np.ndarray:
-        """True values of all prompts."""
+        """Exact values of all prompts, shape (R, M)."""
         _, probabilities = self._probabilities(policy, *self._all())
         return np.einsum("rma,rma->rm", probabilities, self.quality)
 
     def objective(self, policy: Policy) -> np.ndarray:
-        """What training climbs: the mean value less a quadratic penalty."""
+        """Objective of training, shape (R,): the mean value minus a quadratic penalty."""
         penalty = (policy.own**2).sum(axis=(1, 2)) + (policy.shared**2).sum(axis=1)
         return self.values(policy).mean(axis=1) - 0.5 * self.config.ridge * penalty
 
@@ -171,15 +166,15 @@ class PolicyBandit:
         return np.einsum("rma,rmaf->rmf", weights, features) - weights.sum(axis=2)[..., None] * centre
 
     def prompt_variance(self, policy: Policy) -> np.ndarray:
-        """How far the gradients of single prompts lie from their mean: the prompt part P."""
+        """Mean squared distance of the gradients of single prompts from their mean, shape (R,): the prompt part P."""
         by_prompt = self._value_gradients(policy)
         own, shared = (by_prompt**2).sum(axis=2), (by_prompt.mean(axis=1) ** 2).sum(axis=1)
         scale = self.config.individual**2
-        # In the block of a prompt its own gradient stands against 1/M of it, elsewhere nothing against 1/M.
+        # In the block of a prompt the mean has 1/M of its own gradient, and a single prompt all of it or nothing.
         return (1.0 + scale - scale / self.config.n_prompts) * own.mean(axis=1) - shared
 
     def sample(self, policy: Policy, prompts: np.ndarray, group_size: int, rng: np.random.Generator) -> Rollouts:
-        """Draw a step's rollouts."""
+        """Draw the rollouts of a step."""
         rows = np.arange(self.repetitions)[:, None]
         features, probabilities = self._probabilities(policy, rows, prompts)
         quality = self.quality[rows, prompts]
@@ -203,7 +198,7 @@ class PolicyBandit:
 
     def _moments(self, probabilities, quality, scores, values, gradients) -> ScoreMoments:
         scale = 1.0 + self.config.individual**2
-        norms = scale * (scores**2).sum(axis=3) + self.config.nuisance
+        norms = scale * (scores**2).sum(axis=3)
         above = quality - values[..., None]
 
         def mean(of_completion):
@@ -217,27 +212,22 @@ class PolicyBandit:
         )
 
     def columns(self, rollouts: Rollouts) -> dict[str, np.ndarray]:
-        """What baselines may need beside the rewards."""
-        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3) + self.config.nuisance
+        """Columns that baselines may use, besides the rewards."""
+        squares = (1.0 + self.config.individual**2) * (rollouts.scores**2).sum(axis=3)
         return {"true_value": rollouts.values, "score_norm": np.sqrt(squares)}
 
     def estimate(self, policy: Policy, rollouts: Rollouts, advantages: np.ndarray) -> Policy:
-        """Policy gradient of a step, the part that the reward depends on."""
+        """Estimated policy gradient of a step."""
         by_prompt = np.einsum("rbg,rbgf->rbf", advantages, rollouts.scores) / advantages.shape[2]
         return self._assembled(policy, rollouts.prompts, by_prompt)
 
     def batch_gradient(self, policy: Policy, rollouts: Rollouts) -> Policy:
-        """What an estimate from a step's prompts would be with endless rollouts of each."""
+        """Limit of the estimate from the prompts of a step as rollouts per prompt go to infinity."""
         return self._assembled(policy, rollouts.prompts, rollouts.gradients)
 
     def _assembled(self, policy, prompts, by_prompt) -> Policy:
         ridge = self.config.ridge
         own, batch_size = -ridge * policy.own, prompts.shape[1]
-        # A batch holds a prompt once, so that nothing is added twice.
+        # A batch has each prompt once, so that nothing is added twice.
         own[np.arange(len(prompts))[:, None], prompts] += self.config.individual * by_prompt / batch_size
         return Policy(own, by_prompt.mean(axis=1) - ridge * policy.shared)
-
-    def nuisance_error(self, advantages: np.ndarray) -> np.ndarray:
-        """Squared length that the nuisance part adds to a gradient estimate, in expectation given the advantages."""
-        n_rollouts = advantages.shape[1] * advantages.shape[2]
-        return self.config.nuisance * (advantages**2).sum(axis=(1, 2)) / n_rollouts**2

@@ -1,4 +1,4 @@
-"""Squared error of a step's policy gradient, measured and by its exact parts."""
+"""Squared error of the policy gradient of a step: as measured, and its exact parts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["PairedBaselines", "gradient_errors"]
 
 
 class PairedBaselines:
-    """Baselines that see the same rollouts as the one that trains, and change nothing.
+    """Baselines that see the same rollouts as the baseline that trains, without influence on the training.
 
-    What they have in common, which prompts came and which completions, cancels when they are compared.
+    The prompts and completions are common to all, so that their noise cancels in comparisons.
 
     Parameters
     ----------
     bandit : PolicyBandit
-        What is trained.
+        The bandit that is trained.
     baselines : mapping of str to (str or type, dict)
         Label to name or class and parameters.
     """
@@ -33,7 +33,7 @@ class PairedBaselines:
         }
 
     def advantages(self, step: Step) -> dict[str, np.ndarray]:
-        """Advantages of each, scaled to be unbiased where the own reward is in the value."""
+        """Advantages by each baseline; those of ``batch-mean``, which includes the own reward, are made unbiased."""
         rollouts = step.rollouts
         columns = self._bandit.columns(rollouts)
         found = {
@@ -47,14 +47,14 @@ class PairedBaselines:
 
 
 def gradient_errors(bandit: PolicyBandit, step: Step, advantages: np.ndarray) -> dict[str, np.ndarray]:
-    """Squared error of one baseline's gradient at a step, and the parts that theory gives it."""
+    """Squared error of the gradient with one baseline at a step, and its parts by theory, each of shape (R,)."""
     rollouts, moments = step.rollouts, step.rollouts.moments
     exact = bandit.gradient(step.policy)
     n_prompts, group_size = advantages.shape[1:]
     error = rollouts.rewards - advantages - rollouts.values[..., None]
     estimate = bandit.estimate(step.policy, rollouts, advantages)
     return {
-        "total": estimate.squared_distance(exact) + bandit.nuisance_error(advantages),
+        "total": estimate.squared_distance(exact),
         "prompt_part": bandit.batch_gradient(step.policy, rollouts).squared_distance(exact),
         "reward_part": moments.reward_part.mean(axis=(1, 2)) / (n_prompts * group_size),
         "baseline_part": moments.baseline_part(error).mean(axis=(1, 2)) / (n_prompts * group_size),

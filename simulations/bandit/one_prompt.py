@@ -1,8 +1,8 @@
 """One prompt on a given value path, a thousand repetitions at a time.
 
-A baseline that keeps a history for each prompt and pools nothing takes repetitions for prompts: repetition r is prompt
-r of one large batch. That holds for the baselines in `SEPARABLE`, at two rollouts a prompt or more, where `kernel` need
-not fall back to the mean of its batch.
+Repetition r is prompt r of one large batch. This is exact for baselines that keep a history for each prompt and pool
+nothing over prompts: those in `SEPARABLE`, with two rollouts or more per prompt, where `kernel` does not fall back to
+the mean of its batch.
 """
 
 from __future__ import annotations
@@ -26,18 +26,16 @@ def kernel_value(
     path: ValuePath,
     law: RewardLaw,
     steps: int,
-    share: float,
+    window: float,
     group_size: int,
     repetitions: int,
     rng: np.random.Generator,
-    *,
-    kernel: str = "triangular",
     degree: int = 0,
 ) -> np.ndarray:
-    """Kernel estimate of a rollout's value at the end of a run, with a window that is a share of the run."""
-    baseline = make_baseline("kernel", bandwidth=share * steps, kernel=kernel, degree=degree)
+    """Kernel estimate of the value at the end of a run, shape (R,); the window is a fraction of the run."""
+    baseline = make_baseline("kernel", bandwidth=window * steps, degree=degree)
     ids = np.arange(repetitions)
-    for step in range(max(1, math.floor(steps - share * steps)), steps + 1):
+    for step in range(max(1, math.floor(steps - window * steps)), steps + 1):
         mean = np.full((repetitions, group_size), float(path(step / steps)))
         rewards = law.sample(mean, rng)
         if step < steps:
@@ -54,13 +52,13 @@ def course(
     repetitions: int,
     rng: np.random.Generator,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Squared value error of several baselines at every step of a run."""
+    """Squared value error of several baselines at every step of a run: its mean over repetitions and standard error."""
     pooling = [name for name, _ in baselines.values() if name not in SEPARABLE]
     if pooling:
         raise ValueError(
-            f"{pooling[0]} pools over prompts; repetitions can stand for prompts of {', '.join(SEPARABLE)}"
+            f"{pooling[0]} pools over prompts, so that repetitions cannot replace prompts; use {', '.join(SEPARABLE)}"
         )
-    # A group of one would turn to the other prompts, which these repetitions are not.
+    # With a group of one a baseline would use the other prompts, but these are repetitions.
     checked_count(group_size, "group_size", low=2)
     made = {label: make_baseline(name, **parameters) for label, (name, parameters) in baselines.items()}
     errors = {label: (np.empty(steps), np.empty(steps)) for label in made}
@@ -68,11 +66,11 @@ def course(
     for step in range(1, steps + 1):
         value = float(path(step / steps))
         rewards = law.sample(np.full((repetitions, group_size), value), rng)
-        # Laid out once for all baselines.
+        # One batch for all baselines.
         batch = Batch.from_rows(ids, rewards, step, {"true_value": np.full(repetitions, value)})
         for label, baseline in made.items():
-            of_each = ((baseline.values(batch) - value) ** 2).mean(axis=1)
+            squared = ((baseline.values(batch) - value) ** 2).mean(axis=1)
             baseline.remember(batch)
-            errors[label][0][step - 1] = of_each.mean()
-            errors[label][1][step - 1] = of_each.std(ddof=1) / math.sqrt(repetitions)
+            errors[label][0][step - 1] = squared.mean()
+            errors[label][1][step - 1] = squared.std(ddof=1) / math.sqrt(repetitions)
     return errors

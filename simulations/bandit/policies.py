@@ -1,4 +1,4 @@
-"""Parameters of a softmax policy, and gradients, which have the same shape."""
+"""Parameters of a softmax policy; gradients have the same form."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Policy:
     Attributes
     ----------
     own : ndarray, shape (R, M, F)
-        theta_x of each prompt.
+        theta_x, parameters of each prompt.
     shared : ndarray, shape (R, F)
-        w.
+        w, parameters that all prompts share.
     """
 
     own: np.ndarray
     shared: np.ndarray
 
     def moved(self, direction: Policy, step: float) -> Policy:
-        """Go along a direction."""
+        """The policy after a step along a direction."""
         return Policy(self.own + step * direction.own, self.shared + step * direction.shared)
 
     def squared_distance(self, other: Policy) -> np.ndarray:
-        """Squared Euclidean distance."""
+        """Squared Euclidean distance, shape (R,)."""
         return ((self.own - other.own) ** 2).sum(axis=(1, 2)) + ((self.shared - other.shared) ** 2).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Laws of the reward given its mean: of two values, continuous on [0, 1], and with heavy tails."""
+"""Distributions of a reward with a given mean: binary, and with heavy tails."""
 
 # ruff: noqa: D102  (the methods are documented in RewardLaw)
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BetaRewards", "BinaryRewards", "HeavyTailedRewards", "RewardLaw"]
+__all__ = ["BinaryRewards", "HeavyTailedRewards", "RewardLaw"]
 
 
 class RewardLaw(ABC):
@@ -26,7 +26,7 @@ class RewardLaw(ABC):
 
 @dataclass(frozen=True)
 class BinaryRewards(RewardLaw):
-    """1 with the mean as its probability, else 0: a verifier's verdict."""
+    """1 with the mean as its probability, else 0: the verdict of a verifier."""
 
     def sample(self, mean, rng):
         return (rng.random(np.shape(mean)) < mean).astype(np.float64)
@@ -36,35 +36,15 @@ class BinaryRewards(RewardLaw):
 
 
 @dataclass(frozen=True)
-class BetaRewards(RewardLaw):
-    """Continuous on (0, 1): a beta distribution, such as the score of a reward model.
-
-    Attributes
-    ----------
-    concentration : float
-        Sum of the two parameters; the variance is ``mean (1 - mean) / (concentration + 1)``.
-    """
-
-    concentration: float = 4.0
-
-    def sample(self, mean, rng):
-        mean = np.clip(mean, 1e-6, 1.0 - 1e-6)
-        return rng.beta(mean * self.concentration, (1.0 - mean) * self.concentration)
-
-    def variance(self, mean):
-        return mean * (1.0 - mean) / (self.concentration + 1.0)
-
-
-@dataclass(frozen=True)
 class HeavyTailedRewards(RewardLaw):
-    """The mean plus a multiple of Student's t: breaks the assumption of bounded rewards.
+    """The mean plus scaled Student's t noise, which breaks the assumption of bounded rewards.
 
     Attributes
     ----------
     scale : float
         Standard deviation.
     degrees : float
-        Degrees of freedom, above 2; at 4 or below the fourth moment is infinite, and so is the variance of any
+        Degrees of freedom, above 2. At 4 or below the fourth moment is infinite, and so is the variance of any
         estimate of the noise.
     """
 

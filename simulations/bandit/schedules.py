@@ -1,4 +1,4 @@
-"""Which prompts a step takes up."""
+"""Which prompts each step trains on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SCHEDULES = ("blocks", "independent", "epochs", "once")
 def prompts_by_step(
     schedule: str, n_prompts: int, batch_size: int, repetitions: int, rng: np.random.Generator, block_reuse: int = 10
 ) -> Iterator[np.ndarray]:
-    """Prompts of each step, without end."""
+    """Prompts of each step, shape (R, B), without end; with ``once`` until every prompt has come."""
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}")
     if not 1 <= batch_size <= n_prompts:
-        raise ValueError(f"a batch takes from 1 to all {n_prompts} prompts, got {batch_size}")
+        raise ValueError(f"batch_size must be from 1 to the {n_prompts} prompts, got {batch_size}")
     every = np.broadcast_to(np.arange(n_prompts), (repetitions, n_prompts))
     reuse = block_reuse if schedule == "blocks" else 1
     per_shuffle = 1 if schedule == "independent" else n_prompts // batch_size

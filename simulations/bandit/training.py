@@ -1,4 +1,4 @@
-"""A policy bandit that is trained, with baselines that train it or look on."""
+"""Training of a policy bandit with a baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BaselineEach:
     repetitions : int
         R.
     **parameters
-        Of the baseline.
+        Parameters of the baseline.
     """
 
     def __init__(self, kind: str | type, repetitions: int, **parameters):
@@ -35,7 +35,7 @@ class BaselineEach:
         self._each = [make(**parameters) for _ in range(repetitions)]
 
     def advantages(self, prompts: np.ndarray, rewards: np.ndarray, step: float, **columns) -> np.ndarray:
-        """Advantages of a step, whose rewards are then remembered."""
+        """Advantages of a step, shape (R, B, G); the baselines then remember its rewards."""
         return np.stack(
             [
                 baseline.advantages(prompts[r], rewards[r], step, **{name: c[r] for name, c in columns.items()})
@@ -53,13 +53,13 @@ class TrainingConfig:
     steps : int
         Number of steps.
     batch_size : int
-        B, prompts a step.
+        B, prompts per step.
     group_size : int
-        G, rollouts a prompt.
+        G, rollouts per prompt.
     learning_rate : float
-        Step size, or beta where the step size falls.
+        Step size; with a delay, beta in the formula below.
     delay : float
-        The step size at step i is ``learning_rate / (i + delay)``; 0 keeps it at `learning_rate`.
+        The step size at step i is ``learning_rate / (i + delay)``; 0 for a constant one.
     schedule : str
         See `simulations.bandit.schedules`.
     """
@@ -89,11 +89,11 @@ class Step:
     number : int
         From 1.
     policy : Policy
-        Who acted.
+        The policy that sampled.
     rollouts : Rollouts
-        What came of it.
+        Its rollouts.
     advantages : ndarray, shape (R, B, G)
-        Of the baseline that trains.
+        Advantages by the baseline that trains.
     """
 
     number: int
@@ -107,7 +107,7 @@ def train(
 ) -> Iterator[Step]:
     """Train by stochastic gradient ascent with a baseline."""
     policy = bandit.initial_policy()
-    # Streams apart, so that nothing that a policy does can change which prompts come.
+    # Separate streams, so that the prompts do not depend on the policy.
     order, sampling = rng.spawn(2)
     schedule = prompts_by_step(config.schedule, bandit.config.n_prompts, config.batch_size, bandit.repetitions, order)
     for number, prompts in zip(range(1, config.steps + 1), schedule, strict=False):
@@ -118,14 +118,14 @@ def train(
 
 
 def optimum(bandit: PolicyBandit, tolerance: float = 1e-9, most_steps: int = 20_000) -> Policy:
-    """Climb the exact gradient to the top of a bandit with a penalty."""
+    """Best policy of a bandit with a penalty, by ascent along the exact gradient."""
     ridge = bandit.config.ridge
     if ridge <= 0:
-        raise ValueError(f"only a bandit with a penalty has a best policy; ridge is {ridge:g}")
+        raise ValueError(f"only a bandit with a penalty has a best policy; ridge is {ridge:g}, set it above 0")
     policy = start = bandit.initial_policy()
     for _ in range(most_steps):
         gradient = bandit.gradient(policy)
         if gradient.squared_distance(start).max() <= tolerance**2:
             return policy
         policy = policy.moved(gradient, 1.0)
-    raise RuntimeError(f"no optimum after {most_steps} steps of exact ascent; a larger ridge makes it easier")
+    raise RuntimeError(f"no optimum after {most_steps} steps of exact ascent; use a larger ridge than {ridge:g}")

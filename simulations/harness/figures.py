@@ -1,4 +1,4 @@
-"""What the pictures of all studies share."""
+"""Drawing that all studies share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kvar import plotting
 
 __all__ = ["line", "panels", "ticks"]
 
-# What is no registered baseline, by the one whose looks it takes.
+# Curves that are no registered baseline, and the baseline whose style they take.
 _LOOKS_LIKE = {"score-weighted": "running-mean", "optimal": "batch-mean", "kernel, rewards clipped": "discounted-beta"}
 
 
@@ -16,19 +16,12 @@ def line(name: str) -> dict:
 
 
 def panels(n: int, *, height: float = 3.4, width: float = 4.2):
-    """A figure with panels side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * n + 0.6, height), layout="constrained")
-    axes = figure.subplots(1, n, squeeze=False)[0]
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.grid(alpha=0.25)
-    return figure, axes
+    """A figure with n panels next to each other, each of so many inches."""
+    return plotting.new_figure(width * n + 0.6, height, widths=(1,) * n, grid=True)
 
 
 def ticks(axes, values) -> None:
-    """Mark the settings that were simulated, and nothing between them, on a horizontal axis."""
+    """Mark the simulated settings, and nothing between them, on the horizontal axis."""
     from matplotlib import ticker
 
     axes.set_xticks(values, [f"{value:g}" for value in values])

@@ -1,4 +1,4 @@
-"""Result files that say what they were made with, and are refused where something else is wanted."""
+"""Result files with a key of the version and parameters that made them; a reader that wants others refuses them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StaleResultError(ValueError):
 
 
 def digest(path: Path) -> str:
-    """Digest of what a file holds, or all files of a folder."""
+    """Digest of the contents of a file, or of all files in a folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
@@ -27,7 +27,7 @@ def digest(path: Path) -> str:
 
 
 def write_key(path: Path, parameters: Mapping, files: Sequence[Path]) -> None:
-    """Write down beside results what they were made with."""
+    """Write the key of some result files: version, parameters, and a digest of each file."""
     key = {
         "version": kvar.__version__,
         "parameters": dict(parameters),
@@ -38,13 +38,13 @@ def write_key(path: Path, parameters: Mapping, files: Sequence[Path]) -> None:
 
 
 def read_tables(path: Path, parameters: Mapping) -> dict:
-    """Read the tables that belong to a key."""
+    """Read the tables that a key names, by their file names; refuse them if they are of other parameters."""
     import polars
 
     if not path.exists():
         raise StaleResultError(f"there is no {path}")
     key = json.loads(path.read_text())
-    # As JSON has them: tuples are lists.
+    # Through JSON, which turns tuples into lists.
     wanted = json.loads(json.dumps({"version": kvar.__version__, "parameters": dict(parameters)}))
     for part, value in wanted.items():
         if key[part] != value:

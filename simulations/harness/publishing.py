@@ -1,77 +1,94 @@
-"""Writes what a study found: tables as CSV with their key, pictures as PNG, and a page of Markdown with all of it."""
+"""Writes what a study found: tables as CSV with their key, and from these tables pictures and a page of Markdown."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from kvar import plotting
 from kvar.utils.atomic_files import atomic_write
-from simulations.harness.keyed_results import write_key
+from kvar.utils.markdown import markdown_table
+from simulations.harness.keyed_results import read_tables, write_key
 from simulations.harness.running import failures_of, result_key
 from simulations.harness.statistics import Claim
 from simulations.harness.study import Study
 from simulations.harness.tables import markdown
 
-__all__ = ["publish", "write_overview"]
+__all__ = ["kept_tables", "write_overview", "write_page", "write_tables"]
 
 # Longer tables are left to their CSV file.
 _LONGEST_TABLE = 30
-_CLAIMS = "claims"
+_SIGNIFICANT_DIGITS = 8
 
 
-def publish(study: Study, rows: pl.DataFrame, seed: int, folder: Path) -> list[Claim]:
-    """Write tables, pictures and page of a study."""
+def write_tables(study: Study, rows: pl.DataFrame, seed: int, folder: Path) -> None:
+    """Condense the repetitions and write the tables of a study with their key."""
     failures = failures_of(rows)
     if len(failures) == len(rows):
         raise RuntimeError(f"every block of {study.name} failed, the first with {failures[0]}")
-    rows = rows.filter(pl.col("repetition").is_not_null())
-    tables = study.tables(rows)
+    files = []
+    for name, table in study.tables(rows.filter(pl.col("repetition").is_not_null())).items():
+        files.append(folder / f"{study.name}-{name}.csv")
+        _write_csv(table, files[-1])
+    write_key(folder / f"{study.name}.json", result_key(study, seed, failures), files)
+
+
+def _write_csv(table: pl.DataFrame, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        table.with_columns(selectors.float().round_sig_figs(_SIGNIFICANT_DIGITS)).write_csv(temporary)
+
+
+def kept_tables(study: Study, seed: int, folder: Path, failures: Sequence[str] = ()) -> dict[str, pl.DataFrame]:
+    """Read the tables of a study; those of a run with other failed blocks are refused."""
+    tables = read_tables(folder / f"{study.name}.json", result_key(study, seed, failures))
+    return {name.removeprefix(f"{study.name}-"): table for name, table in tables.items()}
+
+
+def write_page(study: Study, seed: int, folder: Path, failures: Sequence[str] = ()) -> list[Claim]:
+    """Judge the claims by the kept tables, and write them with the pictures and the page."""
+    tables = kept_tables(study, seed, folder, failures)
     claims = study.claims(tables)
     if claims:
-        tables |= {_CLAIMS: pl.DataFrame([dataclasses.asdict(claim) for claim in claims])}
-    files = []
-    for name, table in tables.items():
-        files.append(folder / f"{study.name}-{name}.csv")
-        with atomic_write(files[-1]) as temporary:
-            table.write_csv(temporary, float_precision=6)
-    write_key(folder / f"{study.name}.json", result_key(study, seed), files)
+        _write_csv(pl.DataFrame([dataclasses.asdict(claim) for claim in claims]), _claims_file(study.name, folder))
     drawn = study.pictures(tables)
     for name, figure in drawn.items():
         plotting.save(figure, folder / f"{study.name}-{name}.png")
     with atomic_write(folder / f"{study.name}.md") as temporary:
-        temporary.write_text(_page(study, seed, tables, list(drawn), failures))
+        temporary.write_text(_page(study, seed, tables, claims, list(drawn), failures))
     return claims
 
 
-def _page(study, seed, tables, drawn, failures) -> str:
+def _claims_file(study: str, folder: Path) -> Path:
+    return folder / f"{study}-claims.csv"
+
+
+def _page(study, seed, tables, claims, drawn, failures) -> str:
     config = study.config
     settings = {
         f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ("repetitions", "block")
     }
-    told = "; ".join(f"{name.replace('_', ' ')} {_listed(value)}" for name, value in settings.items())
-    size = f"{config.repetitions} repetitions a cell in blocks of {config.block}, seed {seed}"
+    listed = "; ".join(f"{name.replace('_', ' ')} {_listed(value)}" for name, value in settings.items())
+    size = f"{config.repetitions} repetitions per cell in blocks of {config.block}, seed {seed}"
     parts = [
         f"# {study.title}",
         inspect.cleandoc(type(study).__doc__).replace("``", "`"),
-        f"{size}; {told}. ± is one Monte Carlo standard error; intervals are 95 %.",
+        f"{size}; {listed}. ± is one Monte Carlo standard error; intervals are 95 %.",
     ]
     if failures:
         parts.append(f"{len(failures)} blocks failed and are left out: {'; '.join(sorted(set(failures)))}.")
-    if _CLAIMS in tables:
-        parts += ["## What was expected of it", _claims_table(tables[_CLAIMS])]
+    if claims:
+        parts += ["## Claims", _claims_table(map(dataclasses.asdict, claims))]
     if remarks := study.remarks(tables):
-        parts += ["## What it says", "\n".join(f"- {sentence}" for sentence in remarks)]
+        parts += ["## Findings", "\n".join(f"- {sentence}" for sentence in remarks)]
     parts += [f"![{name}]({study.name}-{name}.png)" for name in drawn]
     for name, table in tables.items():
-        if name != _CLAIMS:
-            parts.append(f"## {name.capitalize()} ([CSV]({study.name}-{name}.csv))")
-            short = len(table) <= _LONGEST_TABLE
-            parts.append(markdown(table) if short else f"{len(table)} rows, see the file.")
+        parts.append(f"## {name.capitalize()} ([CSV]({study.name}-{name}.csv))")
+        parts.append(markdown(table) if len(table) <= _LONGEST_TABLE else f"{len(table)} rows, see the file.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -79,25 +96,25 @@ def _listed(value) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _claims_table(table: pl.DataFrame) -> str:
-    lines = ["| claim | figure | 95 % interval | asked for | verdict |", "|---|---|---|---|---|"]
-    for row in table.iter_rows(named=True):
-        # A figure without an interval has both limits at itself.
+def _claims_table(rows) -> str:
+    cells = []
+    for row in rows:
+        # A number without an interval has both limits at itself.
         interval = "" if row["low"] == row["high"] else f"{row['low']:.4g} to {row['high']:.4g}"
-        lines.append(f"| {row['statement']} | {row['value']:.4g} | {interval} | {row['bound']} | {row['verdict']} |")
-    return "\n".join(lines)
+        cells.append([row["statement"], f"{row['value']:.4g}", interval, row["bound"], row["verdict"]])
+    return markdown_table(["claim", "found", "95 % interval", "bound", "verdict"], cells)
 
 
 def write_overview(folder: Path, studies: Mapping[str, type[Study]]) -> Path:
-    """Gather the claims of all studies that were written to a folder."""
-    parts = ["# What the simulations show", "Written by `python -m simulations run`; each page says its seed and size."]
+    """Gather the claims of all studies whose pages are in a folder."""
+    parts = ["# What the simulations show", "Written by `python -m simulations`; each page names its seed and size."]
     for name, cls in studies.items():
         if not (folder / f"{name}.md").exists():
             continue
         parts.append(f"## [{cls.title}]({name}.md)")
-        claims = folder / f"{name}-{_CLAIMS}.csv"
+        claims = _claims_file(name, folder)
         parts.append(
-            _claims_table(pl.read_csv(claims)) if claims.exists() else "Nothing was asked of this one; see its page."
+            _claims_table(pl.read_csv(claims).iter_rows(named=True)) if claims.exists() else "No claims; see its page."
         )
     with atomic_write(folder / "summary.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n")

@@ -1,9 +1,9 @@
-"""Runs a study in parallel, keeps what is done, and gives the same numbers however it is run.
+"""Runs a study in parallel, keeps finished blocks, and gives the same numbers however it is run.
 
-A cell is simulated in blocks of repetitions. A block's random stream depends on the seed, the study, the cell and the
-number of the block alone, so neither the number of workers nor the backend nor a cell more or less changes a number. A
-finished block is a file; the folder's name is a digest of all that the numbers depend on, the code included, so that
-results of other parameters or another version are never taken for these.
+A cell is simulated in blocks of repetitions. The random stream of a block depends only on the seed, the study, the
+cell and the number of the block. So neither the number of workers nor the backend nor other cells change a number.
+A finished block is a file. Its folder is named by a digest of everything that the numbers depend on, the code
+included, so that blocks of other parameters or another version are never mistaken for these.
 
 Wrap `run_study` in ``joblib.parallel_config(backend="dask")`` or ``backend="ray"`` to use a cluster.
 """
@@ -14,16 +14,22 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import kvar
+import simulations
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.progress import progress_bar
 from simulations.harness.study import Study
 
 __all__ = ["Task", "failures_of", "result_key", "run_study", "study_key", "tasks"]
+
+
+# The packages that results depend on.
+_SOURCES = (kvar, simulations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +39,11 @@ class Task:
     Attributes
     ----------
     cell : dict
-        Its settings.
+        Settings of the cell.
     block : int
         Number of the block, from 0.
     repetitions : int
-        How many it has.
+        Repetitions in the block.
     """
 
     cell: dict
@@ -46,12 +52,12 @@ class Task:
 
     @property
     def cell_text(self) -> str:
-        """The cell as text that does not depend on the order of its settings."""
+        """The cell as text, whatever the order of its settings."""
         return json.dumps(self.cell, sort_keys=True)
 
     @property
     def file_name(self) -> str:
-        """Where the block is kept."""
+        """Name of the file that keeps the block."""
         return f"{hashlib.sha256(self.cell_text.encode()).hexdigest()[:16]}-{self.block:04d}.parquet"
 
     def generator(self, study: str, seed: int) -> np.random.Generator:
@@ -67,16 +73,16 @@ def tasks(study: Study) -> list[Task]:
 
 
 def source_digest() -> str:
-    """Digest of the code that results depend on."""
+    """Digest of all files of the packages that results depend on."""
     digest = hashlib.sha256()
-    for folder in (Path(kvar.__file__).parent, Path(__file__).parent):
+    for folder in (Path(package.__file__).parent for package in _SOURCES):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 def study_key(study: Study, seed: int) -> dict:
-    """All that the numbers of a study depend on, but for its cells, which are named by themselves."""
+    """Everything that the numbers of a study depend on, except its cells, which name the files."""
     config = dataclasses.asdict(study.config)
     config.pop("repetitions")
     return {
@@ -88,9 +94,10 @@ def study_key(study: Study, seed: int) -> dict:
     }
 
 
-def result_key(study: Study, seed: int) -> dict:
-    """What the tables of a study are told apart by."""
-    return {"study": study.name, "seed": seed, "config": dataclasses.asdict(study.config)}
+def result_key(study: Study, seed: int, failures: Sequence[str] = ()) -> dict:
+    """What the tables of a study depend on; failed blocks are part of it, so that it passes for no whole run."""
+    key = {"study": study.name, "seed": seed, "config": dataclasses.asdict(study.config)}
+    return key | {"failures": list(failures)} if failures else key
 
 
 def _simulate(study: Study, task: Task, seed: int) -> dict[str, np.ndarray] | str:
@@ -102,7 +109,7 @@ def _simulate(study: Study, task: Task, seed: int) -> dict[str, np.ndarray] | st
 
 
 def _outcomes(study: Study, todo: list[Task], seed: int, jobs: int | None) -> Iterator[tuple[int, object]]:
-    """Number and outcome of each task as they come; in rounds where the backend only returns whole lists."""
+    """Number and outcome of each task as it finishes; in rounds where the backend can only return whole lists."""
     from joblib import Parallel, delayed
 
     def call(number):
@@ -124,16 +131,16 @@ def _numbered(number, study, task, seed):
 
 
 def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, progress: bool = False):
-    """Simulate what is not yet there, and gather all repetitions.
+    """Simulate the blocks that are missing, and gather all repetitions.
 
     Parameters
     ----------
     study : Study
         The study.
     seed : int
-        Of all randomness.
+        Seed of all randomness.
     folder : path
-        Where finished blocks are kept, in a folder of their own for each study and key.
+        Finished blocks are kept here, in a subfolder for each study and key.
     jobs : int, optional
         Parallel workers; by default what joblib's `parallel_config` says, else one.
     progress : bool
@@ -142,12 +149,11 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
     Returns
     -------
     polars.DataFrame
-        A row a repetition and whatever else the study tells apart, in the order of the tasks; the settings of the cell
-        and the number of the repetition stand in front. A block that failed is one row with the reason under
-        ``failure``; it is not kept, so that the next run tries again.
+        A row for each repetition and whatever else the study distinguishes, in the order of the tasks, with the
+        settings of the cell and the number of the repetition. A block that failed is one row with the reason in
+        ``failure``; it is not kept, so that the next run tries it again.
     """
     import polars
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     key = study_key(study, seed)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -157,9 +163,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
     everything = tasks(study)
     todo = [task for task in everything if not (folder / task.file_name).exists()]
     failures = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not progress) as bar:
-        shown = bar.add_task(study.name, total=len(everything), completed=len(everything) - len(todo))
+    with progress_bar(progress, study.name, len(everything), len(everything) - len(todo)) as (advance, _):
         for number, outcome in _outcomes(study, todo, seed, jobs):
             task = todo[number]
             if isinstance(outcome, str):
@@ -167,7 +171,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
             else:
                 with atomic_write(folder / task.file_name) as temporary:
                     _frame(task, study.config.block, outcome).write_parquet(temporary)
-            bar.advance(shown)
+            advance(1)
     frames = []
     for task in everything:
         if task.file_name in failures:
@@ -179,7 +183,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
 
 
 def failures_of(rows) -> list[str]:
-    """Why blocks failed."""
+    """Reason of each block that failed."""
     return rows["failure"].drop_nulls().to_list() if "failure" in rows.columns else []
 
 

@@ -1,4 +1,4 @@
-"""What a study is: a config, cells to simulate, and what is made of the repetitions."""
+"""What a study is: a config, cells to simulate, and the tables, claims and pictures made of the repetitions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class StudyConfig:
     repetitions : int
         Independent repetitions of each cell, a multiple of `block`.
     block : int
-        Repetitions that are simulated at once, with a random stream of their own; the unit of parallel work and of
-        what is kept when a run is cut off.
+        Repetitions that are simulated together, with a random stream of their own; the unit of parallel work and of
+        what is kept when a run is interrupted.
     """
 
     repetitions: int
@@ -34,7 +34,7 @@ class StudyConfig:
     def __post_init__(self):
         if checked_count(self.repetitions, "repetitions") % checked_count(self.block, "block"):
             raise ValueError(
-                f"repetitions must be whole blocks, got {self.repetitions} repetitions in blocks of {self.block}"
+                f"repetitions must be a multiple of block, got {self.repetitions} repetitions in blocks of {self.block}"
             )
 
 
@@ -51,9 +51,9 @@ class Study(ABC):
     name : str
         Key in the registry.
     title : str
-        The question in a line.
+        The question in one line.
     full, quick : StudyConfig
-        The two sizes on offer.
+        The two sizes of `python -m simulations run`.
     """
 
     name: ClassVar[str]
@@ -66,89 +66,27 @@ class Study(ABC):
 
     @abstractmethod
     def cells(self) -> list[dict]:
-        """Settings to be simulated.
-
-        Returns
-        -------
-        list of dict
-            Plain values by name, which become columns of the result.
-        """
+        """Settings to simulate, as plain values by name; they become columns of the result."""
 
     @abstractmethod
     def simulate(self, cell: Mapping, repetitions: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Simulate a block of repetitions.
+        """Simulate a block of repetitions of one cell, with `rng` as the only source of randomness.
 
-        Parameters
-        ----------
-        cell : mapping
-            One of `cells`.
-        repetitions : int
-            How many.
-        rng : numpy.random.Generator
-            The block's own; nothing else is random.
-
-        Returns
-        -------
-        dict of str to ndarray, each of shape (n,)
-            Columns of a table; ``repetition`` numbers the repetitions of the block from 0.
+        Returns columns of equal length, among them ``repetition``, which numbers the repetitions of the block from 0.
         """
 
     @abstractmethod
     def tables(self, rows) -> dict:
-        """Condense the repetitions.
-
-        Parameters
-        ----------
-        rows : polars.DataFrame
-            What was simulated, the failures left out.
-
-        Returns
-        -------
-        dict of str to polars.DataFrame
-            Small tables by name, with Monte Carlo standard errors and numbers of repetitions.
-        """
+        """Condense the repetitions, without failed blocks, into polars frames by name with standard errors."""
 
     @abstractmethod
     def claims(self, tables: Mapping) -> list[Claim]:
-        """Hold the results against what is expected of them.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        list of Claim
-            Each with its verdict.
-        """
+        """Compare the tables with what theory or the project claims; an empty list where the study only shows."""
 
     @abstractmethod
     def pictures(self, tables: Mapping) -> dict:
-        """Draw the results.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        dict of str to matplotlib.figure.Figure
-            Pictures by name.
-        """
+        """Draw the tables, as matplotlib figures by name."""
 
     def remarks(self, tables: Mapping) -> list[str]:
-        """Say what the results mean in sentences that carry their numbers.
-
-        Parameters
-        ----------
-        tables : mapping of str to polars.DataFrame
-            What `tables` returned.
-
-        Returns
-        -------
-        list of str
-            None by default.
-        """
+        """Say what the results mean, in sentences with their numbers; none by default."""
         return []

@@ -11,7 +11,7 @@ from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
 from simulations.studies.value_rates import ValueRates
 
-__all__ = ["STUDIES", "study_class"]
+__all__ = ["STUDIES", "study_classes"]
 
 STUDIES: dict[str, type[Study]] = {
     cls.name: cls
@@ -19,9 +19,8 @@ STUDIES: dict[str, type[Study]] = {
 }
 
 
-def study_class(name: str) -> type[Study]:
-    """Look a study up by name."""
-    try:
-        return STUDIES[name]
-    except KeyError:
-        raise ValueError(f"unknown study {name!r}; choose one of {', '.join(STUDIES)}, or all") from None
+def study_classes(name: str) -> list[type[Study]]:
+    """The study of a name, or ``all`` of them."""
+    if name != "all" and name not in STUDIES:
+        raise ValueError(f"unknown study {name!r}; choose one of {', '.join(STUDIES)}, or all")
+    return list(STUDIES.values()) if name == "all" else [STUDIES[name]]

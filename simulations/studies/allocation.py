@@ -1,4 +1,4 @@
-"""At a fixed number of rollouts a step, how many for each prompt, and what a better baseline saves."""
+"""At a fixed number of rollouts per step: how many per prompt, and what a better baseline saves."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -33,15 +33,15 @@ class AllocationConfig(StudyConfig):
     pass_rates : tuple of float
         Mean values under the initial policy.
     learning_rates : tuple of float
-        How fast values move.
+        Step sizes, which set how fast values move.
     budgets : tuple of int
-        Rollouts a step, N = B G.
+        Rollouts per step, N = B G.
     groups : tuple of int
-        Rollouts a prompt, as far as the budget allows.
+        Rollouts per prompt, as far as the budget allows.
     nuisances : tuple of int
-        Dimensions of the score that the reward does not depend on; they move the balance between prompts and rollouts.
+        Dimensions of the score that the reward does not depend on; they move the ratio of R to P.
     steps : int
-        Length of training; its first third is not counted.
+        Length of training; the first third is not counted.
     """
 
     pass_rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -53,7 +53,7 @@ class AllocationConfig(StudyConfig):
 
     @property
     def shown(self) -> dict:
-        """The setting that is looked at most closely: in the middle of the map."""
+        """The setting of the claims and of the table of costs: the middle one."""
         return {
             "pass_rate": self.pass_rates[len(self.pass_rates) // 2],
             "learning_rate": self.learning_rates[len(self.learning_rates) // 2],
@@ -62,21 +62,22 @@ class AllocationConfig(StudyConfig):
 
 
 class Allocation(Study):
-    """Gradient MSE at a fixed number of rollouts a step, over the number of rollouts a prompt.
+    """Gradient MSE at a fixed number of rollouts per step, over the number of rollouts per prompt.
 
-    With P, R and D the parts of prompt, reward and baseline, N rollouts with G a prompt have the gradient MSE ``(G P
-    + R + D) / N`` where prompts are drawn from endlessly many. It falls as 1 / N, so the ratio of two baselines' ``G
-    P + R + D`` is the share of rollouts that one needs for the other's gradient. For the mean of the others in a
-    group, which is `group-mean` scaled to be unbiased, D is about ``R / (G - 1)``: its best group is ``1 + sqrt(R /
-    P)``, and a baseline without error then needs ``(P + R) / (sqrt(P) + sqrt(R))**2`` of its rollouts, never less
-    than half.
+    Let P, R and D be the parts of prompts, rewards and baseline. N rollouts, G per prompt, have the gradient MSE ``(G P
+    + R + D) / N`` if prompts are drawn from an infinite population. This falls as 1 / N. So the ratio of ``G P + R +
+    D`` between two baselines is the fraction of the rollouts that one needs for the gradient MSE of the other. For
+    leave-one-out, which is `group-mean` scaled to be unbiased, D is about ``R / (G - 1)``. Its best group size is ``1 +
+    sqrt(R / P)``. A baseline without error then needs ``(P + R) / (sqrt(P) + sqrt(R))**2`` of its rollouts, never less
+    than half. On this page `group-mean` means this unbiased form.
 
-    A bandit of 64 prompts is trained with the oracle's advantages while baselines look on. Scores of language models
-    have far more dimensions than the reward depends on; `nuisance` adds such, from which R / P follows.
+    A bandit of 64 prompts is trained with the oracle's advantages, and the other baselines see the same rollouts.
+    Scores of language models have far more dimensions than the reward depends on. `nuisance` adds such dimensions, as
+    standard normal numbers in expectation, and so sets R / P. The table of costs has the middle setting only.
     """
 
     name: ClassVar[str] = "allocation"
-    title: ClassVar[str] = "How many rollouts a prompt are best, and how many does a better baseline save?"
+    title: ClassVar[str] = "How many rollouts per prompt are best, and how many does a better baseline save?"
     full: ClassVar[AllocationConfig] = AllocationConfig(repetitions=12, block=2)
     quick: ClassVar[AllocationConfig] = AllocationConfig(
         repetitions=4, block=2, pass_rates=(0.5,), learning_rates=(0.3,), budgets=(64,), steps=120
@@ -104,15 +105,15 @@ class Allocation(Study):
         return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
     def _parts(self, bandit, training, rng) -> list[dict]:
-        """P, R and D of each baseline, means over the steps that count, for every number of nuisance dimensions."""
+        """P, R and D of each baseline for every number of nuisance dimensions, as means over the counted steps."""
         n, group, nuisances = bandit.repetitions, training.group_size, np.array(self.config.nuisances)
         names = [name for name in _NAMES if group > 1 or name != "group-mean"]
         prompt, reward = np.zeros(n), np.zeros((n, len(nuisances)))
         of_baseline = {name: np.zeros((n, len(nuisances))) for name in names}
-        onlookers = PairedBaselines(bandit, {name: (name, {}) for name in _SEEN})
+        paired = PairedBaselines(bandit, {name: (name, {}) for name in _SEEN})
         skipped = training.steps // 3
         for step in train(bandit, training, rng, BaselineEach("oracle", n)):
-            advantages = onlookers.advantages(step)
+            advantages = paired.advantages(step)
             if step.number <= skipped:
                 continue
             rollouts, moments = step.rollouts, step.rollouts.moments
@@ -121,9 +122,9 @@ class Allocation(Study):
             errors["none"] = -rollouts.values[..., None]
             parts = {name: (moments.baseline_part(error), error**2) for name, error in errors.items()}
             if group > 1:
-                others = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
-                parts["group-mean"] = (others, variance / (group - 1))
-            # A dimension of nuisance adds the squared error of the value to D, and the noise of the reward to R.
+                left_out = moments.leave_one_out_part(variance, group) + moments.signal / (group - 1)
+                parts["group-mean"] = (left_out, variance / (group - 1))
+            # Each nuisance dimension adds the squared error of the value to D and the variance of the reward to R.
             prompt += bandit.prompt_variance(step.policy)
             reward += _with_nuisance(moments.reward_part, variance, nuisances)
             for name, part in parts.items():
@@ -164,18 +165,18 @@ class Allocation(Study):
             rivals |= {f"group-mean at {g}": ("group-mean", g) for g in (8, 64) if g <= largest}
             rivals["oracle"] = ("oracle", group_at[*labels, "oracle"])
             for against, (name, group) in rivals.items():
-                # Beside the oracle at the same G, where both see the same training and the ratio has next to no noise.
+                # Against the oracle at the same G: both see the same training, so that the ratio has little noise.
                 own = group if name == "oracle" else group_at[*labels, "adaptive"]
                 mine = sample(cell, "cost", baseline="adaptive", group_size=own)
                 ratio = ratio_of(mine, sample(cell, "cost", baseline=name, group_size=group))
                 settings = dict(zip(_LABELS, labels, strict=True))
                 balance = float(cell["reward_part"].mean() / cell["prompt_part"].mean())
                 savings.append(row_of(ratio, **settings, against=against) | {"reward_to_prompt": balance})
-        return {"costs": costs, "best": best, "savings": pl.DataFrame(savings)}
+        return {"costs": costs.filter(**self.config.shown), "best": best, "savings": pl.DataFrame(savings)}
 
     def claims(self, tables):
         shown = tables["savings"].filter(against="oracle", **self.config.shown)
-        text = "rollouts that adaptive needs over the oracle's at its best G, less 1, for one gradient MSE"
+        text = "rollouts of adaptive over those of the oracle at its best G, minus 1, for the same gradient MSE"
         return [
             Claim.at_most(
                 f"{text}, {row['nuisance']} nuisance dimensions",
@@ -191,34 +192,35 @@ class Allocation(Study):
         for nuisance in self.config.nuisances:
             of = dict(best.filter(nuisance=nuisance).select("baseline", "group_size").iter_rows())
             balance = tables["savings"].filter(nuisance=nuisance, **self.config.shown)["reward_to_prompt"][0]
-            told = ", ".join(f"{name} {of[name]}" for name in ("group-mean", "kernel", "adaptive", "oracle"))
-            sentences.append(f"With R / P = {balance:.0f} the best number of rollouts a prompt is: {told}.")
+            listed = ", ".join(f"{name} {of[name]}" for name in ("group-mean", "kernel", "adaptive", "oracle"))
+            sentences.append(f"With R / P = {balance:.0f} the best number of rollouts per prompt is: {listed}.")
         for against in tables["savings"].filter(pl.col("against") != "oracle")["against"].unique(maintain_order=True):
-            shares = tables["savings"].filter(against=against)["value"]
-            quarter, half, nothing = (100 * share.mean() for share in (shares <= 0.25, shares <= 0.5, shares > 0.95))
+            needed = tables["savings"].filter(against=against)["value"]
+            quarter, half, nothing = (100 * cases.mean() for cases in (needed <= 0.25, needed <= 0.5, needed > 0.95))
             sentences.append(
-                f"Share of rollouts that adaptive needs, against {against}: {shares.min():.2f} to {shares.max():.2f} "
-                f"over {len(shares)} settings; a quarter or less in {quarter:.0f} % of them, a half or less in "
-                f"{half:.0f} %, nothing gained (above 0.95) in {nothing:.0f} %."
+                f"Against {against}, adaptive needs a fraction of {needed.min():.2f} to {needed.max():.2f} of the "
+                f"rollouts over {len(needed)} settings: at most a quarter in {quarter:.0f} % of the settings, at most "
+                f"half in {half:.0f} %, and more than 0.95 in {nothing:.0f} %."
             )
-        beside = tables["savings"].filter(against="oracle")
+        against_oracle = tables["savings"].filter(against="oracle")
         more = [
-            f"{(of_budget['value'] > 1.02).sum()} of {len(of_budget)} at {budget} a step"
-            for (budget,), of_budget in beside.group_by(["budget"], maintain_order=True)
+            f"{(of_budget['value'] > 1.02).sum()} of {len(of_budget)} settings with {budget} rollouts per step"
+            for (budget,), of_budget in against_oracle.group_by(["budget"], maintain_order=True)
         ]
+        low, high = against_oracle["value"].min(), against_oracle["value"].max()
         sentences.append(
-            f"Beside the oracle adaptive needs {beside['value'].min():.2f} to {beside['value'].max():.2f} times its "
-            f"rollouts at the same G; more than 1.02 in {', '.join(more)}."
+            f"Against the oracle at the same G, adaptive needs {low:.2f} to {high:.2f} times the rollouts: more than "
+            f"1.02 times in {', '.join(more)}."
         )
         return sentences
 
     def pictures(self, tables):
         figure, axes = figures.panels(2)
         nuisance = self.config.nuisances[-2]
-        chosen = tables["costs"].filter(nuisance=nuisance, **self.config.shown)
+        chosen = tables["costs"].filter(nuisance=nuisance)
         for (name,), group in chosen.group_by(["baseline"], maintain_order=True):
             axes[0].plot(group["group_size"], group["cost"], **figures.line(name), label=name)
-        axes[0].set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="N x gradient MSE")
+        axes[0].set(xscale="log", yscale="log", xlabel="rollouts per prompt, G", ylabel="N x gradient MSE")
         figures.ticks(axes[0], self.config.groups)
         axes[0].legend(frameon=False, fontsize="small")
         at_best = tables["savings"].filter(against="group-mean at its best")
@@ -231,7 +233,7 @@ class Allocation(Study):
         axes[1].plot(
             balance, (1 + balance) / (1 + np.sqrt(balance)) ** 2, "k-", linewidth=1, label="a baseline without error"
         )
-        axes[1].set(xscale="log", xlabel="R / P", ylabel="share of rollouts needed", ylim=(0.3, 1.15))
+        axes[1].set(xscale="log", xlabel="R / P", ylabel="fraction of the rollouts needed", ylim=(0.3, 1.15))
         axes[1].legend(frameon=False, fontsize="small", loc="lower right")
         drawn = {"groups": figure}
         if len(self.config.pass_rates) > 1:
@@ -239,7 +241,7 @@ class Allocation(Study):
         return drawn
 
     def _map(self, savings, nuisance):
-        """Shares over pass rate and drift, a panel a comparison and budget."""
+        """Fractions over pass rate and learning rate, with a panel for each comparison and budget."""
         config = self.config
         panels = [("group-mean at its best", n) for n in config.budgets] + [("group-mean at 8", config.shown["budget"])]
         figure, axes = figures.panels(len(panels), width=2.9, height=3.0)
@@ -247,8 +249,8 @@ class Allocation(Study):
             cell = savings.filter(against=against, budget=budget, nuisance=nuisance)
             grid = cell.pivot("pass_rate", index="learning_rate", values="value").drop("learning_rate").to_numpy()
             panel.imshow(grid, vmin=0.2, vmax=1.2, cmap="RdYlBu_r", aspect="auto", origin="lower")
-            for (i, j), share in np.ndenumerate(grid):
-                panel.text(j, i, f"{share:.2f}", ha="center", va="center", fontsize="small")
+            for (i, j), fraction in np.ndenumerate(grid):
+                panel.text(j, i, f"{fraction:.2f}", ha="center", va="center", fontsize="small")
             panel.set_xticks(range(len(config.pass_rates)), [f"{p:g}" for p in config.pass_rates])
             panel.set_yticks(range(len(config.learning_rates)), [f"{r:g}" for r in config.learning_rates])
             panel.grid(False)
@@ -257,6 +259,6 @@ class Allocation(Study):
         return figure
 
 
-def _with_nuisance(part, of_each_dimension, nuisances) -> np.ndarray:
-    """Mean of a part over a step's rollouts for each number of nuisance dimensions, shape (R, number of them)."""
-    return part.mean(axis=(1, 2))[:, None] + nuisances * of_each_dimension.mean(axis=(1, 2))[:, None]
+def _with_nuisance(part, per_dimension, nuisances) -> np.ndarray:
+    """Mean of a part over the rollouts of a step for each number of nuisance dimensions, shape (R, their number)."""
+    return part.mean(axis=(1, 2))[:, None] + nuisances * per_dimension.mean(axis=(1, 2))[:, None]

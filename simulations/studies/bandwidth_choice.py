@@ -1,4 +1,4 @@
-"""How much the bandwidth and the kernel matter, and how close the automatic choice comes to the best in hindsight."""
+"""How much bandwidth and kernel matter, and how close the automatic choice comes to the best in hindsight."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -31,11 +31,11 @@ class BandwidthChoiceConfig(StudyConfig):
     bandwidths : tuple of float
         Windows in steps.
     schedules : tuple of str
-        Orders in which prompts come.
+        Orders of the prompts.
     learning_rates : tuple of float
-        How fast values move.
+        Step sizes, which set how fast values move.
     steps : int
-        Length of training; its first third is not counted.
+        Length of training; the first third is not counted.
     """
 
     kernels: tuple[str, ...] = ("triangular", "uniform", "epanechnikov", "exponential")
@@ -48,8 +48,9 @@ class BandwidthChoiceConfig(StudyConfig):
 class BandwidthChoice(Study):
     """Value MSE of the kernel estimate over windows and kernels, of ``bandwidth="auto"`` and of `adaptive`.
 
-    A bandit of 32 prompts is trained with the oracle's advantages, 16 prompts a step with two rollouts each, in
-    blocks of 10 steps, in epochs, or with prompts drawn anew at each step. All estimates look on.
+    A bandit of 32 prompts is trained with the oracle's advantages, with 16 prompts per step and two rollouts each: in
+    blocks of 10 steps, in epochs, or with prompts drawn independently at each step. All estimates see the same
+    rollouts.
     """
 
     name: ClassVar[str] = "bandwidth"
@@ -69,10 +70,10 @@ class BandwidthChoice(Study):
         training = TrainingConfig(config.steps, 16, 2, cell["learning_rate"], schedule=cell["schedule"])
         windows = [(kernel, window) for kernel in config.kernels for window in (*config.bandwidths, "auto")]
         made = {f"{kernel} {w}": ("kernel", {"kernel": kernel, "bandwidth": w}) for kernel, w in windows}
-        onlookers = PairedBaselines(bandit, {**made, "adaptive": ("adaptive", {})})
+        paired = PairedBaselines(bandit, {**made, "adaptive": ("adaptive", {})})
         errors = dict.fromkeys([*made, "adaptive"], 0.0)
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
-            advantages = onlookers.advantages(step)
+            advantages = paired.advantages(step)
             if step.number > config.steps // 3:
                 for label, found in advantages.items():
                     error = step.rollouts.rewards - found - step.rollouts.values[..., None]
@@ -114,7 +115,7 @@ class BandwidthChoice(Study):
         for (name,), group in found:
             sentences.append(
                 f"{name.removesuffix(' auto') if name.startswith('adaptive') else name}: {group['value'].min():.2f} to "
-                f"{group['value'].max():.2f} times the value MSE of the window and kernel that are best in hindsight, "
+                f"{group['value'].max():.2f} times the value MSE of the best window and kernel in hindsight, "
                 f"over {len(group)} settings."
             )
         best = tables["errors"].filter(pl.col("window") != "auto")

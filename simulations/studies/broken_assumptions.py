@@ -1,4 +1,4 @@
-"""The assumptions of the theory broken on purpose, one by one, and what to do then."""
+"""The assumptions of the theory, broken one at a time, and what to do about it."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -37,13 +37,13 @@ class BrokenAssumptionsConfig(StudyConfig):
     steps : int
         Length of a run.
     drifts : tuple of float
-        How far values move between two visits.
+        Change of the value between two visits.
     completions : tuple of int
-        Completions a prompt; with few of them the score's norm says much about the reward.
+        Completions per prompt; with few of them the norm of the score and the reward are strongly correlated.
     degrees : tuple of float
-        Degrees of freedom of the rewards' distribution.
+        Degrees of freedom of the distribution of the rewards.
     groups : tuple of int
-        Rollouts of prompts that never come again.
+        Rollouts per prompt where each prompt comes once.
     """
 
     steps: int = 200
@@ -54,13 +54,13 @@ class BrokenAssumptionsConfig(StudyConfig):
 
 
 class BrokenAssumptions(Study):
-    """Values that jump or run, rewards that depend on the score's norm or have heavy tails, prompts that come once.
+    """Values that jump or drift fast, rewards correlated with the norm of the score or heavy-tailed, prompts seen once.
 
-    Jumps, drift and tails are shown on 16 prompts that come at every step and move on given paths, with eight rollouts
-    each, two in the case of tails. There the middle one of the repetitions is told: all rewards have the variance 1/4,
-    so that the value MSE of a linear estimate is the same whatever the tails, but rare runs carry most of it, and a
-    mean over few does not find it. The score's norm is shown on the gradient of a bandit with pass rate 0.7 whose
-    policy hardly moves, and prompts that never come again on one that is trained.
+    Jumps, drift and heavy tails are simulated on 16 prompts that come at every step and follow given value paths, with
+    eight rollouts each (two for heavy tails). For heavy tails the table has the median over repetitions: all rewards
+    have variance 1/4, so that the value MSE of a linear estimate does not depend on the tails, but most of it comes
+    from rare runs, which a mean over few repetitions misses. The norm of the score is studied by the gradient of a
+    bandit with pass rate 0.7 whose policy hardly moves, and prompts seen once by that of a bandit in training.
     """
 
     name: ClassVar[str] = "broken-assumptions"
@@ -102,7 +102,7 @@ class BrokenAssumptions(Study):
                 before = np.where(up, 0.2, 0.7)[..., None]
                 values = np.where(time <= self.config.steps // 2, before, 0.9 - before)
             elif kind == _DRIFT:
-                # Up and down between 0.2 and 0.8, each prompt from a place of its own, so that no drift is shared.
+                # Up and down between 0.2 and 0.8; each prompt starts elsewhere, so that prompts share no drift.
                 place = np.mod(setting * time + 1.2 * rng.random((*shape[:2], 1)), 1.2)
                 values = 0.2 + np.minimum(place, 1.2 - place)
             else:
@@ -118,7 +118,7 @@ class BrokenAssumptions(Study):
         }
 
     def _tracked(self, kind, values, law, rng) -> list[tuple[str, float, np.ndarray]]:
-        """Value MSE on given paths: at every step around a jump, else its mean over the last two thirds of the run."""
+        """Value MSE on given paths: at every step around a jump, else the mean over the last two thirds of the run."""
         repetitions, n_prompts, steps = values.shape
         prompts = np.broadcast_to(np.arange(n_prompts), (repetitions, n_prompts))
         baselines, group = dict(_TRACKERS), 2 if kind == _TAILS else 8
@@ -139,7 +139,7 @@ class BrokenAssumptions(Study):
         return [(label, 0.0, error[:, steps // 3 :].mean(axis=1)) for label, error in errors.items()]
 
     def _score_norm(self, completions, repetitions, rng):
-        """Many visits of a policy that hardly moves."""
+        """Excess gradient MSE with many visits, of a policy that hardly moves."""
         bandit = PolicyBandit(BanditConfig(self.n_prompts, completions, pass_rate=0.7, spread=0.1), repetitions, rng)
         training = TrainingConfig(self.config.steps, self.n_prompts, 2, 0.01)
         window = {"bandwidth": 50}
@@ -148,7 +148,7 @@ class BrokenAssumptions(Study):
         )
 
     def _never_again(self, group, repetitions, rng):
-        """Every prompt a single time."""
+        """Excess gradient MSE where every prompt comes once."""
         steps = self.config.steps // 2
         bandit = PolicyBandit(BanditConfig(16 * steps, n_completions=8, n_features=4), repetitions, rng)
         more = {"batch-mean": ("batch-mean", {}), "james-stein": ("james-stein", {})}
@@ -156,7 +156,7 @@ class BrokenAssumptions(Study):
         return [each for each in found if each[0] != "optimal"]
 
     def _excess(self, bandit, training, rng, baselines) -> list[tuple[str, float, np.ndarray]]:
-        """What baselines add to the gradient MSE with the true value, as a share of it, from exact moments."""
+        """What baselines add to the gradient MSE of the oracle, as a fraction of it, from exact moments."""
         seen = PairedBaselines(bandit, baselines)
         excess, skipped = dict.fromkeys([*baselines, "optimal"], 0.0), training.steps // 3
         for step in train(bandit, training, rng, BaselineEach("oracle", bandit.repetitions)):
@@ -166,12 +166,12 @@ class BrokenAssumptions(Study):
             advantages["optimal"] = step.rollouts.rewards - step.rollouts.values[..., None] - moments.optimal_shift
             for name, of_baseline in advantages.items():
                 errors = gradient_errors(bandit, step, of_baseline)
-                share = errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
-                excess[name] = excess[name] + share / (training.steps - skipped)
-        return [(name, 0.0, share) for name, share in excess.items()]
+                added = errors["baseline_part"] / (errors["prompt_part"] + errors["reward_part"])
+                excess[name] = excess[name] + added / (training.steps - skipped)
+        return [(name, 0.0, added) for name, added in excess.items()]
 
     def tables(self, rows):
-        # Around a jump the place on the axis is the step, elsewhere the setting.
+        # The horizontal axis is the step around a jump, else the setting.
         placed = rows.with_columns(x=pl.when(broken=_JUMP).then("x").otherwise("setting"))
         by = ["broken", "baseline", "x"]
         means = summary(placed.filter(pl.col("broken") != _TAILS), by, ["error"])
@@ -186,65 +186,66 @@ class BrokenAssumptions(Study):
 
     def remarks(self, tables):
         return [
-            self._of_jumps(tables),
-            self._of_drift(tables),
-            self._of_norms(tables),
-            self._of_single_visits(tables),
-            self._of_tails(tables),
+            self._jump_remark(tables),
+            self._drift_remark(tables),
+            self._norm_remark(tables),
+            self._single_visit_remark(tables),
+            self._tail_remark(tables),
         ]
 
-    def _of_jumps(self, tables) -> str:
+    def _jump_remark(self, tables) -> str:
         curves = {name: self._curve(tables, _JUMP, name) for name in _TRACKERS}
         after = {name: np.array([e for x, e in curve.items() if x > 0]) for name, curve in curves.items()}
         kernel, adaptive = (int((after[name] > after["leave-one-out"]).sum()) for name in ("kernel", "adaptive"))
         return (
-            f"Jump: after a jump of 0.5 the kernel estimate is worse than the mean of the others in a group of eight "
-            f"for {kernel} steps, adaptive for {adaptive}. Advice: do nothing where jumps are rare; after a change of "
-            "task or reward start with a new history."
+            f"Jump: after a jump of 0.5, kernel is worse than leave-one-out with a group of eight for {kernel} steps, "
+            f"adaptive for {adaptive}. Advice: do nothing where jumps are rare; start a new history after a change of "
+            "task or reward."
         )
 
-    def _of_drift(self, tables) -> str:
+    def _drift_remark(self, tables) -> str:
         kernel, adaptive, group = (self._curve(tables, _DRIFT, name) for name in _TRACKERS)
         fastest = max(kernel)
         lost = [f"{x:g}" for x in kernel if kernel[x] > group[x]]
         return (
-            f"Fast drift: where values move by {fastest:g} a visit, the value MSE of the kernel with its window of 10 "
-            f"is {kernel[fastest] / group[fastest]:.2f} times that of the mean of the others, that of adaptive "
-            f"{adaptive[fastest] / group[fastest]:.2f} times; it loses at a drift of {', '.join(lost) or 'none'}. "
-            'Advice: let the window be chosen, by adaptive or bandwidth="auto".'
+            f"Fast drift: where values move by {fastest:g} per visit, the value MSE of kernel with a window of 10 is "
+            f"{kernel[fastest] / group[fastest]:.2f} times that of leave-one-out, the value MSE of adaptive "
+            f"{adaptive[fastest] / group[fastest]:.2f} times; kernel loses at a drift of {', '.join(lost) or 'none'}. "
+            'Advice: let adaptive or bandwidth="auto" choose the window.'
         )
 
-    def _of_norms(self, tables) -> str:
+    def _norm_remark(self, tables) -> str:
         best, weighted, kernel = (self._curve(tables, _NORM, n) for n in ("optimal", "score-weighted", "kernel"))
         few, many = min(best), max(best)
         return (
-            f"Score norm: with {few:g} completions a prompt the variance-optimal baseline changes the gradient MSE "
-            f"by {100 * best[few]:+.0f} % against the true value, its kernel estimate by {100 * weighted[few]:+.0f} %, "
-            f"the kernel estimate of the value by {100 * kernel[few]:+.0f} %; with {many:g} completions by "
-            f"{100 * best[many]:+.1f}, {100 * weighted[many]:+.1f} and {100 * kernel[many]:+.1f} %. Advice: weigh "
-            "rewards with squared score norms where answers are few; where they are many the value is enough."
+            f"Score norm: against the oracle, with {few:g} completions per prompt, the variance-optimal baseline "
+            f"changes the gradient MSE by {100 * best[few]:+.0f} %, its kernel estimate by "
+            f"{100 * weighted[few]:+.0f} %, the kernel estimate of the value by {100 * kernel[few]:+.0f} %; with "
+            f"{many:g} completions by {100 * best[many]:+.1f}, {100 * weighted[many]:+.1f} and "
+            f"{100 * kernel[many]:+.1f} %. Advice: weight rewards by squared score norms where prompts have few "
+            "answers; with many answers the value suffices."
         )
 
-    def _of_single_visits(self, tables) -> str:
-        adaptive, others, batch = (self._curve(tables, _ONCE, n) for n in ("adaptive", "leave-one-out", "batch-mean"))
+    def _single_visit_remark(self, tables) -> str:
+        adaptive, left_out, batch = (self._curve(tables, _ONCE, n) for n in ("adaptive", "leave-one-out", "batch-mean"))
         one, most = min(adaptive), max(adaptive)
         return (
-            f"Never again: for prompts that come once adaptive adds {100 * adaptive[one]:.0f} % to the oracle's "
-            f"gradient MSE at G = {one:g} and the batch mean {100 * batch[one]:.0f} %; at G = {most:g} adaptive "
-            f"{100 * adaptive[most]:.0f} %, the mean of the others {100 * others[most]:.0f} %. Advice: history cannot "
-            "help; keep mini-batches for several steps, or rely on shrinkage across prompts."
+            f"Never again: for prompts that come once, adaptive adds {100 * adaptive[one]:.0f} % to the gradient MSE "
+            f"of the oracle at G = {one:g} and batch-mean {100 * batch[one]:.0f} %; at G = {most:g} adaptive adds "
+            f"{100 * adaptive[most]:.0f} % and leave-one-out {100 * left_out[most]:.0f} %. Advice: history cannot help "
+            "here; keep mini-batches for several steps, or rely on shrinkage across prompts."
         )
 
-    def _of_tails(self, tables) -> str:
+    def _tail_remark(self, tables) -> str:
         clipped, kernel, adaptive = (
             self._curve(tables, _TAILS, name) for name in ("kernel, rewards clipped", "kernel", "adaptive")
         )
         heaviest = min(kernel)
         return (
-            f"Heavy tails: with {heaviest:g} degrees of freedom clipping the rewards to [-1, 2] leaves "
-            f"{clipped[heaviest] / kernel[heaviest]:.2f} of the value MSE of the kernel estimate in the middle one of "
-            f"the runs; adaptive has {adaptive[heaviest] / kernel[heaviest]:.2f} of it unclipped. Advice: clip rewards "
-            "that have no bounds before they reach a baseline."
+            f"Heavy tails: with {heaviest:g} degrees of freedom, clipping the rewards to [-1, 2] leaves "
+            f"{clipped[heaviest] / kernel[heaviest]:.2f} of the median value MSE of kernel; adaptive without clipping "
+            f"has {adaptive[heaviest] / kernel[heaviest]:.2f} of it. Advice: clip unbounded rewards before they reach "
+            "a baseline."
         )
 
     def pictures(self, tables):
@@ -252,8 +253,8 @@ class BrokenAssumptions(Study):
         axes_of = {
             _JUMP: ("steps after the jump", "value MSE", {}),
             _DRIFT: ("change of the value between visits", "value MSE", {"xscale": "log"}),
-            _NORM: ("completions a prompt", "excess gradient MSE, %", {"xscale": "log", "yscale": "symlog"}),
-            _ONCE: ("rollouts a prompt, G", "excess gradient MSE, %", {"xscale": "log", "yscale": "log"}),
+            _NORM: ("completions per prompt", "excess gradient MSE, %", {"xscale": "log", "yscale": "symlog"}),
+            _ONCE: ("rollouts per prompt, G", "excess gradient MSE, %", {"xscale": "log", "yscale": "log"}),
             _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
         }
         for kind, (xlabel, ylabel, scales) in axes_of.items():
@@ -273,9 +274,9 @@ class BrokenAssumptions(Study):
 
 
 def _medians(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """As `summary`, of the middle repetition: a mean of squares has no variance below four degrees of freedom."""
+    """As `summary`, with medians: a mean of squares has no finite variance at four degrees of freedom or less."""
     median = pl.col("error").median()
-    # About a half of n repetitions lies below it, give or take the root of n over two.
+    # The number of repetitions below the true median has mean n / 2 and standard deviation sqrt(n) / 2.
     rank = pl.col("error").rank(method="ordinal") - (pl.len() + 1) / 2
     near = pl.col("error").filter(rank.abs() <= pl.len().sqrt() / 2)
     spread = ((near.max() - near.min()) / 2).alias("error_se")

@@ -1,4 +1,4 @@
-"""Theorem 3 and corollary 3: suboptimality over training under a Polyak-Lojasiewicz condition (arXiv 2604.28005)."""
+"""Theorem 3 and corollary 3: suboptimality in training under a Polyak-Lojasiewicz condition (arXiv 2604.28005)."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -12,7 +12,7 @@ import polars as pl
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
 from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
 from simulations.harness import figures
-from simulations.harness.statistics import Claim, Estimate, ratio_of
+from simulations.harness.statistics import Claim, MonteCarloEstimate, ratio_of
 from simulations.harness.study import Study, StudyConfig
 from simulations.harness.tables import estimate_of, row_of, sample, summary
 
@@ -28,7 +28,7 @@ class ConvergenceConfig(StudyConfig):
     Attributes
     ----------
     betas : tuple of float
-        Constants of the step size ``beta / i``; claims are about the one that serves the oracle best.
+        Constants of the step size ``beta / i``; the claims are about the best one for the oracle.
     steps : int
         Length of training.
     """
@@ -38,19 +38,19 @@ class ConvergenceConfig(StudyConfig):
 
 
 class Convergence(Study):
-    """How far training is from the best policy, with step size ``beta / i``.
+    """Distance of training from the best policy, with step size ``beta / i``.
 
-    The bandit has 16 prompts and a quadratic penalty with weight 0.15 on all parameters, 8 prompts a step and two
-    rollouts each. For a prompt's value along a line in parameters, with d the change of the logits, ``V'' = E[(Z -
-    V)(d - E d)^2]``; where the penalty exceeds the mean of these the objective is strongly concave, and then it
+    The bandit has 16 prompts and a quadratic penalty with weight 0.15 on all parameters; a step has 8 prompts with two
+    rollouts each. Along a line in the parameters, with d the change of the logits, the value of a prompt has ``V'' =
+    E[(Z - V)(d - E d)^2]``. Where the penalty exceeds the mean of these, the objective is strongly concave and
     satisfies the Polyak-Lojasiewicz condition ``|grad J|^2 >= 2 mu (J* - J)``. The condition is also measured: the
-    table of constants is about the least ratio ``|grad J|^2 / (2 (J* - J))`` of each bandit over all policies that
-    training was seen at.
+    table of constants is about the smallest ratio ``|grad J|^2 / (2 (J* - J))`` of each bandit over all recorded
+    policies.
 
-    The first step is number ``1 + 10 + 2 beta ridge``, so that no step is longer than the curvature allows. A run
-    starts anew with each baseline, from the same bandits and with the same random numbers. "The end" is the last
-    tenth of it. `group-mean` shrinks the gradient of the value by half at two rollouts a prompt, own reward included,
-    but not that of the penalty, and so heads for another policy; `leave-one-out` is the same without that.
+    The first step is number ``1 + 10 + 2 beta ridge``, so that no step is longer than the curvature allows. Each
+    baseline starts from the same bandits with the same random numbers. "The end" is the last tenth of a run.
+    `group-mean` includes the own reward. With two rollouts per prompt this halves the gradient of the value, but not
+    that of the penalty, so that training converges to another policy. `leave-one-out` is the same without that bias.
     """
 
     name: ClassVar[str] = "convergence"
@@ -93,7 +93,7 @@ class Convergence(Study):
 
     def tables(self, rows):
         curves = summary(rows, ["beta", "baseline", "step"], ["suboptimality"])
-        # Who comes out above the top that exact ascent leads to has found a second one; ratios mean nothing there.
+        # A policy better than the optimum of exact ascent is near a second optimum, where the ratio means nothing.
         bandits = rows.group_by(["beta", "repetition"], maintain_order=True).agg(
             pl.col("pl_ratio").filter(pl.col("suboptimality") > 0).min(),
             second_top=(pl.col("suboptimality") <= 0).any(),
@@ -121,14 +121,14 @@ class Convergence(Study):
         oracle = tables["end"].filter(baseline="oracle")
         return oracle.sort("suboptimality")["beta"][0]
 
-    def _excess(self, tables) -> dict[str, Estimate]:
+    def _excess(self, tables) -> dict[str, MonteCarloEstimate]:
         chosen = tables["end"].filter(beta=self._best_beta(tables))
         return {row["baseline"]: estimate_of(row) for row in chosen.iter_rows(named=True)}
 
     def claims(self, tables):
         found = self._excess(tables)
-        text = "suboptimality at the end over the oracle's, less 1, paired"
-        claims = [Claim.covers(f"{text}: adaptive, not distinguishable", found["adaptive"], 0.0, 0.1)]
+        text = "suboptimality at the end over that of the oracle, minus 1, paired"
+        claims = [Claim.covers(f"{text}: adaptive, no difference", found["adaptive"], 0.0, 0.1)]
         return claims + [
             Claim.above(f"{text}: {name} is worse", found[name], 0.0)
             for name in ("group-mean", "leave-one-out", "batch-mean")
@@ -137,18 +137,21 @@ class Convergence(Study):
     def remarks(self, tables):
         beta = self._best_beta(tables)
         found = self._excess(tables)
-        told = ", ".join(
+        listed = ", ".join(
             f"{name} {100 * e.value:+.0f} ± {100 * e.half_width:.0f} %" for name, e in found.items() if name != "oracle"
         )
         mu = tables["constants"].row(by_predicate=pl.col("beta") == beta, named=True)
         enough = "above" if beta * mu["tenth_percentile"] > 1 else "below"
         ratios = (
-            f"The least Polyak-Lojasiewicz ratio that a bandit's runs met is {mu['median']:.3f} in the median, at "
-            f"least {mu['tenth_percentile']:.3f} for nine bandits in ten and {mu['least']:.3f} for the worst; for nine "
-            f"in ten beta mu is {beta * mu['tenth_percentile']:.2f}, {enough} the 1 that the rate 1 / i asks for. "
-            f"Bandits with a second, better optimum: {mu['second_top']}."
+            f"The smallest Polyak-Lojasiewicz ratio in the runs of a bandit has the median {mu['median']:.3f}, the "
+            f"tenth percentile {mu['tenth_percentile']:.3f} and the minimum {mu['least']:.3f}; at the tenth percentile "
+            f"beta mu is {beta * mu['tenth_percentile']:.2f}, {enough} the 1 that the rate 1 / i requires. Bandits "
+            f"with a second, better optimum: {mu['second_top']}."
         )
-        ends = f"At the oracle's best beta, {beta:g}, suboptimality at the end differs from the oracle's by: {told}."
+        ends = (
+            f"At beta = {beta:g}, the best for the oracle, suboptimality at the end differs from that of the oracle "
+            f"by: {listed}."
+        )
         return [ends, ratios]
 
     def pictures(self, tables):
@@ -170,6 +173,6 @@ class Convergence(Study):
             right.errorbar(100 * estimate.value, place, xerr=100 * estimate.half_width, **figures.line(name))
         right.set_yticks(range(len(shown)), [name for name, _ in shown])
         right.axvline(0, color="black", linewidth=1)
-        right.set(xlabel="suboptimality at the end above the oracle's, %")
+        right.set(xlabel="excess suboptimality at the end over the oracle, %")
         right.set_xscale("symlog", linthresh=10)
         return {"training": figure}

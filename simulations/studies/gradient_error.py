@@ -1,4 +1,4 @@
-"""Theorem 2 and corollary 2: the gradient's error against the oracle's, in its parts (arXiv 2604.28005, 2603.01162)."""
+"""Theorem 2 and corollary 2: gradient error against the oracle, in parts (arXiv 2604.28005, 2603.01162)."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -31,15 +31,15 @@ class GradientErrorConfig(StudyConfig):
     Attributes
     ----------
     groups : tuple of int
-        Rollouts a prompt, G.
+        Rollouts per prompt, G.
     learning_rates : tuple of float
-        How fast the policy moves; the claims are about the middle one.
+        Step sizes, which set how fast the policy moves; the claims are about the middle one.
     extra_groups : tuple of int
-        The groups that the other learning rates are simulated for.
+        Group sizes that the other learning rates are simulated for.
     visits : int
-        How often each prompt comes.
+        Visits of each prompt.
     warm_up : int
-        Visits that are not counted.
+        First visits, which are not counted.
     """
 
     groups: tuple[int, ...] = (1, 2, 4, 8, 16, 64)
@@ -50,17 +50,17 @@ class GradientErrorConfig(StudyConfig):
 
 
 class GradientError(Study):
-    """Squared error of the policy gradient, its parts, and what baselines add to the oracle's.
+    """Squared error of the policy gradient, its parts, and what baselines add to that of the oracle.
 
-    A softmax bandit of 32 prompts whose success rates spread around 0.4 is trained with the oracle's advantages, 16
-    prompts a step, and all baselines look on. In 150 visits of each prompt the mean value goes from 0.40 to 0.80 at
-    the middle learning rate, to 0.58 at the slow one and to 0.94 at the fast one. Counted are the visits after the
-    first 50. The part called pair is what two rollouts of a group that are in each other's value add, ``|g(x)|^2 / (G
-    (G - 1))`` for the mean of the others; it is of order 1 / (B G^2), and too small to be seen elsewhere.
+    A softmax bandit of 32 prompts with success rates spread around 0.4 is trained with the oracle's advantages, 16
+    prompts per step, and all baselines see the same rollouts. In 150 visits of each prompt the mean value rises from
+    0.40 to 0.80 at the middle learning rate, to 0.58 at the slow one and to 0.94 at the fast one. The first 50 visits
+    are not counted. The pair part comes from two rollouts of a group that enter each other's value: it is ``|g(x)|^2 /
+    (G (G - 1))`` for leave-one-out, of order 1 / (B G^2), and negligible for the other baselines.
     """
 
     name: ClassVar[str] = "gradient-error"
-    title: ClassVar[str] = "How close do baselines bring the gradient to the oracle's? (T2, C2)"
+    title: ClassVar[str] = "How close is the gradient with each baseline to that with the oracle? (T2, C2)"
     full: ClassVar[GradientErrorConfig] = GradientErrorConfig(repetitions=80, block=10)
     quick: ClassVar[GradientErrorConfig] = GradientErrorConfig(
         repetitions=8, block=4, groups=(1, 2, 8), learning_rates=(0.3,), visits=100
@@ -70,7 +70,7 @@ class GradientError(Study):
 
     @property
     def main_rate(self) -> float:
-        """The learning rate that the claims are about."""
+        """The learning rate of the claims."""
         return self.config.learning_rates[len(self.config.learning_rates) // 2]
 
     def cells(self):
@@ -86,11 +86,11 @@ class GradientError(Study):
         per_visit = self.bandit.n_prompts // self.batch_size
         group = cell["group_size"]
         training = TrainingConfig(self.config.visits * per_visit, self.batch_size, group, cell["learning_rate"])
-        onlookers = PairedBaselines(bandit, {name: (name, {}) for name in _NAMES})
+        paired = PairedBaselines(bandit, {name: (name, {}) for name in _NAMES})
         sums = {name: dict.fromkeys(_MEASURED, 0.0) for name in ("oracle", *_NAMES)}
         counted = training.steps - self.config.warm_up * per_visit
         for step in train(bandit, training, rng, BaselineEach("oracle", repetitions)):
-            advantages = {"oracle": step.advantages, **onlookers.advantages(step)}
+            advantages = {"oracle": step.advantages, **paired.advantages(step)}
             if step.number <= self.config.warm_up * per_visit:
                 continue
             pair = step.rollouts.moments.signal.mean(axis=(1, 2)) / (self.batch_size * max(group * (group - 1), 1))
@@ -125,13 +125,13 @@ class GradientError(Study):
         claims = []
         of_adaptive = tables["excess"].filter(baseline="adaptive", learning_rate=self.main_rate)
         for group, bound in ((2, 0.02), (1, 0.05)):
-            text = f"gradient MSE of adaptive over the oracle's at G = {group}, less 1"
+            text = f"gradient MSE of adaptive over that of the oracle at G = {group}, minus 1"
             row = next(of_adaptive.filter(group_size=group).iter_rows(named=True), None)
             claims.append(Claim.at_most(text, estimate_of(row), bound))
-        # A residual over many baselines and cells: one in 370 lies outside by chance.
+        # By chance one residual in 370 is more than three standard errors from zero.
         deviations = np.abs(tables["parts"]["residual"] / tables["parts"]["residual_se"])
-        text = "total within three standard errors of the sum of its parts, share of baselines and cells"
-        return [*claims, Claim.share(text, int((deviations <= 3).sum()), len(deviations), 1.0)]
+        text = "total within three standard errors of the sum of its parts, fraction of baselines and cells"
+        return [*claims, Claim.fraction(text, int((deviations <= 3).sum()), len(deviations), 1.0)]
 
     def remarks(self, tables):
         at_main = tables["excess"].filter(learning_rate=self.main_rate)
@@ -144,11 +144,11 @@ class GradientError(Study):
             )
         others = tables["excess"].filter(pl.col("learning_rate") != self.main_rate, baseline="adaptive")
         for (rate,), cell in others.group_by(["learning_rate"], maintain_order=True):
-            told = [
+            added = [
                 f"{100 * row['value']:.1f} ± {100 * row['standard_error']:.1f} % at G = {row['group_size']}"
                 for row in cell.iter_rows(named=True)
             ]
-            sentences.append(f"At a learning rate of {rate:g} instead of {self.main_rate:g} it adds {', '.join(told)}.")
+            sentences.append(f"At learning rate {rate:g} instead of {self.main_rate:g} it adds {', '.join(added)}.")
         return sentences
 
     def pictures(self, tables):
@@ -159,7 +159,9 @@ class GradientError(Study):
                 group["group_size"], 100 * group["value"], 200 * group["standard_error"],
                 **figures.line(name), label=name,
             )  # fmt: skip
-        left.set(xscale="log", yscale="log", xlabel="rollouts a prompt, G", ylabel="gradient MSE above the oracle's, %")
+        left.set(
+            xscale="log", yscale="log", xlabel="rollouts per prompt, G", ylabel="excess gradient MSE over the oracle, %"
+        )
         left.axhline(2, color="#999999", linestyle=":", linewidth=1)
         left.legend(frameon=False, fontsize="small")
         figures.ticks(left, at_main["group_size"].unique(maintain_order=True).to_list())

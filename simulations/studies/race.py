@@ -1,4 +1,4 @@
-"""An equal-rollout race: how many rollouts each baseline needs to reach a target return."""
+"""How many rollouts each baseline needs to reach a target return."""
 
 # ruff: noqa: D102  (the methods are documented in Study)
 from __future__ import annotations
@@ -13,13 +13,13 @@ import polars as pl
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
 from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
 from simulations.harness import figures
-from simulations.harness.statistics import Claim, Crossing, Estimate, crossing, resamples
+from simulations.harness.statistics import Claim, Crossing, MonteCarloEstimate, crossing, resamples
 from simulations.harness.study import Study, StudyConfig
 from simulations.harness.tables import estimate_of, row_of
 
 __all__ = ["Race", "RaceConfig"]
 
-# Label to the baseline that is run.
+# Label to the baseline that runs under it.
 _ENTRIES = {"oracle": "oracle", "adaptive": "adaptive", "kernel": "kernel", "group-mean": "leave-one-out"}
 
 _LABELS = {"target": pl.Float64, "pass_rate": pl.Float64, "baseline": pl.String, "group_size": pl.Int64}
@@ -44,15 +44,15 @@ class RaceConfig(StudyConfig):
     Attributes
     ----------
     groups : tuple of int
-        Rollouts a prompt.
+        Rollouts per prompt.
     history_groups : tuple of int
-        Those of the baselines with a history.
+        Rollouts per prompt for the baselines with a history.
     learning_rates : tuple of float
-        Step sizes; each baseline is judged at its best, group by group.
+        Step sizes; each baseline counts at the best one for each group size.
     pass_rates : tuple of float
         Mean values under the initial policy.
     targets : tuple of float
-        Shares of what the best policy could add to the return.
+        Fractions of the gain in return of the best policy over the initial one.
     reach : float
         Rollouts of a run times its learning rate.
     """
@@ -66,16 +66,16 @@ class RaceConfig(StudyConfig):
 
 
 class Race(Study):
-    """Rollouts until the mean return over seeds has risen by 90 and by 95 % of what the best policy could add.
+    """Rollouts until the mean return over seeds has risen by 90 and 95 % of the gain of the best policy.
 
-    The bandit has 32 prompts, 32 rollouts a step and a quadratic penalty with weight 0.15; the return is its
-    objective, so that noise in the gradient costs return at every step size. All entries start from the same bandits
-    with the same random numbers and run equally long at each learning rate, of which the best one counts; errors are
-    by resampling repetitions, the choice of the rate included. The rates lie close, for at one that is a little too
-    large the noise holds the return just below the target, and what tells two baselines apart counts for more than at
-    the best. `group-mean` enters as the mean of the others in the group, which is what it becomes when learning rate
-    and penalty are tuned to it: with the own reward in it, it would shrink the gradient of the value beside that of
-    the penalty and head for another policy.
+    The bandit has 32 prompts, 32 rollouts per step and a quadratic penalty with weight 0.15. The return is its
+    objective, so that noise in the gradient costs return at every step size. All baselines start from the same bandits
+    with the same random numbers. At one learning rate all of them run for the same number of rollouts, and the best
+    rate of each counts. Standard errors come from resampling the repetitions, with the choice of the rate repeated in
+    each resample. The rates are closely spaced: at a rate slightly too large the noise keeps the return just below the
+    target, which would exaggerate differences between baselines. `group-mean` runs as leave-one-out, which it equals
+    after tuning of learning rate and penalty. With the own reward in it, it would shrink the gradient of the value but
+    not that of the penalty, and converge to another policy.
     """
 
     name: ClassVar[str] = "race"
@@ -95,7 +95,7 @@ class Race(Study):
         return [{"pass_rate": p} for p in self.config.pass_rates]
 
     def _entries(self):
-        """Each baseline with the settings that it runs at."""
+        """Each baseline with each of its training settings."""
         config = self.config
         for label, name in _ENTRIES.items():
             for group in config.history_groups if label in ("adaptive", "kernel") else config.groups:
@@ -117,26 +117,26 @@ class Race(Study):
             for step in train(bandit, training, np.random.default_rng(seed), baseline):
                 if step.number % 5 == 1:
                     seen = (step.number - 1) * self.per_step
-                    share = (bandit.objective(step.policy) - start) / gain
-                    records.append((label, training.group_size, training.learning_rate, seen, share))
+                    gained = (bandit.objective(step.policy) - start) / gain
+                    records.append((label, training.group_size, training.learning_rate, seen, gained))
         columns = dict(
             zip(("baseline", "group_size", "learning_rate", "rollouts"), zip(*records, strict=True), strict=False)
         )
         return {
             "repetition": np.tile(np.arange(repetitions), len(records)),
             **{name: np.repeat(list(column), repetitions) for name, column in columns.items()},
-            "share": np.concatenate([record[-1] for record in records]),
+            "gained": np.concatenate([record[-1] for record in records]),
         }
 
     def tables(self, rows):
         by = list(_LABELS)
-        shares = resamples(rows["repetition"].n_unique())
+        weights = resamples(rows["repetition"].n_unique())
         found: dict[tuple, tuple[Crossing, float]] = {}
         for (*labels, rate), group in rows.group_by([*by[1:], "learning_rate"], maintain_order=True):
-            curves = group.pivot("rollouts", index="repetition", values="share").sort("repetition").drop("repetition")
-            times, of_each = [float(name) for name in curves.columns], curves.to_numpy()
+            curves = group.pivot("rollouts", index="repetition", values="gained").sort("repetition").drop("repetition")
+            times = [float(name) for name in curves.columns]
             for target in self.config.targets:
-                reached, key = crossing(times, of_each, target, shares), (target, *labels)
+                reached, key = crossing(times, curves.to_numpy(), target, weights), (target, *labels)
                 best, its_rate = found.get(key, (reached, rate))
                 found[key] = (reached.or_sooner(best), rate if reached.time < best.time else its_rate)
         needed = []
@@ -148,7 +148,7 @@ class Race(Study):
         times = {key: reached for key, (reached, _) in found.items() if math.isfinite(reached.time)}
         ratios = []
         for key, reached in times.items():
-            # The best of several group sizes owes something to luck; at the same one the two are paired.
+            # At the same group size the two are paired; the best of several group sizes is partly luck.
             rivals = {"oracle at the same G": (*key[:2], "oracle", key[-1])}
             for against in ("oracle", "group-mean"):
                 entries = [entry for entry in times if entry[:3] == (*key[:2], against)]
@@ -161,28 +161,28 @@ class Race(Study):
         return {"needed": pl.DataFrame(needed, schema=_NEEDED), "ratios": pl.DataFrame(ratios, schema=_RATIOS)}
 
     def _best(self, tables, name: str, against: str, **race: float) -> dict | None:
-        """The ratio of a baseline at its best group, or None if one of the two never reached the target."""
+        """The ratio of a baseline at its best group size, or None if one of the two never reached the target."""
         rows = tables["ratios"].filter(pl.col("against").str.starts_with(against), baseline=name, **race)
         return rows.sort("value").row(0, named=True) if len(rows) else None
 
     def _races(self) -> list[dict[str, float]]:
         return [{"pass_rate": p, "target": target} for p in self.config.pass_rates for target in self.config.targets]
 
-    def _beside_the_oracle(self, tables, group_size: int, race: dict[str, float]) -> Estimate:
-        """What `adaptive` needs beyond the oracle at one group size; unknown if one of the two never got there."""
+    def _excess(self, tables, group_size: int, race: dict[str, float]) -> MonteCarloEstimate:
+        """Excess rollouts of `adaptive` over the oracle at one group size; NaN if one never reached the target."""
         rows = tables["ratios"].filter(
             against="oracle at the same G", baseline="adaptive", group_size=group_size, **race
         )
         return estimate_of(next(rows.iter_rows(named=True), None)).shifted(-1.0)
 
     def claims(self, tables):
-        # Every group size by itself: the better of two would owe something to luck.
+        # Each group size separately, because the better of two is partly luck.
         claims = []
         for race in self._races():
             for g in self.config.history_groups:
-                excess = self._beside_the_oracle(tables, g, race)
-                text = f"rollouts to {100 * race['target']:g} % over the oracle's at the same G, less 1: adaptive, "
-                text += f"G = {g}, initial pass rate {race['pass_rate']:g}"
+                excess = self._excess(tables, g, race)
+                text = f"rollouts to {100 * race['target']:g} % over those of the oracle at the same G, minus 1: "
+                text += f"adaptive, G = {g}, initial pass rate {race['pass_rate']:g}"
                 claims.append(Claim.at_most(text, excess, 0.02))
         return claims
 
@@ -190,26 +190,26 @@ class Race(Study):
         sentences = []
         for race in self._races():
             best = {name: self._best(tables, name, "group-mean", **race) for name in _ENTRIES}
-            told = [
+            fractions = [
                 f"{name} {row['value']:.2f} ± {row['standard_error']:.2f} (G = {row['group_size']})"
                 for name, row in best.items()
                 if row and name != "group-mean"
             ]
-            if told:
+            if fractions:
                 against = best["group-mean"]["against"]
                 sentences.append(
-                    f"Rollouts to {100 * race['target']:g} % as a share of {against}, initial pass rate "
-                    f"{race['pass_rate']:g}: {', '.join(told)}."
+                    f"Rollouts to {100 * race['target']:g} % as a fraction of those of {against}, initial pass rate "
+                    f"{race['pass_rate']:g}: {', '.join(fractions)}."
                 )
-            beside = {g: self._beside_the_oracle(tables, g, race) for g in self.config.history_groups}
+            by_group = {g: self._excess(tables, g, race) for g in self.config.history_groups}
             more = [
                 f"{100 * excess.value:.1f} ± {100 * excess.standard_error:.1f} % (G = {g})"
-                for g, excess in beside.items()
+                for g, excess in by_group.items()
                 if math.isfinite(excess.value)
             ]
             if more:
                 sentences.append(
-                    f"Rollouts to {100 * race['target']:g} % that adaptive needs over the oracle's at the same G, "
+                    f"Rollouts to {100 * race['target']:g} % that adaptive needs beyond the oracle at the same G, "
                     f"initial pass rate {race['pass_rate']:g}: {', '.join(more)}."
                 )
         return sentences
@@ -224,7 +224,7 @@ class Race(Study):
                     group["group_size"], group["rollouts"], 1.96 * group["rollouts_se"],
                     **figures.line(name), label=name,
                 )  # fmt: skip
-            panel.set(xscale="log", xlabel="rollouts a prompt, G", title=f"target {100 * race['target']:g} %")
+            panel.set(xscale="log", xlabel="rollouts per prompt, G", title=f"target {100 * race['target']:g} %")
             figures.ticks(panel, self.config.groups)
         axes[0].set_ylabel("rollouts to the target")
         if len(reached):

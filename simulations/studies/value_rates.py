@@ -39,23 +39,23 @@ class ValueRatesConfig(StudyConfig):
     Attributes
     ----------
     lengths : tuple of int
-        Steps of the runs over which the rate is fitted; two rollouts a step.
+        Lengths in steps of the runs that the rate is fitted to; two rollouts per step.
     steps : tuple of int
-        Steps i of the cells (i, h) that bias and variance are compared in.
-    shares : tuple of float
-        Windows h of those cells.
+        Steps i of the cells (i, h) in which bias and variance are compared with theory.
+    windows : tuple of float
+        Windows h of these cells, as fractions of the run.
     course_steps : int
-        Length of the run that is followed step by step.
+        Length of the run whose value MSE is recorded at each step.
     """
 
     lengths: tuple[int, ...] = (300, 600, 1200, 2400, 4800, 9600, 19200)
     steps: tuple[int, ...] = (500, 2000, 8000)
-    shares: tuple[float, ...] = (0.03, 0.06, 0.12, 0.24)
+    windows: tuple[float, ...] = (0.03, 0.06, 0.12, 0.24)
     course_steps: int = 10_000
 
 
-def best_share(path: str, n: int) -> float:
-    """Window that theory says is the best at the end of a path."""
+def best_window(path: str, n: int) -> float:
+    """The best window at the end of a path by theory, as a fraction of the run."""
     if path == "Lipschitz":
         return theory.lipschitz_bandwidth("triangular", n=n, noise=_NOISE, lipschitz=_PATHS[path].slope)
     curvature = _PATHS[path].curvature
@@ -63,11 +63,11 @@ def best_share(path: str, n: int) -> float:
 
 
 class ValueRates(Study):
-    """Value MSE against the number of rewards, and bias and variance against the window.
+    """Value MSE over the number of rewards, and bias and variance over the window.
 
     A run of N steps has the value ``m(j / N)`` at step j, on a Lipschitz path with slope 1/2 or a smooth one, and
-    ends at 1/2; the estimate is that of its last step, from two binary rewards a step. Group mean and batch mean see
-    the last step only, the latter 15 prompts of spread difficulty beside this one.
+    ends at 1/2. The value of the last step is estimated from two binary rewards per step. `group-mean` and
+    `batch-mean` use the last step only; the latter averages over this prompt and 15 others of various difficulty.
     """
 
     name: ClassVar[str] = "value-rates"
@@ -79,9 +79,12 @@ class ValueRates(Study):
 
     def cells(self):
         config = self.config
+        # The random streams depend on the names in a cell: another one for "share", the window, changes all numbers.
         cells = [{"kind": "rate", "path": p, "steps": n, "share": 0.0} for p in _PATHS for n in config.lengths]
         cells += [
-            {"kind": "window", "path": "Lipschitz", "steps": i, "share": h} for i in config.steps for h in config.shares
+            {"kind": "window", "path": "Lipschitz", "steps": i, "share": h}
+            for i in config.steps
+            for h in config.windows
         ]
         return [*cells, {"kind": "course", "path": "Lipschitz", "steps": config.course_steps, "share": 0.0}]
 
@@ -89,7 +92,7 @@ class ValueRates(Study):
         path, steps, law = _PATHS[cell["path"]], cell["steps"], BinaryRewards()
         if cell["kind"] == "course":
             errors = course(path, law, steps, _GROUP, _COURSE, repetitions, rng)
-            # The course is kept as the mean over a block and its variance, a row a step.
+            # Each row has the mean over the block at one step, and the variance of this mean.
             at = np.unique(np.geomspace(1, steps, 200).astype(int))
             return {
                 "repetition": np.zeros(len(at) * len(errors), dtype=int),
@@ -98,9 +101,9 @@ class ValueRates(Study):
                 "error": np.concatenate([mean[at - 1] for mean, _ in errors.values()]),
                 "variance": np.concatenate([error[at - 1] ** 2 for _, error in errors.values()]),
             }
-        share = cell["share"] or best_share(cell["path"], _GROUP * steps)
+        window = cell["share"] or best_window(cell["path"], _GROUP * steps)
         degree = 1 if cell["path"] == "smooth" else 0
-        estimates = {"kernel": kernel_value(path, law, steps, share, _GROUP, repetitions, rng, degree=degree)}
+        estimates = {"kernel": kernel_value(path, law, steps, window, _GROUP, repetitions, rng, degree=degree)}
         if cell["kind"] == "rate" and cell["path"] == "Lipschitz":
             estimates |= _last_step_only(law, repetitions, rng)
         return {
@@ -154,12 +157,12 @@ class ValueRates(Study):
             ),
         ]
         claims += [
-            Claim.covers(f"{rate} of {name}, which sees the last step only: flat", slopes["Lipschitz", name], 0.0, 0.03)
+            Claim.covers(f"{rate} of {name}, which uses the last step only: flat", slopes["Lipschitz", name], 0.0, 0.03)
             for name in ("group-mean", "batch-mean")
         ]
         deviations = np.abs(np.concatenate([tables["windows"][f"{part}_deviation"] for part in ("bias", "variance")]))
-        text = "bias and variance within three standard errors of theory, share of the (i, h) cells"
-        return [*claims, Claim.share(text, int((deviations <= 3).sum()), len(deviations), 0.9)]
+        text = "bias and variance within three standard errors of theory, fraction of the (i, h) cells"
+        return [*claims, Claim.fraction(text, int((deviations <= 3).sum()), len(deviations), 0.9)]
 
     def pictures(self, tables):
         return {"rates": _rates_picture(tables), "course": _course_picture(tables["course"])}
@@ -174,13 +177,13 @@ class ValueRates(Study):
         return [
             (
                 f"After {seen:,} rewards the value MSE of kernel is {kernel:.2g}, of group-mean {group:.2g}, of "
-                f"batch-mean {batch:.2g}; the last two see the last step only and stand where they always stood."
+                f"batch-mean {batch:.2g}; the last two use the last step only and do not improve with more rewards."
             )
         ]
 
 
 def _last_step_only(law, repetitions, rng) -> dict[str, np.ndarray]:
-    """What sees nothing but the last step: the group, and the group among 15 others."""
+    """Estimates from the last step only: the mean of the group, and that of the batch with 15 other prompts."""
     values = np.concatenate([np.full((repetitions, 1), 0.5), rng.uniform(0.1, 0.9, (repetitions, 15))], axis=1)
     rewards = law.sample(np.repeat(values[..., None], _GROUP, axis=2), rng)
     means = {name: make_baseline(name) for name in ("group-mean", "batch-mean")}
@@ -197,7 +200,7 @@ def _theory_mse(row) -> float | None:
     if row["baseline"] != "kernel":
         return None
     n = _GROUP * row["steps"]
-    h = best_share(row["path"], n)
+    h = best_window(row["path"], n)
     if row["path"] == "Lipschitz":
         return theory.lipschitz_mse("triangular", h, n=n, noise=_NOISE, lipschitz=_PATHS["Lipschitz"].slope)
     curvature = _PATHS["smooth"].curvature
@@ -205,13 +208,13 @@ def _theory_mse(row) -> float | None:
 
 
 def _window_row(group) -> dict:
-    """Bias and variance of one cell beside theory, and how many standard errors they are away."""
+    """Bias and variance of one cell by simulation and by theory, and their deviation in standard errors."""
     errors = group["error"].to_numpy()
     steps, h = int(group["steps"][0]), float(group["share"][0])
     bias = mean_of(errors)
     squares = (errors - errors.mean()) ** 2 * len(errors) / (len(errors) - 1)
     variance = mean_of(squares)
-    # Looking back, a rise of the value counts with a minus sign.
+    # The window looks back, so that the slope enters with a minus sign.
     bias_theory = theory.asymptotic_bias("triangular", 0, h, slope=-_PATHS["Lipschitz"].slope, boundary=True)
     variance_theory = theory.asymptotic_variance("triangular", 0, h, n=_GROUP * steps, noise=_NOISE, boundary=True)
     return {
@@ -258,7 +261,7 @@ def _rates_picture(tables):
     bias = tables["windows"].filter(steps=tables["windows"]["steps"].max())
     right.plot(bias["window"], bias["bias"] ** 2, "s", color="black", markersize=4, label="squared bias")
     right.plot(bias["window"], bias["bias_theory"] ** 2, ":", color="black")
-    right.set(xscale="log", yscale="log", xlabel="window h, share of the run")
+    right.set(xscale="log", yscale="log", xlabel="window h, fraction of the run")
     figures.ticks(right, tables["windows"]["window"].unique(maintain_order=True).to_list())
     for axes in (left, right):
         axes.legend(frameon=False, fontsize="small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))

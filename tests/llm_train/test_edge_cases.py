@@ -1,4 +1,4 @@
-"""Unusual settings and rewards: each works, or is refused with a sentence."""
+"""Unusual settings and rewards: each works, or is refused with an error that names the remedy."""
 
 import numpy as np
 import pytest
@@ -75,12 +75,12 @@ def test_an_order_by_variance_refuses_rewards_that_are_no_rates(make_trainer):
     with pytest.raises(ValueError, match=r"'variance' .*got 3: scale them"):
         trainer.train()
     assert trainer.baseline.state_dict()["state"]["history"]["counts"].sum() == 0
-    # Ten tenths are 1 but for rounding, and NaN is no reward.
+    # Ten tenths add up to 1 up to rounding, and NaN is no reward.
     tenths = [lambda completion_ids, **_: [None, *[1.0] * (len(completion_ids) - 1)]] * 10
     make_trainer("tenths", reward=tenths, reward_weights=[0.1] * 10, prompt_order="variance", max_steps=1).train()
 
 
-def test_a_last_checkpoint_that_could_not_be_written_is_said(make_trainer):
+def test_a_last_checkpoint_that_could_not_be_written_is_refused(make_trainer):
     settings = {"save_strategy": "steps", "gradient_accumulation_steps": 2, "steps_per_generation": 4,
                 "per_device_train_batch_size": 4}  # fmt: skip
     with pytest.raises(ValueError, match=r"max_steps=5 .*multiple of 2, or save_strategy"):
@@ -116,7 +116,7 @@ def test_rewards_of_a_million(make_trainer):
     assert (values < 1e6 + 1).all()
     assert all(p.isfinite().all() for p in trainer.model.parameters())
     refused = make_trainer("counts", baseline="kalman", baseline_kwargs={}, reward=reward)
-    with pytest.raises(ValueError, match="takes rewards from 0 to 1, got 1e\\+06"):
+    with pytest.raises(ValueError, match="from 0 to 1, got 1e\\+06"):
         refused.train()
 
 

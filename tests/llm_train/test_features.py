@@ -1,7 +1,5 @@
 """What the trainer has besides the baseline: critic, warm start, order by variance, evaluation, metrics."""
 
-import doctest
-import importlib
 import itertools
 import math
 
@@ -209,12 +207,3 @@ def test_the_order_by_variance_resumes(make_trainer):
 
 
 # --- examples in docstrings ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name", ["tasks.answers", "studies.compare_report", "trainer.pass_rates", "trainer.prompt_samplers"]
-)
-def test_the_examples_in_docstrings_hold(name):
-    done = doctest.testmod(importlib.import_module(f"llm_train.{name}"))
-    assert done.attempted
-    assert not done.failed

@@ -111,7 +111,7 @@ def test_samples_follow_the_policy(policy):
 
 def test_the_study_from_a_run_to_its_table(tmp_path):
     small = {"largest": 9, "n_prompts": 16, "max_completion_length": 3, "sft_steps": 10, "learning_rate": 1e-4}
-    study = Study(tmp_path, small, n_prompts_a_step=4, stages=(0,))
+    study = Study(tmp_path, small, prompts_per_step=4, stages=(0,))
     left = tmp_path / "run-g2" / "trace" / "step-000000099.parquet"  # by a run that was killed
     left.parent.mkdir(parents=True)
     left.touch()
@@ -140,7 +140,7 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     # The policy that wrote step 6 is the one that was measured, and the critic is the one that had learned by then.
     error = (said - trace.extras["true_value"])[trace.step == 6]
     np.testing.assert_allclose(mean["critic"]["value_mse"].unique(), [(error**2).mean()], rtol=1e-4)
-    text = table(found, stages=(0,))
+    text = table(found)
     assert "| oracle | 0.00 ± 0.00 |" in text
     assert f"| {OPTIMAL} |" in text
     assert BLOCK == 10

@@ -11,18 +11,18 @@ import polars as pl
 import pytest
 
 from kvar import baseline_names, plotting
-from paper_figures import study_exhibit, training_results
+from paper_figures import sources
 from paper_figures.accuracy_exhibits import Accuracy, SingleRollout
 from paper_figures.audit_calibration_fig import AuditCalibration
-from paper_figures.exhibit import FalseClaimError
-from paper_figures.index import EXHIBITS, exhibit_class, make
+from paper_figures.exhibit import FalseClaimError, make
+from paper_figures.index import EXHIBITS
 from paper_figures.selectors_fig import Selectors
+from paper_figures.sources import StudyExhibit
 from paper_figures.speed_fig import Speed
 from paper_figures.stage_tables import GradientByStage, ValueByStage, stage_means
-from paper_figures.study_exhibit import StudyExhibit
 from simulations.harness.keyed_results import StaleResultError
 from simulations.harness.running import run_study
-from simulations.studies import study_class
+from simulations.studies import STUDIES as ALL_STUDIES
 from tests.simulations.test_studies import SMALLER
 
 STUDIES = [cls for cls in EXHIBITS.values() if issubclass(cls, StudyExhibit)]
@@ -31,12 +31,12 @@ KEPT = ("adaptive", "schedule")
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_is_kept_is_drawn_and_supports_its_caption(name, tmp_path):
-    exhibit_class(name)().tables()  # of these runs, these baselines and this version
-    text, written = make(exhibit_class(name)(), tmp_path)
+    EXHIBITS[name]().tables()  # of these runs, these baselines and this version
+    text, written = make(EXHIBITS[name](), tmp_path)
     assert {path.suffix for path in written} == {".pdf", ".png", ".md"}
     assert all(path.stat().st_size > 300 for path in written)
     assert "paper" in text
-    assert exhibit_class(name).caption in (tmp_path / f"{name}.md").read_text()
+    assert EXHIBITS[name].caption in (tmp_path / f"{name}.md").read_text()
 
 
 def test_the_calibration_is_drawn(tmp_path, monkeypatch):
@@ -52,12 +52,12 @@ def test_the_calibration_is_drawn(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cls", STUDIES, ids=lambda cls: cls.name)
 def test_every_study_is_drawn(cls, tmp_path, monkeypatch):
-    study = study_class(cls.study)
+    study = ALL_STUDIES[cls.study]
     small = study(dataclasses.replace(study.quick, **SMALLER[cls.study]))
     tables = small.tables(run_study(small, 0, tmp_path / "blocks"))
     monkeypatch.setattr(cls, "tables", lambda self: tables)
     monkeypatch.setattr(cls, "check", lambda self, tables: None)
-    monkeypatch.setattr(study_exhibit, "sized_study", lambda name, full: small)
+    monkeypatch.setattr(cls, "sized_study", lambda self: small)
     text, written = make(cls(), tmp_path)
     assert len(written) >= 3
     assert "paper" in text
@@ -94,7 +94,7 @@ def test_means_of_a_stage_have_the_error_of_repetitions():
 
 
 def test_tables_1_and_2(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_results, "_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(sources, "_TRAINING", (tmp_path,))
     for cls in (ValueByStage, GradientByStage):
         with pytest.raises(StaleResultError, match="python -m llm_train gradients"):
             make(cls(), tmp_path)
@@ -123,7 +123,7 @@ def compared(fell=0):
 
 
 def test_accuracy_by_method(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_results, "_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(sources, "_TRAINING", (tmp_path,))
     for folder in ("compare-low", "compare-middle"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "table.json").write_text(json.dumps(compared()))

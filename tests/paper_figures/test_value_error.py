@@ -6,8 +6,7 @@ import pytest
 
 import kvar
 from paper_figures import value_error_data
-from paper_figures.exhibit import FalseClaimError
-from paper_figures.index import make
+from paper_figures.exhibit import FalseClaimError, make
 from paper_figures.value_error_data import block_length, value_errors
 from paper_figures.value_error_fig import ValueErrors, block_means
 from simulations.harness.keyed_results import StaleResultError

@@ -5,12 +5,12 @@ import pytest
 
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
 from simulations.bandit.policies import Policy
-from simulations.bandit.rewards import BetaRewards, BinaryRewards, HeavyTailedRewards
+from simulations.bandit.rewards import BinaryRewards, HeavyTailedRewards
 from simulations.bandit.schedules import SCHEDULES, prompts_by_step
 from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
-from simulations.bandit.value_paths import Jump, Parabola, Zigzag
+from simulations.bandit.value_paths import Parabola, Zigzag
 
-CONFIG = BanditConfig(n_prompts=4, n_completions=6, n_features=3, individual=1.5, nuisance=2, ridge=0.2)
+CONFIG = BanditConfig(n_prompts=4, n_completions=6, n_features=3, individual=1.5, ridge=0.2)
 
 
 def bandit_and_policy(rng, repetitions=2, config=CONFIG, law=None):
@@ -35,7 +35,7 @@ def test_the_gradient_is_that_of_the_objective(rng):
 
 
 def test_sampling_agrees_with_exact_values_gradients_and_moments(rng):
-    law = BetaRewards(3.0)
+    law = HeavyTailedRewards(0.3, 10.0)
     bandit, policy = bandit_and_policy(rng, law=law)
     prompts = np.array([[0, 2], [3, 1]])
     n = 200_000
@@ -140,7 +140,7 @@ def test_two_baselines_meet_the_same_prompts_and_chances(rng):
         np.testing.assert_array_equal(one.rollouts.rewards, other.rollouts.rewards)
 
 
-@pytest.mark.parametrize("law", [BinaryRewards(), BetaRewards(3.0), HeavyTailedRewards(0.5, 6.0)], ids=repr)
+@pytest.mark.parametrize("law", [BinaryRewards(), HeavyTailedRewards(0.5, 6.0)], ids=repr)
 def test_rewards_have_the_mean_and_variance_that_is_said(law, rng):
     mean = np.array([0.1, 0.5, 0.8])
     draws = law.sample(np.broadcast_to(mean, (100_000, 3)), rng)
@@ -150,7 +150,7 @@ def test_rewards_have_the_mean_and_variance_that_is_said(law, rng):
     assert (np.abs(squares.mean(axis=0) - law.variance(mean)) < 4.5 * error + 1e-12).all()
 
 
-@pytest.mark.parametrize("path", [Zigzag(), Parabola(), Jump()], ids=repr)
+@pytest.mark.parametrize("path", [Zigzag(), Parabola()], ids=repr)
 def test_paths_end_at_one_half_and_stay_inside(path):
     time = np.linspace(0.0, 1.0, 1001)
     values = path(time)

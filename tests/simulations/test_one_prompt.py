@@ -26,14 +26,14 @@ class Recorded(RewardLaw):
         return mean * (1 - mean)
 
 
-@pytest.mark.parametrize(("kernel", "degree"), [("triangular", 0), ("epanechnikov", 0), ("triangular", 1)])
-def test_the_kernel_value_is_a_weighted_sum(kernel, degree, rng):
-    steps, share, law = 40, 0.3, Recorded()
-    found = kernel_value(Zigzag(), law, steps, share, 2, 5, rng, kernel=kernel, degree=degree)
+@pytest.mark.parametrize("degree", [0, 1])
+def test_the_kernel_value_is_a_weighted_sum(degree, rng):
+    steps, window, law = 40, 0.3, Recorded()
+    found = kernel_value(Zigzag(), law, steps, window, 2, 5, rng, degree=degree)
     rewards = np.stack(law.drawn)
     lags = np.arange(len(rewards) - 1, -1, -1)
     # At its own step the estimate of the first rollout sees the second one only.
-    weights = get_kernel(kernel)(lags / (steps * share))
+    weights = get_kernel("triangular")(lags / (steps * window))
     counts = np.where(lags > 0, 2.0, 1.0)
     totals = np.where(lags[:, None] > 0, rewards.sum(axis=2), rewards[..., 1])
     for r in range(5):

@@ -111,6 +111,10 @@ def test_results_are_keyed_by_config_seed_and_code(counting, tmp_path, monkeypat
     assert {key["config"]["block"] for key in keys} == {1, 2}
 
 
+def test_results_depend_on_all_code_of_the_core_and_of_the_simulations():
+    assert [package.__name__ for package in running._SOURCES] == ["kvar", "simulations"]
+
+
 def test_two_sweeps_on_one_cache_leave_it_whole(tmp_path):
     code = """
         import sys, time

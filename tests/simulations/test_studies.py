@@ -6,6 +6,7 @@ held against the same digits. `python -m tests.simulations.test_studies` writes 
 
 import dataclasses
 import itertools
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,9 +16,10 @@ import polars as pl
 import pytest
 
 from simulations.__main__ import _run
-from simulations.harness.publishing import publish, write_overview
+from simulations.harness.keyed_results import StaleResultError
+from simulations.harness.publishing import kept_tables, write_overview, write_page, write_tables
 from simulations.harness.running import run_study
-from simulations.studies import STUDIES, study_class
+from simulations.studies import STUDIES
 from simulations.studies.value_rates import ValueRates
 
 SMALLER = {
@@ -52,7 +54,8 @@ def test_every_study_runs_from_cells_to_page(name, tmp_path):
     study = smaller(name)
     rows = run_study(study, 0, tmp_path / "blocks")
     assert "failure" not in rows.columns, rows["failure"].drop_nulls().to_list()
-    claims = publish(study, rows, 0, tmp_path / "out")
+    write_tables(study, rows, 0, tmp_path / "out")
+    claims = write_page(study, 0, tmp_path / "out")
     assert all(claim.verdict in ("holds", "misses", "undecided") for claim in claims)
     page = (tmp_path / "out" / f"{name}.md").read_text()
     assert "seed 0" in page
@@ -66,8 +69,18 @@ def test_every_study_runs_from_cells_to_page(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", STUDIES)
+def test_the_kept_page_is_that_of_the_kept_tables(name, tmp_path):
+    kept = Path("docs/simulations")
+    for path in (*kept.glob(f"{name}-*.csv"), kept / f"{name}.json"):
+        shutil.copy(path, tmp_path)
+    write_page(STUDIES[name](STUDIES[name].full), 0, tmp_path)
+    assert (tmp_path / f"{name}.md").read_text() == (kept / f"{name}.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in kept.glob(f"{name}[-.]*")}
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_both_sizes_of_every_study_are_sound(name):
-    cls = study_class(name)
+    cls = STUDIES[name]
     for config in (cls.full, cls.quick):
         cells = cls(config).cells()
         assert len({tuple(cell.items()) for cell in cells}) == len(cells) > 0
@@ -90,7 +103,7 @@ def test_a_study_that_failed_everywhere_says_so(tmp_path):
     study = ValueRates(ValueRates.quick)
     rows = pl.DataFrame({"kind": ["rate"], "block": [0], "failure": ["ValueError: no"]})
     with pytest.raises(RuntimeError, match="every block of value-rates failed, the first with ValueError: no"):
-        publish(study, rows, 0, tmp_path)
+        write_tables(study, rows, 0, tmp_path)
 
 
 def call(*arguments):
@@ -134,8 +147,10 @@ def test_blocks_that_fail_are_said_and_the_rest_is_told(which, page, tmp_path, c
     assert "blocks failed, the first with MemoryError: no more" in said
     assert ("no page" in said) is not page
     assert (tmp_path / "out" / "gradient-error.md").exists() is page
+    with pytest.raises(StaleResultError):  # what is left of a run is no source of figures
+        kept_tables(Failing(Failing.quick), 0, tmp_path / "out")
     # What nothing is known of is claimed no less.
-    assert ("G = 1, less 1: nan, asked for at most 0.05: undecided" in " ".join(said.split())) is page
+    assert ("G = 1, minus 1: nan, bound at most 0.05: undecided" in " ".join(said.split())) is page
 
 
 def test_the_race_judges_each_entry_at_its_best_rate():
@@ -143,10 +158,10 @@ def test_the_race_judges_each_entry_at_its_best_rate():
     settings = itertools.product((("oracle", 2.0), ("group-mean", 1.0)), (1, 2, 3), range(10), (0, 1))
     rows = [
         {"baseline": name, "learning_rate": rate, "rollouts": 100 * k, "repetition": repetition}
-        | {"pass_rate": 0.4, "group_size": 2, "share": min(0.8, 0.1 * k) if rate == 3 else 0.1 * rate * k * speed}
+        | {"pass_rate": 0.4, "group_size": 2, "gained": min(0.8, 0.1 * k) if rate == 3 else 0.1 * rate * k * speed}
         for (name, speed), rate, k, repetition in settings
     ]
-    tables = study_class("race")(study_class("race").quick).tables(pl.DataFrame(rows))
+    tables = STUDIES["race"](STUDIES["race"].quick).tables(pl.DataFrame(rows))
     needed = {row["baseline"]: row for row in tables["needed"].iter_rows(named=True)}
     assert needed["oracle"]["rollouts"] == pytest.approx(225.0)
     assert needed["group-mean"]["rollouts"] == pytest.approx(450.0)
@@ -158,6 +173,7 @@ def test_the_race_judges_each_entry_at_its_best_rate():
 if __name__ == "__main__":
     for study in map(smaller, STUDIES):
         with tempfile.TemporaryDirectory() as folder:
-            publish(study, run_study(study, 0, Path(folder)), 0, Path(folder))
+            write_tables(study, run_study(study, 0, Path(folder)), 0, Path(folder))
+            write_page(study, 0, Path(folder))
             page = (Path(folder) / f"{study.name}.md").read_text()
         (PRINTED / f"{study.name}.txt").write_text(printed(page))
