@@ -29,7 +29,7 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fast,report,cluster,llm,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fast,cluster,llm,dev]'
 	touch $@
 
 reproduce: .venv/installed
@@ -78,8 +78,8 @@ types: .venv/installed
 
 lowest-install:
 	test -d .venv-lowest || $(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[fast,report]' \
-		array-api-compat hypothesis pandas pytest scikit-learn statsmodels torch
+	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[fast]' \
+		hypothesis pandas pytest torch
 	.venv-lowest/bin/python -m pip check
 
 lowest: lowest-install

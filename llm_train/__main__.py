@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 _DESCRIPTION = """
-Fine-tune a language model by reinforcement learning with any baseline, and leave all one wants to know of the run.
+Fine-tune a language model by reinforcement learning with any baseline, and record the run.
 
   python -m llm_train train --task sums --baseline adaptive --num_generations 1 --output_dir results/one
   python -m llm_train train --model smollm2-135m --task chain_sum --difficulty 0 --max_steps 30
@@ -14,12 +14,14 @@ Fine-tune a language model by reinforcement learning with any baseline, and leav
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
   python -m llm_train gradients --out results/gradients
 
-A run leaves in --output_dir: config.json (every setting), metrics.jsonl (as it goes), trace/ (every rollout, as it
-goes; kvar audit reads it), checkpoints, policy/, result.json and summary.html. --resume goes on after a kill, exactly.
-Without a command, train is meant. Flags win over the file given with --config.
+A run writes into --output_dir: config.json (every setting), metrics.jsonl and trace/ (both during training; kvar audit
+reads the trace, which has every rollout), checkpoints, policy/, result.json and summary.html. A run that was killed and
+is resumed with --resume gives the same result as one that was not. The command is train if none is given. Flags win
+over the file given with --config.
 """
 
-_OFTEN = {
+# Settings of TRL that a first run needs.
+_COMMON = {
     "output_dir", "num_generations", "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps", "seed",
     "learning_rate", "max_completion_length", "eval_steps", "num_generations_eval", "save_steps", "logging_steps",
     "use_peft", "use_vllm", "bf16", "beta",
@@ -27,7 +29,7 @@ _OFTEN = {
 
 
 def main() -> None:
-    """Run a command."""
+    """Run the command that the arguments name, train by default."""
     from llm_train.run.train import quiet_libraries
 
     quiet_libraries()
@@ -55,11 +57,11 @@ def _train(arguments: list[str]) -> None:
         epilog="Every setting of TRL's GRPOConfig and ModelConfig is a flag and a key of the file; see --help-all.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    first.add_argument("--help-all", action="store_true")
-    first.add_argument("-h", "--help", action="store_true")
-    options, flags = first.parse_known_args(arguments)
+    before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    before.add_argument("--config")
+    before.add_argument("--help-all", action="store_true")
+    before.add_argument("-h", "--help", action="store_true")
+    options, flags = before.parse_known_args(arguments)
     if options.help or options.help_all:
         _print_help(parser, everything=options.help_all)
         return
@@ -71,7 +73,7 @@ def _train(arguments: list[str]) -> None:
 
 
 def _print_help(parser, everything: bool) -> None:
-    """Our own settings and the few of TRL's that a first run needs; or all of several hundred."""
+    """Print our own settings and the common ones of TRL, or all of several hundred."""
     import argparse
     from dataclasses import fields
 
@@ -80,12 +82,11 @@ def _print_help(parser, everything: bool) -> None:
     from llm_train.tasks.arguments import RunArguments
     from llm_train.trainer.config import KAEConfig
 
-    first = {f.name for f in fields(RunArguments)} | {f.name for f in fields(KAEConfig)} - {
-        f.name for f in fields(GRPOConfig)
-    }
+    of_run, of_training, of_trl = ({f.name for f in fields(kind)} for kind in (RunArguments, KAEConfig, GRPOConfig))
+    own = of_run | of_training - of_trl
     if not everything:
         for action in parser._actions:
-            if action.dest not in first | _OFTEN:
+            if action.dest not in own | _COMMON:
                 action.help = argparse.SUPPRESS
     parser.print_help()
 

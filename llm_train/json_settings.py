@@ -9,7 +9,7 @@ __all__ = ["json_object"]
 
 
 def json_object(value, name: str, example: str) -> dict:
-    """Parameters that come as JSON from a command line and as they are from Python or YAML."""
+    """The parameters that `value` holds, as a dict; None and empty text hold none."""
     if value is None or value == "":
         return {}
     found = value

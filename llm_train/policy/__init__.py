@@ -1,1 +1,1 @@
-"""Language models: loading, a tiny one made here, scores, exact values."""
+"""Language models: loading, a tiny one made here, scores and exact values."""

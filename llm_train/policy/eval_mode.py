@@ -1,4 +1,4 @@
-"""A model looked at in evaluation mode, which it leaves as it came."""
+"""A context in which a model is in evaluation mode."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["evaluating"]
 
 @contextmanager
 def evaluating(model) -> Iterator[None]:
-    """Switch a model to evaluation, without dropout, and back to what it was."""
+    """Switch a model to evaluation mode, without dropout, and back to the mode that it was in."""
     training = model.training
     model.eval()
     try:

@@ -1,8 +1,8 @@
 """The exact value of a prompt that has one right answer.
 
-Where the reward is 1 for one string y* and 0 for every other, the value is the probability of that string,
-``V(x) = prod_t pi(y*_t | x, y*_<t)`` with its end token, and one teacher-forced pass gives it. It holds for sampling at
-temperature 1 without top-k, top-p or min-p.
+If the reward is 1 for one string y* and 0 for every other, the value is the probability of that string with its end
+token, ``V(x) = prod_t pi(y*_t | x, y*_<t)``. One teacher-forced pass gives it. It holds for sampling at temperature 1
+without top-k, top-p or min-p.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ _MOST_LOGITS = 2**27  # a gibibyte in double precision
 
 
 def rows_at_once(model, length: int) -> int:
-    """How many rows of tokens a forward pass takes, so that their logits in double precision fit into a gibibyte."""
+    """Number of rows per forward pass whose logits, in double precision, fit into one gibibyte."""
     return max(1, _MOST_LOGITS // (length * model.config.get_text_config().vocab_size))
 
 
 def token_ids(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids of prompts, and of right answers with the end token."""
+    """Token ids of the prompts, and of the right answers with the end token."""
     answer_ids = tokenizer(answers, add_special_tokens=False)["input_ids"]
     return tokenizer(prompts)["input_ids"], [[*ids, tokenizer.eos_token_id] for ids in answer_ids]
 
 
 def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> torch.Tensor:
-    """Log-probability of each token of each answer, after its prompt and the right tokens before it."""
+    """Log-probability of each token of each answer, given its prompt and the answer's tokens before it.
+
+    The shape is (answers, tokens of the longest answer); past the end of an answer there are zeros.
+    """
     device = next(model.parameters()).device
     rows = [torch.tensor([*prompt, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
     length = torch.tensor([len(row) for row in rows], device=device)
     start = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    place = torch.arange(tokens.shape[1], device=device)
-    logits = model(input_ids=tokens, attention_mask=(place < length[:, None]).long()).logits
+    position = torch.arange(tokens.shape[1], device=device)
+    logits = model(input_ids=tokens, attention_mask=(position < length[:, None]).long()).logits
     scores = torch.log_softmax(logits[:, :-1].double(), dim=-1)
     chosen = scores.gather(2, tokens[:, 1:, None]).squeeze(2)
     shift = (start[:, None] - 1 + torch.arange(max(map(len, answers)), device=device)).clamp(max=chosen.shape[1] - 1)
@@ -49,9 +52,9 @@ class ExactValue:
     Parameters
     ----------
     tokenizer : transformers.PreTrainedTokenizerBase
-        Must end every right completion with its end token.
+        Its end token must end every right completion.
     partial : bool
-        Whether the reward is the share of the answer's tokens that are right from the first on, instead of 1 for the
+        Whether the reward is the fraction of the answer's tokens before the first wrong one, instead of 1 for the
         whole answer. Its expectation is the mean over t of the probability that the first t tokens are right.
 
     Attributes
@@ -66,7 +69,7 @@ class ExactValue:
         self.is_pass_rate = not partial
 
     def __call__(self, model, examples: Sequence[dict]) -> list[float]:
-        """Values of the examples under a model."""
+        """Values of the examples, dicts with ``prompt`` and ``answer``, under a model."""
         keys = [(example["prompt"], example["answer"]) for example in examples]
         distinct = list(dict.fromkeys(keys))
         prompts, answers = map(list, zip(*distinct, strict=True))

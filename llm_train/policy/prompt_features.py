@@ -1,4 +1,4 @@
-"""Features of prompts that a baseline can compare them by: where the policy itself puts them."""
+"""Features by which a baseline can compare prompts: coordinates of the policy's hidden states."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from llm_train.policy.eval_mode import evaluating
 __all__ = ["hidden_states", "last_states", "with_prompt_features"]
 
 _BATCH = 64
-# Two thirds to three quarters of the way up, what the answer will be is settled and its words are not yet.
+# Three quarters of the way up the layers, the answer is mostly settled and its wording is not.
 _DEPTH = 0.75
 
 
 def last_states(model, tokens: torch.Tensor, mask: torch.Tensor, layer: int) -> torch.Tensor:
-    """Hidden state of a policy at the last token of each prompt."""
+    """Hidden states of a layer at the last token of each prompt, shape (prompts, hidden size); pad on the left."""
     forward = (model.get_base_model() if isinstance(model, PeftModel) else model).forward
     few_logits = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(forward).parameters else {}
-    found = []
+    states = []
     with evaluating(model), torch.no_grad():
         for rows, real in zip(tokens.split(_BATCH), mask.split(_BATCH), strict=True):
             given = {"input_ids": rows, "attention_mask": real, "output_hidden_states": True, "use_cache": False}
-            found.append(model(**given, **few_logits).hidden_states[layer][:, -1].float())
-    return torch.cat(found)
+            states.append(model(**given, **few_logits).hidden_states[layer][:, -1].float())
+    return torch.cat(states)
 
 
 def hidden_states(model, tokenizer, prompts: Sequence[str | list[dict]]) -> np.ndarray:
-    """Hidden state of a policy at the end of each prompt, three quarters of the way up its layers."""
+    """Hidden states at the end of each prompt, three quarters of the way up the layers, (prompts, hidden size)."""
     texts = [
         prompt
         if isinstance(prompt, str)
@@ -41,34 +41,34 @@ def hidden_states(model, tokenizer, prompts: Sequence[str | list[dict]]) -> np.n
     ]
     device = next(model.parameters()).device
     layer = round(_DEPTH * model.config.get_text_config().num_hidden_layers)
-    found = []
+    states = []
     for start in range(0, len(texts), _BATCH):
         tokens = tokenizer(texts[start : start + _BATCH], padding=True, padding_side="left", return_tensors="pt")
-        found.append(last_states(model, tokens["input_ids"].to(device), tokens["attention_mask"].to(device), layer))
-    return torch.cat(found).cpu().numpy()
+        states.append(last_states(model, tokens["input_ids"].to(device), tokens["attention_mask"].to(device), layer))
+    return torch.cat(states).cpu().numpy()
 
 
 def with_prompt_features(dataset: Dataset, model, tokenizer, n_features: int = 8) -> Dataset:
     """Add the principal coordinates of the prompts' hidden states as columns ``feature_0``, ``feature_1``, ...
 
-    The ``adaptive`` baseline learns from them which prompts resemble each other, and so knows something of a prompt
-    that it has never seen.
+    The ``adaptive`` baseline learns from them which prompts resemble each other, so that it can also estimate the value
+    of a prompt that it has never seen.
 
     Parameters
     ----------
     dataset : datasets.Dataset
-        With a column ``prompt``.
+        The prompts, in the column ``prompt``.
     model : transformers.PreTrainedModel
-        The policy as training starts.
+        The policy at the start of training.
     tokenizer : transformers.PreTrainedTokenizerBase
-        Of the model.
+        The tokenizer of the model.
     n_features : int
-        How many coordinates; no more than there are prompts.
+        Number of coordinates, at most the number of prompts.
 
     Returns
     -------
     datasets.Dataset
-        The same rows with more columns.
+        The same rows with the further columns.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Policy gradients rollout by rollout.
+"""Scores, the gradients of the log-probabilities of single completions.
 
-The estimate of a step is ``(1/BG) sum A s`` with the score ``s = grad log pi(y|x)`` of each completion, so with all
-scores at hand every baseline is judged on the same rollouts by one product.
+The gradient estimate of a step is ``(1/BG) sum A s`` with the score ``s = grad log pi(y|x)`` of each completion. Given
+all scores, one product gives the estimate of every baseline on the same rollouts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
 
 SCORE_PARAMETERS = ("all", "last-layer", "lora")
 _CHUNK = 32
-_MOST_ENTRIES = 2**28  # a gibibyte in single precision
+_MOST_ENTRIES = 2**28  # one gibibyte in single precision
 
 
 def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter]:
-    """Parameters to take gradients of: of those that are trained, so that LoRA leaves out the weights it froze."""
+    """Parameters to differentiate by: only trained ones, so that LoRA's frozen weights are left out."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if which == "all":
         found = named
@@ -33,9 +33,11 @@ def chosen_parameters(model, which: str = "all") -> dict[str, torch.nn.Parameter
         last = f".layers.{model.config.get_text_config().num_hidden_layers - 1}."
         found = {name: p for name, p in named.items() if last in f".{name}"}
     else:
-        raise ValueError(f"which parameters must be one of {', '.join(SCORE_PARAMETERS)}, got {which!r}")
+        raise ValueError(f"the parameters of scores must be one of {', '.join(SCORE_PARAMETERS)}, got {which!r}")
     if not found:
-        raise ValueError(f"this model has no parameters of the kind {which!r} that are trained")
+        raise ValueError(
+            f"the model trains no parameters of the kind {which!r}: choose another of {', '.join(SCORE_PARAMETERS)}"
+        )
     return found
 
 
@@ -47,15 +49,15 @@ def scores(
     chunk: int = _CHUNK,
     temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Gradient of the log-probability of each completion after its prompt."""
+    """Score of each completion, given its prompt, shape (completions, entries of all parameters)."""
     rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
     device = next(iter(parameters.values())).device
-    # Padding on the right is never looked at, and its tokens are not counted.
+    # Causal attention never sees the padding on the right, and the padding's own tokens are not counted.
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-    place = torch.arange(tokens.shape[1])
+    position = torch.arange(tokens.shape[1])
     start = torch.tensor([len(prompt) for prompt in prompts])[:, None]
     end = torch.tensor([len(row) for row in rows])[:, None]
-    counted = ((place >= start) & (place < end)).to(device)
+    counted = ((position >= start) & (position < end)).to(device)
 
     def log_probability(weights, row, mask):
         logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double() / temperature
@@ -63,7 +65,7 @@ def scores(
 
     chunk = min(chunk, rows_at_once(model, tokens.shape[1]))
     weights = {name: parameter.detach() for name, parameter in parameters.items()}
-    # Of the attention kernels the plain one alone has a rule for many gradients at once.
+    # Among the attention kernels, only the plain one supports per-sample gradients by vmap.
     with evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         score = vmap(grad(log_probability), in_dims=(None, 0, 0), chunk_size=chunk)(weights, tokens, counted)
     return torch.cat([score[name].flatten(1) for name in weights], dim=1)
@@ -77,7 +79,7 @@ def score_norms(
     chunk: int = _CHUNK,
     temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Norm of the gradient of the log-probability of each completion."""
+    """Norm of the score of each completion, in chunks whose scores fit into one gibibyte."""
     entries = sum(parameter.numel() for parameter in parameters.values())
     chunk = max(1, min(chunk, _MOST_ENTRIES // entries))
     starts = range(0, len(prompts), chunk)

@@ -1,4 +1,4 @@
-"""A short supervised run before reinforcement learning, so that a small model starts with spread success rates."""
+"""Supervised training before reinforcement learning, which spreads the success rates over (0, 1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 128
 _CHECK_EVERY = 5
 
 
-class _StopWhen(TrainerCallback):
+class _StopEarly(TrainerCallback):
     def __init__(self, reached: Callable[[object], bool]):
         self._reached = reached
 
@@ -42,7 +42,10 @@ def supervise(
     until: Callable[[object], bool] | None = None,
     peft_config=None,
 ):
-    """Train a policy to imitate examples."""
+    """Train a policy to imitate examples, dicts with ``prompt`` and ``completion``, and return it.
+
+    With `until`, training stops early once that function of the policy is true; it is asked every five steps.
+    """
     config = SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
@@ -66,7 +69,7 @@ def supervise(
         args=config,
         train_dataset=Dataset.from_list(list(itertools.islice(examples, batch_size * steps))),
         processing_class=tokenizer,
-        callbacks=[_StopWhen(until)] if until else None,
+        callbacks=[_StopEarly(until)] if until else None,
         peft_config=peft_config,
     )
     trainer.remove_callback(PrinterCallback)

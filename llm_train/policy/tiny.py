@@ -1,7 +1,7 @@
 """A language model of under a million parameters that learns sums on two CPU cores.
 
-It reads and writes single characters. A short supervised warm-up, in which small numbers come more often than
-large ones, leaves it with success rates spread over (0, 1), which is where reinforcement learning starts.
+It reads and writes single characters. After a short supervised warm-up, in which small numbers come more often than
+large ones, its success rates spread over (0, 1). Reinforcement learning starts from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHARACTERS = "0123456789+-*= "
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Make a tokenizer with one token a character."""
+    """Make a tokenizer with one token per character."""
     vocabulary = {token: i for i, token in enumerate((*_SPECIAL, *_CHARACTERS))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split(Regex("."), behavior="isolated")
@@ -41,7 +41,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_policy(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Make an untrained policy."""
+    """Make an untrained policy; this also seeds all random generators."""
     set_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -59,12 +59,17 @@ def make_policy(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
 
 
 def sums(n_prompts: int, largest: int, seed: int, without: Dataset | None = None) -> Dataset:
-    """Draw distinct sums of two numbers."""
+    """Draw distinct sums of two numbers from 0 to `largest`, none of those in `without`.
+
+    The columns are ``prompt``, such as "2+3=", and ``answer``.
+    """
     taken = set(without["prompt"]) if without is not None else ()
     pairs = [divmod(k, largest + 1) for k in range((largest + 1) ** 2)]
     free = [(a, b) for a, b in pairs if f"{a}+{b}=" not in taken]
     if not 1 <= n_prompts <= len(free):
-        raise ValueError(f"n_prompts must be between 1 and {len(free)} for operands up to {largest}, got {n_prompts}")
+        raise ValueError(
+            f"n_prompts must be between 1 and {len(free)} for operands up to {largest}, got {n_prompts}; raise largest"
+        )
     drawn = random.Random(seed).sample(free, n_prompts)
     return Dataset.from_dict(
         {"prompt": [f"{a}+{b}=" for a, b in drawn], "answer": [str(a + b) for a, b in drawn]},
@@ -72,7 +77,7 @@ def sums(n_prompts: int, largest: int, seed: int, without: Dataset | None = None
 
 
 def skewed_sums(largest: int, seed: int) -> Iterator[dict]:
-    """Draw sums to imitate, small ones more often, so that small sums are known well and large ones hardly."""
+    """Draw sums to imitate, without end. Small ones come more often, so that large ones are hardly learned."""
     generator = random.Random(seed)
     while True:
         a, b = (int((largest + 1) * generator.random() ** 3) for _ in range(2))
@@ -80,7 +85,7 @@ def skewed_sums(largest: int, seed: int) -> Iterator[dict]:
 
 
 def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path) -> None:
-    """Train a policy on sums, small ones more often, and stop before it knows them."""
+    """Train a policy on sums, small ones more often, for too few steps to learn all of them."""
     examples = (
         {"prompt": row["prompt"], "completion": row["answer"] + tokenizer.eos_token}
         for row in skewed_sums(largest, seed)
@@ -89,7 +94,10 @@ def warm_up(model, tokenizer, largest: int, steps: int, seed: int, folder: Path)
 
 
 def answer_reward(tokenizer, partial: bool = False):
-    """Make the reward of an answer."""
+    """Make the reward function of the right answer with its end token: 1 for it, 0 for any other completion.
+
+    With `partial` the reward is the fraction of the right tokens that come before the first wrong one.
+    """
 
     def score(given: list[int], wanted: list[int]) -> float:
         if not partial:

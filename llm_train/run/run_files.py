@@ -1,54 +1,32 @@
-"""What a run leaves as it goes: metrics, one line each, and a bar to look at; and where it can go on."""
+"""What a run reports while it trains: metrics, one line of JSON each, and a progress bar."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
+from contextlib import ExitStack
 from pathlib import Path
 
 from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.progress import progress_bar
 
-__all__ = ["MetricsFile", "ProgressBar", "last_checkpoint", "read_metrics"]
+__all__ = ["MetricsFile", "ProgressBar", "read_metrics"]
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Read the metrics of a run."""
+    """The logged entries of a run, none if it has logged nothing; a line that was cut off is left out."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole."""
-    # Whole names: a copy that somebody kept as checkpoint-10-best is none of the run's.
-    named = ((re.fullmatch(f"{PREFIX_CHECKPOINT_DIR}-([0-9]+)", path.name), path) for path in folder.glob("*"))
-    found = {int(match[1]): path for match, path in named if match}
-    for step in sorted(found, reverse=True):
-        try:
-            # Written last.
-            json.loads((found[step] / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            continue
-        return found[step]
-    return None
-
-
 class MetricsFile(TrainerCallback):
-    """Appends each logged entry to a file, with the step and the rollouts so far.
+    """Appends each logged entry to a file, with the step and the number of rollouts so far.
 
-    Parameters
-    ----------
-    path : Path
-        Where. A resumed run first drops what was logged after its checkpoint.
-    rollouts_per_step : float
-        Rollouts that one optimiser step accounts for.
-    rollouts_before : int
-        Rollouts before the first.
+    `rollouts_per_step` counts the rollouts of one optimizer step, `rollouts_before` those before the first step.
     """
 
     def __init__(self, path: Path, rollouts_per_step: float, rollouts_before: int = 0):
@@ -57,10 +35,10 @@ class MetricsFile(TrainerCallback):
         self._rollouts_before = rollouts_before
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Drop what is logged again."""
+        """Drop the entries after the checkpoint, which will be logged again."""
         if not state.is_world_process_zero:
             return
-        # The last entry of a run that ended sums it up, and comes again when this one ends.
+        # A finished run has a last entry that sums it up, which is logged again when the resumed run ends.
         kept = [
             entry
             for entry in read_metrics(self._path)
@@ -70,51 +48,46 @@ class MetricsFile(TrainerCallback):
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Append an entry."""
+        """Append an entry; numbers that are not finite become null."""
         if not state.is_world_process_zero or not logs:
             return
-        plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in logs.items()}
         rollouts = self._rollouts_before + round(state.global_step * self._rollouts_per_step)
-        entry = {"step": state.global_step, "rollouts": rollouts, **plain}
+        entry = {"step": state.global_step, "rollouts": rollouts, **finite}
         with self._path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
 
 class ProgressBar(TrainerCallback):
-    """One line with the step, the reward and the last evaluation."""
+    """One line with the step, the last reward and the last pass rates."""
 
     def __init__(self):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[said]}"),
-        )
-        self._said: dict[str, float] = {}
+        self._open = ExitStack()
+        self._shown: dict[str, float] = {}
+        self._describe = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Show the bar."""
-        if state.is_world_process_zero:
-            self._task = self._progress.add_task("", total=state.max_steps, completed=state.global_step, said="")
-            self._progress.start()
+        bar = progress_bar(state.is_world_process_zero, "training", state.max_steps)
+        self._advance, self._describe = self._open.enter_context(bar)
+        self._advance(state.global_step)
 
     def on_step_end(self, args, state, control, **kwargs):
         """Move the bar."""
-        if state.is_world_process_zero:
-            self._progress.update(self._task, completed=state.global_step)
+        self._advance(1)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Say what was logged."""
-        shown = {k: v for k, v in (logs or {}).items() if (k == "reward" or k.endswith("pass@1")) and v is not None}
-        if state.is_world_process_zero and shown and self._progress.live.is_started:
-            self._said |= {name.removeprefix("eval_"): value for name, value in shown.items()}
-            said = "  ".join(f"{name} {value:.3f}" for name, value in self._said.items())
-            self._progress.update(self._task, said=said)
+        """Show the reward and the pass rates that were logged."""
+        found = {k: v for k, v in (logs or {}).items() if (k == "reward" or k.endswith("pass@1")) and v is not None}
+        self._shown |= {name.removeprefix("eval_"): value for name, value in found.items()}
+        if self._describe:
+            self._describe("  ".join(["training", *(f"{name} {value:.3f}" for name, value in self._shown.items())]))
 
     def on_train_end(self, args, state, control, **kwargs):
-        """Leave the bar as it is."""
-        if state.is_world_process_zero:
-            self._progress.stop()
+        """Remove the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, also after an error."""
+        self._describe = None
+        self._open.close()

@@ -1,4 +1,4 @@
-"""What a run is made of: which policy on which task, and how settings come from files and flags to it."""
+"""The settings of a run: policy, task and training, read from a YAML file and from flags."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from transformers import HfArgumentParser
 from trl import ModelConfig
 
+from kvar.utils.atomic_files import atomic_write
 from kvar.utils.checks import checked_count
 from llm_train.tasks.arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
@@ -38,13 +39,13 @@ class RunSettings:
     Attributes
     ----------
     given : dict
-        What was said, as plain data; everything else is a default.
+        The settings that the user gave, as plain data; all others have their defaults.
     run : RunArguments
         Policy and task.
     model : trl.ModelConfig
-        How the policy is loaded, and LoRA.
+        How the policy is loaded, with LoRA or without.
     training : KAEConfig
-        Everything else.
+        The settings of the trainer.
     """
 
     given: dict
@@ -54,13 +55,11 @@ class RunSettings:
 
     @property
     def model_init_kwargs(self) -> dict:
-        """What transformers is told beside them when it loads the policy."""
+        """Further arguments with which transformers loads the policy."""
         return {"trust_remote_code": self.training.trust_remote_code, **(self.training.model_init_kwargs or {})}
 
     def save(self, path: Path) -> None:
-        """Write all settings, defaults included, as JSON."""
-        from kvar.utils.atomic_files import atomic_write
-
+        """Write all settings as JSON, defaults included."""
         resolved = {
             "given": self.given,
             "task": vars(self.run),
@@ -72,7 +71,7 @@ class RunSettings:
 
 
 def make_parser(**kwargs) -> HfArgumentParser:
-    """A parser that knows every setting as a flag."""
+    """A parser with a flag for every setting, which returns only the flags that were given."""
     kwargs = {"usage": "python -m llm_train [train] [--config FILE.yaml] [--NAME VALUE ...]", **kwargs}
     parser = HfArgumentParser((RunArguments, ModelConfig, KAEConfig), allow_abbrev=False, **kwargs)
     for action in parser._actions:
@@ -83,21 +82,21 @@ def make_parser(**kwargs) -> HfArgumentParser:
 def given_settings(
     parser: HfArgumentParser, flags: Sequence[str] = (), file: Mapping | str | Path | None = None
 ) -> dict:
-    """Settings of a file and flags; flags win."""
+    """Settings from a file, or a mapping, and from flags; flags win."""
     if isinstance(file, str | Path):
         path = file
         try:
             file = yaml.safe_load(Path(path).read_text())
         except yaml.YAMLError as error:
-            raise ValueError(f"{path} is no YAML, write one 'name: value' a line: {error}") from None
+            raise ValueError(f"{path} is not valid YAML, write one 'name: value' per line: {error}") from None
         if not isinstance(file, dict):
-            raise ValueError(f"{path} must hold one 'name: value' a line, as a file of settings does")
+            raise ValueError(f"{path} holds no settings, write one 'name: value' per line")
     known = {action.dest: action for action in parser._actions}
     for name in file or {}:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             raise ValueError(f"unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    # As defaults, so that flags win and text such as 1e-5, which YAML takes for a string, becomes a number.
+    # As defaults of the parser, so that flags win and 1e-5, which YAML reads as text, becomes a number.
     for name, value in (file or {}).items():
         known[name].default = value
     try:
@@ -108,11 +107,17 @@ def given_settings(
 
 
 def resolve(given: Mapping) -> RunSettings:
-    """Fill in what was not given."""
+    """Fill in the defaults and check what no single setting can check.
+
+    Raises
+    ------
+    ValueError
+        If settings are impossible by themselves or together.
+    """
     given = dict(given)
     run = RunArguments(**{f.name: given[f.name] for f in fields(RunArguments) if f.name in given})
     if "model_name_or_path" in given:
-        raise ValueError("the policy is named by --model, not by --model_name_or_path")
+        raise ValueError("model_name_or_path is not used here: name the policy with --model")
     model = ModelConfig(**{f.name: given[f.name] for f in fields(ModelConfig) if f.name in given})
     training = {f.name: given[f.name] for f in fields(KAEConfig) if f.name in given}
     training.setdefault("output_dir", f"results/{Path(run.model).name}-{Path(run.task).stem}")
@@ -121,17 +126,17 @@ def resolve(given: Mapping) -> RunSettings:
         "report_to": "none",
         "temperature": 1.0,
         "top_k": 0,
-        # Completions are sampled in training mode; what is computed of the policy is to be of the same one.
+        # Completions are sampled in training mode; without dropout, exact values and scores are of the same policy.
         "disable_dropout": True,
-        # A killed run goes on from its last checkpoint.
+        # A killed run is resumed from its last checkpoint.
         "save_steps": _SAVE_STEPS,
         "save_total_limit": 2,
     }
-    drawn = "num_generations_eval" if training.get("num_generations_eval") else "num_generations"
-    samples = checked_count(training.get(drawn, KAEConfig.num_generations), drawn)
+    source = "num_generations_eval" if training.get("num_generations_eval") else "num_generations"
+    samples = checked_count(training.get(source, KAEConfig.num_generations), source)
     defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
     if run.task == "sums":
-        defaults["eval_on_start"] = True  # exact values cost one pass
+        defaults["eval_on_start"] = True  # exact values cost one forward pass
     if training.get("eval_steps"):
         defaults |= {"eval_strategy": "steps", "eval_on_start": True}
     if not torch.cuda.is_available():
@@ -141,18 +146,18 @@ def resolve(given: Mapping) -> RunSettings:
     config = KAEConfig(**{**defaults, **training})
     if config.per_device_eval_batch_size * config.world_size % samples:  # over all processes, as TRL counts
         raise ValueError(
-            f"per_device_eval_batch_size must be a multiple of the {samples} samples a prompt of an evaluation, got "
+            f"per_device_eval_batch_size must be a multiple of {samples}, the samples per prompt of an evaluation, got "
             f"{config.per_device_eval_batch_size}"
         )
     if config.beta and run.sft_steps and not model.use_peft:
         raise ValueError(
-            "beta is the weight of the distance to the policy as it was loaded, which the warm-up of sft_steps has "
-            "left behind: set one of them to 0, or use_peft"
+            f"beta={config.beta:g} keeps the policy near the one that was loaded, but sft_steps={run.sft_steps} moves "
+            "it away before training: set one of them to 0, or use_peft"
         )
     if run.task == "sums":
         for name, needed in _PLAIN_SAMPLING.items():
-            if getattr(config, name) != needed:
-                raise ValueError(f"the exact value of sums holds for plain sampling only: {name} must be {needed}")
+            if (found := getattr(config, name)) != needed:
+                raise ValueError(f"exact values of sums need plain sampling: {name} must be {needed}, got {found}")
         longest = len(str(2 * run.largest)) + 1
         if config.max_completion_length < longest:
             raise ValueError(
@@ -163,11 +168,11 @@ def resolve(given: Mapping) -> RunSettings:
 
 
 def rollouts_a_step(config: KAEConfig) -> float:
-    """Rollouts that an optimiser step uses."""
+    """Rollouts per optimizer step; a fraction where a generation is used for several steps."""
     generations = config.gradient_accumulation_steps / (config.steps_per_generation * config.num_iterations)
     return config.generation_batch_size * generations
 
 
 def rollouts_before(settings: RunSettings) -> int:
-    """Rollouts that are spent before the first step."""
+    """Rollouts that the warm start spends before the first step."""
     return settings.training.warm_start_rollouts * settings.run.n_prompts

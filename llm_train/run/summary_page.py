@@ -1,4 +1,4 @@
-"""One page that says how a run went: curves, last numbers, settings. A single file without outside parts."""
+"""The summary page of a run: curves, last numbers and settings in one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from llm_train.run.run_files import read_metrics
 
 __all__ = ["write_summary"]
 
-# A panel each: title, and the metrics in it.
+# One panel each: its title and its metrics.
 _PANELS = (
-    ("success", ("reward", "eval_train_pass@1", "eval_held_out_pass@1", "eval_pass@1")),
-    ("error of the value", ("baseline/value_mse", "baseline/one_step_error")),
-    ("as the baseline sees it: standard error", ("baseline/standard_error",)),
-    ("rewards that a value is worth", ("baseline/effective_sample_size",)),
-    ("steps that the baseline looks back", ("baseline/window",)),
-    ("share of rollouts without advantage", ("baseline/zero_advantage",)),
-    ("norm of the gradient", ("grad_norm",)),
+    ("mean reward and pass rates", ("reward", "eval_train_pass@1", "eval_held_out_pass@1", "eval_pass@1")),
+    ("squared error of the value", ("baseline/value_mse", "baseline/one_step_error")),
+    ("standard error that the baseline gives", ("baseline/standard_error",)),
+    ("effective sample size", ("baseline/effective_sample_size",)),
+    ("bandwidth in steps", ("baseline/window",)),
+    ("fraction of rollouts with advantage 0", ("baseline/zero_advantage",)),
+    ("gradient norm", ("grad_norm",)),
     ("entropy", ("entropy",)),
-    ("seconds of a step", ("time/step", "time/generation", "time/reward", "time/baseline", "time/update")),
+    ("seconds per step", ("time/step", "time/generation", "time/reward", "time/baseline", "time/update")),
 )
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _PAGE = """<!doctype html>
@@ -42,7 +42,7 @@ img {{ max-width: 100% }}</style>
 
 
 def write_summary(folder: Path) -> Path:
-    """Write ``summary.html`` beside the files of a run."""
+    """Write ``summary.html`` into the folder of a run that has its other files."""
     given = json.loads((folder / "config.json").read_text())["given"]
     result = json.loads((folder / "result.json").read_text())
     picture = io.BytesIO()
@@ -66,7 +66,7 @@ def _rows(entries: dict) -> str:
 
 
 def curves(metrics: Sequence[dict]):
-    """Draw what was logged over the steps, a panel for each kind of which there is something."""
+    """Draw the logged metrics over the steps, one panel for each kind that was logged."""
     from matplotlib.figure import Figure
 
     lines = {
@@ -79,16 +79,16 @@ def curves(metrics: Sequence[dict]):
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False).ravel()
-    for place, (title, names) in zip(axes, panels, strict=False):
+    for panel, (title, names) in zip(axes, panels, strict=False):
         for name, colour in zip(names, _COLOURS, strict=False):
-            place.plot(*zip(*lines[name], strict=True), label=name.removeprefix("eval_"), color=colour, linewidth=1.3)
-        place.set_title(title, loc="left", fontsize=10)
-        place.spines[["top", "right"]].set_visible(False)
-        place.grid(alpha=0.25)
+            panel.plot(*zip(*lines[name], strict=True), label=name.removeprefix("eval_"), color=colour, linewidth=1.3)
+        panel.set_title(title, loc="left", fontsize=10)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.25)
         if len(names) > 1:
-            place.legend(frameon=False, fontsize=8)
-    for place in axes[len(panels) :]:
-        place.set_axis_off()
-    for place in axes[max(0, len(panels) - 2) : len(panels)]:
-        place.set_xlabel("step")
+            panel.legend(frameon=False, fontsize=8)
+    for panel in axes[len(panels) :]:
+        panel.set_axis_off()
+    for panel in axes[max(0, len(panels) - 2) : len(panels)]:
+        panel.set_xlabel("step")
     return figure

@@ -1,1 +1,1 @@
-"""What a policy learns: prompts, and rewards for answers."""
+"""Tasks: prompts, and rewards for answers."""

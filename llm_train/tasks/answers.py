@@ -1,4 +1,4 @@
-"""Judges of answers: the same text, the same mathematics, or a verifier of the task."""
+"""Reward functions: the same text, equal as mathematics, or the verifier of a task."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ _DELIMITERS = ("$", "\\boxed", "\\[", "\\(")
 
 
 def _text(completion) -> str:
+    """The text of a completion, which a chat template makes a list of messages."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
 def _boxed(text: str) -> str | None:
-    """What the last boxed expression of LaTeX holds, braces inside it balanced."""
+    """The content of the last LaTeX box, with balanced braces inside it, or None."""
     start = text.rfind("\\boxed{")
     if start < 0:
         return None
     depth, begin = 0, start + len("\\boxed{")
-    for place in range(begin - 1, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for end in range(begin - 1, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
         if depth == 0:
-            return text[begin:place]
+            return text[begin:end]
     return None
 
 
 def _as_math(text: str) -> str:
-    """Text as math-verify finds it; a second pair of delimiters around those of its own would hide it."""
+    """Text between the delimiters that math-verify looks for, unless it has some of its own."""
     return text if any(mark in text for mark in _DELIMITERS) else f"${text}$"
 
 
 def final_answer(completion) -> str:
-    r"""What a completion states as its answer.
+    r"""The answer of a completion: its last <answer> tag, else its last LaTeX box, else its last line.
 
     Examples
     --------
@@ -57,12 +58,12 @@ def final_answer(completion) -> str:
 
 
 def text_reward(completions, answer: Sequence[str], **_) -> list[float]:
-    """1 where the final answer has the characters of the right one, else 0."""
+    """1 where the final answer has the same characters as the right answer, else 0."""
     return [float(final_answer(c) == right.strip()) for c, right in zip(completions, answer, strict=True)]
 
 
 def math_reward(completions, answer: Sequence[str], **_) -> list[float | None]:
-    """1 where the answer is equal to the right one as mathematics, else 0, by math-verify."""
+    """1 where math-verify finds the answer equal to the right one, else 0; None where it cannot read the right one."""
     from math_verify import parse, verify
 
     rewards: list[float | None] = []
@@ -76,7 +77,7 @@ def math_reward(completions, answer: Sequence[str], **_) -> list[float | None]:
 
 
 def verifier_reward(family, entries: Sequence[dict]):
-    """Make the reward of a reasoning-gym family."""
+    """Make the reward function of a reasoning-gym family; `entries` are its questions by number."""
 
     def verifier_reward_function(completions, entry, **_):
         return [

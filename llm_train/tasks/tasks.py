@@ -1,4 +1,4 @@
-"""What a policy is to learn: prompts, a judge of answers, and examples to imitate before."""
+"""Tasks: prompts, a reward function, and examples to imitate before reinforcement learning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORKED_SUMS = "2+3=5\n14+7=21\n38+45=83\n"
 
 @dataclass(frozen=True)
 class Task:
-    """A task.
+    """What a policy learns.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Task:
     reward : callable
         A reward function of TRL.
     exact_value : callable or None
-        ``exact_value(model, examples)`` where the value of a prompt can be computed.
+        ``exact_value(model, examples)`` gives the value of each example; None where it cannot be computed.
     demonstrations : callable
         ``demonstrations(seed)`` yields dicts with ``prompt`` and ``completion``, without end.
     """
@@ -52,7 +52,13 @@ class Task:
 
 
 def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
-    """Make or read a task."""
+    """Make or read the task that the settings name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such task or file, it has too few prompts, or the tiny policy cannot read it.
+    """
     if run.task == "sums":
         return _sums(run, tokenizer, seed)
     if run.is_file:
@@ -67,7 +73,7 @@ def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
         unknown = {c for prompt in task.train["prompt"] for c in prompt if c not in tokenizer.get_vocab()}
         if unknown:
             raise ValueError(
-                f"the tiny policy reads digits, + - * = and the space only, but the prompts of task {run.task!r} hold "
+                f"the tiny policy reads only digits, + - * = and the space, but prompts of task {run.task!r} have "
                 f"{''.join(sorted(unknown))[:20]!r}; choose another --model"
             )
     return task
@@ -77,17 +83,16 @@ def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
     if run.n_prompts + run.n_held_out > (run.largest + 1) ** 2:
         raise ValueError(
             f"there are {(run.largest + 1) ** 2} sums of operands up to {run.largest}, fewer than --n_prompts "
-            f"{run.n_prompts} and --n_held_out {run.n_held_out} together; raise --largest"
+            f"{run.n_prompts} plus --n_held_out {run.n_held_out}; raise --largest"
         )
     train = sums(run.n_prompts, run.largest, seed)
     held_out = sums(run.n_held_out, run.largest, seed, without=train) if run.n_held_out else None
     context = ""
     if not run.tiny:
-        # Worked sums show a language model the form, and it ends its answer with the line.
+        # Worked sums show a language model the format, and the end of the line ends its answer.
         context = _WORKED_SUMS
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(tokenizer("1\n", add_special_tokens=False)["input_ids"])[
-            -1
-        ]
+        line_end = tokenizer("1\n", add_special_tokens=False)["input_ids"][-1]
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(line_end)
 
     def in_context(row):
         return {"prompt": context + row["prompt"]}
@@ -109,7 +114,7 @@ def _file_rows(run: RunArguments) -> Dataset:
     from datasets import load_dataset
 
     if not Path(run.task).is_file():
-        raise ValueError(f"--task {run.task}: there is no such file")
+        raise ValueError(f"no such file: --task {run.task}")
     return load_dataset(DATA_LOADERS[Path(run.task).suffix], data_files=run.task, split="train")
 
 
@@ -117,21 +122,26 @@ def _from_rows(rows: Dataset, run: RunArguments, tokenizer, seed: int) -> Task:
     for name in (run.prompt_column, run.answer_column):
         if name not in rows.column_names:
             raise ValueError(
-                f"task {run.task!r} has no column {name!r}; it has {', '.join(rows.column_names)}. Name the right ones "
-                "with --prompt_column and --answer_column"
+                f"task {run.task!r} has no column {name!r}, only {', '.join(rows.column_names)}; set --prompt_column "
+                "and --answer_column"
             )
     names = {run.prompt_column: "prompt", run.answer_column: "answer"}
-    # Such as the short answers of a data set whose solutions are to be the answers.
+    # A column that is in the way of a new name, such as short answers where full solutions are used as answers.
     rows = rows.remove_columns([name for name in names.values() if name in rows.column_names and name not in names])
     rows = rows.rename_columns({old: new for old, new in names.items() if old != new})
     whole = rows.filter(lambda row: not (_is_missing(row["prompt"]) or _is_missing(row["answer"])))
     if left_out := len(rows) - len(whole):
-        logger.warning("Task %r: %d of %d rows have no prompt or no answer: left out.", run.task, left_out, len(rows))
-    # Without the type named, text that reads like a number would become one again in a column of numbers.
+        counts = (run.task, left_out, len(rows))
+        logger.warning("Task %r: left out %d of %d rows, which have no prompt or no answer.", *counts)
+    # Without this type, text that looks like a number would become a number again in a column of numbers.
     as_text = Features({**whole.features, "answer": Value("string")})
     rows = whole.map(lambda row: {"answer": _as_answer(row["answer"])}, features=as_text)
     rows = rows.map(lambda row: {"prompt": _as_prompt(row["prompt"], tokenizer)})
-    return _task(rows, run, math_reward if run.reward == "math" else text_reward, seed)
+    return _task(rows, run, _comparison(run), seed)
+
+
+def _comparison(run: RunArguments) -> Callable:
+    return math_reward if run.reward == "math" else text_reward
 
 
 def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
@@ -140,13 +150,13 @@ def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
     if run.task not in DATASETS:
         near = difflib.get_close_matches(run.task, ["sums", *DATASETS], 3)
         raise ValueError(
-            f"unknown task {run.task!r}: neither 'sums', nor a family of reasoning-gym, nor a file, nor OWNER/NAME"
+            f"unknown task {run.task!r}: not 'sums', a reasoning-gym family, a file or OWNER/NAME"
             + (f"; did you mean {' or '.join(near)}?" if near else "")
         )
     parameters = dict(run.task_kwargs)
     if run.difficulty is not None:
         if run.task not in CURRICULA:
-            raise ValueError(f"{run.task!r} has no curriculum; set its parameters by --task_kwargs instead")
+            raise ValueError(f"{run.task!r} has no curriculum: set --task_kwargs in place of --difficulty")
         curriculum = create_curriculum(run.task)
         curriculum.set_global_level(run.difficulty)
         parameters = {**vars(curriculum.generate_configuration()), **parameters}
@@ -160,20 +170,19 @@ def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
             for k, entry in enumerate(entries)
         ]
     )
-    return _task(rows, run, verifier_reward(family, entries) if run.reward == "auto" else (
-        math_reward if run.reward == "math" else text_reward
-    ), seed)  # fmt: skip
+    reward = verifier_reward(family, entries) if run.reward == "auto" else _comparison(run)
+    return _task(rows, run, reward, seed)
 
 
 def _task(rows: Dataset, run: RunArguments, reward: Callable, seed: int) -> Task:
     needed = run.n_prompts + run.n_held_out
-    # A prompt that stands there twice, in a file or in a family with few questions, would be trained on and held out.
+    # A prompt that occurs twice, in a file or in a family with few questions, could be trained on and held out too.
     first = {prompt_key(prompt): k for k, prompt in reversed(list(enumerate(rows["prompt"])))}
     rows = rows.select(sorted(first.values()))
     if len(rows) < needed:
         raise ValueError(
-            f"task {run.task!r} has {len(rows)} different prompts, fewer than --n_prompts {run.n_prompts} and "
-            f"--n_held_out {run.n_held_out} together"
+            f"task {run.task!r} has {len(rows)} different prompts, fewer than --n_prompts {run.n_prompts} plus "
+            f"--n_held_out {run.n_held_out}; lower one of them"
         )
     rows = rows.shuffle(seed=seed)
     train = rows.select(range(run.n_prompts))
@@ -198,12 +207,12 @@ def _is_missing(value) -> bool:
 
 
 def _as_answer(answer) -> str:
-    """A column of whole numbers with an empty cell comes as floats, and 5 is not to be answered by 5.0."""
+    """An answer as text; whole numbers, which an empty cell in their column makes floats, lose their final .0."""
     return str(int(answer) if isinstance(answer, float) and answer.is_integer() else answer)
 
 
 def _as_prompt(prompt, tokenizer):
-    """Text becomes a message where the policy was made to chat; what is a conversation already stays."""
+    """A prompt as a chat message if the tokenizer has a chat template; a list of messages stays as it is."""
     if isinstance(prompt, str) and tokenizer.chat_template:
         return [{"role": "user", "content": prompt}]
     return prompt

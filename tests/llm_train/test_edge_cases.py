@@ -1,4 +1,4 @@
-"""Unusual settings and rewards: each works, or is refused with a sentence."""
+"""Unusual settings and rewards: each works, or is refused with an error that names the remedy."""
 
 import numpy as np
 import pytest
@@ -17,23 +17,17 @@ def test_prompts_that_do_not_fill_the_last_batch_wait_for_the_next_epoch(make_tr
     trainer.train()
     trace = trace_of(trainer)
     assert [len(set(trace.prompt_id[trace.step == step])) for step in (1, 2, 3)] == [4, 4, 4]
-    with pytest.raises(ValueError, match="one generation takes 4 different prompts, but the dataset has 3"):
+    with pytest.raises(ValueError, match=r"4 different prompts, .* 3"):
         make_trainer("few", data=sums(3, 9, seed=0))
 
 
-def test_a_window_in_which_no_prompt_comes_back_is_said(make_trainer, caplog):
+def test_a_window_in_which_no_prompt_returns_gives_a_warning(make_trainer, caplog):
     make_trainer(baseline_kwargs={"bandwidth": 3})  # an epoch of two steps
     make_trainer("adaptive", baseline="adaptive", baseline_kwargs={}, data=sums(40, 9, seed=0))
     make_trainer("block", data=sums(40, 9, seed=0), block_reuse=2)
-    assert "comes back" not in caplog.text
+    assert "window" not in caplog.text
     make_trainer("long", data=sums(40, 9, seed=0))
-    assert "No prompt comes back within the window of 10 steps, since an epoch has 10" in caplog.text
-
-
-def test_an_evaluation_that_cannot_be_made_is_said_before_training(make_trainer):
-    # Also where only the end of the run asks for it.
-    with pytest.raises(ValueError, match="pass@16 needs 16 samples a prompt, but evaluation draws 2"):
-        make_trainer(extra={"eval_dataset": sums(8, 9, seed=1)}, pass_at=[1, 16])
+    assert "window of 10 steps" in caplog.text
 
 
 def test_answers_are_compared_without_the_tokens_that_a_tokenizer_adds():
@@ -68,20 +62,20 @@ def test_an_order_by_variance_refuses_rewards_that_are_no_rates(make_trainer):
         return [None, 1.0, 0.0, 3.0] * (len(completion_ids) // 4)
 
     trainer = make_trainer(reward=reward, prompt_order="variance")
-    with pytest.raises(ValueError, match="'variance' takes rewards from 0 to 1, got 3: scale them, or choose another"):
+    with pytest.raises(ValueError, match=r"'variance' .* from 0 to 1, got 3"):
         trainer.train()
     assert trainer.baseline.state_dict()["state"]["history"]["counts"].sum() == 0
-    # Ten tenths are 1 but for rounding, and NaN is no reward.
+    # Ten tenths add up to 1 up to rounding, and NaN is no reward.
     tenths = [lambda completion_ids, **_: [None, *[1.0] * (len(completion_ids) - 1)]] * 10
     make_trainer("tenths", reward=tenths, reward_weights=[0.1] * 10, prompt_order="variance", max_steps=1).train()
 
 
-def test_a_last_checkpoint_that_could_not_be_written_is_said(make_trainer):
+def test_a_last_checkpoint_that_could_not_be_written_is_refused(make_trainer):
     settings = {"save_strategy": "steps", "gradient_accumulation_steps": 2, "steps_per_generation": 4,
                 "per_device_train_batch_size": 4}  # fmt: skip
-    with pytest.raises(ValueError, match=r"max_steps=5 ends inside a generation.*take a multiple of 2, or save_strat"):
+    with pytest.raises(ValueError, match=r"max_steps=5 .*multiple of 2.*save_strategy"):
         make_trainer(max_steps=5, **settings)
-    with pytest.raises(ValueError, match=r"max_steps=4 ends inside a generation.*take a multiple of 6"):
+    with pytest.raises(ValueError, match=r"max_steps=4 .*multiple of 6"):
         make_trainer(max_steps=4, num_iterations=3, **settings)
     for given in ({"max_steps": 6}, {"max_steps": -1}, {"max_steps": 5, "save_strategy": "no"}):
         make_trainer(**{**settings, **given})
@@ -112,7 +106,7 @@ def test_rewards_of_a_million(make_trainer):
     assert (values < 1e6 + 1).all()
     assert all(p.isfinite().all() for p in trainer.model.parameters())
     refused = make_trainer("counts", baseline="kalman", baseline_kwargs={}, reward=reward)
-    with pytest.raises(ValueError, match="takes rewards from 0 to 1, got 1e\\+06"):
+    with pytest.raises(ValueError, match="from 0 to 1, got 1e\\+06"):
         refused.train()
 
 

@@ -1,7 +1,5 @@
 """What the trainer adds beside the baseline: critic, warm start, order by variance, evaluation, health."""
 
-import doctest
-import importlib
 import itertools
 import math
 
@@ -68,9 +66,9 @@ def test_sampled_evaluation_agrees_with_the_exact_one(make_trainer):
     error = math.sqrt(exact["eval_pass@1"] / 1800)
     assert abs(sampled["eval_pass@1"] - exact["eval_pass@1"]) < 4 * error
     assert abs(sampled["eval_pass@4"] - exact["eval_pass@4"]) < 16 * error
-    with pytest.raises(ValueError, match="pass@8 needs 8 samples a prompt, but evaluation draws 2"):
-        make_trainer(
-            "few", pass_at=[8], eval_strategy="steps", num_generations_eval=2, per_device_eval_batch_size=2,
+    with pytest.raises(ValueError, match=r"pass@8 .* 8 samples .* 2"):
+        make_trainer(  # also where only the end of the run is evaluated
+            "few", pass_at=[8], num_generations_eval=2, per_device_eval_batch_size=2,
             extra={"eval_dataset": data},
         )  # fmt: skip
 
@@ -222,12 +220,3 @@ def test_the_order_by_variance_resumes(make_trainer):
 
 
 # --- examples in docstrings ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name", ["tasks.answers", "studies.compare_report", "trainer.pass_rates", "trainer.prompt_samplers"]
-)
-def test_the_examples_in_docstrings_hold(name):
-    done = doctest.testmod(importlib.import_module(f"llm_train.{name}"))
-    assert done.attempted
-    assert not done.failed

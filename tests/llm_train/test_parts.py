@@ -1,4 +1,4 @@
-"""The small parts of training: schedule, settings, state on disk, exact values."""
+"""The small parts of training: order of prompts, settings, state on disk, exact values."""
 
 import json
 import math
@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 
 from llm_train import KAEConfig
 from llm_train.policy import exact_value
@@ -15,7 +14,7 @@ from llm_train.policy.tiny import answer_reward, make_policy, make_tokenizer, su
 from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler
 from llm_train.trainer.state_file import load_state, save_state
 
-# --- schedule -----------------------------------------------------------------------------------------------------
+# --- order of prompts ---------------------------------------------------------------------------------------------
 
 
 def sampler(block_reuse, shuffle=True, n=7, kind=BlockSampler):
@@ -55,7 +54,7 @@ def test_a_resumed_order_is_that_of_its_epoch_even_if_nobody_tells_it(kind):
     state = first.state_dict()
     resumed.load_state_dict(state)
     assert list(resumed) == list(first)
-    resumed.load_state_dict({})  # of an older version
+    resumed.load_state_dict({})  # as older versions saved it
 
 
 def test_independent_draws_are_uniform_and_kept_for_their_block():
@@ -106,25 +105,25 @@ def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"baseline": "kernle"}, "unknown baseline 'kernle'"),
-        ({"baseline_kwargs": {"window": 3}}, "got 'window'"),
-        ({"baseline_kwargs": "bandwidth=10"}, "baseline_kwargs must be .* '{\"bandwidth\": 10}', got 'bandwidth=10'"),
+        ({"baseline": "kernle"}, "'kernle'"),
+        ({"baseline_kwargs": {"window": 3}}, "'window'"),
+        ({"baseline_kwargs": "bandwidth=10"}, "baseline_kwargs must be a JSON object.*'bandwidth=10'"),
         ({"baseline_kwargs": '{"bandwidth": 10'}, "baseline_kwargs must be a JSON object"),
-        ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*got '\[\]'"),
-        ({"num_generations": 0}, "num_generations must be a whole number from 1 on, got 0"),
+        ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*'\[\]'"),
+        ({"num_generations": 0}, "num_generations must be .*, got 0"),
         ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
-        ({"prompt_order": "independent", "shuffle_dataset": False}, "needs shuffle_dataset=True"),
-        ({"block_reuse": 0}, "block_reuse must be a whole number from 1 on, got 0"),
-        ({"block_reuse": 2.5}, "block_reuse must be a whole number from 1 on, got 2.5"),
-        ({"warm_start_rollouts": True}, "warm_start_rollouts must be a whole number from 0 on, got True"),
-        ({"pass_at": [1, 0]}, "pass_at must be a whole number from 1 on, got 0"),
-        ({"scale_rewards": "group"}, "undoes another baseline than 'group-mean'"),
-        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and num_generations=1; leave"),
-        ({"scale_rewards": "batch"}, "is whiten_advantages=True here"),
-        ({"multi_objective_aggregation": "normalize_then_sum"}, "centres each reward on its group"),
+        ({"prompt_order": "independent", "shuffle_dataset": False}, "shuffle_dataset=True"),
+        ({"block_reuse": 0}, "block_reuse must be .*, got 0"),
+        ({"block_reuse": 2.5}, "block_reuse must be .*, got 2.5"),
+        ({"warm_start_rollouts": True}, "warm_start_rollouts must be .*, got True"),
+        ({"pass_at": [1, 0]}, "pass_at must be .*, got 0"),
+        ({"scale_rewards": "group"}, "scale_rewards='group' .*'group-mean'"),
+        ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "num_generations=1"),
+        ({"scale_rewards": "batch"}, "whiten_advantages=True"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "'normalize_then_sum'.*'sum_then_normalize'"),
     ],
 )
-def test_impossible_settings_are_named(tmp_path, settings, message):
+def test_impossible_settings_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         config(tmp_path, **settings)
 
@@ -142,16 +141,6 @@ def test_state_survives_the_disk(tmp_path):
     back = load_state(save_state(state, tmp_path / "state.safetensors"))
     np.testing.assert_equal(back, state)
     assert back["table"]["next"].dtype == np.int64
-
-
-def test_a_damaged_or_foreign_file_is_refused(tmp_path):
-    path = save_state({"table": np.arange(100.0)}, tmp_path / "state")
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ValueError, match="not a readable state file"):
-        load_state(path)
-    save_file({"x": np.zeros(3)}, tmp_path / "other")
-    with pytest.raises(ValueError, match="holds tensors but no kvar state"):
-        load_state(tmp_path / "other")
 
 
 # --- the tiny policy and its exact value --------------------------------------------------------------------------

@@ -1,0 +1,151 @@
+"""Comparisons of methods in training."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from llm_train.studies.compare import Comparison, choose_learning_rates, main
+from llm_train.studies.compare_report import mean_interval, pairs, report, rollouts_to_reach, rows
+from tests.llm_train.tiny_run import settings
+
+
+def test_a_comparison_is_judged_by_hand_computed_numbers():
+    assert mean_interval([1.0, 3.0]) == pytest.approx((2.0, 2 - 12.7062, 2 + 12.7062), rel=1e-4)
+    rollouts = np.array([0.0, 100.0, 200.0])
+    curves = {
+        "slow": np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.5]]),
+        "fast": np.array([[0.1, 0.4, 0.5], [0.1, 0.4, 0.7]]),
+        "bad": np.array([[0.1, 0.2, 0.05], [0.1, 0.3, 0.14]]),
+    }
+    trained = {label: curve[:, -1] for label, curve in curves.items()}
+    times = dict.fromkeys(curves, rollouts)
+    found = {row.label: row for row in rows(curves, trained, times, "slow", dict.fromkeys(curves, 1e-4))}
+    assert list(found) == ["fast", "slow", "bad"]
+    assert found["fast"].rollouts[0] == pytest.approx(0.5)
+    assert found["bad"].rollouts[0] == np.inf
+    assert found["fast"].difference == pytest.approx((0.2, 0.2, 0.2))  # paired: no spread at all
+    assert [found[label].fell for label in ("slow", "fast", "bad")] == [0, 0, 2]
+    two = {(row["method"], row["against"]): row for row in pairs(curves, times).iter_rows(named=True)}
+    assert len(two) == 6
+    assert two["fast", "slow"]["difference"] == pytest.approx(0.2)
+    assert two["fast", "slow"]["relative"] == pytest.approx(0.2 / 0.4)
+    # Of a ratio of means, 0.6 over 0.4: 0.5 - 1.5 x 0.3 = 0.05 is left of one seed, the opposite of the other.
+    assert two["fast", "slow"]["relative_low"] == pytest.approx(0.2 / 0.4 - 12.7062 * 0.05 / 0.4, rel=1e-4)
+    assert two["fast", "slow"]["rollouts"] == pytest.approx(0.5)
+    assert two["slow", "fast"]["rollouts"] == np.inf
+    # A method that spent half of its rollouts before its first step is that much later.
+    late = times | {"fast": np.array([100.0, 150.0, 200.0])}
+    assert rows(curves, trained, late, "slow", dict.fromkeys(curves, 1e-4))[0].rollouts[0] == pytest.approx(0.75)
+    assert rollouts_to_reach(rollouts, np.array([0.3, 0.2, 0.1]), 0.3) == 0.0
+    scores = {"a": {1e-4: [0.1, 0.3], 1e-3: [0.3, 0.2]}, "b": {1e-4: [0.2], 1e-3: [0.2]}}
+    assert choose_learning_rates(scores) == {"a": 1e-3, "b": 1e-4}
+
+
+def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path):
+    config = {"task": "chain_sum", "eval_steps": 1, "max_steps": 1, "output_dir": str(tmp_path)}
+    comparison = Comparison.from_config({"settings": config, "methods": {"a": {}}, "seeds": 2})
+    for seed in range(2):
+        folder = comparison.run_folder("a", 1e-6, seed)
+        folder.mkdir(parents=True)
+        entries = [{"step": k, "rollouts": 8 * k, "eval_pass@1": 0.25 + 0.25 * k} for k in (0, 1)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        (folder / "result.json").write_text(json.dumps({"eval_pass@1": 0.5}))
+    table = report(comparison, {"a": 1e-6})
+    assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
+
+
+def test_methods_are_compared_at_equal_rollouts():
+    shared = {"max_steps": 9, "per_device_train_batch_size": 8}
+    config = {"settings": shared, "methods": {"a": {}, "b": {"per_device_train_batch_size": 16}}}
+    with pytest.raises(ValueError, match=r"equal rollouts.* 8 in each of 9 steps for a; .* 16 "):
+        Comparison.from_config(config)
+    for method in (
+        {"gradient_accumulation_steps": 2, "steps_per_generation": 1},
+        {"max_steps": 8},
+        {"num_iterations": 2},
+    ):
+        with pytest.raises(ValueError, match="equal rollouts"):
+            Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": method}})
+    with pytest.raises(ValueError, match="3840 before and 8 in each of 9 steps for b"):
+        Comparison.from_config({"settings": shared, "methods": {"a": {}, "b": {"warm_start_rollouts": 8}}})
+    # Rollouts before training count as others do.
+    offline = {"warm_start_rollouts": 2, "max_steps": 5}
+    assert Comparison.from_config({"settings": {**shared, "n_prompts": 16}, "methods": {"a": {}, "b": offline}})
+    with pytest.raises(ValueError, match="a comparison needs max_steps"):
+        Comparison.from_config({"settings": {"num_train_epochs": 3}, "methods": {"a": {}}})
+    with pytest.raises(ValueError, match="runs of 'kernel 10' and 'kernel \\(10\\)' would share a folder"):
+        Comparison.from_config({"settings": shared, "methods": {"kernel 10": {}, "kernel (10)": {}}})
+    for given in ({"measure": "eval_heldout_pass@1"}, {"settings": {**shared, "pass_at": [4]}}):
+        with pytest.raises(ValueError, match="measure must be one of eval_held_out_pass@"):
+            Comparison.from_config({"settings": shared, "methods": {"a": {}}, **given})
+    for config in (None, {"methods": ["a"]}):
+        with pytest.raises(ValueError, match="and its methods are 'label: "):
+            Comparison.from_config(config)
+    # No method has the default number of rollouts, which twelve is no multiple of.
+    small = {"a": {"num_generations": 4}, "b": {"num_generations": 1}}
+    Comparison.from_config({"settings": {**shared, "per_device_train_batch_size": 12}, "methods": small})
+    with pytest.raises(ValueError, match="'learning_rate' of method 'a' is set by the comparison"):
+        Comparison.from_config({"methods": {"a": {"learning_rate": 1e-4}}})
+    grid = {"settings": shared, "methods": {"a": {}}, "learning_rates": [1e-4, 1e-3]}
+    for flags, remedy in (
+        (["--learning_rate", "1e-5"], "use learning_rates"),
+        (["--seed", "3"], "use seeds"),
+        (["--resume"], "not made again"),
+    ):
+        with pytest.raises(ValueError, match=remedy):
+            Comparison.from_config(grid, flags)
+    with pytest.raises(ValueError, match="seeds must be 1 or more, got 0"):
+        Comparison.from_config(grid, seeds=0)
+    with pytest.raises(ValueError, match="need tuning_seeds of 1 or more"):
+        Comparison.from_config({"methods": {"a": {}}, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 0})
+    family = {"task": "chain_sum", "eval_steps": 5, "max_steps": 9}
+    assert Comparison.from_config({"settings": family, "methods": {"a": {}}}).measure == "eval_pass@1"
+    for unjudged in ({"task": "chain_sum"}, {"n_held_out": 0}):
+        with pytest.raises(ValueError, match="eval_steps, and n_held_out"):
+            Comparison.from_config({"settings": {**shared, **unjudged}, "methods": {"a": {}}})
+    with pytest.raises(ValueError, match="reference 'c' is none of the methods: a"):
+        Comparison.from_config({"settings": shared, "methods": {"a": {}}, "reference": "c"})
+    with pytest.raises(ValueError, match="got 'method'"):
+        Comparison.from_config({"method": {}})
+
+
+def test_runs_of_a_comparison_share_no_trace():
+    config = {"settings": {"output_dir": "out", "trace_dir": "kept", "max_steps": 9}, "methods": {"a": {}, "b": {}}}
+    traces = {Comparison.from_config(config).given(label, 1e-4, seed)["trace_dir"] for label in "ab" for seed in (0, 1)}
+    assert len(traces) == 4
+    assert "kept/a/lr-0.0001/seed-1/trace" in traces
+
+
+def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
+    shared = {k: v for k, v in settings(tmp_path / "compare").given.items() if k not in ("baseline", "learning_rate")}
+    shared |= {"policy_cache": str(tmp_path / "policies"), "save_strategy": "no", "trace_dir": None, "max_steps": 1}
+    config = {
+        "settings": shared,
+        "methods": {"mean": {"baseline": "group-mean"}, "ours": {"baseline": "adaptive"}},
+        "seeds": 1, "learning_rates": [1e-4, 1e-3], "tuning_seeds": 1,
+    }  # fmt: skip
+    path = tmp_path / "compare.yaml"
+    path.write_text(yaml.safe_dump(config))
+    main([str(path)])
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "compare").rglob("result.json")}
+    assert len(made) == 2 * 2 + 2
+    assert not list((tmp_path / "compare").rglob("model.safetensors"))
+    main([str(path), "--seeds", "2"])
+    assert all(p.stat().st_mtime_ns == at for p, at in made.items())
+    assert len(list((tmp_path / "compare").rglob("result.json"))) == len(made) + 2
+    table = json.loads((tmp_path / "compare" / "table.json").read_text())
+    assert {row["label"] for row in table} == {"mean", "ours"}
+    assert all(row["n_seeds"] == 2 for row in table)
+    curves = pl.read_csv(tmp_path / "compare" / "curves.csv")
+    ends = curves.filter(pl.col("rollouts") == curves["rollouts"].max()).group_by("method").mean()
+    for row in table:
+        assert ends.filter(method=row["label"])["eval_held_out_pass@1"].item() == pytest.approx(
+            row["final"][0], abs=1e-5
+        )
+    assert (tmp_path / "compare" / "curves.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit):
+        main([str(path), "--largest", "19"])
+    assert "made with another largest" in capsys.readouterr().err

