@@ -2,7 +2,7 @@
 
   python -m tests.llm_train.two_processes
 
-Completions differ, since every process samples for itself, so rewards are made a function of the place in the batch.
+Completions differ, since every process samples for itself. Rewards are therefore a function of the row in the batch.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def train(folder: Path, baseline: str, rank: int, world: int) -> None:
     def reward(prompts, **_):
         nonlocal step
         step += 1
-        # By the place in the whole batch; every fifth could not be scored.
-        places = np.arange(rank * mine, (rank + 1) * mine)
-        numbers = np.random.default_rng(step).random(ROWS)[places].round(3)
-        return [None if place % 5 == 4 else float(number) for place, number in zip(places, numbers, strict=True)]
+        # By the row in the whole batch; every fifth could not be scored.
+        rows = np.arange(rank * mine, (rank + 1) * mine)
+        numbers = np.random.default_rng(step).random(ROWS)[rows].round(3)
+        return [None if row % 5 == 4 else float(number) for row, number in zip(rows, numbers, strict=True)]
 
     config = KAEConfig(
         output_dir=str(folder), trace_dir=str(folder / "trace"), baseline=baseline, num_generations=2, max_steps=STEPS,
@@ -63,17 +63,8 @@ def in_two(folder: Path, baselines: list[str]) -> None:
     children = []
     for rank in (0, 1):
         settings = {name: str(value) for name, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        command = [
-            sys.executable,
-            "-m",
-            "tests.llm_train.two_processes",
-            "--rank",
-            rank,
-            "--folder",
-            folder,
-            "--baselines",
-        ]
-        children.append(subprocess.Popen([*map(str, command), *baselines], env={**os.environ, **settings}))
+        command = [sys.executable, "-m", "tests.llm_train.two_processes", "--rank", str(rank), "--folder", str(folder)]
+        children.append(subprocess.Popen([*command, "--baselines", *baselines], env={**os.environ, **settings}))
     if any([child.wait(timeout=300) for child in children]):  # noqa: C419  (wait for all)
         raise SystemExit("training in two processes failed")
 
@@ -88,7 +79,7 @@ def compare(folder: Path, baselines: list[str]) -> None:
         assert len(found) == STEPS * ROWS
         assert found.prompt_id.tolist() == expected.prompt_id.tolist()
         np.testing.assert_array_equal(found.reward, expected.reward)
-        # The critic reads hidden states, which batches of other shapes give with other last digits.
+        # The critic reads hidden states, whose last digits depend on the shape of the batch.
         tolerance = 1e-5 if baseline == "critic" else 0.0
         np.testing.assert_allclose(found.extras["advantage"], expected.extras["advantage"], atol=tolerance)
         assert found.extras["advantage"].any()
