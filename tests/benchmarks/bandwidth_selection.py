@@ -1,18 +1,18 @@
-"""How much error each bandwidth selector costs beside the best bandwidth in hindsight, libraries included.
+"""Error of each bandwidth selector, ours and those of libraries, against the best bandwidth in hindsight.
 
     python tests/benchmarks/bandwidth_selection.py docs/bandwidth_selectors.csv
 
-Three curves, Gaussian and heavy-tailed noise and binary responses, n uniform points. A selector's bandwidth is used in
-the estimator it is meant for (its kernel, its degree), the squared error against the true curve is averaged over the
-points, and set in ratio to that of the bandwidth that is best for that very sample ("one-step-ahead" looks back, which
-is another estimator with another best). The table holds the ratio of the means over the repetitions, its Monte Carlo
-standard error, and the standard deviation of the logarithm of the chosen bandwidth, which gives away a selector that
-does not look at the responses. A library that is not installed is named and left out (a comparison needs hessband,
-nprobust and statsmodels); a selector that fails is a failure in the table, not a gap.
+Data: three curves at n uniform points with Gaussian noise, heavy-tailed noise or binary responses. Each selector's
+bandwidth is used in the estimator that it is made for. The squared error against the true curve is averaged over the
+points and divided by that of the best bandwidth for the same sample. ("one-step-ahead" looks back, which is another
+estimator with another best bandwidth.) The table has the ratio of the means over repetitions, its Monte Carlo standard
+error, and the standard deviation of the logarithm of the chosen bandwidth, which shows a selector that ignores the
+responses. The peers hessband, nprobust and statsmodels are named and left out if they are not installed. A selector
+that fails is counted as a failure.
 
-Every cell of curve and noise is written when it is done, about four minutes on one core, and a second start goes on
-where the first one stopped. With --tuning six more curves and another seed are used, and only what was decided by
-them is compared: how far the reference bandwidth of the method "averaged" is trusted.
+Each cell of curve and noise is written when it is finished, after about four minutes on one core; a second start
+continues after the last one. With --tuning, six other curves and another seed compare only what was decided on them:
+how much the reference bandwidth of the method "averaged" is trusted.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COLUMNS = ("curve", "noise", "selector", "degree", "n", "repetitions", "seed", "
 
 
 def draw(curve, noise, n, seed):
-    """One sample: points, responses and the truth at the points."""
+    """One sample: points, responses and the true curve at the points."""
     rng = np.random.default_rng(seed)
     x = rng.random(n)
     truth = {**CURVES, **TUNING_CURVES}[curve](x)
@@ -67,7 +67,7 @@ def draw(curve, noise, n, seed):
 
 
 def selectors(tuning):
-    """Name, kernel, degree, side and function of every selector at hand."""
+    """Name, kernel, degree, side and function of every selector that is installed."""
     found = []
     for degree in (0, 1):
         for method in ("loo-cv", "aicc") if tuning else OURS:
@@ -120,7 +120,7 @@ def _statsmodels(degree):
 
 
 def error_of(x, y, truth, kernel, degree, sided, h):
-    """Mean squared error over the points; looking back, over the last three quarters of them."""
+    """Mean squared error over the points; for one-sided fits, over the last three quarters of them."""
     model = KernelRegressor(kernel, h, degree, sided, empty="nearest").fit(x, y)
     seen = x > np.quantile(x, 0.25) if sided == "past" else slice(None)
     return float(np.mean((model.predict(x) - truth)[seen] ** 2))
@@ -139,7 +139,7 @@ def repetition(curve, noise, n, seed, tuning):
             try:
                 h = choose(x, y)
                 error = error_of(x, y, truth, *key, h)
-            except Exception as failure:  # a selector that breaks is a result
+            except Exception as failure:  # a selector that fails is a result
                 h, error = math.nan, math.nan
                 print(f"{name} failed on {curve}, {noise}: {failure!r}"[:200])
             rows.append((name, degree, error, best[key], h))
@@ -147,7 +147,7 @@ def repetition(curve, noise, n, seed, tuning):
 
 
 def summarise(results):
-    """A line for each selector: failures, ratio of means, its standard error, median and spread of the bandwidth."""
+    """One row per selector: failures, ratio of means, its standard error, median and spread of the bandwidth."""
     by_selector = defaultdict(list)
     for rows in results:
         for name, degree, *values in rows:
@@ -171,7 +171,7 @@ def read(path):
 
 
 def compare(rows):
-    """Print the default selector beside the best library one in every cell, and count."""
+    """Print the default selector against the best library selector in every cell, and count wins."""
     cells = defaultdict(list)
     for row in rows:
         cells[row["curve"], row["noise"], row["degree"]].append(row)
