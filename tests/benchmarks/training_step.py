@@ -1,8 +1,8 @@
 """Time and memory that a baseline adds to a training step of the tiny policy, against TRL's GRPO at equal settings.
 
 There are two measures of time. Direct: the fraction of a step that is spent in our part, which resolves one percent.
-End to end: all trainers run in turn, and their median step times are compared; on a shared machine these have a few percent
-of noise, which is printed. Memory is the peak of a process of its own, minus what it used before the first step.
+End to end: all trainers run in turn, and their median step times are compared; on a shared machine these have a few
+percent of noise, which is printed. Memory is the peak of a process of its own, minus its memory before the first step.
 
     python tests/benchmarks/training_step.py [docs/training_step.csv]
 """
