@@ -2,28 +2,32 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := results/tiny
+# Mutants that `make mutation` tries, by their names; all of a module with a star, as here.
+MUTANTS ?= kvar.kernels*
 
-# What of the tests leans on other libraries most.
+# The tests that depend most on the versions of other libraries.
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
 .PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types lowest-install \
-	lowest lowest-quick packaging nightly clean
+	lowest lowest-quick packaging nightly mutation clean
 
 help:
+	@echo "make install         an environment in .venv with everything that the other commands need"
 	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
-	@echo "make reproduce-full  all of them, hours, goes on where it was cut off"
+	@echo "make reproduce-full  all figures and tables, in hours; a second call continues where the first one stopped"
 	@echo "make smollm2         train SmolLM2-135M on sums, on the CPU"
-	@echo "make notebooks       execute the lessons (notebooks/*.ipynb)"
+	@echo "make notebooks       execute the lessons in notebooks/"
+	@echo "make docs            build the documentation site (results/site)"
 	@echo "make results-page    docs/results.md and the README's picture, from the kept files"
-	@echo "make docs            the documentation site (results/site)"
 	@echo "make test            lint and tests"
-	@echo "make bench           speed, as ratios against named peers"
-	@echo "make types           what a type checker says of the public names"
-	@echo "make coverage        of kvar by its tests, with branches"
-	@echo "make lowest          tests of the core on the oldest versions allowed; lowest-quick: a part, few examples"
-	@echo "make packaging       wheel and sdist into an empty environment"
-	@echo "make nightly         many examples, many kills, long histories, mutations"
+	@echo "make types           type checks of kvar and of its public names"
+	@echo "make coverage        coverage of kvar by its tests, with branches"
+	@echo "make bench           speed, as ratios to named peers"
+	@echo "make lowest          tests of kvar on the oldest versions allowed; lowest-quick runs a part with few examples"
+	@echo "make packaging       install wheel and source distribution into empty environments and use them"
+	@echo "make nightly         many examples, many kills, long histories, several processes"
+	@echo "make mutation        small faults that no test notices; MUTANTS='kvar.baselines.kernel*' chooses where"
 	@echo "make clean           remove environments and results"
 
 install: .venv/installed
@@ -110,7 +114,11 @@ nightly: .venv/installed
 	$(BIN)/python -m tests.soak.processes
 	$(BIN)/python -m tests.soak.processes --forget --steps 100 --baselines kernel
 	unshare -rm sh -c 'mount -t tmpfs -o size=1m none /mnt && $(BIN)/python -m tests.soak.full_disk /mnt'
-	$(BIN)/python -m tests.mutation
+
+mutation: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt mutmut
+	HYPOTHESIS_PROFILE=few $(BIN)/mutmut run '$(MUTANTS)'
+	$(BIN)/mutmut results | grep -v 'not checked' || echo 'every mutant that was tried failed a test'
 
 clean:
-	rm -rf .venv .venv-lowest results
+	rm -rf .venv .venv-lowest results mutants

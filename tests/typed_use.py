@@ -1,4 +1,4 @@
-"""The stable names as a user writes them: silent under ``mypy --strict --allow-untyped-calls tests/typed_use.py``."""
+"""The stable names in typed code: ``mypy --strict --allow-untyped-calls tests/typed_use.py`` reports nothing."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import kvar
 
 
 def train_and_audit(folder: Path) -> str:
-    """Every name that outside code relies on."""
+    """Use every stable name."""
     baseline: kvar.Baseline = kvar.make_baseline("kernel", bandwidth="auto")
     ids, rewards = ["a", "b"], np.array([[0.0, 1.0], [1.0, 1.0]])
     values = baseline.estimate(ids, rewards, 0)

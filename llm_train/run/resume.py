@@ -1,4 +1,4 @@
-"""Where a run starts: at its last whole checkpoint, or in a folder that is fit to start in."""
+"""Where a run starts: at its last complete checkpoint, or from the beginning."""
 
 from __future__ import annotations
 

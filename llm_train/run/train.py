@@ -184,6 +184,6 @@ def _usage(trainer: KAETrainer, settings: RunSettings, seconds: float) -> dict:
     }
     if torch.cuda.is_available():
         found["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
-    if trainer.critic:
-        found["critic_bytes"] = trainer.critic.n_bytes
+    if isinstance(trainer.baseline, CriticBaseline):
+        found["critic_bytes"] = trainer.baseline.n_bytes
     return found

@@ -76,7 +76,7 @@ class RunArguments:
     policy_cache: str | None = _setting(
         None, "Folder that keeps policies after their supervised steps, so that other runs can start from them."
     )
-    resume: bool = _setting(False, "Resume the run in output_dir from its last whole checkpoint.")
+    resume: bool = _setting(False, "Resume the run in output_dir from its last complete checkpoint.")
 
     def __post_init__(self):
         self.task_kwargs = json_object(self.task_kwargs, "task_kwargs", '{"max_terms": 2}')

@@ -1,7 +1,7 @@
 """The audit of a long log: time and memory, and how both grow when the log is twice as long.
 
-A Parquet log of binary rewards is written, every prompt once an epoch, steps of 256 prompts with 4 rollouts each; then
-reading and auditing it, with all baselines but `adaptive` and with it, each in a process of its own.
+A Parquet log of binary rewards has every prompt once per epoch, in steps of 256 prompts with 4 rollouts each. It is
+read and audited with `adaptive` and without it, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_log(path: Path, n_rollouts: int, n_prompts: int) -> None:
 
 
 def audit_once(path: Path, baselines: str) -> None:
-    """Read and audit in this process; prints seconds by the clock, of reading and of all cores, and gigabytes."""
+    """Read and audit in this process; prints seconds of wall time, of reading and of all cores, and gigabytes."""
     names = None
     if baselines == "cheap":
         names = [name for name in kvar.baseline_names() if name not in ("adaptive", "oracle", "basis", "opo")]
@@ -46,7 +46,7 @@ def audit_once(path: Path, baselines: str) -> None:
     read = time.perf_counter() - start
     report = kvar.audit(log, names)
     seconds = time.perf_counter() - start
-    # Workers are children only once they have ended.
+    # The times of workers are counted only after they have ended.
     get_reusable_executor().shutdown(wait=True)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cores = sum(one.ru_utime + one.ru_stime for one in used)

@@ -67,7 +67,7 @@ def draw(curve, noise, n, seed):
 
 
 def selectors(tuning):
-    """Name, kernel, degree, side and function of every selector at hand."""
+    """Name, kernel, degree, side and function of every selector that is installed."""
     found = []
     for degree in (0, 1):
         for method in ("loo-cv", "aicc") if tuning else OURS:
@@ -120,7 +120,7 @@ def _statsmodels(degree):
 
 
 def error_of(x, y, truth, kernel, degree, sided, h):
-    """Mean squared error over the points; looking back, over the last three quarters of them."""
+    """Mean squared error over the points; for one-sided fits, over the last three quarters of them."""
     model = KernelRegressor(kernel, h, degree, sided, empty="nearest").fit(x, y)
     seen = x > np.quantile(x, 0.25) if sided == "past" else slice(None)
     return float(np.mean((model.predict(x) - truth)[seen] ** 2))
@@ -139,7 +139,7 @@ def repetition(curve, noise, n, seed, tuning):
             try:
                 h = choose(x, y)
                 error = error_of(x, y, truth, *key, h)
-            except Exception as failure:  # a selector that breaks is a result
+            except Exception as failure:  # a selector that fails is a result
                 h, error = math.nan, math.nan
                 print(f"{name} failed on {curve}, {noise}: {failure!r}"[:200])
             rows.append((name, degree, error, best[key], h))
@@ -147,7 +147,7 @@ def repetition(curve, noise, n, seed, tuning):
 
 
 def summarise(results):
-    """A line for each selector: failures, ratio of means, its standard error, median and spread of the bandwidth."""
+    """One row per selector: failures, ratio of means, its standard error, median and spread of the bandwidth."""
     by_selector = defaultdict(list)
     for rows in results:
         for name, degree, *values in rows:

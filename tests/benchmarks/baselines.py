@@ -1,4 +1,4 @@
-"""What each baseline costs: time of a step, replay in rollouts a second, memory of a million prompts.
+"""Cost of each baseline: time per step, replayed rollouts per second, memory of a million prompts.
 
 One core, NumPy. A step is estimate and update of 1,024 prompts with 8 rollouts each and 64 visits of history; times are
 medians, and ratios are to `group-mean` in the same run.
@@ -47,7 +47,7 @@ def step_time(name: str, parameters: dict, repeats: int) -> float:
 
 
 def replay_speed(name: str) -> float:
-    """Rollouts a second over a trace of a million rollouts."""
+    """Replayed rollouts per second, over a trace of a million rollouts."""
     rng, steps = np.random.default_rng(0), 122
     step, prompt, _ = (a.ravel() for a in np.indices((steps, N_PROMPTS, GROUP)))
     trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": binary(rng, step.size)})
@@ -57,7 +57,7 @@ def replay_speed(name: str) -> float:
 
 
 def memory(name: str, steps: int) -> tuple[float, float]:
-    """Megabytes held after a million prompts, all and beyond the 24 bytes of each visit inside the window."""
+    """Megabytes after a million prompts: in total, and beyond 24 bytes for each visit inside the window."""
     rng, n = np.random.default_rng(0), 1_000_000
     tracemalloc.start()
     baseline = kvar.make_baseline(name)

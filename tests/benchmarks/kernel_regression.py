@@ -40,7 +40,7 @@ COLUMNS = ("job", "n", "program", "median_seconds", "largest_error", "chosen_ban
 
 
 def median_time(run, repeats=REPEATS):
-    """Median CPU seconds, collector off, after a warm-up; what takes ten seconds or more is run once, cold."""
+    """Median CPU seconds after a warm-up, without garbage collection; from ten seconds on, those of the first run."""
     began = time.process_time()
     answer = run()
     first = time.process_time() - began
@@ -58,7 +58,7 @@ def median_time(run, repeats=REPEATS):
 
 
 def sample(n):
-    """The points and responses all programs get."""
+    """The points and responses that all programs get."""
     rng = np.random.default_rng(n)
     x = np.sort(rng.random(n))
     return x, np.sin(6.0 * x) + 0.5 * rng.standard_normal(n)
@@ -75,7 +75,7 @@ def error_at(x, y, fit, h, count=200):
 
 
 def compiled_pass(x, y, h):
-    """The bare compiled loop: the yardstick, and what a pass costs without the estimator around it."""
+    """The compiled loop alone, which shows what the estimator around it costs."""
     design = Design.build(x, y)
     tables, out, at_zero = _tables(EPANECHNIKOV, 0, False), np.empty((2, x.size)), float(EPANECHNIKOV(0.0))
 
@@ -141,7 +141,7 @@ def our_search(name):
 
 
 def time_programs(job, programs, argument, sizes, patience, keep):
-    """Time the programs at all sizes and keep a row for each."""
+    """Time the programs at all sizes, one row for each."""
     last = {}
     for n in sizes:
         x, y = sample(n)
@@ -156,7 +156,7 @@ def time_programs(job, programs, argument, sizes, patience, keep):
                 continue
             try:
                 seconds, answer = median_time(prepare(x, y, argument))
-            except Exception as failure:  # peers change; a table with a hole beats none
+            except Exception as failure:  # peers change, and the other rows are still of use
                 print(f"{job} {n:>9,} {name}: failed, {failure!r}"[:150])
                 continue
             last[name] = (n, seconds)
@@ -175,14 +175,14 @@ def time_programs(job, programs, argument, sizes, patience, keep):
 
 
 def growth(program, repeats=5):
-    """Time at a million points over that at a hundred thousand, taken by turns: median of the ratios."""
+    """Median ratio of the time at a million points to that at a hundred thousand, measured in turn."""
     small, large = program(*sample(100_000), H), program(*sample(1_000_000), H)
     ratios = [median_time(large, 1)[0] / median_time(small, 3)[0] for _ in range(repeats)]
     return statistics.median(ratios)
 
 
 class Table:
-    """Rows by job, size and program in a CSV file, which is written after every new one."""
+    """A CSV file with rows by job, size and program, written after every new row."""
 
     def __init__(self, path):
         self.path, self.rows = path, {}

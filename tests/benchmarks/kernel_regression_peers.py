@@ -1,7 +1,7 @@
-"""Other libraries behind one form: ``prepare(x, y, ...)`` returns what is to be timed.
+"""Other libraries behind one interface: ``prepare(x, y, ...)`` returns the function to time.
 
-A fit returns the estimates at all points, a search the bandwidth in units of x. What makes a library other than ours
-(kernel, units, subsampling) stands in its docstring.
+A fit returns the estimates at all points, a search the bandwidth in units of x. Each docstring names where the library
+differs from kvar: kernel, units, subsampling.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from kvar.kernels import get_kernel
 
 _EPANECHNIKOV, _GAUSSIAN = get_kernel("epanechnikov"), get_kernel("gaussian")
-# Bandwidths of the two kernels that smooth alike.
+# Ratio of the bandwidths at which the two kernels smooth equally.
 GAUSSIAN_PER_EPANECHNIKOV = _GAUSSIAN.canonical_bandwidth / _EPANECHNIKOV.canonical_bandwidth
 
 
@@ -41,7 +41,7 @@ def hessband_fit(x, y, h):
 
 
 def fastlpr_fit(x, y, h):
-    """Non-uniform FFT; its bandwidth is in standard deviations of x, and it wants at least two."""
+    """Non-uniform FFT; its bandwidth is in standard deviations of x, and it takes at least two."""
     run = _fastlpr(x, y, np.array([h, 1.01 * h]))
     return lambda: np.asarray(run().yhat).ravel()
 
@@ -136,7 +136,7 @@ def fastlpr_search(x, y, grid):
 
 
 def kernelsmooth_search(x, y, grid):
-    """Leave-one-out over its own candidates, Gaussian kernel; given as the Epanechnikov one that smooths alike."""
+    """Leave-one-out over its own grid, Gaussian kernel; given as the Epanechnikov bandwidth that smooths equally."""
     from kernelsmooth import KernelRegression
 
     scale = np.std(x) / GAUSSIAN_PER_EPANECHNIKOV
@@ -144,14 +144,14 @@ def kernelsmooth_search(x, y, grid):
 
 
 def statsmodels_search(x, y, grid):
-    """Leave-one-out by Nelder-Mead, Gaussian kernel; given as the Epanechnikov one that smooths alike."""
+    """Leave-one-out by Nelder-Mead, Gaussian kernel; given as the Epanechnikov bandwidth that smooths equally."""
     from statsmodels.nonparametric.kernel_regression import KernelReg
 
     return lambda: float(KernelReg(y, x, "c", reg_type="lc", bw="cv_ls").bw[0]) / GAUSSIAN_PER_EPANECHNIKOV
 
 
 def nprobust_search(x, y, grid):
-    """Its plug-in for local lines: another criterion."""
+    """Its plug-in for local lines, which is another criterion."""
     from nprobust import lpbwselect
 
     return lambda: float(np.asarray(lpbwselect(y, x, p=1, kernel="epa", bwselect="imse-dpi").bws)[0, 1])
@@ -174,7 +174,7 @@ MOST_POINTS = {"hessband": 10_000, "hbw": 30_000, "hessband golden": 3_000}
 
 
 def installed(programs):
-    """Those of the programs whose library is there; the others are named."""
+    """The programs whose library is installed; the others are printed."""
     found = {}
     for name, prepare in programs.items():
         if importlib.util.find_spec(name.split()[0]):

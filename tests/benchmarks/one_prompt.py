@@ -1,6 +1,6 @@
-"""One prompt, 10,000 steps, 1,000 repetitions, five baselines: repetitions taken for prompts, against one at a time.
+"""One prompt, 10,000 steps, 1,000 repetitions, five baselines: repetitions as prompts of a batch, or one at a time.
 
-One core, NumPy. The time of repetitions one at a time is that of a few of them, and their ratio is per repetition.
+One core, NumPy. Only a few repetitions are timed one at a time; the ratio is per repetition.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What a baseline adds to a training step of the tiny policy, against TRL's own GRPO at the same settings.
+"""Time and memory that a baseline adds to a training step of the tiny policy, against TRL's GRPO at equal settings.
 
-Two measures of time. Direct: the seconds spent in our part of a step, over those of the whole; this is the one that
-resolves a percent. End to end: all trainers run in turn and their median step times are compared; on a shared machine
-this carries a few percent of noise, which is printed with it. Memory is the peak of a process of its own, above what it
-held before the first step.
+There are two measures of time. Direct: the fraction of a step that is spent in our part, which resolves one percent.
+End to end: all trainers run in turn, and their median step times are compared; on a shared machine these have a few
+percent of noise, which is printed. Memory is the peak of a process of its own, minus its memory before the first step.
 
     python tests/benchmarks/training_step.py [docs/training_step.csv]
 """
@@ -41,7 +40,7 @@ NAMES = ("GRPO", "kernel", "kernel, recorded", "adaptive", "critic")
 
 
 def one(name: str, steps: int) -> dict:
-    """Step times, our part of them and the memory of one run, in this process."""
+    """Step times, our part of them and the memory of one run in this process."""
     import torch
     from transformers.utils import logging
     from trl import GRPOConfig, GRPOTrainer

@@ -1,8 +1,8 @@
-"""Kill a run with SIGKILL at random moments, resume it each time, and hold it against the run that nothing happened to.
+"""Kill a run with SIGKILL at random moments, resume it each time, and compare it with a run that was never killed.
 
   python -m tests.llm_train.kill_and_resume --kills 10
 
-Trace, metrics, history and weights must be equal to the last bit, and no row of the trace lost, doubled or torn.
+Trace, metrics, history and weights must be equal to the last bit. No row of the trace may be lost or doubled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 def start(given: dict) -> subprocess.Popen:
-    """Train in a process of its own, by the command that users have."""
+    """Train in a process of its own, by the public command."""
     flags = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-m", "llm_train", "train", *flags], stdout=subprocess.DEVNULL
@@ -49,13 +49,13 @@ def finish(child: subprocess.Popen) -> None:
 
 
 def killed(child: subprocess.Popen, trace: Path, generator: random.Random) -> bool:
-    """Wait for some further steps and a moment within the next, both random, then kill; False if done before."""
+    """Wait for a random number of steps and a random moment after them, then kill; False if the run ends first."""
     steps = generator.randrange(1, 2 * SAVE_EVERY)
     seen = len(list(trace.glob("step-*"))) if trace.exists() else 0
     while not trace.exists() or len(list(trace.glob("step-*"))) < min(seen + steps, STEPS):
         if child.poll() is not None:
             if child.returncode < 0:
-                print(f"the process died by itself of {signal.Signals(-child.returncode).name}: as good as a kill")
+                print(f"the process died of {signal.Signals(-child.returncode).name}, which counts as a kill")
                 return True
             finish(child)
             return False
@@ -66,12 +66,12 @@ def killed(child: subprocess.Popen, trace: Path, generator: random.Random) -> bo
 
 
 def same(whole: Path, resumed: Path) -> None:
-    """Everything that a run leaves, but for what time it took."""
+    """Compare everything that two runs leave, except for times."""
     expected, found = read_trace(whole / "trace"), read_trace(resumed / "trace")
     assert found.columns.keys() == expected.columns.keys()
     for name, column in expected.columns.items():
         np.testing.assert_array_equal(found.columns[name], column, err_msg=name)
-    # Beside the steps there is nothing but the claim of the process that recorded them.
+    # The folder holds the steps and the lock of the process that recorded them, nothing else.
     files = sorted(path.name for path in (resumed / "trace").iterdir() if path.name != ".lock")
     assert files == [f"step-{k:09d}.parquet" for k in range(1, STEPS + 1)]
 
@@ -92,7 +92,7 @@ def same(whole: Path, resumed: Path) -> None:
 
 
 def check(folder: Path, kills: int, seed: int) -> None:
-    """The whole trial: runs are killed and resumed until they are through, then compared and begun again."""
+    """Kill and resume runs until they are finished, and compare each with the uninterrupted run."""
     generator = random.Random(seed)
     whole = folder / "whole"
     shared = {**SETTINGS, "policy_cache": str(folder / "policies")}

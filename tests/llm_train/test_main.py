@@ -23,21 +23,9 @@ def run(*arguments):
 def test_train_audit_and_draw(tmp_path):
     trace = tmp_path / "trace"
     config = ["--config", "llm_train/configs/tiny.yaml", "--output_dir", tmp_path, "--trace_dir", trace]
-    short = [
-        "--max_steps",
-        20,
-        "--sft_steps",
-        100,
-        "--largest",
-        5,
-        "--n_prompts",
-        36,
-        "--n_held_out",
-        0,
-        "--logging_steps",
-        10,
-    ]
-    done = run("llm_train", *config, *short)
+    short = {"max_steps": 20, "sft_steps": 100, "largest": 5, "n_prompts": 36, "n_held_out": 0, "logging_steps": 10}
+    flags = [part for name, value in short.items() for part in (f"--{name}", value)]
+    done = run("llm_train", *config, *flags)
     assert done.returncode == 0, done.stderr
     assert re.search(r"train_pass@1: 0\.\d+ \(before: 0\.\d+\)", done.stdout)
     assert kvar.read_trace(trace).step.max() == 20
@@ -49,12 +37,12 @@ def test_train_audit_and_draw(tmp_path):
     assert done.returncode == 0, done.stderr
     tables = {"value_error": pl.read_csv(data)}
     assert tables["value_error"]["step"].to_list() == list(range(1, 21))
-    # Too short a run for the caption's claim, so that it is drawn without it.
+    # The run is too short for the caption's claim, so the picture is drawn without the check.
     plotting.save(ValueErrors().draw(tables)[""], tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
-def test_help_teaches():
+def test_help_names_the_settings_of_a_first_run():
     done = run("llm_train", "--help")
     assert done.returncode == 0
     for words in ("--baseline ", "--block_reuse", "--trace_dir", "--num_generations", "configs/tiny.yaml"):

@@ -1,4 +1,4 @@
-"""Features of prompts: where the policy puts them, and how they reach baseline and trace."""
+"""Features of prompts: the policy's hidden states, and how they reach baseline and trace."""
 
 import copy
 
@@ -17,7 +17,7 @@ def policy():
     return make_policy(make_tokenizer(), seed=0)
 
 
-def test_a_prompt_has_one_state_whatever_it_is_batched_with(policy):
+def test_a_state_does_not_depend_on_the_other_prompts_of_its_batch(policy):
     tokenizer = make_tokenizer()
     together = hidden_states(policy, tokenizer, ["2+3=", "14+15=", "7+80="])
     assert together.shape == (3, policy.config.hidden_size)
@@ -25,13 +25,13 @@ def test_a_prompt_has_one_state_whatever_it_is_batched_with(policy):
         np.testing.assert_allclose(hidden_states(policy, tokenizer, [prompt])[0], row, rtol=1e-4, atol=1e-5)
 
 
-def test_states_are_those_of_a_plain_pass_whatever_the_model_is_wrapped_in(policy):
+def test_states_are_those_of_a_plain_forward_pass(policy):
     tokens = make_tokenizer()(["2+3=", "7+8="], return_tensors="pt")
-    ids, mask = tokens["input_ids"].repeat(40, 1), tokens["attention_mask"].repeat(40, 1)  # more than one pass
+    ids, mask = tokens["input_ids"].repeat(40, 1), tokens["attention_mask"].repeat(40, 1)  # more than one batch
     with torch.no_grad():
         expected = policy(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
     adapted = get_peft_model(copy.deepcopy(policy), LoraConfig(r=2, target_modules=["q_proj"]))
-    for model in (policy, adapted):  # an adapter begins as none
+    for model in (policy, adapted):  # a new adapter changes nothing
         for layer in (2, -1):
             torch.testing.assert_close(last_states(model, ids, mask, layer), expected[layer][:, -1])
 
@@ -52,7 +52,7 @@ def test_features_are_principal_coordinates(policy):
         with_prompt_features(dataset, policy, tokenizer, n_features=0)
 
 
-def test_they_reach_the_baseline_and_the_trace(make_trainer, policy, tmp_path):
+def test_features_reach_the_baseline_and_the_trace(make_trainer, policy, tmp_path):
     dataset = with_prompt_features(sums(8, 9, seed=0), policy, make_tokenizer(), n_features=2)
     trainer = make_trainer(data=dataset, baseline="adaptive", baseline_kwargs={})
     trainer.train()

@@ -1,4 +1,4 @@
-"""Kills and several processes, on their short profiles; the modules run the long ones by themselves."""
+"""Kills and several processes, in short; `make nightly` runs the long versions."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.llm_train import kill_and_resume, two_processes
 from tests.soak import processes
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path):
     kill_and_resume.check(tmp_path, kills=1, seed=0)
 
 
@@ -17,8 +17,8 @@ def test_two_processes_give_what_one_gives(tmp_path):
 
 
 def test_four_processes_hold_one_history(tmp_path):
-    said, states = processes.run(tmp_path, "adaptive", n_steps=30)
-    assert said == ["the histories are the same"] * 4
+    outcomes, states = processes.run(tmp_path, "adaptive", n_steps=30)
+    assert outcomes == ["the histories are the same"] * 4
     assert len(states[0]["state"]["history"]["prompt_ids"]) == processes.PROMPTS
     for state in states[1:]:
         np.testing.assert_equal(state, states[0])
@@ -27,9 +27,9 @@ def test_four_processes_hold_one_history(tmp_path):
         assert re.search(r"process 0 .*checkpoint with checksum \w+, but process 3 .*: .*resume", refused)
 
 
-def test_a_history_that_differs_is_named_and_not_trained_on(tmp_path):
-    said, _ = processes.run(tmp_path, "kernel", n_steps=30, forget=True)
-    assert len(set(said)) == 1
+def test_a_history_that_differs_is_refused(tmp_path):
+    outcomes, _ = processes.run(tmp_path, "kernel", n_steps=30, forget=True)
+    assert len(set(outcomes)) == 1
     assert re.match(
-        r"the histories of processes 0 and 2 differ: at step 1[67] a rollout of prompt ('prompt )?\d+", said[0]
+        r"the histories of processes 0 and 2 differ: at step 1[67] a rollout of prompt ('prompt )?\d+", outcomes[0]
     )

@@ -1,4 +1,4 @@
-"""The settings of a run of seconds, for tests."""
+"""Settings of a run that takes seconds, for tests."""
 
 from llm_train.run.settings import resolve
 

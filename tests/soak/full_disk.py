@@ -2,8 +2,8 @@
 
   unshare -rm sh -c 'mount -t tmpfs -o size=1m none /mnt && python -m tests.soak.full_disk /mnt'
 
-A run is recorded until nothing more fits. The error must name the file and say that no space is left, every step before
-it must be whole, nothing half written may remain, and recording must go on once there is room again.
+A run is recorded until the disk is full. The error must name the file and say that no space is left. All steps before
+it must be complete, and no partial file may remain. Recording must continue once there is room again.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ROWS = 2_000
 
 
 def refused(call, folder):
-    """What is said of a full disk, or nothing if there was room."""
+    """The error of a full disk, as text, or None if there was room."""
     error = None
     try:
         call()
@@ -38,16 +38,16 @@ def refused(call, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="on a small file system, which it fills")
+    parser.add_argument("folder", type=Path, help="a folder on a small file system, which will be filled")
     folder = parser.parse_args().folder / "run"
     rng, writer = np.random.default_rng(0), kvar.TraceWriter(folder)
     for step in itertools.count(1):
         columns = {"prompt_id": np.arange(ROWS), "reward": rng.random(ROWS)}
-        if said := refused(lambda s=step, c=columns: writer.write(s, c), folder):
+        if message := refused(lambda s=step, c=columns: writer.write(s, c), folder):
             break
     trace = kvar.read_trace(folder)
     assert len(trace) == ROWS * (step - 1)
-    print(f"{step - 1} steps recorded, all whole; then {said}")
+    print(f"{step - 1} steps recorded, all complete; then {message}")
     report = kvar.audit(trace, ["none", "group-mean"])
     print("audit:", refused(lambda: report.save(folder / "audit"), folder / "audit"))
     baseline = kvar.make_baseline("kernel")
@@ -56,7 +56,7 @@ def main():
     (folder / "step-000000001.parquet").unlink()
     writer.write(step, {"prompt_id": [0], "reward": [0.5]})
     assert len(kvar.read_trace(folder)) == ROWS * (step - 2) + 1
-    print("with room again it goes on")
+    print("recording continues once there is room")
 
 
 if __name__ == "__main__":

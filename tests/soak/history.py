@@ -1,7 +1,7 @@
 """Whether a long run grows or slows down: ``python -m tests.soak.history --steps 100000``.
 
-Prompts are drawn anew at every step, so that nearly all of them leave the window again before they return: the case in
-which a history that forgets to forget would take the most memory.
+Every step draws its prompts at random, so that nearly all of them have left the window when they return. In this case a
+history that never discards a prompt would take the most memory.
 """
 
 import argparse
@@ -17,7 +17,7 @@ PAGE = 4096
 
 
 def resident():
-    """Bytes of memory in use by this process."""
+    """Memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
@@ -37,7 +37,7 @@ def main():
     tenth = options.steps // 10
     seconds, memory = [], []
     print(f"{options.baseline}: {options.steps:,} steps of {options.batch} out of {options.prompts:,} prompts")
-    print("tenth  CPU time a step  memory")
+    print("tenth  CPU time per step  memory")
     for k in range(10):
         spent = 0.0
         for step in range(k * tenth, (k + 1) * tenth):
@@ -48,10 +48,10 @@ def main():
             spent += time.process_time() - start
         seconds.append(spent / tenth)
         memory.append(resident())
-        print(f"{k + 1:5}  {1e6 * seconds[-1]:12.1f} us  {memory[-1] / MIB:6.1f} MiB", flush=True)
+        print(f"{k + 1:5}  {1e6 * seconds[-1]:14.1f} us  {memory[-1] / MIB:6.1f} MiB", flush=True)
     slower, larger = seconds[9] / seconds[1] - 1, memory[9] - memory[1]
-    print(f"last tenth against second: {100 * slower:+.1f} % time a step, {larger / MIB:+.2f} MiB")
-    # The allocator's own unrest is a few pages.
+    print(f"last tenth against second: {100 * slower:+.1f} % time per step, {larger / MIB:+.2f} MiB")
+    # The allocator alone changes the memory by a few pages.
     return int(slower > 0.1 or larger > MIB)
 
 

@@ -1,7 +1,7 @@
 """Whether rounding builds up in a long run: ``python -m tests.soak.precision --updates 10000000``.
 
-One prompt, one reward a step. After all of them each baseline is asked for a value, and so is the formula, evaluated
-from scratch over the recorded rewards with exact sums.
+One prompt has one reward per step. In the end the value of each baseline is compared with its formula, evaluated from
+scratch over all rewards with exact sums.
 """
 
 import argparse
@@ -24,17 +24,17 @@ def kernel(rewards):
 
 
 def running_mean(rewards):
-    """Mean of everything."""
+    """Mean of all rewards."""
     return [math.fsum(rewards) / len(rewards)] * 2
 
 
 def buffer(rewards):
-    """Mean of the last 16, the group among them."""
+    """Mean of the last 16 rewards, the group's included."""
     return [math.fsum([*rewards[-14:], *GROUP[0]]) / 16] * 2
 
 
 def discounted_beta(rewards):
-    """Halved counts after one success and one failure; what lies 200 visits back weighs nothing."""
+    """Counts halved at each visit, from one success and one failure on; visits 200 steps back weigh nothing."""
     prior = 0.5 ** min(len(rewards) + 1, 200)
     alpha = prior + math.fsum(0.5**lag * r for lag, r in enumerate(rewards[:-200:-1], start=1))
     mass = 2 * prior + math.fsum(0.5**lag for lag in range(1, len(rewards[-199:]) + 1))
@@ -42,7 +42,7 @@ def discounted_beta(rewards):
 
 
 def empirical_bayes(rewards):
-    """Mean of the group drawn to that of everything by the two variances."""
+    """Mean of the group, shrunk to the mean of all rewards by the two variances."""
 
     def moments(numbers):
         mean = math.fsum(numbers) / len(numbers)
@@ -64,7 +64,7 @@ FORMULAS = {
 
 
 def error_after(name, n_updates, seed=0):
-    """Largest difference between a baseline after so many updates and the formula from scratch."""
+    """Largest difference between a baseline after its updates and its formula from scratch."""
     rewards = np.random.default_rng(seed).random(n_updates)
     baseline = kvar.make_baseline(name)
     for step, reward in enumerate(rewards):

@@ -1,9 +1,9 @@
-"""Whether histories stay the same in several processes: ``python -m tests.soak.processes --steps 1000``.
+"""Whether histories stay equal in several processes: ``python -m tests.soak.processes --steps 1000``.
 
-Every process samples rollouts of its own. The last batch of each epoch is short and uneven, and the last process then
-has none. Half way through, one process loses its baseline and goes on from a checkpoint that another has written. In
-the end all states are equal to the last bit. With ``--forget`` one process misses an update instead, and the next
-advantages that differ are refused.
+Every process samples its own rollouts. The last batch of each epoch is short and uneven, and the last process has none
+of it. Halfway, one process loses its baseline and continues from a checkpoint that another has written. In the end all
+states must be equal to the last bit. With ``--forget`` one process misses an update instead, and the next advantages
+that differ must be refused.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PROMPTS, EPOCH = 40, 7
 
 
 def rollouts_of(rank, world, step):
-    """What one process has sampled: prompts of its rows, and a group of rewards for each."""
+    """The prompts that one process sampled at a step, with a group of rewards for each."""
     last = step % EPOCH == EPOCH - 1
     rng = np.random.default_rng([rank, step])
     n_rows = world - 1 - rank if last else 5
@@ -31,7 +31,7 @@ def rollouts_of(rank, world, step):
 
 
 def work(rank, world, port, folder, name, n_steps, forget):
-    """One process of the run; returns its state by the file that it leaves."""
+    """One process of the run, which leaves its last state in a file."""
     shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
     os.environ |= {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
     import torch
@@ -47,7 +47,7 @@ def work(rank, world, port, folder, name, n_steps, forget):
     assert torch.distributed.get_backend() == "gloo"
     checkpoint = Path(folder, "checkpoint")
     baseline = kvar.make_baseline(name)
-    said = "the histories are the same"
+    outcome = "the histories are the same"
     try:
         for step in range(n_steps):
             together = gather_object(rollouts_of(rank, world, step))
@@ -67,23 +67,23 @@ def work(rank, world, port, folder, name, n_steps, forget):
                     baseline = kvar.make_baseline(name)
                     baseline.load_state_dict(load_state(checkpoint))
     except RuntimeError as error:
-        said = str(error)
+        outcome = str(error)
     try:
         require_same_file(None if rank == 3 else checkpoint)
     except ValueError as error:
         Path(folder, f"refused-{rank}").write_text(str(error))
-    save_state({"said": said, "state": baseline.state_dict()}, Path(folder, f"state-{rank}"))
+    save_state({"outcome": outcome, "state": baseline.state_dict()}, Path(folder, f"state-{rank}"))
     accelerator.end_training()
 
 
 def run(folder, name, n_steps, n_processes=4, forget=False):
-    """Let all processes run, and return what each says in the end and its state."""
+    """Run all processes; return the outcome and the state of each."""
     from llm_train.trainer.state_file import load_state
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Libraries are loaded once, in the process that the others are forked from.
+    # All processes are forked from one that has loaded the libraries.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["accelerate", "torch", "kvar", "llm_train.trainer.state_file", __name__])
     arguments = [(rank, n_processes, port, str(folder), name, n_steps, forget) for rank in range(n_processes)]
@@ -94,7 +94,7 @@ def run(folder, name, n_steps, n_processes=4, forget=False):
         process.join()
     assert [process.exitcode for process in processes] == [0] * n_processes
     found = [load_state(Path(folder, f"state-{rank}")) for rank in range(n_processes)]
-    return [one["said"] for one in found], [one["state"] for one in found]
+    return [one["outcome"] for one in found], [one["state"] for one in found]
 
 
 def main():
@@ -108,10 +108,10 @@ def main():
     options = parser.parse_args()
     for name in options.baselines:
         with tempfile.TemporaryDirectory() as folder:
-            said, states = run(folder, name, options.steps, options.processes, options.forget)
+            outcomes, states = run(folder, name, options.steps, options.processes, options.forget)
         for state in states if not options.forget else ():
             np.testing.assert_equal(state, states[0])
-        print(f"{name}: {options.steps:,} steps in {options.processes} processes: {said[0]}")
+        print(f"{name}: {options.steps:,} steps in {options.processes} processes: {outcomes[0]}")
 
 
 if __name__ == "__main__":
