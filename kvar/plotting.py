@@ -33,6 +33,7 @@ _STYLES = {
     "adaptive": ("#D81B60", "D", "-"),
     "oracle": ("#000000", "*", "-"),
     "critic": ("#DDCC77", "X", "-."),
+    "variance-optimal": ("#CC6677", "H", "-"),
     "score-weighted": ("#882255", "8", "--"),
 }
 _UNKNOWN = ("#56B4E9", ".", ":")
@@ -41,7 +42,7 @@ _UNKNOWN = ("#56B4E9", ".", ":")
 def baseline_style(name: str) -> dict:
     """Colour, marker and line of a baseline, the same in all figures."""
     colour, marker, dashes = _STYLES.get(name, _UNKNOWN)
-    width = 2.0 if name in ("adaptive", "kernel") else 1.2
+    width = 2.0 if name in ("adaptive", "kernel", "variance-optimal") else 1.2
     return {"color": colour, "marker": marker, "linestyle": dashes, "linewidth": width}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from kvar import audit, baseline_names, make_baseline, read_trace
-from kvar.baselines import Baseline
+from kvar.baselines import Baseline, baseline_class
 from kvar.replaying import batches
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
@@ -43,7 +43,9 @@ _ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "
 
 
 def _compared() -> dict[str, list[tuple[str, dict]]]:
-    registered = [(name, {}) for name in baseline_names() if name not in ("oracle", "adaptive")]
+    # Values are compared here; what is weighted by score norms estimates something else.
+    values = [name for name in baseline_names() if "score_norm" not in baseline_class(name).needs]
+    registered = [(name, {}) for name in values if name not in ("oracle", "adaptive", "critic")]
     return {
         "ours": [("adaptive", {})],
         "ablation": _ABLATIONS,

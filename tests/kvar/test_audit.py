@@ -16,6 +16,7 @@ from kvar.auditing.scoring import score_baselines
 from kvar.intervals import Interval
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
+from tests.kvar.registered import NAMES
 
 
 def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
@@ -30,10 +31,11 @@ def simulated(rng, n_prompts=40, n_steps=60, group=4, truth=True, missing=0.0):
         lengths = rng.integers(0, 50, value.size)
         offline = rng.binomial(8, start) / 8
         columns |= {"true_value": value, "offline_value": offline[prompt], "completion_length": lengths}
+        columns["score_norm"] = 1.0 + np.arange(value.size) % 3
     return kvar.Trace.from_columns(columns)
 
 
-@pytest.mark.parametrize("name", [n for n in kvar.baseline_names() if n != "oracle"])
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "oracle"])
 def test_replay_is_what_a_run_would_have_seen(name, rng):
     trace = simulated(rng, n_prompts=5, n_steps=8, missing=0.1)
     shuffle = rng.permutation(len(trace))
@@ -44,12 +46,12 @@ def test_replay_is_what_a_run_would_have_seen(name, rng):
         ids, rewards = trace.prompt_id[rows][::4], trace.reward[rows].reshape(-1, 4)
         columns = {key: trace.extras[key][rows].reshape(-1, 4) for key in live.needs}
         values[rows] = live.estimate(ids, rewards, step, **columns).ravel()
-        live.update(ids, rewards, step)
+        live.update(ids, rewards, step, **columns)
     np.testing.assert_allclose(kvar.replay(trace, name), values, atol=1e-14)
     np.testing.assert_allclose(kvar.replay(shuffled, name), values[shuffle], atol=1e-14)
 
 
-@pytest.mark.parametrize("name", kvar.baseline_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_score_is_noise_plus_value_error(name):
     # Over independent runs, score minus noise minus value error has mean zero up to its Monte Carlo error.
     rng = np.random.default_rng(5)
@@ -130,6 +132,8 @@ def test_what_is_left_out_is_counted_and_said(rng):
     assert report.skipped == {
         "opo": "needs the column 'completion_length'",
         "basis": "needs the column 'offline_value'",
+        "variance-optimal": "needs the column 'score_norm'",
+        "score-weighted": "needs the column 'score_norm'",
         "oracle": "needs the column 'true_value'",
     }
     assert report.n_rollouts == len(trace)
