@@ -79,7 +79,7 @@ def _print_help(parser, everything: bool) -> None:
 
     from trl import GRPOConfig
 
-    from llm_train.tasks.arguments import RunArguments
+    from llm_train.tasks.run_arguments import RunArguments
     from llm_train.trainer.config import KAEConfig
 
     of_run, of_training, of_trl = ({f.name for f in fields(kind)} for kind in (RunArguments, KAEConfig, GRPOConfig))

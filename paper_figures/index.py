@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paper_figures.accuracy_exhibits import Accuracy, SingleRollout
+from paper_figures.accuracy_tables import Accuracy, SingleRollout
 from paper_figures.adaptive_fig import Adaptive
 from paper_figures.allocation_fig import Allocation
 from paper_figures.audit_calibration_fig import AuditCalibration

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kvar.auditing.error_picture import audit_picture, shown_score
 from kvar.auditing.findings import AuditFindings
-from kvar.auditing.score_picture import audit_picture, shown_score
 from kvar.plotting import baseline_style, new_figure
 
 __all__ = ["Picture", "pictures"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.baselines import Baseline
-from kvar.baselines.group import group_variances
+from kvar.baselines.group_mean import group_variances
 from kvar.replaying import Replayed, batches, replay_steps
 from kvar.rollouts.step_chunks import StepChunk
 from kvar.rollouts.trace import Trace

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvar import plotting
+from kvar.auditing.error_picture import audit_picture
 from kvar.auditing.findings import AuditFindings
 from kvar.auditing.page import fragment, page
-from kvar.auditing.score_picture import audit_picture
 from kvar.utils.atomic_files import atomic_write
 
 __all__ = ["AuditReport"]

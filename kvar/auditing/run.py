@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kvar.auditing.advice import advise
+from kvar.auditing.error_sums import ScoreSums
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.prediction_error import TRUTH
+from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
-from kvar.auditing.score_sums import ScoreSums
-from kvar.auditing.scoring import score_baselines
 from kvar.auditing.window_study import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.intervals import Interval

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.auditing.prediction_error import Score
-from kvar.auditing.scoring import sum_scores
+from kvar.auditing.replay_errors import sum_scores
 from kvar.baselines import Baseline, make_baseline
 from kvar.baselines.kernel import AUTO_WINDOWS, KernelBaseline
 from kvar.intervals import Interval

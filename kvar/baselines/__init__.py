@@ -5,18 +5,22 @@ from __future__ import annotations
 from kvar.baselines.adaptive import AdaptiveBaseline
 from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.basis import BASIS
-from kvar.baselines.batch_level import BatchMean, NoBaseline, RunningMean
+from kvar.baselines.batch_mean import BatchMean
 from kvar.baselines.buffer import BufferBaseline
 from kvar.baselines.discounted_beta import DiscountedBeta
 from kvar.baselines.empirical_bayes import EmpiricalBayes
-from kvar.baselines.group import GroupMean, LeaveOneOut
+from kvar.baselines.group_mean import GroupMean
 from kvar.baselines.james_stein import JamesStein
 from kvar.baselines.kalman import KalmanBaseline
 from kvar.baselines.kernel import KernelBaseline
+from kvar.baselines.krpo import KRPO
+from kvar.baselines.leave_one_out import LeaveOneOut
+from kvar.baselines.none import NoBaseline
+from kvar.baselines.opo import OPO
 from kvar.baselines.oracle import Oracle
+from kvar.baselines.running_mean import RunningMean
 from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.baselines.variance_optimal import VarianceOptimal
-from kvar.baselines.within_group import KRPO, OPO
 
 __all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline", "register_baseline"]
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.baselines.batch_level import BatchMean
+from kvar.baselines.batch_mean import BatchMean
 from kvar.history.prompt_table import PromptTable
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_count

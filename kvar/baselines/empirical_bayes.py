@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.baselines.group import group_means
+from kvar.baselines.group_mean import group_means
 from kvar.online.running_moments import RunningMoments
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.baselines.group import LeaveOneOut, group_means, group_variances
+from kvar.baselines.group_mean import group_means, group_variances
+from kvar.baselines.leave_one_out import LeaveOneOut
 from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["JamesStein"]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
-from kvar.baselines.batch_level import others_in_batch
+from kvar.baselines.batch_mean import others_in_batch
 from kvar.history.visit_sums import kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import get_kernel

@@ -11,7 +11,7 @@ import numpy as np
 from kvar.kernels import Kernel, get_kernel
 from kvar.smoothing.criteria import CRITERIA
 from kvar.smoothing.grid import default_grid, given_grid
-from kvar.smoothing.problem import Problem
+from kvar.smoothing.selection_problem import Problem
 from kvar.utils.checks import require_choice
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]

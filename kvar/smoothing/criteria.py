@@ -10,7 +10,7 @@ import numpy as np
 
 from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, squared_norms
 from kvar.smoothing.pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
-from kvar.smoothing.problem import Problem
+from kvar.smoothing.selection_problem import Problem
 from kvar.theory import optimal_bandwidth
 
 __all__ = ["CRITERIA", "Criterion"]

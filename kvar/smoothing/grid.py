@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvar.kernels import CompactKernel
-from kvar.smoothing.problem import Problem
+from kvar.smoothing.selection_problem import Problem
 from kvar.utils.checks import checked_array
 
 __all__ = ["default_grid", "given_grid"]

@@ -14,9 +14,9 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kvar.kernels import get_kernel
+from kvar.smoothing.data_checks import check_data, check_points
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, noise_from_fit, squared_norms
-from kvar.smoothing.validation import check_data, check_points
 from kvar.utils.checks import is_number, require_choice
 
 __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit"]

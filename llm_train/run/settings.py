@@ -16,7 +16,7 @@ from trl import ModelConfig
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.checks import checked_count
-from llm_train.tasks.arguments import RunArguments
+from llm_train.tasks.run_arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
 
 __all__ = [

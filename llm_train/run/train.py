@@ -27,7 +27,7 @@ from llm_train.run.run_files import MetricsFile, ProgressBar
 from llm_train.run.settings import RunSettings, rollouts_a_step, rollouts_before
 from llm_train.run.summary_page import write_summary
 from llm_train.run.warm_up import warmed_up_policy
-from llm_train.tasks.tasks import Task, load_task
+from llm_train.tasks.load_task import Task, load_task
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 

@@ -17,7 +17,7 @@ from trl import get_peft_config
 from llm_train.policy.models import load_weights
 from llm_train.policy.supervised import supervise
 from llm_train.run.settings import RunSettings
-from llm_train.tasks.tasks import Task
+from llm_train.tasks.load_task import Task
 
 __all__ = ["warmed_up_policy"]
 

@@ -20,7 +20,7 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
-from llm_train.tasks.arguments import RunArguments
+from llm_train.tasks.run_arguments import RunArguments
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 

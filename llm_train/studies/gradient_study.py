@@ -21,13 +21,13 @@ from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from kvar import Baseline, Trace, make_baseline, read_trace
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.exact_value import token_ids
+from llm_train.policy.gradient_scores import chosen_parameters, score_norms, scores
 from llm_train.policy.models import load_policy
-from llm_train.policy.scores import chosen_parameters, score_norms, scores
 from llm_train.run.settings import RunSettings, resolve
 from llm_train.run.train import quiet_libraries
 from llm_train.run.warm_up import warmed_up_policy
 from llm_train.studies.stage_errors import BLOCK
-from llm_train.tasks.tasks import Task, load_task
+from llm_train.tasks.load_task import Task, load_task
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 

@@ -26,7 +26,7 @@ from llm_train.policy.tiny import answer_reward, sums
 from llm_train.run.settings import resolve
 from llm_train.run.train import quiet_libraries
 from llm_train.run.warm_up import warmed_up_policy
-from llm_train.tasks.tasks import load_task
+from llm_train.tasks.load_task import load_task
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.kae_trainer import KAETrainer
 

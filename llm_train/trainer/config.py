@@ -9,7 +9,7 @@ from trl import GRPOConfig
 from kvar import Baseline, make_baseline
 from kvar.utils.checks import checked_count
 from llm_train.json_settings import json_object
-from llm_train.policy.scores import SCORE_PARAMETERS
+from llm_train.policy.gradient_scores import SCORE_PARAMETERS
 from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
 
 __all__ = ["KAEConfig"]

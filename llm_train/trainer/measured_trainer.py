@@ -10,7 +10,7 @@ from trl import GRPOTrainer
 
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.eval_mode import evaluating
-from llm_train.policy.scores import chosen_parameters, score_norms
+from llm_train.policy.gradient_scores import chosen_parameters, score_norms
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates

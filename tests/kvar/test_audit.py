@@ -12,7 +12,7 @@ import statsmodels.api as sm
 
 import kvar
 from kvar.auditing import fresh_error, group_noise
-from kvar.auditing.scoring import score_baselines
+from kvar.auditing.replay_errors import score_baselines
 from kvar.intervals import Interval
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace

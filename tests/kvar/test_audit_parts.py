@@ -16,7 +16,7 @@ from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.groups import sum_over_groups
 from kvar.auditing.log_warnings import log_warnings
 from kvar.auditing.page import page
-from kvar.auditing.scoring import score_baselines
+from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.statistics_collector import StatisticsCollector
 from kvar.auditing.window_study import study_windows
 from kvar.intervals import ClusteredSums, Ratio

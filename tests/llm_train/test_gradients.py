@@ -10,14 +10,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from kvar import read_trace
-from llm_train.policy import scores as scoring
+from llm_train.policy import gradient_scores as scoring
 from llm_train.policy.exact_value import answer_log_probabilities
-from llm_train.policy.scores import chosen_parameters, score_norms, scores
+from llm_train.policy.gradient_scores import chosen_parameters, score_norms, scores
 from llm_train.policy.tiny import make_policy, make_tokenizer
 from llm_train.studies.gradient_study import BASELINES, OPTIMAL, Study, measure, record, sample_completions
 from llm_train.studies.gradient_tables import main, table
 from llm_train.studies.stage_errors import BLOCK
-from llm_train.tasks.tasks import load_task
+from llm_train.tasks.load_task import load_task
 
 
 @pytest.fixture(scope="module")

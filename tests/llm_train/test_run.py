@@ -20,7 +20,9 @@ from tests.llm_train.tiny_run import settings
 
 def test_flags_win_over_the_file(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("learning_rate: 1e-5\nseed: 3\nbaseline: kernel\nbaseline_kwargs: '{\"bandwidth\": 5}'\npass_at: [1, 4]\n")
+    path.write_text(
+        "learning_rate: 1e-5\nseed: 3\nbaseline: kernel\nbaseline_kwargs: '{\"bandwidth\": 5}'\npass_at: [1, 4]\n"
+    )
     given = given_settings(make_parser(), ["--seed", "4", "--sft-steps", "0"], path)
     assert given["seed"] == 4
     assert given["learning_rate"] == 1e-5  # YAML takes it for a string

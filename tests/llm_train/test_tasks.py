@@ -6,8 +6,8 @@ import pytest
 from llm_train.policy import models
 from llm_train.policy.tiny import make_tokenizer
 from llm_train.tasks.answers import final_answer, math_reward, text_reward
-from llm_train.tasks.arguments import RunArguments
-from llm_train.tasks.tasks import load_task
+from llm_train.tasks.load_task import load_task
+from llm_train.tasks.run_arguments import RunArguments
 
 
 class ChatTokenizer:

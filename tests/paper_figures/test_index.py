@@ -12,7 +12,7 @@ import pytest
 
 from kvar import baseline_names, plotting
 from paper_figures import sources
-from paper_figures.accuracy_exhibits import Accuracy, SingleRollout
+from paper_figures.accuracy_tables import Accuracy, SingleRollout
 from paper_figures.audit_calibration_fig import AuditCalibration
 from paper_figures.exhibit import FalseClaimError, make
 from paper_figures.index import EXHIBITS

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from kvar.kernels import Kernel
+from kvar.smoothing.data_checks import check_data
 from kvar.smoothing.design import Design, series_order
-from kvar.smoothing.validation import check_data
 
 __all__ = ["Problem"]
 

@@ -17,7 +17,7 @@ from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import answer_reward, skewed_sums, sums
 from llm_train.tasks.answers import math_reward, text_reward, verifier_reward
-from llm_train.tasks.arguments import DATA_LOADERS, RunArguments
+from llm_train.tasks.run_arguments import DATA_LOADERS, RunArguments
 
 __all__ = ["Task", "load_task"]
 

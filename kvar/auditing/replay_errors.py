@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kvar.auditing.error_sums import ScoreColumns, ScoreSums
 from kvar.auditing.groups import Groups, sum_over_groups
 from kvar.auditing.prediction_error import TRUTH, Score, score_chunk
-from kvar.auditing.score_sums import ScoreColumns, ScoreSums
 from kvar.auditing.statistics_collector import NoiseTerms, StatisticsCollector
 from kvar.baselines import Baseline
 from kvar.rollouts.step_chunks import SortedTrace, StepChunk

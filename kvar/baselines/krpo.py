@@ -1,4 +1,4 @@
-"""Weighted means of the group's rewards: KRPO's filter and OPO's completion lengths."""
+"""A Kalman filter along the rewards of the group: KRPO."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from kvar.baselines.base import Baseline
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import is_number
 
-__all__ = ["KRPO", "OPO"]
-
-_LENGTH = "completion_length"
+__all__ = ["KRPO"]
 
 
 @dataclass
@@ -66,33 +64,3 @@ class KRPO(Baseline):
             gains[:, k] = np.where(scored, predicted / (predicted + self.measurement_noise), 0.0)
             variance = np.where(scored, (1.0 - gains[:, k]) * predicted, variance)
         return gains
-
-
-@dataclass
-class OPO(Baseline):
-    """Mean reward of the group weighted by the lengths of the completions, own reward included: OPO (arXiv 2505.23585).
-
-    The value is ``sum L r / sum L`` over the group, with lengths L from the column ``completion_length``. It is the
-    variance-optimal baseline if the squared norm of the score is proportional to the length. The value is 0 in a group
-    of fewer than two rewards, as in verl, so that the advantage is the reward. It is also 0 if all completions of the
-    group are empty.
-    """
-
-    name: ClassVar[str] = "opo"
-    needs: ClassVar[tuple[str, ...]] = (_LENGTH,)
-
-    def values(self, batch: Batch) -> np.ndarray:
-        """Weighted group means."""
-        mean = (self.own_weight(batch) * batch.filled).sum(axis=1, keepdims=True)
-        return np.broadcast_to(mean, batch.rewards.shape)
-
-    def own_weight(self, batch: Batch) -> np.ndarray:
-        """Fraction of the group's total length."""
-        lengths = batch.columns[_LENGTH]
-        if (wrong := batch.scored & ~((lengths >= 0) & np.isfinite(lengths))).any():
-            raise ValueError(
-                f"{_LENGTH} must be a number from 0 on for every completion with a reward, got {lengths[wrong][0]:g}"
-            )
-        lengths = np.where(batch.scored, lengths, 0.0)
-        total = lengths.sum(axis=1, keepdims=True)
-        return np.divide(lengths, total, out=np.zeros(lengths.shape), where=(batch.counts > 1) & (total > 0))

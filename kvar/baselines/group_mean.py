@@ -1,4 +1,4 @@
-"""Baselines from the rewards of the group: GRPO and RLOO."""
+"""The mean reward of the group: GRPO."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 
-__all__ = ["GroupMean", "LeaveOneOut", "group_means", "group_variances"]
+__all__ = ["GroupMean", "group_means", "group_variances"]
 
 
 def group_means(batch: Batch) -> np.ndarray:
@@ -46,19 +46,3 @@ class GroupMean(Baseline):
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards in the group."""
         return batch.scored / np.maximum(batch.counts, 1)
-
-
-@dataclass
-class LeaveOneOut(Baseline):
-    """Leave-one-out mean of the group's rewards: RLOO (arXiv 2402.14740).
-
-    The value is 0 for a rollout that is alone in its group, so that its advantage is its reward.
-    """
-
-    name: ClassVar[str] = "leave-one-out"
-
-    def values(self, batch: Batch) -> np.ndarray:
-        """Leave-one-out means."""
-        total = sums_of_others(batch.filled)
-        count = batch.counts - batch.scored
-        return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

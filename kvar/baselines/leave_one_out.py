@@ -1,0 +1,29 @@
+"""The mean of the other rewards in the group: RLOO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from kvar.baselines.base import Baseline
+from kvar.rollouts.batch import Batch, sums_of_others
+
+__all__ = ["LeaveOneOut"]
+
+
+@dataclass
+class LeaveOneOut(Baseline):
+    """Leave-one-out mean of the group's rewards: RLOO (arXiv 2402.14740).
+
+    The value is 0 for a rollout that is alone in its group, so that its advantage is its reward.
+    """
+
+    name: ClassVar[str] = "leave-one-out"
+
+    def values(self, batch: Batch) -> np.ndarray:
+        """Leave-one-out means."""
+        total = sums_of_others(batch.filled)
+        count = batch.counts - batch.scored
+        return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
