@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -140,19 +140,15 @@ class AdaptiveBaseline(Baseline):
         return self.recalled(batch).mixture.average
 
     def assess(self, batch: Batch) -> Estimate:
-        """Mixture estimates with their uncertainty."""
+        """Mixture estimates of the value with their uncertainty."""
         look = self.recalled(batch)
-        return self._assess(look, look.mixture)
-
-    def _assess(self, look: Look, mixture: Mixture, level_of: Callable[[np.ndarray], tuple] | None = None) -> Estimate:
-        """The average of a mixture with its uncertainty; `level_of` gives what belongs to a value, and its slope."""
+        mixture = look.mixture
         fraction = min(1.0, self._error_total / self._variance_total) if self._variance_total > 0 else np.nan
         variance, size = np.zeros(mixture.average.shape), np.zeros(mixture.average.shape)
         for weight, (value, worth) in zip(mixture.weights, self._candidates(look), strict=True):
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
             noise = fraction * self._scale.largest_variance((value * worth + self._scale.midrange) / (worth + 1))
-            level, slope = (value, 1.0) if level_of is None else level_of(value)
-            variance += weight * (slope**2 * noise / np.maximum(worth, 1.0) + (level - mixture.average) ** 2)
+            variance += weight * (noise / np.maximum(worth, 1.0) + (value - mixture.average) ** 2)
             size += weight * worth
         return Estimate(mixture.average, np.sqrt(variance), size)
 

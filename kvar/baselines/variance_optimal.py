@@ -65,9 +65,10 @@ class VarianceOptimal(AdaptiveBaseline):
         return self.recalled(batch).baselines.average
 
     def assess(self, batch: Batch) -> Estimate:
-        """Mixture estimates of b* with their uncertainty."""
-        look, shift = self.recalled(batch), self._shift
-        return self._assess(look, look.baselines, lambda value: (value + shift.of(value), shift.slope(value)))
+        """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
+        of_values = super().assess(batch)
+        slopes = self._shift.slope(of_values.values)
+        return Estimate(self.values(batch), slopes * of_values.standard_error, of_values.effective_sample_size)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""

@@ -166,7 +166,8 @@ class VarianceOptimalLoop(AdaptiveLoop):
         for (p, g), (candidates, value) in self.looks.items():
             levels = [before.shifted(v) for v, _ in candidates]
             level = sum(w * b for w, (b, _) in zip(weights, levels, strict=True))
-            found[p][g] = (level, *before.uncertainty_of(weights, candidates, levels, level))
+            error, size = before.uncertainty(before.mixture(), candidates, value)
+            found[p][g] = (level, before.shifted(value)[1] * error, size)
             reward, norm = groups[p][g], norms[p][g]
             if math.isnan(reward):
                 continue
@@ -191,13 +192,3 @@ class VarianceOptimalLoop(AdaptiveLoop):
             self.norm_total = 0.95**small * self.norm_total + sum(known)
             self.norm_count = 0.95**small * self.norm_count + len(known)
         return found
-
-    def uncertainty_of(self, weights, candidates, levels, level):
-        fraction = min(1.0, self.errors / self.spreads) if self.spreads > 0 else math.nan
-        middle = (self.low + self.high) / 2 if self.n else 0.0
-        variance = size = 0.0
-        for weight, (value, worth), (b, slope) in zip(weights, candidates, levels, strict=True):
-            noise = fraction * self.spread((value * worth + middle) / (worth + 1))
-            variance += weight * (slope**2 * noise / max(worth, 1.0) + (b - level) ** 2)
-            size += weight * worth
-        return math.sqrt(variance), size
