@@ -29,7 +29,7 @@ def policy(tokenizer, tmp_path_factory):
     """A policy that knows some of the sums."""
     model = make_policy(tokenizer, seed=0)
     examples = ({"prompt": row["prompt"], "completion": row["answer"]} for row in skewed_sums(9, seed=0))
-    supervise(model, tokenizer, examples, 60, 0, tmp_path_factory.mktemp("sft"))
+    supervise(model, tokenizer, examples, 30, 0, tmp_path_factory.mktemp("sft"))
     return copy_of(model, tokenizer).eval()
 
 
@@ -51,13 +51,13 @@ def log_probabilities(model, prompts, completions, temperature=1.0):
         yield torch.log_softmax(logits, -1), torch.tensor(completion)
 
 
-def test_proxies_go_with_the_exact_norm(policy, tokenizer):
-    prompts, answers = ids(tokenizer, sums(100, 9, seed=1)["prompt"]), ids(tokenizer, sums(100, 9, seed=1)["answer"])
-    prompts, answers = prompts * 4, answers * 4
-    drawn = sample_completions(policy, prompts, 3, tokenizer.eos_token_id, torch.Generator().manual_seed(0))
+def test_proxies_go_with_the_exact_norm_within_a_reward(policy, tokenizer):
+    data = sums(50, 9, seed=1)
+    prompts, answers = ids(tokenizer, data["prompt"]) * 16, ids(tokenizer, data["answer"]) * 16
+    drawn = sample_completions(policy, prompts, 5, tokenizer.eos_token_id, torch.Generator().manual_seed(0))
     right = np.array([y == [*answer, tokenizer.eos_token_id] for y, answer in zip(drawn, answers, strict=True)])
-    assert 40 < right.sum() < 360
-    exact = score_norms(policy, chosen_parameters(policy), prompts, drawn)
+    assert right.sum() > 40
+    exact = score_norms(policy, chosen_parameters(policy, "last-layer"), prompts, drawn)
     sampled = [
         score_norm_from_logprobs(logs.detach().gather(1, y[:, None]).T)
         for logs, y in log_probabilities(policy, prompts, drawn)
