@@ -24,6 +24,7 @@ SIGNATURES = {
     "KernelRegressor.fit": ["x", "y"],
     "KernelRegressor.predict": ["x0"],
     "KernelRegressor.loo_predict": [],
+    "score_norm_from_logprobs": ["logprobs", "mask"],
     "select_bandwidth": ["x", "y", "method", "kernel", "degree"],
     "TraceWriter": ["folder", "resume_from"],
     "TraceWriter.write": ["step", "columns"],

@@ -1,7 +1,8 @@
 """Plug-in for NeMo-RL: an advantage estimator, and its installation in a trainer that has no registry.
 
 Call ``install(nemo_rl.algorithms.grpo)`` before ``grpo_train``. A complete script is ``examples/nemo_rl_main.py``.
-``grpo.adv_estimator`` sets ``baseline``, ``baseline_kwargs``, ``state_path`` and ``pad_token_id``.
+``grpo.adv_estimator`` sets ``baseline``, ``baseline_kwargs``, ``state_path`` and ``pad_token_id``. Baselines that need
+score norms take them from the log-probabilities of the policy before the step.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from kvar import score_norm_from_logprobs
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.plugins.prompt_history import PromptHistory
 
@@ -32,7 +34,9 @@ class KernelAdvantageEstimator:
         name = _setting(estimator_config, "baseline") or "adaptive"
         self.history = PromptHistory(name, _setting(estimator_config, "state_path"), **parameters)
 
-    def compute_advantage(self, prompt_ids, rewards, mask, *, repeated_batch=None, valid_mask=None, **_):
+    def compute_advantage(
+        self, prompt_ids, rewards, mask, *, repeated_batch=None, valid_mask=None, logprobs_policy=None, **_
+    ):
         """Advantages of one step, whose rewards are then remembered.
 
         Parameters
@@ -42,11 +46,13 @@ class KernelAdvantageEstimator:
         rewards : torch.Tensor, shape (n,)
             Rewards.
         mask : torch.Tensor, shape (n, T)
-            Gives the shape of the result.
+            Gives the shape of the result. Tokens with 0 are not the policy's.
         repeated_batch : mapping, optional
             If it holds ``idx``, the row of each prompt in the dataset, that row identifies the prompt.
         valid_mask : torch.Tensor, shape (n,), optional
             Rollouts with 0 enter neither the history nor any mean, and their advantage is 0.
+        logprobs_policy : torch.Tensor, shape (n, T), optional
+            Log-probabilities of the tokens, for a baseline that needs score norms.
         **_
             Other arguments of NeMo-RL, which are not used.
 
@@ -58,12 +64,14 @@ class KernelAdvantageEstimator:
         Raises
         ------
         ValueError
-            If prompts come as padded tokens and ``pad_token_id`` is not set.
+            If prompts come as padded tokens and ``pad_token_id`` is not set, or the baseline needs score norms and
+            NeMo-RL left the log-probabilities out.
         """
         scores = rewards.double().cpu().numpy().copy()
         if valid_mask is not None:
             scores[valid_mask.cpu().numpy() == 0] = np.nan
-        advantages = torch.as_tensor(self.history.advantages(self._keys(prompt_ids, repeated_batch), scores))
+        norms = _norms(logprobs_policy, mask > 0) if self.history.needs_norms else None
+        advantages = torch.as_tensor(self.history.advantages(self._keys(prompt_ids, repeated_batch), scores, norms))
         return advantages.to(rewards)[:, None].expand(mask.shape)
 
     def _keys(self, prompt_ids, batch) -> list[int | str]:
@@ -79,6 +87,16 @@ class KernelAdvantageEstimator:
             )
         # Tokens are a JSON list, as messages are. The padding differs from batch to batch and is left out.
         return [prompt_key([token for token in row if token != self._pad]) for row in prompt_ids.tolist()]
+
+
+def _norms(logprobs, mask) -> np.ndarray:
+    # Where NeMo-RL skips the log-probabilities, it passes zeros.
+    if logprobs is None or (mask.any() and not logprobs[mask].any()):
+        raise ValueError(
+            "NeMo-RL passed no log-probabilities, from which score norms come: set "
+            "loss_fn.force_on_policy_ratio=false, or baseline to adaptive"
+        )
+    return score_norm_from_logprobs(logprobs, mask).double().cpu().numpy()
 
 
 def _setting(config, name: str):

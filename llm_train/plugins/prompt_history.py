@@ -14,6 +14,8 @@ from llm_train.trainer.state_file import load_state, save_state
 
 __all__ = ["PromptHistory"]
 
+_NORM = "score_norm"
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +43,7 @@ class PromptHistory:
     Raises
     ------
     ValueError
-        If the baseline needs more than rewards, or `state_path` is relative.
+        If the baseline needs more than rewards and score norms, or `state_path` is relative.
 
     Notes
     -----
@@ -51,17 +53,22 @@ class PromptHistory:
 
     def __init__(self, baseline: str = "adaptive", state_path: str | os.PathLike | None = None, **parameters):
         self.baseline = make_baseline(baseline, **parameters)
-        if self.baseline.needs:
+        if missing := [name for name in self.baseline.needs if name != _NORM]:
             raise ValueError(
-                f"baseline {baseline!r} needs {', '.join(self.baseline.needs)}, which this trainer does not pass on: "
-                "use adaptive or kernel"
+                f"baseline {baseline!r} needs {', '.join(missing)}, which this trainer does not pass on: use adaptive "
+                "or kernel"
             )
         self.step = 0
         self._path = Path(state_path) if state_path is not None else None
         if self._path is not None and not self._path.is_absolute():
             raise ValueError(f"state_path must be absolute, because trainers change folders, got {state_path!r}")
 
-    def advantages(self, prompt_ids: Sequence[int | str], rewards) -> np.ndarray:
+    @property
+    def needs_norms(self) -> bool:
+        """Whether the baseline needs the norm of each rollout's score."""
+        return _NORM in self.baseline.needs
+
+    def advantages(self, prompt_ids: Sequence[int | str], rewards, score_norm=None) -> np.ndarray:
         """Advantages of one step, whose rewards are then remembered.
 
         Parameters
@@ -70,6 +77,8 @@ class PromptHistory:
             Prompt of each rollout, in any order. A prompt has the same id at every step.
         rewards : array_like, shape (n,)
             Reward of each rollout; NaN or None if it could not be scored.
+        score_norm : array_like, shape (n,), optional
+            Norm of each rollout's score, as from `kvar.score_norm_from_logprobs`, for a baseline that needs it.
 
         Returns
         -------
@@ -79,7 +88,8 @@ class PromptHistory:
         Raises
         ------
         ValueError
-            At the first step, if the file is damaged or belongs to another baseline.
+            At the first step, if the file is damaged or belongs to another baseline. At any step, if the baseline needs
+            norms and there are none.
         """
         if self.step == 0 and self._path is not None and self._path.exists():
             state = load_state(self._path)
@@ -88,7 +98,8 @@ class PromptHistory:
             logger.warning("Continuing with the history in %s, which ends at step %d.", self._path, self.step)
         self.step += 1
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
-        advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step)
+        columns = {} if score_norm is None else {_NORM: np.asarray(score_norm, dtype=np.float64)}
+        advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step, **columns)
         if self._path is not None:
             save_state({"step": self.step, "baseline": self.baseline.state_dict()}, self._path)
         return advantages

@@ -3,16 +3,26 @@
 Call ``register("kvar")`` next to the entry point and set ``trainer.algorithm.advantage_estimator=kvar``. A complete
 script is ``examples/skyrl_main.py``. SkyRL identifies a prompt by its row in the dataset, so the dataset and its length
 filter must stay the same when a run resumes. ``grpo_norm_by_std`` has no effect.
+
+Baselines that need score norms take them from ``action_log_probs``, or else ``rollout_logprobs``. SkyRL passes neither
+on: call `use_log_probabilities` in the training process before it starts.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
+from llm_train.plugins.norms_at_hand import norms_at_hand, norms_for
 from llm_train.plugins.prompt_history import PromptHistory
 from llm_train.plugins.token_level import token_advantages
 
-__all__ = ["AdvantageEstimator", "register"]
+__all__ = ["AdvantageEstimator", "register", "use_log_probabilities", "with_log_probabilities"]
+
+_REMEDY = (
+    "call llm_train.plugins.skyrl.use_log_probabilities() in the training process, and set "
+    "generator.step_wise_trajectories=false, since a trajectory of several rows has no norm of its own"
+)
 
 
 class AdvantageEstimator:
@@ -45,9 +55,11 @@ class AdvantageEstimator:
             raise ValueError("SkyRL passed no index, by which the history identifies prompts: pass each one's row")
         names = [str(name) for name in index]
         rows = [row for row, name in enumerate(names) if not name.startswith("pad")]
+        norms = norms_for(self.history, len(names), _REMEDY)
         real = token_advantages(
-            self.history, [names[row] for row in rows], token_level_rewards[rows], response_mask[rows]
-        )
+            self.history, [names[row] for row in rows], token_level_rewards[rows], response_mask[rows],
+            None if norms is None else norms[rows],
+        )  # fmt: skip
         advantages = real.new_zeros(token_level_rewards.shape)
         advantages[rows] = real
         return advantages, advantages
@@ -73,3 +85,36 @@ def register(name: str = "kvar", **settings) -> AdvantageEstimator:
     estimator = AdvantageEstimator(**settings)
     AdvantageEstimatorRegistry.register(name, estimator)
     return estimator
+
+
+def with_log_probabilities(compute: Callable) -> Callable:
+    """Let the estimator see the log-probabilities of the batch, while advantages are computed.
+
+    Parameters
+    ----------
+    compute : callable
+        The method ``compute_advantages_and_returns(self, data)`` of SkyRL's trainer.
+
+    Returns
+    -------
+    callable
+        A method with the same signature.
+    """
+
+    def with_norms(trainer, data):
+        def find():
+            found = (data.get(name) for name in ("action_log_probs", "rollout_logprobs"))
+            # Unlike the response mask, the loss mask leaves out what the environment wrote.
+            return next((logprobs for logprobs in found if logprobs is not None), None), data["loss_mask"]
+
+        with norms_at_hand(find):
+            return compute(trainer, data)
+
+    return with_norms
+
+
+def use_log_probabilities() -> None:
+    """Apply `with_log_probabilities` to SkyRL's trainer, in this process."""
+    from skyrl.train.trainer import RayPPOTrainer
+
+    RayPPOTrainer.compute_advantages_and_returns = with_log_probabilities(RayPPOTrainer.compute_advantages_and_returns)

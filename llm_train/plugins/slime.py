@@ -3,12 +3,17 @@
 With ``--advantage-estimator grpo`` the rewards that this function returns become the advantages. The YAML file of
 ``--custom-config-path`` sets ``kvar_baseline``, ``kvar_baseline_kwargs`` and ``kvar_state_path``. A complete script is
 ``examples/slime.sh`` with ``examples/slime.yaml``. Leave ``--normalize-advantages`` off: it would centre them again.
+
+Baselines that need score norms take them from ``rollout_log_probs`` of the samples, where ``loss_mask`` is 1. They need
+probabilities over the whole vocabulary: leave ``--rollout-top-p`` at 1 and ``--rollout-top-k`` at -1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from kvar import score_norm_from_logprobs
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.plugins.prompt_history import PromptHistory
 
@@ -51,7 +56,35 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
     """
     raw = [None if sample.reward is None else sample.get_reward_value(args) for sample in samples]
     keys = [_prompt_id(sample) for sample in samples]
-    return raw, _history(args).advantages(keys, raw).tolist()
+    history = _history(args)
+    norms = _norms(args, samples) if history.needs_norms else None
+    return raw, history.advantages(keys, raw, norms).tolist()
+
+
+def _norms(args, samples) -> list[float]:
+    """Norms of the samples; NaN for one without log-probabilities, as of a generation that failed."""
+    for name, plain in (("rollout_top_p", 1.0), ("rollout_top_k", -1)):
+        if (found := getattr(args, name, plain)) != plain:
+            raise ValueError(
+                f"score norms need log-probabilities of the whole vocabulary, got {name}={found}: set it to {plain:g}, "
+                "or use kvar_baseline adaptive"
+            )
+    logprobs = [sample.rollout_log_probs for sample in samples]
+    if all(found is None for found in logprobs):
+        raise ValueError(
+            "no sample has rollout_log_probs, from which score norms come: let the rollout function keep them, or use "
+            "kvar_baseline adaptive"
+        )
+    return [
+        math.nan if found is None else float(score_norm_from_logprobs(found, _loss_mask(sample)))
+        for found, sample in zip(logprobs, samples, strict=True)
+    ]
+
+
+def _loss_mask(sample) -> list[int]:
+    if sample.remove_sample or sample.loss_mask is None:
+        return [int(not sample.remove_sample)] * len(sample.rollout_log_probs)
+    return sample.loss_mask
 
 
 def _prompt_id(sample) -> int | str:

@@ -6,6 +6,9 @@ calls come before the trainer starts: `register`, and `use_stable_keys`, which r
 Without the second call the estimator refuses to work. Set ``trainer.use_v1=false``: the V1 trainer of verl 0.9 fetches
 a fixed list of columns for advantages, without ``extra_info``. A complete script is ``examples/verl_main.py``.
 ``algorithm.norm_adv_by_std_in_grpo`` has no effect.
+
+Baselines that need score norms take them from ``old_log_probs``, or else ``rollout_log_probs``. verl passes neither on;
+the function that `use_stable_keys` installs has them at hand.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llm_train.plugins.norms_at_hand import norms_at_hand, norms_for
 from llm_train.plugins.prompt_history import PromptHistory
 from llm_train.plugins.token_level import token_advantages
 
@@ -54,7 +58,8 @@ class AdvantageEstimator:
         random = next((key for key in keys if _is_random(key)), None)
         if random is not None:
             raise ValueError(f"verl gives prompts new names at every step, got uid {random}: {_REMEDY}")
-        advantages = token_advantages(self.history, keys, token_level_rewards, response_mask)
+        norms = norms_for(self.history, len(keys), _REMEDY)
+        advantages = token_advantages(self.history, keys, token_level_rewards, response_mask, norms)
         return advantages, advantages
 
 
@@ -116,11 +121,17 @@ def stable_keys(compute_advantage: Callable) -> Callable:
             [f"{source}/{info['index']}" for source, info in zip(sources, infos, strict=True)], dtype=object
         )
         try:
-            return compute_advantage(data, *args, **kwargs)
+            with norms_at_hand(lambda: _log_probabilities(data.batch)):
+                return compute_advantage(data, *args, **kwargs)
         finally:
             columns["uid"] = random
 
     return with_stable_keys
+
+
+def _log_probabilities(batch):
+    found = (batch.get(name, None) for name in ("old_log_probs", "rollout_log_probs"))
+    return next((logprobs for logprobs in found if logprobs is not None), None), batch.get("response_mask")
 
 
 def use_stable_keys() -> None:

@@ -15,9 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from llm_train.policy.eval_mode import evaluating
 from llm_train.policy.exact_value import rows_at_once
 
-__all__ = ["SCORE_PARAMETERS", "chosen_parameters", "score_norms", "scores"]
+__all__ = ["OUTPUT_NORMS", "SCORE_PARAMETERS", "chosen_parameters", "output_norms", "score_norms", "scores"]
 
 SCORE_PARAMETERS = ("all", "last-layer", "lora")
+OUTPUT_NORMS = ("logits", "head")
 _CHUNK = 32
 _MOST_ENTRIES = 2**28  # one gibibyte in single precision
 
@@ -48,16 +49,13 @@ def scores(
     completions: Sequence[list[int]],
     chunk: int = _CHUNK,
     temperature: float = 1.0,
+    written: Sequence[list[int]] | None = None,
 ) -> torch.Tensor:
-    """Score of each completion, given its prompt, shape (completions, entries of all parameters)."""
-    rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
-    device = next(iter(parameters.values())).device
-    # Causal attention never sees the padding on the right, and the padding's own tokens are not counted.
-    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-    position = torch.arange(tokens.shape[1])
-    start = torch.tensor([len(prompt) for prompt in prompts])[:, None]
-    end = torch.tensor([len(row) for row in rows])[:, None]
-    counted = ((position >= start) & (position < end)).to(device)
+    """Score of each completion, given its prompt, shape (completions, entries of all parameters).
+
+    `written` has 0 for each token of a completion that the policy did not write, such as the output of a tool.
+    """
+    tokens, counted = _rows(model, prompts, completions, written)
 
     def log_probability(weights, row, mask):
         logits = functional_call(model, weights, (row[None],)).logits[0, :-1].double() / temperature
@@ -78,13 +76,63 @@ def score_norms(
     completions: Sequence[list[int]],
     chunk: int = _CHUNK,
     temperature: float = 1.0,
+    written: Sequence[list[int]] | None = None,
 ) -> torch.Tensor:
     """Norm of the score of each completion, in chunks whose scores fit into one gibibyte."""
     entries = sum(parameter.numel() for parameter in parameters.values())
     chunk = max(1, min(chunk, _MOST_ENTRIES // entries))
-    starts = range(0, len(prompts), chunk)
-    parts = (
-        scores(model, parameters, prompts[k : k + chunk], completions[k : k + chunk], chunk, temperature)
-        for k in starts
-    )
-    return torch.cat([part.norm(dim=1) for part in parts])
+    parts = []
+    for k in range(0, len(prompts), chunk):
+        some = slice(k, k + chunk)
+        own = None if written is None else written[some]
+        parts.append(scores(model, parameters, prompts[some], completions[some], chunk, temperature, own).norm(dim=1))
+    return torch.cat(parts)
+
+
+def output_norms(
+    model,
+    which: str,
+    prompts: Sequence[list[int]],
+    completions: Sequence[list[int]],
+    temperature: float = 1.0,
+    written: Sequence[list[int]] | None = None,
+) -> torch.Tensor:
+    """Norm of the gradient of each completion's log-probability at the output of the model, from one forward pass.
+
+    With p_t the distribution of token t, e_t the unit vector of the token itself and h_t what the output head reads:
+    "logits" is ``sqrt(sum_t |e_t - p_t|^2)``, "head" the norm of the head's own gradient ``sum_t (e_t - p_t) h_t'``.
+    """
+    if which == "head" and getattr(model.config.get_text_config(), "final_logit_softcapping", None):
+        raise ValueError("score_norms='head' does not know soft-capped logits: use 'logits' or 'sampled'")
+    tokens, counted = _rows(model, prompts, completions, written)
+    read: dict[str, torch.Tensor] = {}
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: read.update(hidden=inputs[0]))
+    norms = []
+    try:
+        with evaluating(model), torch.no_grad():
+            for some in torch.arange(len(tokens)).split(rows_at_once(model, tokens.shape[1])):
+                logits = model(input_ids=tokens[some]).logits[:, :-1].double() / temperature
+                errors = -torch.softmax(logits, -1)
+                errors.scatter_add_(2, tokens[some, 1:, None], torch.ones_like(errors[..., :1]))
+                errors *= counted[some, 1:, None]
+                if which == "logits":
+                    square = errors.square().sum(dim=(1, 2))
+                else:
+                    # The gradient has as many entries as the head; the products of its factors are tokens by tokens.
+                    hidden = read["hidden"][:, :-1].double()
+                    square = ((errors @ errors.mT) * (hidden @ hidden.mT)).sum(dim=(1, 2)) / temperature**2
+                norms.append(square.clamp(min=0).sqrt())
+    finally:
+        hook.remove()
+    return torch.cat(norms)
+
+
+def _rows(model, prompts, completions, written) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of prompts with completions, padded on the right, and which of them count."""
+    device = next(model.parameters()).device
+    written = [[1] * len(completion) for completion in completions] if written is None else written
+    rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
+    counted = [torch.tensor([*[0] * len(prompt), *own]) for prompt, own in zip(prompts, written, strict=True)]
+    # Causal attention never sees the padding on the right, and the padding's own tokens are not counted.
+    tokens, counted = (torch.nn.utils.rnn.pad_sequence(side, batch_first=True) for side in (rows, counted))
+    return tokens.to(device), counted.bool().to(device)

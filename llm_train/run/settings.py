@@ -18,6 +18,7 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.checks import checked_count
 from llm_train.tasks.run_arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
+from llm_train.trainer.generation_norms import PLAIN_SAMPLING
 
 __all__ = [
     "RunSettings",
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 _SAVE_STEPS = 50
-_PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def resolve(given: Mapping) -> RunSettings:
             "it away before training: set one of them to 0, or use_peft"
         )
     if run.task == "sums":
-        for name, needed in _PLAIN_SAMPLING.items():
+        for name, needed in PLAIN_SAMPLING.items():
             if (found := getattr(config, name)) != needed:
                 raise ValueError(f"exact values of sums need plain sampling: {name} must be {needed}, got {found}")
         longest = len(str(2 * run.largest)) + 1

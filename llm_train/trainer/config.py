@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from trl import GRPOConfig
 
 from kvar import Baseline, make_baseline
-from kvar.utils.checks import checked_count
+from kvar.utils.checks import checked_count, require_choice
 from llm_train.json_settings import json_object
-from llm_train.policy.gradient_scores import SCORE_PARAMETERS
+from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
 from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
 
 __all__ = ["KAEConfig"]
 
 
 _ORDERS = ("epochs", "independent", "variance")
+_SCORE_NORMS = ("sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS)
 
 
 class _OneGeneration(int):
@@ -52,9 +53,11 @@ class KAEConfig(GRPOConfig):
         Rollouts of every prompt before training. The baseline remembers their rewards.
     whiten_advantages : bool
         Centre the advantages of a generation and divide them by their standard deviation, as REINFORCE++ and SPO do.
-    score_norms : {"all", "last-layer", "lora"}, optional
-        Record the norm of each completion's score, its gradient with respect to these parameters. By default it is
-        recorded only if the baseline needs it, with respect to all parameters.
+    score_norms : {"sampled", "logits", "head", "last-layer", "lora", "all"}, optional
+        Record the norm of each completion's score: of its gradient with respect to LoRA's weights, the last layer or
+        all parameters, or a proxy of it at the model's output, from log-probabilities of the sampled tokens, from the
+        logits or from the output head. By default it is recorded only if the baseline needs it: "all" for
+        "score-weighted", as in earlier versions, and else "sampled", the cheapest.
     pass_at : list of int, or int
         Values of k for which evaluation reports pass@k.
     pass_reward : float
@@ -124,9 +127,10 @@ class KAEConfig(GRPOConfig):
     score_norms: str | None = field(
         default=None,
         metadata={
-            "help": "Record the norm of each completion's score for kvar.variance.gradient_variance, with respect to "
-            "all parameters, the last layer or LoRA's. By default it is recorded only if the baseline needs it.",
-            "choices": list(SCORE_PARAMETERS),
+            "help": "Record the norm of each completion's score: exact, for LoRA's weights, the last layer or all "
+            "parameters, or a proxy from the probabilities of sampled tokens, from logits or the output head. By "
+            "default it is recorded only if the baseline needs it: 'all' for score-weighted, else 'sampled'.",
+            "choices": list(_SCORE_NORMS),
         },
     )
     pass_reward: float = field(default=1.0, metadata={"help": "Least reward with which a completion passes in pass@k."})
@@ -165,6 +169,8 @@ class KAEConfig(GRPOConfig):
             self.pass_at = [self.pass_at]  # as YAML gives a single number
         for k in self.pass_at:
             checked_count(k, "pass_at")
+        if self.score_norms is not None:
+            require_choice("score_norms", self.score_norms, _SCORE_NORMS)
         if self.prompt_order not in _ORDERS:
             raise ValueError(f"prompt_order must be one of {', '.join(map(repr, _ORDERS))}, got {self.prompt_order!r}")
         if self.prompt_order != "epochs" and not self.shuffle_dataset:
@@ -189,3 +195,8 @@ class KAEConfig(GRPOConfig):
                 f"multi_objective_aggregation={self.multi_objective_aggregation!r} centres each reward on its group, "
                 "but a baseline takes the weighted sum of rewards: set it to 'sum_then_normalize'"
             )
+
+    @property
+    def kind_of_score_norms(self) -> str:
+        """Which norms stand in the column ``score_norm``, if it is wanted."""
+        return self.score_norms or ("all" if self.baseline == "score-weighted" else "sampled")

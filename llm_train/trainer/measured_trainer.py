@@ -10,9 +10,9 @@ from trl import GRPOTrainer
 
 from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.eval_mode import evaluating
-from llm_train.policy.gradient_scores import chosen_parameters, score_norms
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
+from llm_train.trainer.generation_norms import generation_norms
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates
 from llm_train.trainer.step_timing import StepTimer
 
@@ -78,7 +78,7 @@ class MeasuredTrainer(GRPOTrainer):
         if name == "completion_length":
             return self._rewards.completion_lengths
         if name == "score_norm":
-            return self._score_norms(output)
+            return self._to_device(generation_norms(self, output))
         if name == "true_value":
             return self._true_values(inputs)
         return self._to_device([example[name] for example in inputs])
@@ -93,15 +93,6 @@ class MeasuredTrainer(GRPOTrainer):
         if values.shape != (len(inputs),):
             raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
         return values
-
-    def _score_norms(self, output) -> torch.Tensor:
-        """Norm of the score of each of the n completions of this process."""
-        model = self.accelerator.unwrap_model(self.model)
-        sides = ("prompt", "completion")
-        rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
-        prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
-        parameters = chosen_parameters(model, self.args.score_norms or "all")
-        return score_norms(model, parameters, prompts, completions, temperature=self.temperature)
 
     def _read_by(self, critic: CriticBaseline, output) -> dict[str, torch.Tensor]:
         """The critic's values of all N prompts, as a column."""

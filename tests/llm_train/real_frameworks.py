@@ -10,7 +10,7 @@ import pytest
 
 from llm_train.plugins import skyrl as skyrl_plugin
 from llm_train.plugins import verl as verl_plugin
-from tests.llm_train.test_plugins import PROMPTS, RANDOM_UID, STEPS, column, expected, token_level
+from tests.llm_train.test_plugins import PROMPTS, RANDOM_UID, STEPS, column_of, expected, token_level
 
 
 def test_through_the_real_verl():
@@ -23,8 +23,8 @@ def test_through_the_real_verl():
     data = DataProto.from_dict(
         tensors={"token_level_rewards": table, "response_mask": mask},
         non_tensors={
-            "uid": column([RANDOM_UID] * 6),
-            "extra_info": column([{"index": p} for p in PROMPTS]),
+            "uid": column_of([RANDOM_UID] * 6),
+            "extra_info": column_of([{"index": p} for p in PROMPTS]),
         },
     )
     with pytest.raises(ValueError, match=f"got uid {RANDOM_UID}"):

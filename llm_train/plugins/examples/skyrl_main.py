@@ -16,12 +16,13 @@ from skyrl.train.config import SkyRLTrainConfig
 from skyrl.train.entrypoints.main_base import BasePPOExp, validate_cfg
 from skyrl.train.utils import initialize_ray
 
-from llm_train.plugins.skyrl import register
+from llm_train.plugins.skyrl import register, use_log_probabilities
 
 
 @ray.remote(num_cpus=1)
 def train(config):
     """Train in a process of Ray, which receives a copy of the registered estimator."""
+    use_log_probabilities()  # for baselines that need score norms
     BasePPOExp(config).run()
 
 
