@@ -91,7 +91,7 @@ class AdaptiveBaseline(Baseline):
     ----------
     history, shrinkage, drift, features : bool
         Leave an ingredient out, to see what it is worth: without history only the group and the prior remain, without
-        shrinkage no candidate has a prior, without drift none has a share of it, without features the prior is the same
+        shrinkage no candidate has a prior, without drift none is moved by it, without features the prior is the same
         for all prompts.
 
     Notes

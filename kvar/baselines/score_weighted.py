@@ -24,7 +24,7 @@ _NORM = "score_norm"
 class ScoreWeighted(Baseline):
     """Kernel estimate of the variance-optimal baseline ``E[|s|^2 Z | x] / E[|s|^2 | x]``.
 
-    Every reward counts with the squared norm of its completion's score beside its kernel weight::
+    The weight of a reward is the kernel weight times the squared norm of its completion's score::
 
         b_i^(g) = [sum_j K((i - I_j) / w) n_j Z_j + sum_{k != g} K(0) n_k Z_k] / [the same sum without the rewards]
 

@@ -24,7 +24,7 @@ _NORM = "score_norm"
 class VarianceOptimal(AdaptiveBaseline):
     """What `adaptive` is for the value, for the baseline ``b* = E[n Z | x] / E[n | x]`` of least gradient variance.
 
-    With s the score of a rollout, n = |s|^2 and Z its reward, the part of the policy gradient's second moment that a
+    With s the score of a rollout, ``n = |s|^2`` and Z its reward, the part of the gradient's second moment that a
     baseline b moves is ``E[n (Z - b)^2]`` (Greensmith, Bartlett and Baxter 2004, JMLR 5:1471, theorem 8). It is least
     at b*, which is the value where n and Z are uncorrelated, and far below it where the policy is sure of the answer.
 
