@@ -12,7 +12,7 @@ import numpy as np
 from kvar.baselines.adaptive import AdaptiveBaseline, Look, Mixture
 from kvar.baselines.base import Estimate
 from kvar.online.norm_shift import NormShift
-from kvar.rollouts.batch import Batch
+from kvar.rollouts.batch import Batch, sums_of_others
 from kvar.utils.checks import checked_keys
 
 __all__ = ["VarianceOptimal"]
@@ -42,7 +42,8 @@ class VarianceOptimal(AdaptiveBaseline):
     -----
     Norms come with the rewards as ``score_norm``: the norm of the score, not its square, NaN where it is not known. Any
     common factor of them is without effect, so that proxies serve, such as `kvar.score_norm_from_logprobs`. No norm of
-    a batch enters the values of that batch. Squared norms above five times their mean count as five times the mean.
+    a batch enters the values of that batch. Squared norms are cut at five times the mean of rollouts of like value and
+    reward.
     """
 
     name: ClassVar[str] = "variance-optimal"
@@ -80,8 +81,10 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def _mix(self, look: Look) -> None:
         batch = look.batch
-        norms = _norms_of(batch)
-        weights = self._norms.weights(norms, batch.scored & np.isfinite(norms)) * batch.scored
+        # A rough value will do for the weights: all kernels alike, and a prior worth one reward.
+        total = look.total.mean(axis=1)[:, None] + sums_of_others(batch.filled) + look.prior
+        mass = look.mass.mean(axis=1)[:, None] + (batch.counts - batch.scored) + 1.0
+        weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
         look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
         for value, _ in self._candidates(look):
             look.mixture.add(value)

@@ -18,8 +18,10 @@ _NODES = np.linspace(0.0, 1.0, 9)
 _GRID = np.linspace(0.0, 1.0, 65)
 # What the mean norm of all prompts is worth at each node, in rollouts.
 _POOLED = 5.0
-# Larger squared norms, relative to their mean, are cut: their tails are heavy, and one of them would outweigh a step.
+# Larger squared norms, relative to the mean at their value and reward, are cut, in the ranking and in the means.
+# Tails are heavy, and a cut that is common to all rewards would distort their ratio.
 _CAP = 5.0
+_MEAN_CAP = 10.0
 
 
 class Shift:
@@ -64,22 +66,37 @@ class NormShift:
         self._sums = np.zeros((4, len(_NODES)))
         self._total = self._count = 0.0
 
-    def weights(self, norms: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Squared norms over their mean of earlier steps, cut at 5; 1 where the norm is not known."""
+    def weights(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> np.ndarray:
+        """Squared norms over their mean of earlier steps, cut at 5 means of that value and reward; 1 if not known."""
+        known = batch.scored & np.isfinite(norms)
+        place, reward = _fraction(values, scale), _fraction(batch.filled, scale)
+        high, low = self._cut(self._relative(norms, known), place, _CAP)
+        return np.where(known, reward * high + (1.0 - reward) * low, 1.0) * batch.scored
+
+    def _relative(self, norms: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Squared norms over their mean of earlier steps."""
         squares = np.square(norms, out=np.zeros(norms.shape), where=known)
         total, count = (self._total, self._count) if self._count > 0 else (squares.sum(), known.sum())
-        if not total > 0:
-            return np.ones(norms.shape)
-        return np.where(known, np.minimum(squares * (count / total), _CAP), 1.0)
+        return squares * (count / total) if total > 0 else np.ones(norms.shape)
+
+    def _cut(self, weights: np.ndarray, place: np.ndarray, cap: float) -> list[np.ndarray]:
+        """Weights cut at so many times W1, and at so many times W0, of their values."""
+        return [np.minimum(weights, cap * np.interp(place, _NODES, mean)) for mean in self._means()]
+
+    def _means(self) -> list[np.ndarray]:
+        """W1 and W0 at the nodes."""
+        high, low, n_high, n_low = self._sums
+        means = []
+        for norms, counts in ((high, n_high), (low, n_low)):
+            pooled = (norms.sum() + 1.0) / (counts.sum() + 1.0)
+            means.append((norms + _POOLED * pooled) / (counts + _POOLED))
+        return means
 
     def shift(self, scale: RewardScale) -> Shift:
         """The shift as a function of the value; none before two different rewards were seen."""
         if not scale.has_range:
             return Shift(0.0, 1.0, np.zeros(len(_GRID)), np.ones(len(_GRID)))
-        high, low, n_high, n_low = self._sums
-        pooled = [(norms.sum() + 1.0) / (counts.sum() + 1.0) for norms, counts in ((high, n_high), (low, n_low))]
-        high = (high + _POOLED * pooled[0]) / (n_high + _POOLED)
-        low = (low + _POOLED * pooled[1]) / (n_low + _POOLED)
+        high, low = self._means()
         # Norms of zero on one side would move the baseline to an end of the range at once.
         ratio = np.clip(np.maximum(high, 1e-9) / np.maximum(low, 1e-9), 1e-6, 1e6)
         ratio = np.exp(np.interp(_GRID, _NODES, np.log(ratio)))
@@ -92,15 +109,15 @@ class NormShift:
         known = batch.scored & np.isfinite(norms)
         if not known.any():
             return
-        weights, n = self.weights(norms, known)[known], int(known.sum())
+        n = int(known.sum())
         if scale.has_range:
-            place = np.clip((values[known] - scale.lowest) / scale.width, 0.0, 1.0)
-            reward = np.clip((batch.rewards[known] - scale.lowest) / scale.width, 0.0, 1.0)
+            place, reward = _fraction(values[known], scale), _fraction(batch.rewards[known], scale)
+            high, low = self._cut(self._relative(norms, known)[known], place, _MEAN_CAP)
             right = place * (len(_NODES) - 1)
             left = np.minimum(right.astype(np.intp), len(_NODES) - 2)
             share = right - left
             discount = discount_for(_DISCOUNT, n)
-            columns = (weights * reward, weights * (1 - reward), reward, 1 - reward)
+            columns = (high * reward, low * (1 - reward), reward, 1 - reward)
             for sums, column in zip(self._sums, columns, strict=True):
                 sums *= discount
                 np.add.at(sums, left, (1 - share) * column)
@@ -120,3 +137,10 @@ class NormShift:
         total = checked_number(state["total"], "total of a norm shift", 0.0, LARGEST**2)
         count = checked_number(state["count"], "count of a norm shift", low=0.0)
         self._sums, self._total, self._count = sums, total, count
+
+
+def _fraction(rewards: np.ndarray, scale: RewardScale) -> np.ndarray:
+    """Rewards as fractions of their range; 0 while there is none."""
+    if not scale.has_range:
+        return np.zeros(rewards.shape)
+    return np.clip((rewards - scale.lowest) / scale.width, 0.0, 1.0)

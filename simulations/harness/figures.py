@@ -7,7 +7,13 @@ from kvar import plotting
 __all__ = ["line", "panels", "ticks"]
 
 # Curves that are no registered baseline, and the baseline whose style they take.
-_LOOKS_LIKE = {"score-weighted": "running-mean", "optimal": "batch-mean", "kernel, rewards clipped": "discounted-beta"}
+_LOOKS_LIKE = {
+    "score-weighted": "running-mean",
+    "optimal": "batch-mean",
+    "kernel, rewards clipped": "discounted-beta",
+    "batch-mean, others": "batch-mean",
+    "one number": "running-mean",
+}
 
 
 def line(name: str) -> dict:

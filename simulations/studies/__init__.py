@@ -9,13 +9,23 @@ from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
+from simulations.studies.score_norms import ScoreNorms
 from simulations.studies.value_rates import ValueRates
 
 __all__ = ["STUDIES", "study_classes"]
 
 STUDIES: dict[str, type[Study]] = {
     cls.name: cls
-    for cls in (ValueRates, GradientError, Convergence, BandwidthChoice, Allocation, BrokenAssumptions, Race)
+    for cls in (
+        ValueRates,
+        GradientError,
+        Convergence,
+        BandwidthChoice,
+        Allocation,
+        BrokenAssumptions,
+        Race,
+        ScoreNorms,
+    )
 }
 
 

@@ -125,18 +125,30 @@ class VarianceOptimalLoop(AdaptiveLoop):
         self.nodes = [[0.0] * 4 for _ in range(9)]  # sums of n Z, n (1 - Z), Z, 1 - Z at values 0, 1/8, ... 1
         self.norm_total = self.norm_count = 0.0
 
-    def log_ratio(self, place):
-        """Logarithm of W1 / W0 at a value between 0 and 1."""
+    def means(self, node):
+        """W1 and W0 at a node."""
         whole = [sum(node[k] for node in self.nodes) for k in range(4)]
         pooled = [(whole[0] + 1) / (whole[2] + 1), (whole[1] + 1) / (whole[3] + 1)]
+        return [(node[k] + 5 * pooled[k]) / (node[k + 2] + 5) for k in (0, 1)]
+
+    def log_ratio(self, place):
+        """Logarithm of W1 / W0 at a value between 0 and 1."""
 
         def at(node):
-            high = (node[0] + 5 * pooled[0]) / (node[2] + 5)
-            low = (node[1] + 5 * pooled[1]) / (node[3] + 5)
+            high, low = self.means(node)
             return math.log(min(max(max(high, 1e-9) / max(low, 1e-9), 1e-6), 1e6))
 
         left = min(int(8 * place), 7)
         return (1 - (8 * place - left)) * at(self.nodes[left]) + (8 * place - left) * at(self.nodes[left + 1])
+
+    def fraction(self, reward):
+        return min(max((reward - self.low) / (self.high - self.low), 0.0), 1.0) if self.low < self.high else 0.0
+
+    def cut(self, weight, place, cap):
+        """A weight cut at so many times W1, and W0, of a value."""
+        left = min(int(8 * place), 7)
+        ends = zip(self.means(self.nodes[left]), self.means(self.nodes[left + 1]), strict=True)
+        return [min(weight, cap * ((1 - (8 * place - left)) * a + (8 * place - left) * b)) for a, b in ends]
 
     def shifted(self, value):
         """The baseline of a value and its slope, between points a 64th of the range apart."""
@@ -172,13 +184,20 @@ class VarianceOptimalLoop(AdaptiveLoop):
             if math.isnan(reward):
                 continue
             scored += 1
-            weight = 1.0 if math.isnan(norm) or not total > 0 else min(norm**2 * count / total, 5.0)
+            known_norm = not math.isnan(norm)
+            relative = norm**2 * count / total if known_norm and total > 0 else 1.0
+            # A rough value: the mean of all windows, with a prior worth one reward.
+            rough = sum(v * size for v, size in candidates[2:-1:10]) / sum(size for _, size in candidates[2:-1:10])
+            of_best, of_worst = before.cut(relative, before.fraction(rough), 5.0)
+            z = before.fraction(reward)
+            weight = z * of_best + (1 - z) * of_worst if known_norm else 1.0
             losses = [loss + weight * (b - reward) ** 2 for loss, (b, _) in zip(losses, levels, strict=True)]
-            if not math.isnan(norm) and self.low < self.high:
-                place = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
-                z, left = (reward - self.low) / (self.high - self.low), min(int(8 * place), 7)
+            if known_norm and self.low < self.high:
+                place, z = self.fraction(value), self.fraction(reward)
+                of_best, of_worst = before.cut(relative, place, 10.0)
+                left = min(int(8 * place), 7)
                 for node, part in ((left, 1 - (8 * place - left)), (left + 1, 8 * place - left)):
-                    for k, entry in enumerate((weight * z, weight * (1 - z), z, 1 - z)):
+                    for k, entry in enumerate((of_best * z, of_worst * (1 - z), z, 1 - z)):
                         added[node][k] += part * entry
         if scored:
             old = 0.97 ** min(1.0, scored / 64)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
 from simulations.bandit.policies import Policy
 from simulations.bandit.rewards import BinaryRewards, HeavyTailedRewards
 from simulations.bandit.schedules import SCHEDULES, prompts_by_step
+from simulations.bandit.score_norms import TAILS, NormConfig, rollouts_with_norms
 from simulations.bandit.training import BaselineEach, TrainingConfig, optimum, train
 from simulations.bandit.value_paths import Parabola, Zigzag
 
@@ -187,3 +189,40 @@ def test_a_schedule_refuses_what_it_cannot_do(rng):
         next(prompts_by_step("daily", 4, 2, 1, rng))
     with pytest.raises(ValueError, match="got 5"):
         next(prompts_by_step("epochs", 4, 5, 1, rng))
+
+
+@pytest.mark.parametrize("tails", TAILS[:2])
+@pytest.mark.parametrize("concentration", [0.0, 2.0])
+def test_second_moments_of_rollouts_with_norms_agree_with_their_draws(tails, concentration, rng):
+    n = 200_000
+    config = NormConfig(
+        6.0, tails, n, concentration=concentration, ratio_spread=0.5, n_prompts=2, batch_size=2, visits=1
+    )
+    (step,) = rollouts_with_norms(config, 1, rng)
+    assert np.abs(step.rewards.mean(axis=2) - step.values).max() < 4.5 * 0.5 / np.sqrt(n)
+    for b in (0.0, 0.6, step.values[..., None], step.values[..., None] + step.moments.optimal_shift):
+        draws = step.squares * (step.rewards - b) ** 2
+        error = np.sqrt((draws.var(axis=2) / n).sum()) / 2
+        assert np.abs(draws.mean() - step.second_moment(b + np.zeros(step.rewards.shape))) < 4.5 * error
+
+
+def test_squared_norms_with_heavy_tails_have_the_quartiles_of_a_squared_t(rng):
+    n = 100_000
+    (step,) = rollouts_with_norms(NormConfig(1.0, "t", n, n_prompts=1, batch_size=1, visits=1), 1, rng)
+    factor = step.squares / step.moments.square
+    for p in (0.25, 0.5, 0.75, 0.99):
+        below = (factor < stats.t.ppf((1 + p) / 2, 3) ** 2 / 3).mean()
+        assert abs(below - p) < 4.5 * np.sqrt(p * (1 - p) / n)
+
+
+def test_prompts_with_norms_come_equally_often_and_their_values_drift(rng):
+    config = NormConfig(1.0, n_prompts=6, batch_size=3, visits=10, drift=2.0)
+    steps = list(rollouts_with_norms(config, 2, rng))
+    assert [step.number for step in steps] == list(range(1, 21))
+    counts = np.stack([np.bincount(prompts, minlength=6) for step in steps for prompts in step.prompts])
+    np.testing.assert_array_equal(counts.sum(axis=0), 20)
+    logits = {}
+    for step in steps:
+        for prompt, value in zip(step.prompts[0], step.values[0], strict=True):
+            logits.setdefault(prompt, []).append(np.log(value / (1 - value)) - 2.0 * step.number / 20)
+    assert max(np.ptp(path) for path in logits.values()) < 1e-9
