@@ -171,7 +171,7 @@ def guess_notes(maps: Iterable[ColumnMap]) -> list[str]:
 
 
 def _like_a_reward(name: str) -> bool:
-    return not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
+    return name != _NORM and not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
 
 
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:

@@ -28,9 +28,8 @@ class JsonLinesFile(TableFile):
                     seen.setdefault(name, []).append(value)
         self.columns = list(seen)
         self.numeric = [name for name, values in seen.items() if any(map(_is_number, values))]
-        self.lists = [
-            n for n, values in seen.items() if any(isinstance(v, list) and any(map(_is_number, v)) for v in values)
-        ]
+        lists = {name: [value for value in values if isinstance(value, list)] for name, values in seen.items()}
+        self.lists = [name for name, values in lists.items() if any(any(map(_is_number, value)) for value in values)]
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows, numbers = [], []

@@ -16,7 +16,7 @@ LOGPROBS = (
 
 
 def norm_of(cell) -> float:
-    """Proxy of the score norm from a list of log-probabilities; tokens without a number are left out, NaN if all are."""
+    """Proxy of the score norm from a list of log-probabilities, in which tokens may lack a number; NaN if all do."""
     try:
         logprobs = np.array(cell, dtype=np.float64)
         known = logprobs[~np.isnan(logprobs)]
