@@ -10,7 +10,7 @@ from kvar.plotting import baseline_style, new_figure
 __all__ = ["audit_picture", "shown_score"]
 
 _LABELS = {
-    "gradient_error": "gradient error: squared error weighted by squared norm",
+    "gradient_error": "gradient error",
     "value_mse": "value MSE",
     "estimated_value_mse": "estimated value MSE",
     "one_step_error": "one-step-ahead squared error",
