@@ -290,7 +290,7 @@ def test_windows_side_by_side_are_the_kernel_with_each(rng):
     for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
         assert error.mean == pytest.approx(alone.estimated_value_mse(k, best).mean)
         assert above.mean == pytest.approx(alone.prediction.difference(k, best).mean)
-        assert above.high == pytest.approx(alone.difference(k, best).high)
+        assert above.high == pytest.approx(alone.prediction.difference(k, best).high)
 
 
 def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):
