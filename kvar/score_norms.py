@@ -16,13 +16,13 @@ _ROUNDING = 0.01
 def score_norm_from_logprobs(logprobs, mask=None):
     """Proxy for the norm of each rollout's score, from the log-probabilities of its tokens.
 
-    It is ``sqrt(sum_t mask_t (1 - p_t)^2)``, where p_t is the probability with which token t was sampled.
+    It is ``sqrt(sum_t mask_t (1 - p_t)^2)``, where p_t is the probability of the sampled token t.
 
     Parameters
     ----------
     logprobs : array_like, shape (..., T)
-        Log-probabilities of the sampled tokens under the distribution that they were sampled from: at the temperature
-        of the sampling, not that of the raw logits.
+        Log-probabilities of the sampled tokens under the policy that the loss differentiates: at the temperature of
+        the sampling, and over the whole vocabulary, since most losses leave top-p and top-k out.
     mask : array_like of bool or of 0 and 1, shape (..., T), optional
         Tokens that the policy wrote. Prompt, padding and the output of tools have 0, and what `logprobs` holds there is
         without effect. By default all tokens count.
