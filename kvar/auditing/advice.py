@@ -19,6 +19,7 @@ from kvar.intervals import Interval
 __all__ = ["Advice", "advise"]
 
 _MOST_REUSE = 16
+_OPTIMAL = "variance-optimal"
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,28 @@ def advise(
         *_own_reward_findings(rows, chosen),
         *_size_findings(sizes),
         *_waste_findings(facts),
-        *_gradient_findings(None if chosen.takes_own_reward else gradient_saving, facts),
+        *_gradient_findings(chosen, gradient_saving, facts),
+        *_norm_findings(chosen, facts),
         *_repeat_findings(facts, reuse),
         *_window_findings(windows),
     ]
-    size = sizes.advised.size if sizes is not None and sizes.advised is not None else facts.group_size
+    known = sizes is not None and sizes.baseline == chosen.baseline
+    size = sizes.advised.size if known and sizes.advised is not None else facts.group_size
     return Advice(_recommend(rows, chosen), findings, list(log_warnings(facts)), trainer_settings(chosen, size, reuse))
 
 
 def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
-    sentence = f"Use {chosen.label}: its one-step-ahead squared error is {chosen.one_step_error.mean:.4g}"
+    measure = "one-step-ahead squared error"
     rivals = [row for row in rows if row is not chosen and row.baseline != "oracle"]
-    rivals = [row for row in rivals if not np.isnan(row.above_best.mean)]
+    if chosen.gradient_error is not None:
+        measure += ", weighted by the squared norm of the score as in the variance of the gradient,"
+        rivals = [row for row in rivals if row.takes_own_reward <= chosen.takes_own_reward]
+    sentence = f"Use {chosen.label}: its {measure} is {chosen.ranked.mean:.4g}"
+    rivals = [row for row in rivals if not np.isnan(row.excess.mean)]
     if not rivals:
         return sentence + "."
-    second = min(rivals, key=lambda row: row.above_best.mean)
-    gap = second.above_best
+    second = min(rivals, key=lambda row: row.excess.mean)
+    gap = second.excess
     if gap.mean == 0:
         return sentence + f", the same as that of {second.label}."
     sentence += f", {gap.mean:.2g} below the next best, {second.label}"
@@ -144,16 +151,39 @@ def _waste_findings(facts: LogStatistics) -> Iterator[str]:
         )
 
 
-def _gradient_findings(saving: Interval | None, facts: LogStatistics) -> Iterator[str]:
+def _gradient_findings(chosen: AuditRow, saving: Interval | None, facts: LogStatistics) -> Iterator[str]:
+    if chosen.gradient_error is None:
+        yield (
+            "Baselines are compared by the error of the value. Where the norm of the score goes with the reward, the "
+            'gradient can rank them otherwise. To see it, record the norms: in TRL KAEConfig(score_norms="sampled"), '
+            "elsewhere a column logprobs with the list of the log-probabilities of each rollout's tokens."
+        )
     if saving is None or not saving.mean > 0:
         return
     usual = "leave-one-out" if facts.group_size > 1 else "batch-mean"
     yield (
         f"The gradient of one rollout would have had {100 * saving.mean:.0f} % less variance"
-        f"{_percent((saving.low, saving.high))} than with {usual}. This assumes that, given the prompt, the squared "
-        "norm of the score is unrelated to the reward. The square of the mean gradient counts as variance here; it is "
-        "small in comparison."
+        f"{_percent((saving.low, saving.high))} than with {usual}. The square of the mean gradient counts as "
+        "variance here; it is small in comparison."
     )
+
+
+def _norm_findings(chosen: AuditRow, facts: LogStatistics) -> Iterator[str]:
+    if np.isnan(facts.norm_ratio):
+        return
+    low, high = facts.norm_ratio_limits
+    sentence = (
+        f"Given the prompt, the mean squared norm of the score of right answers over that of wrong ones, W1 / W0, is "
+        f"{facts.norm_ratio:.2g}{_interval(low, high)}: "
+    )
+    if high < 1:
+        sentence += "right answers have the smaller scores, and the best baseline lies below the value"
+    elif low > 1:
+        sentence += "right answers have the larger scores, and the best baseline lies above the value"
+    else:
+        yield sentence + "norm and reward are not seen to be related, and then the value is the best baseline."
+        return
+    yield sentence + (f"; {_OPTIMAL} estimates it." if chosen.baseline != _OPTIMAL else ".")
 
 
 def _reuse(facts: LogStatistics) -> int:

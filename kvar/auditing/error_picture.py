@@ -10,6 +10,7 @@ from kvar.plotting import baseline_style, new_figure
 __all__ = ["audit_picture", "shown_score"]
 
 _LABELS = {
+    "gradient_error": "gradient error",
     "value_mse": "value MSE",
     "estimated_value_mse": "estimated value MSE",
     "one_step_error": "one-step-ahead squared error",
@@ -21,7 +22,7 @@ def audit_picture(report: AuditFindings, width: float = 6.4):
     from matplotlib import ticker
 
     name = shown_score(report)
-    logarithmic = name != "one_step_error"
+    logarithmic = name not in ("one_step_error", "gradient_error")
     rows = [row for row in report.rows if not np.isnan(getattr(row, name).mean) and row.baseline != "oracle"][::-1]
     scores = [getattr(row, name) for row in rows]
     # A logarithmic axis has no place for zero and less: such an interval is drawn to the edge.
@@ -49,7 +50,9 @@ def audit_picture(report: AuditFindings, width: float = 6.4):
 
 
 def shown_score(report: AuditFindings) -> str:
-    """Name of the score in the main figure: the value MSE if known, else estimated, else the one-step error."""
+    """Name of the score in the main figure: of the gradient if known, else the value MSE, else the one-step error."""
+    if report.by_gradient:
+        return "gradient_error"
     if report.knows_truth:
         return "value_mse"
     return "estimated_value_mse" if any(row.estimated_value_mse.mean > 0 for row in report.rows) else "one_step_error"

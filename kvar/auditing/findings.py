@@ -16,7 +16,10 @@ from kvar.intervals import Interval
 
 __all__ = ["AuditFindings", "AuditRow", "error_saved"]
 
-_SCORES = ("one_step_error", "above_best", "estimated_value_mse", "value_mse")
+_SCORES = (
+    *("one_step_error", "above_best", "estimated_value_mse", "value_mse"),
+    *("gradient_error", "gradient_above_best"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,15 @@ class AuditRow:
     by_part : ndarray of float64
         `one_step_error` in successive parts of the run.
     p_value_adjusted : float
-        The p-value of `above_best`, adjusted by Holm's method for the number of baselines compared with the recommended
+        The p-value of `excess`, adjusted by Holm's method for the number of baselines compared with the recommended
         one; NaN where there is no p-value.
+    gradient_error : Interval or None
+        Squared one-step-ahead error weighted by the squared norm of the score: the part of the gradient's second moment
+        that the baseline moves. It is in squared units of the reward, and equals `one_step_error` if all norms are
+        equal. Where the own reward has a weight w in the value, advantages are divided by 1 - w, which leaves it out.
+        None where the log has no score norms.
+    gradient_above_best : Interval or None
+        The same less that of the recommended baseline.
     """
 
     baseline: str
@@ -56,6 +66,18 @@ class AuditRow:
     takes_own_reward: bool
     by_part: np.ndarray = field(repr=False)
     p_value_adjusted: float = np.nan
+    gradient_error: Interval | None = None
+    gradient_above_best: Interval | None = None
+
+    @property
+    def ranked(self) -> Interval:
+        """The error by which baselines are ranked: that of the gradient where the log has norms, else of the value."""
+        return self.one_step_error if self.gradient_error is None else self.gradient_error
+
+    @property
+    def excess(self) -> Interval:
+        """The same less that of the recommended baseline."""
+        return self.above_best if self.gradient_above_best is None else self.gradient_above_best
 
     @property
     def label(self) -> str:
@@ -110,6 +132,11 @@ class AuditFindings:
         return any(row.value_mse is not None for row in self.rows)
 
     @property
+    def by_gradient(self) -> bool:
+        """Whether baselines are ranked by the gradient, since the log has score norms."""
+        return self.chosen.gradient_error is not None
+
+    @property
     def table(self):
         """One row a baseline, best first, as a polars DataFrame."""
         import polars
@@ -124,7 +151,7 @@ class AuditFindings:
                 interval = getattr(row, name)
                 if interval is not None:
                     record |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-            record |= {"p_value": row.above_best.p_value, "p_value_adjusted": row.p_value_adjusted}
+            record |= {"p_value": row.excess.p_value, "p_value_adjusted": row.p_value_adjusted}
             record |= {"rollouts": row.one_step_error.n_rollouts, "prompts": row.one_step_error.n_prompts}
             records.append(record)
         return records

@@ -61,6 +61,14 @@ class LogStatistics:
     zero_variance_limits, wasted_limits, trend_limits : tuple of float
         95 % limits of `zero_variance_groups`, `wasted_rollouts` and `trend`, which allow for dependence within prompts
         and within periods. The other fractions describe the log itself and have no sampling error.
+    n_normed : int
+        Rollouts with a reward and a known score norm.
+    norm_ratio : float
+        W1 / W0: mean squared score norm of rollouts weighted by the reward on the scale from 0 to 1, over that weighted
+        by 1 less the reward, from pairs of rollouts of one prompt; NaN if unknown. At 1 the value is the baseline of
+        least gradient variance, below 1 that baseline lies below the value.
+    norm_ratio_limits : tuple of float
+        95 % limits of `norm_ratio`.
     """
 
     n_rollouts: int
@@ -92,6 +100,9 @@ class LogStatistics:
     zero_variance_limits: tuple[float, float]
     wasted_limits: tuple[float, float]
     trend_limits: tuple[float, float]
+    n_normed: int = 0
+    norm_ratio: float = np.nan
+    norm_ratio_limits: tuple[float, float] = (np.nan, np.nan)
 
     def as_dict(self) -> dict:
         """The numbers without the arrays."""

@@ -51,6 +51,8 @@ def what_was_read(report: AuditFindings) -> list[str]:
     sentences = [*report.reading, _size(facts)]
     if facts.n_unscored:
         sentences.append(f"{facts.n_unscored:,} rollouts without a reward are left out.")
+    if report.by_gradient and (n_unknown := facts.n_rollouts - facts.n_unscored - facts.n_normed):
+        sentences.append(f"{n_unknown:,} rollouts without a score norm are left out of the gradient errors.")
     return sentences + [f"{name} is left out: {reason}." for name, reason in report.skipped.items()]
 
 
@@ -64,6 +66,10 @@ def _size(facts: LogStatistics) -> str:
 
 def _cards(report: AuditFindings) -> list[tuple[str, str]]:
     facts, cards = report.facts, []
+    if not np.isnan(facts.norm_ratio):
+        cards.append(
+            (f"{facts.norm_ratio:.2g}", "W1 / W0, squared score norm of right answers over that of wrong ones")
+        )
     if found := error_saved(report.rows, report.chosen, facts):
         usual, saved = found
         cards.append((f"{100 * saved:.0f} %", f"less value MSE, {report.chosen.label} against {usual.label}"))
@@ -82,8 +88,11 @@ def _cards(report: AuditFindings) -> list[tuple[str, str]]:
 
 def score_table(report: AuditFindings) -> tuple[list[str], list[tuple[AuditRow, list[str]]]]:
     """Headers and, for each baseline, cells of the table of scores, for the page and the terminal."""
-    columns = {"est. value MSE": "estimated_value_mse", "value MSE": "value_mse"}
-    columns |= {"one-step error": "one_step_error", "above the best": "above_best"}
+    columns = {"gradient error": "gradient_error", "above the best": "gradient_above_best"}
+    if not report.by_gradient:
+        columns.clear()
+    columns |= {"est. value MSE": "estimated_value_mse", "value MSE": "value_mse", "one-step error": "one_step_error"}
+    columns.setdefault("above the best", "above_best")
     if not report.knows_truth:
         del columns["value MSE"]
     return list(columns), [(row, [_cell(getattr(row, name)) for name in columns.values()]) for row in report.rows]

@@ -69,6 +69,10 @@ def _svg(figure) -> str:
 
 def _scores(report: AuditFindings):
     caption = {
+        "gradient_error": (
+            "Squared error of each baseline's value as a prediction of a reward that it has not seen, weighted by the "
+            "squared norm of the score: the part of the gradient's variance that the baseline moves."
+        ),
         "value_mse": "Mean squared error of each baseline's values against the true values, which this trace holds.",
         "estimated_value_mse": (
             "Estimated mean squared error of each baseline's values against the true values: its error in predicting "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.auditing.norm_pairs import NORM, squared_norms
 from kvar.baselines import Baseline
 from kvar.baselines.group_mean import group_variances
 from kvar.replaying import Replayed, batches, replay_steps
@@ -87,29 +88,38 @@ class Score:
         them is undefined.
     value_errors : ndarray of float64, shape (C,), or None
         The same sum of squared errors against the true value, where the trace holds it.
+    gradient_errors : ndarray of float64, shape (C,), or None
+        The same sum of squared advantages times squared score norms, where the trace holds these; advantages of a value
+        with weight w on the own reward are divided by 1 - w, as in `kvar.variance.gradient_variance`.
     refusal : str or None
         Why the baseline cannot be replayed over the chunk; its scores are NaN then.
     """
 
     baseline: Baseline
     errors: np.ndarray
-    value_errors: np.ndarray | None
+    value_errors: np.ndarray | None = None
+    gradient_errors: np.ndarray | None = None
     refusal: str | None = None
 
 
 def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Score:
     """Run a baseline over a chunk and score it."""
-    truth = chunk.columns.get(TRUTH)
+    truth, squares = chunk.columns.get(TRUTH), squared_norms(chunk) if NORM in chunk.columns else None
     try:
         replayed = replay_steps(baseline, chunk.batches, len(chunk))
     except ValueError as refusal:
         nothing = np.full(len(noise), np.nan)
-        return Score(baseline, nothing, None if truth is None else nothing, str(refusal))
+        return Score(baseline, nothing, *(None if x is None else nothing for x in (truth, squares)), str(refusal))
     scored = ~np.isnan(chunk.reward)
     fresh = fresh_error(chunk.reward, replayed, chunk.spread(noise))
     # The error of a value that is its own lone reward cannot be estimated.
     fresh[(replayed.own_weight >= 1) & chunk.spread(chunk.sums(scored) == 1)] = np.nan
     errors = chunk.sums(np.where(scored, fresh, 0.0))
-    if truth is None:
-        return Score(baseline, errors, None)
-    return Score(baseline, errors, chunk.sums(np.where(scored, (replayed.values - truth) ** 2, 0.0)))
+    value_errors = gradient_errors = None
+    if truth is not None:
+        value_errors = chunk.sums(np.where(scored, (replayed.values - truth) ** 2, 0.0))
+    if squares is not None:
+        rest = np.where(replayed.own_weight < 1, 1.0 - replayed.own_weight, np.nan)
+        advantages = (chunk.reward - replayed.values) / rest
+        gradient_errors = chunk.sums(np.where(squares > 0, squares * advantages**2, 0.0))
+    return Score(baseline, errors, value_errors, gradient_errors)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from kvar.auditing.error_sums import ScoreColumns, ScoreSums
 from kvar.auditing.groups import Groups, sum_over_groups
+from kvar.auditing.norm_pairs import NORM, NormPairs, norm_ratio, squared_norms
 from kvar.auditing.prediction_error import TRUTH, Score, score_chunk
 from kvar.auditing.statistics_collector import NoiseTerms, StatisticsCollector
 from kvar.baselines import Baseline
@@ -26,7 +28,7 @@ def score_baselines(
     """Replay baselines over a trace and sum their scores."""
     baselines = list(baselines)
     extras = order.trace.extras
-    needed = {TRUTH} & extras.keys()
+    needed = {TRUTH, NORM} & extras.keys()
     needed |= {name for baseline in baselines for name in baseline.columns_used(extras)}
     with shared_work(n_jobs, len(order.trace)) as share:
 
@@ -46,8 +48,9 @@ def sum_scores(
     advance: Callable[[int], object] = lambda n_rollouts: None,
 ) -> ScoreSums:
     """Sum over a trace the scores of n baselines, from a function of a chunk and its groups' noise, shape (C,)."""
-    columns = ScoreColumns.of(n, TRUTH in extras)
+    columns = ScoreColumns.of(n, TRUTH in extras, NORM in extras)
     collector = StatisticsCollector(len(order.prompts), len(order.starts))
+    pairs = NormPairs(order) if NORM in extras else None
     baselines: list[Baseline] = []
     refusals: dict[int, str] = {}
 
@@ -57,10 +60,20 @@ def sum_scores(
         for k, one in enumerate(scores):
             if one.refusal:
                 refusals.setdefault(k, one.refusal)
-        return _cells(columns, groups, terms, scores, refusals.keys())
+        kept = [k for k in range(len(scores)) if k not in refusals]
+        cells = _cells(columns, groups, terms, scores, kept)
+        if pairs is not None:
+            _add_norms(cells, columns, chunk, scores, kept)
+            cells[columns.norm_pairs] = pairs.add(chunk, groups, squared_norms(chunk))
+        return cells
 
     sums = sum_over_groups(order, extras, len(columns), cells_of, collector.add, advance)
-    return ScoreSums(baselines, columns, sums, collector.statistics(), refusals)
+    facts = collector.statistics()
+    if pairs is not None:
+        ratio, limits = norm_ratio(sums, columns.norm_pairs)
+        n_normed = round(sums.total(columns.normed))
+        facts = dataclasses.replace(facts, n_normed=n_normed, norm_ratio=ratio, norm_ratio_limits=limits)
+    return ScoreSums(baselines, columns, sums, facts, refusals)
 
 
 def _reward_variance(groups: Groups, terms: NoiseTerms) -> np.ndarray:
@@ -68,12 +81,14 @@ def _reward_variance(groups: Groups, terms: NoiseTerms) -> np.ndarray:
     return np.where(terms.pairs[0], terms.half_square[0], groups.variance)
 
 
-def _cells(columns: ScoreColumns, groups: Groups, terms: NoiseTerms, scores: Sequence[Score], refused) -> np.ndarray:
+def _cells(
+    columns: ScoreColumns, groups: Groups, terms: NoiseTerms, scores: Sequence[Score], kept: list[int]
+) -> np.ndarray:
     """What one chunk adds to each column, shape (columns, C)."""
     cells = np.zeros((len(columns), len(groups)))
     errors = np.array([score.errors for score in scores])
     defined = ~np.isnan(errors)
-    common = defined[[k for k in range(len(scores)) if k not in refused]].all(axis=0)
+    common = defined[kept].all(axis=0)
     errors[~defined] = 0.0
     lone = np.where(groups.count == 1, errors, 0.0)
     # Cells that stay 0 are pages that are never written, which counts where groups are many.
@@ -96,3 +111,19 @@ def _cells(columns: ScoreColumns, groups: Groups, terms: NoiseTerms, scores: Seq
             cells[columns.known[k]] = np.where(known, groups.count, 0.0)
     cells[columns.half_square], cells[columns.pairs] = terms.half_square, terms.pairs
     return cells
+
+
+def _add_norms(
+    cells: np.ndarray, columns: ScoreColumns, chunk: StepChunk, scores: Sequence[Score], kept: list[int]
+) -> None:
+    """Fill the columns of weighted errors."""
+    squares = squared_norms(chunk)
+    weight, normed = chunk.sums(np.nan_to_num(squares)), chunk.sums((~np.isnan(squares)).astype(np.float64))
+    errors = np.array([score.gradient_errors for score in scores])
+    defined = ~np.isnan(errors)
+    common = defined[kept].all(axis=0)
+    errors[~defined] = 0.0
+    for part, here in enumerate((common, ~common)):
+        cells[columns.weight[part]], cells[columns.normed[part]] = weight * here, normed * here
+        cells[columns.weighted[part]] = errors * here
+    cells[columns.weighted_defined] = np.where(defined & ~common, weight, 0.0)

@@ -23,9 +23,10 @@ class AuditReport(AuditFindings):
     Attributes
     ----------
     rows : list of AuditRow
-        One per baseline, by `one_step_error` over the rollouts that can be compared, least first. Each holds the scores
-        ``one_step_error``, ``above_best``, ``estimated_value_mse`` and, where the trace holds true values,
-        ``value_mse``, as means with 95 % intervals in squared units of the reward.
+        One per baseline, by `one_step_error` over the rollouts that can be compared, or by `gradient_error` where the
+        trace has score norms, least first. Each holds the scores ``one_step_error``, ``above_best``,
+        ``estimated_value_mse``, where the trace holds true values ``value_mse``, and where it has score norms
+        ``gradient_error`` and ``gradient_above_best``, as means with 95 % intervals in squared units of the reward.
     chosen : AuditRow
         The row of the recommended baseline.
     recommendation : str
@@ -37,9 +38,10 @@ class AuditReport(AuditFindings):
     lines : dict of str to str
         Settings that follow the recommendation, by trainer.
     facts : LogStatistics
-        What the log shows without any baseline: groups, repeats, wasted rollouts, noise and drift.
+        What the log shows without any baseline: groups, repeats, wasted rollouts, noise, drift, and whether the norm of
+        the score goes with the reward.
     group_sizes : GroupSizeStudy or None
-        Value error of the recommended baseline with smaller groups; None where there are no groups.
+        Value error of the baseline with the best values with smaller groups; None where there are no groups.
     windows : WindowStudy or None
         Error of the kernel baseline with fixed windows.
     effective_sample_size : float
@@ -56,6 +58,8 @@ class AuditReport(AuditFindings):
         Rollouts without a reward, which are left out.
     knows_truth : bool
         Whether the trace holds true values.
+    by_gradient : bool
+        Whether baselines are ranked by the gradient, since the trace has score norms.
     table : polars.DataFrame
         One row per baseline in the order of `rows`: the scores with their limits, the p-value of the difference to the
         recommended baseline (``p_value``), the same adjusted for the number of baselines (``p_value_adjusted``), and

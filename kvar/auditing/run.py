@@ -12,6 +12,7 @@ from kvar.auditing.advice import advise
 from kvar.auditing.error_sums import ScoreSums
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
+from kvar.auditing.mean_errors import MeanErrors
 from kvar.auditing.prediction_error import TRUTH
 from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
@@ -78,6 +79,11 @@ def audit(
     the differences to the recommended baseline are adjusted by the method of Holm (1979, Scandinavian Journal of
     Statistics 6:65).
 
+    With score norms in the trace (the column ``score_norm``) baselines are ranked by the gradient: with n the squared
+    norm, Z the reward and b a baseline that has seen neither, ``sum n (Z - b)^2 / sum n`` is the part of the gradient's
+    second moment that b moves (Greensmith, Bartlett and Baxter 2004, JMLR 5:1471). Rollouts without a norm are left out
+    of it. Windows and group sizes are studied by the error of the value.
+
     Examples
     --------
     On the small run that comes with kvar:
@@ -117,19 +123,21 @@ def audit(
         if not kept:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
             raise ValueError(f"nothing to audit: no baseline can be replayed over this trace. {reasons}")
-        best = _best(found, kept)
-        chosen = candidates[best]
-        needed = {*chosen.columns_used(trace.extras), *({TRUTH} & trace.extras.keys())}
+        ranking = found.gradient or found.prediction
+        best, of_values = (_best(found, errors, kept) for errors in (ranking, found.prediction))
+        chosen, studied = candidates[best], candidates[of_values]
+        needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
+        needed |= {TRUTH} & trace.extras.keys()
         sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
         describe("studying windows")
         windows = study_windows(sample)
         describe("studying group sizes")
-        sizes = study_group_sizes(sample, chosen, found.facts.group_size, n_jobs)
+        sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
         describe("measuring effective sample sizes")
         worth = effective_sample_size(sample, chosen)
-    adjusted = _holm([found.difference(k, best).p_value for k in kept])
+    adjusted = _holm([ranking.difference(k, best).p_value for k in kept])
     rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
-    ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.one_step_error.mean), row.one_step_error.mean))
+    ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.ranked.mean), row.ranked.mean))
     advice = advise(found.facts, ranked, rows[best], _gradient_saving(found, kept, best), sizes, windows)
     return AuditReport(
         rows=ranked,
@@ -169,13 +177,22 @@ def _candidates(trace: Trace, baselines) -> tuple[list[Baseline], dict[str, str]
     return available, skipped
 
 
-def _best(found: ScoreSums, kept: list[int]) -> int:
-    """Place of the baseline with the least error among those that can be compared, the oracle left out."""
-    judged = [k for k in kept if found.comparable(k)] or kept
+def _best(found: ScoreSums, errors: MeanErrors, kept: list[int]) -> int:
+    """Place of the baseline with the least error among those that can be compared, the oracle left out.
+
+    By the gradient only baselines without the own reward are eligible: the gradient of the others is a shrunken one.
+    """
+    judged = [k for k in kept if errors.comparable(k)] or kept
     eligible = [k for k in judged if found.baselines[k].name != "oracle"] or judged
-    errors = {k: error for k in eligible if not np.isnan(error := found.error(k).mean)}
+    if errors is found.gradient:
+        eligible = [k for k in eligible if not _takes_own_reward(found.baselines[k])] or eligible
+    means = {k: mean for k in eligible if not np.isnan(mean := errors.mean(k).mean)}
     # Baselines that differ by rounding count as equal, and the first of them is taken.
-    return next((k for k, error in errors.items() if error <= min(errors.values()) * (1 + 1e-12)), eligible[0])
+    return next((k for k, mean in means.items() if mean <= min(means.values()) * (1 + 1e-12)), eligible[0])
+
+
+def _takes_own_reward(baseline: Baseline) -> bool:
+    return type(baseline).own_weight is not Baseline.own_weight and getattr(baseline, "include_own", True)
 
 
 def _holm(p_values: list[float]) -> np.ndarray:
@@ -195,19 +212,23 @@ def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditR
     return AuditRow(
         baseline=baseline.name,
         parameters=baseline.parameters,
-        one_step_error=found.error(k),
-        above_best=found.difference(k, best),
+        one_step_error=found.prediction.mean(k),
+        above_best=found.prediction.difference(k, best),
         estimated_value_mse=found.estimated_value_mse(k, best),
         value_mse=found.value_mse(k) if found.knows_truth else None,
-        takes_own_reward=type(baseline).own_weight is not Baseline.own_weight
-        and getattr(baseline, "include_own", True),
-        by_part=found.error_by_part(k, _PARTS),
+        takes_own_reward=_takes_own_reward(baseline),
+        by_part=found.prediction.by_part(k, _PARTS),
         p_value_adjusted=float(p_value_adjusted),
+        gradient_error=found.gradient and found.gradient.mean(k),
+        gradient_above_best=found.gradient and found.gradient.difference(k, best),
     )
 
 
 def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval | None:
-    """Fraction by which the best error is below that of leave-one-out, or of the batch mean without groups."""
+    """Fraction by which the gradient error is below that of leave-one-out, or of the batch mean without groups."""
+    errors = found.gradient
+    if errors is None:
+        return None
     usual = "leave-one-out" if found.facts.group_size > 1 else "batch-mean"
-    others = [k for k in kept if found.baselines[k].name == usual and found.comparable(k)]
-    return found.error_reduction(best, others[0]) if others and found.comparable(best) else None
+    others = [k for k in kept if found.baselines[k].name == usual and errors.comparable(k)]
+    return errors.reduction(best, others[0]) if others and errors.comparable(best) else None

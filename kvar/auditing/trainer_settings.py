@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvar.auditing.findings import AuditRow
+from kvar.baselines import baseline_class
 
 __all__ = ["trainer_settings"]
 
@@ -11,6 +12,7 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
     """Lines to paste, by trainer: for a baseline, a group size and the steps a batch of prompts is kept for."""
     parameters = {} if chosen.label == chosen.baseline else chosen.parameters
     named = ", ".join([f'"{chosen.baseline}"', *(f"{name}={value!r}" for name, value in parameters.items())])
+    columns = "".join(f", {name}={name}" for name in baseline_class(chosen.baseline).needs)
     trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
     trl += [f"baseline_kwargs={parameters!r}"] if parameters else []
     trl += [f"block_reuse={reuse}"] if reuse > 1 else []
@@ -38,6 +40,6 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
         ),
         "your own loop": (
             f"baseline = kvar.make_baseline({named})\n"
-            "advantages = baseline.advantages(prompt_ids, rewards, step)  # not divided by the group's std"
+            f"advantages = baseline.advantages(prompt_ids, rewards, step{columns})  # not divided by the group's std"
         ),
     }

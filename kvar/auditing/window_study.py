@@ -56,17 +56,17 @@ def study_windows(order: SortedTrace) -> WindowStudy:
             errors = np.where(batch.scored[..., None], kernel.window_values(batch) - batch.filled[..., None], 0.0)
             sums.append((errors**2).sum(axis=1))
             kernel.remember(batch)
-        return [Score(kernel, column, None) for column in np.concatenate(sums).T[: len(windows)]]
+        return [Score(kernel, column) for column in np.concatenate(sums).T[: len(windows)]]
 
     found = sum_scores(order, len(windows), (), score)
-    errors = [found.error(k).mean for k in range(len(windows))]
+    errors = [found.prediction.mean(k).mean for k in range(len(windows))]
     best = int(np.argmin(errors))
-    by_part = np.array([found.error_by_part(k, _PARTS) for k in range(len(windows))])
+    by_part = np.array([found.prediction.by_part(k, _PARTS) for k in range(len(windows))])
     seen = ~np.isnan(by_part).any(axis=0)
     return WindowStudy(
         windows=list(windows),
         value_mse=[found.estimated_value_mse(k, best) for k in range(len(windows))],
-        above_best=[found.difference(k, best) for k in range(len(windows))],
+        above_best=[found.prediction.difference(k, best) for k in range(len(windows))],
         best=windows[best],
         path=[windows[k] for k in by_part[:, seen].argmin(axis=0)],
     )

@@ -38,8 +38,8 @@ def audit_command(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format. By default columns "
-            "are chosen by name, and a note names them."
+            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format,logprobs=lp. By "
+            "default columns are chosen by name, and a note names them."
         ),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
@@ -62,6 +62,10 @@ def audit_command(
     Every registered baseline is replayed over the log. Its one-step-ahead error needs no true values: it is the squared
     error of each value as a prediction of a reward that it has not seen, which is the noise of the reward plus the
     error of the value. Intervals are 95 % over prompts and steps.
+
+    Where the log has score norms (a column score_norm), or lists of log-probabilities of sampled tokens to make them of
+    (logprobs, old_log_probs, rollout_log_probs, generation_logprobs), that error is weighted by the squared norm.
+    Baselines are then ranked by the variance of the gradient, and the audit says whether norm and reward go together.
 
     Examples: kvar audit --demo; kvar audit runs/grpo/completions; kvar audit 'dumps/*.jsonl'; kvar audit log.csv
     --columns prompt=question,reward=score

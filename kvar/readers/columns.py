@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kvar.readers.token_lists import LOGPROBS
+
 __all__ = ["ColumnMap", "guess_notes", "listed", "map_columns", "parse_columns"]
 
 _SCHEMA = ("step", "prompt_id", "reward")
@@ -29,6 +31,9 @@ _REWARD_WORDS = {
     *("format", "grade", "pass", "passed", "success"),
 }
 _LISTED = 8
+_NORM = "score_norm"
+# Name in --columns of a column with lists of log-probabilities.
+_CHOSEN_LOGPROBS = "logprobs"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class ColumnMap:
         Columns of text to keep.
     extras : dict of str to str
         Further columns of numbers to keep, by their new names.
+    logprobs : str or None
+        Column of lists of log-probabilities, which becomes ``score_norm`` in the extras.
     guessed : dict of str to str
         Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
     passed_over : list of str
@@ -67,6 +74,7 @@ class ColumnMap:
     weights_from: str | None = None
     texts: list[str] = field(default_factory=list)
     extras: dict[str, str] = field(default_factory=dict)
+    logprobs: str | None = None
     guessed: dict[str, str] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
 
@@ -90,9 +98,14 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def map_columns(
-    layout: str, columns: Sequence[str], numeric: Sequence[str], chosen: dict[str, str], numbered: bool
+    layout: str,
+    columns: Sequence[str],
+    numeric: Sequence[str],
+    lists: Sequence[str],
+    chosen: dict[str, str],
+    numbered: bool,
 ) -> ColumnMap:
-    """Find step, prompt and reward among the columns; ``numbered`` files have their step in their name."""
+    """Find step, prompt, reward and norm among the columns; ``numbered`` files have their step in their name."""
     for column in chosen.values():
         for name in _weights(column, columns):
             if name not in columns:
@@ -101,7 +114,7 @@ def map_columns(
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None
     if layout == "trl" and "reward" not in chosen:
-        fixed = {"step", "prompt", "completion", "advantage", found["step"], found["prompt"]}
+        fixed = {"step", "prompt", "completion", "advantage", _NORM, found["step"], found["prompt"]}
         rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
         weights_from = "advantage" if len(rewards) > 1 else None
     prompt = found["prompt"] or ""
@@ -116,15 +129,21 @@ def map_columns(
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
     extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
+    logprobs = None if _NORM in extras else _logprobs(lists, chosen)
+    if logprobs is not None:
+        extras[_NORM] = logprobs
+        extras.pop(_CHOSEN_LOGPROBS, None)
     # A trace written by kvar comes back as it was.
     own = layout == "kvar"
-    texts = [name for name in columns if own and name not in numeric and name not in in_use]
+    texts = [name for name in columns if own and name not in numeric and name not in {*in_use, logprobs}]
     # A layout fixes its names, except for the step, which some of verl's dumps lack.
     open_to_guess = list(_GUESSES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
     guessed = {n: found[n] or "the number in the file's name" for n in open_to_guess if n not in chosen}
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
     passed_over = unused if "reward" in guessed else []
-    return ColumnMap(layout, found["step"], prompt, rewards, own, weights_from, texts, extras, guessed, passed_over)
+    return ColumnMap(
+        layout, found["step"], prompt, rewards, own, weights_from, texts, extras, logprobs, guessed, passed_over
+    )
 
 
 def listed(columns: Sequence[str]) -> str:
@@ -152,7 +171,7 @@ def guess_notes(maps: Iterable[ColumnMap]) -> list[str]:
 
 
 def _like_a_reward(name: str) -> bool:
-    return not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
+    return name != _NORM and not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
 
 
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
@@ -161,6 +180,12 @@ def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
         return fixed[name]
     lower = {column.lower(): column for column in reversed(columns)}
     return next((lower[guess] for guess in _GUESSES[name] if guess in lower), None)
+
+
+def _logprobs(lists: Sequence[str], chosen: dict[str, str]) -> str | None:
+    lower = {column.lower(): column for column in lists}
+    names = [chosen[_CHOSEN_LOGPROBS].lower()] if _CHOSEN_LOGPROBS in chosen else LOGPROBS
+    return next((lower[name] for name in names if name in lower), None)
 
 
 def _weights(expression: str, columns: Sequence[str]) -> dict[str, float]:

@@ -34,14 +34,14 @@ class CsvFile(TableFile):
         self.columns = next(csv.reader([header], delimiter=self._delimiter))
         if len(self.columns) < 2 or len(set(self.columns)) < len(self.columns):
             raise UnreadableError("it is neither Parquet, nor JSON Lines, nor CSV with a header")
-        self.numeric = []
+        self.numeric, self.lists = [], []
         rows = (line.decode("utf-8", "replace") + "\n" for line in head[1:])
         # A field beyond the limit ends this first look; reading rejects its line.
         with suppress(csv.Error):
             for row in csv.DictReader(rows, self.columns, delimiter=self._delimiter):
                 self.numeric += [n for n, value in row.items() if n and n not in self.numeric and _is_number(value)]
 
-    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]:
+    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         places = {name: self.columns.index(name) for name in names if name in self.columns}
         rows, numbers = [], []
         for number, row in self._rows(notes):

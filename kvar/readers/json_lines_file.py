@@ -11,6 +11,7 @@ import numpy as np
 from kvar.readers.lines import CutFileError, first_lines, lines
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import MISSING, PIECE, Table, TableFile
+from kvar.readers.token_lists import norm_of
 
 __all__ = ["JsonLinesFile", "parsed"]
 
@@ -26,15 +27,18 @@ class JsonLinesFile(TableFile):
                 for name, value in row.items():
                     seen.setdefault(name, []).append(value)
         self.columns = list(seen)
-        self.numeric = [name for name, values in seen.items() if any(isinstance(v, (int, float)) for v in values)]
+        self.numeric = [name for name, values in seen.items() if any(map(_is_number, values))]
+        lists = {name: [value for value in values if isinstance(value, list)] for name, values in seen.items()}
+        self.lists = [name for name, values in lists.items() if any(any(map(_is_number, value)) for value in values)]
 
-    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]:
+    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows, numbers = [], []
         try:
             for number, line in enumerate(lines(self.path), 1):
                 row = parsed(line)
                 if isinstance(row, dict):
-                    rows.append(row)
+                    # Of a row only what is asked for stays in memory.
+                    rows.append({n: norm_of(row[n]) if n == logprobs else row[n] for n in names if n in row})
                     numbers.append(number)
                 elif line.strip():
                     notes.reject(row, self.path, [number])
@@ -56,6 +60,10 @@ def parsed(line: bytes) -> dict | str:
     except (ValueError, RecursionError):
         return "not JSON"
     return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float))
 
 
 def _table(rows: list[dict], numbers: list[int], names: list[str]) -> Table:

@@ -15,6 +15,7 @@ from kvar.readers.log_files import layout_names, map_files, number_in_name, open
 from kvar.readers.parse_rows import parse_rows
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import TableFile, UnreadableError
+from kvar.readers.token_lists import norm_note
 from kvar.readers.trl_reward_weights import reward_weights
 from kvar.rollouts.trace import Trace
 
@@ -63,7 +64,8 @@ def read_log(
         Parquet, CSV or JSON Lines; "auto" decides by the columns.
     columns : mapping of str to str, or str, optional
         Which columns are ``step``, ``prompt`` and ``reward``, if their names do not show it; as a string,
-        ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace.
+        ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace, but
+        ``logprobs`` is the column with a list of log-probabilities a row, of which ``score_norm`` is made.
     keep_text : bool
         Keep prompts as a column ``prompt``. By default only a hash of each prompt is kept, see `prompt_key`. In the
         layout "kvar" ids and further columns of text come back as they are.
@@ -92,12 +94,18 @@ def read_log(
     mapped = map_files(layout, files, chosen, notes)
     notes.remarks += guess_notes(column_map for _, column_map in mapped)
     batches: dict[str, int] = {}
+    made_from: dict[str, int] = {}
     with DiskColumns() as disk:
         for table, column_map in mapped:
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(rows)
+                if column_map.logprobs is not None:
+                    unknown = int(np.isnan(rows["score_norm"]).sum())
+                    made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
                 advance(len(rows["step"]))
         notes.n_rows = len(disk)
+        if made_from:
+            notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
         _check_bad_rows(notes, max_bad, os.fspath(path))
         if batches.get("repeated"):
             notes.remarks.append(
@@ -124,7 +132,7 @@ def _usable_rows(
         names.append("completion")
     n_rows = 0
     try:
-        for piece in table.tables(names, notes):
+        for piece in table.tables(names, notes, column_map.logprobs):
             if column_map.layout == "trl" and _seen_before(piece.columns, batches):
                 continue
             rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)

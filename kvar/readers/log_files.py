@@ -116,7 +116,7 @@ def map_files(
     for table in files:
         numbered = stepped and number_in_name(table.path) is not None
         try:
-            mapped.append((table, map_columns(layout, table.columns, table.numeric, chosen, numbered)))
+            mapped.append((table, map_columns(layout, table.columns, table.numeric, table.lists, chosen, numbered)))
         except ValueError as error:
             first_error = first_error or error
             notes.refused[table.path] = f"it differs from the other files: {error}"

@@ -11,8 +11,12 @@ import numpy as np
 
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import PIECE, Table, TableFile, UnreadableError
+from kvar.readers.token_lists import norm_of
 
 __all__ = ["ParquetFile"]
+
+# Rows at a time where they hold a list each. Every slice decodes its whole group of rows, so that it is not smaller.
+_PIECE_OF_LISTS = 20_000
 
 
 class ParquetFile(TableFile):
@@ -24,20 +28,25 @@ class ParquetFile(TableFile):
         schema = _guarded(lambda polars: self._frame.collect_schema())
         self.columns = schema.names()
         self.numeric = [name for name, kind in schema.items() if kind.is_numeric() or str(kind) == "Boolean"]
+        inner = {name: getattr(kind, "inner", None) for name, kind in schema.items()}
+        self.lists = [name for name, kind in inner.items() if kind is not None and kind.is_numeric()]
 
-    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]:
+    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         present, start = [name for name in names if name in self.columns], 0
         while True:
-            columns = _guarded(lambda polars: self._slice(present, start, polars))  # noqa: B023  (called at once)
+            columns = _guarded(lambda polars: self._slice(present, start, logprobs, polars))  # noqa: B023  (called at once)
             size = len(next(iter(columns.values()), ()))
             if size == 0:
                 return
             yield Table(columns, np.arange(start + 1, start + size + 1))
             start += size
 
-    def _slice(self, names: list[str], start: int, polars) -> dict[str, np.ndarray | list]:
-        piece = self._frame.select(names).slice(start, PIECE).collect()
-        return {name: _values(piece[name], polars) for name in names}
+    def _slice(self, names: list[str], start: int, logprobs: str | None, polars) -> dict[str, np.ndarray | list]:
+        piece = self._frame.select(names).slice(start, _PIECE_OF_LISTS if logprobs in names else PIECE).collect()
+        return {
+            name: np.array(list(map(norm_of, piece[name]))) if name == logprobs else _values(piece[name], polars)
+            for name in names
+        }
 
 
 def _guarded(call):

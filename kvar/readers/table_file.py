@@ -50,17 +50,20 @@ class TableFile(ABC):
         Names of its columns.
     numeric : list of str
         Columns that hold numbers in the first rows.
+    lists : list of str
+        Columns that hold lists of numbers in the first rows.
     """
 
     columns: list[str]
     numeric: list[str]
+    lists: list[str]
 
     def __init__(self, path: Path):
         self.path = path
 
-    def tables(self, names: Sequence[str], notes: ReadingNotes) -> Iterator[Table]:
-        """Read the file piece by piece."""
-        return self._tables(list(names), notes)
+    def tables(self, names: Sequence[str], notes: ReadingNotes, logprobs: str | None = None) -> Iterator[Table]:
+        """Read the file piece by piece; lists in the column `logprobs` become score norms one by one."""
+        return self._tables(list(names), notes, logprobs)
 
     @abstractmethod
-    def _tables(self, names: list[str], notes: ReadingNotes) -> Iterator[Table]: ...
+    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]: ...

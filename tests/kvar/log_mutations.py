@@ -34,6 +34,11 @@ def good_rows(rng) -> list[dict]:
     return rows
 
 
+def with_lists(rows: list[dict]) -> list[dict]:
+    """Rows with lists of log-probabilities, some empty."""
+    return [{**row, "logprobs": [-0.1 * j for j in range(k % 7)]} for k, row in enumerate(rows)]
+
+
 def trl(folder: Path, rows: list[dict]) -> None:
     for step in range(1, N_STEPS + 1):
         mine = [row for row in rows if row.get("step") == step]
@@ -59,7 +64,8 @@ def verl(folder: Path, rows: list[dict]) -> None:
 
 
 def own(folder: Path, rows: list[dict]) -> None:
-    frame = pl.DataFrame(rows, strict=False, infer_schema_length=None).rename({"prompt": "prompt_id"}, strict=False)
+    frame = pl.DataFrame(with_lists(rows), strict=False, infer_schema_length=None)
+    frame = frame.rename({"prompt": "prompt_id"}, strict=False)
     frame.write_parquet(folder / "trace.parquet")
 
 
@@ -73,7 +79,7 @@ def csv(folder: Path, rows: list[dict]) -> None:
 
 
 def jsonl(folder: Path, rows: list[dict]) -> None:
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in with_lists(rows)))
 
 
 def jsonl_zst(folder: Path, rows: list[dict]) -> None:

@@ -103,20 +103,20 @@ def test_the_best_is_recommended_and_the_oracle_is_not(rng):
     assert report.rows[1].above_best.mean == 0.0
     assert report.recommendation.startswith("Use adaptive: ")
     assert "95 % interval" in report.recommendation
-    errors = [row.one_step_error.mean for row in report.rows]
+    errors = [row.ranked.mean for row in report.rows]
     assert errors == sorted(errors)
 
 
 def test_p_values_are_adjusted_for_the_number_of_baselines(rng):
     rows = kvar.audit(simulated(rng, n_prompts=10, n_steps=20), ["kernel", "kalman", "buffer", "discounted-beta"]).rows
-    tested = sorted((row.above_best.p_value, row.p_value_adjusted) for row in rows if row.above_best.p_value > 0)
+    tested = sorted((row.excess.p_value, row.p_value_adjusted) for row in rows if row.excess.p_value > 0)
     assert len(tested) == 3
     largest = 0.0
     for k, (p_value, adjusted) in enumerate(tested):
         # Holm (1979): the k-th smallest of m is multiplied by m - k + 1, and none may fall below the one before.
         largest = max(largest, min((3 - k) * p_value, 1.0))
         assert adjusted == pytest.approx(largest)
-    assert [math.isnan(row.p_value_adjusted) for row in rows] == [row.above_best.mean == 0 for row in rows]
+    assert [math.isnan(row.p_value_adjusted) for row in rows] == [row.excess.mean == 0 for row in rows]
 
 
 def test_parameters_can_be_compared(rng):

@@ -157,8 +157,8 @@ def test_processes_change_nothing(monkeypatch, rng):
     assert not shared.refusals
     assert [baseline.name for baseline in shared.baselines] == names
     for k in range(len(names)):
-        assert shared.comparable(k) == alone.comparable(k)
-        np.testing.assert_equal(vars(shared.error(k)), vars(alone.error(k)))
+        assert shared.prediction.comparable(k) == alone.prediction.comparable(k)
+        np.testing.assert_equal(vars(shared.prediction.mean(k)), vars(alone.prediction.mean(k)))
 
 
 def test_baselines_that_differ_by_rounding_are_the_same(rng):
@@ -289,8 +289,8 @@ def test_windows_side_by_side_are_the_kernel_with_each(rng):
     assert study.windows == [2, 4, 8, 16, 32]
     for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
         assert error.mean == pytest.approx(alone.estimated_value_mse(k, best).mean)
-        assert above.mean == pytest.approx(alone.difference(k, best).mean)
-        assert above.high == pytest.approx(alone.difference(k, best).high)
+        assert above.mean == pytest.approx(alone.prediction.difference(k, best).mean)
+        assert above.high == pytest.approx(alone.prediction.difference(k, best).high)
 
 
 def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import polars as pl
@@ -394,3 +395,83 @@ def test_a_line_of_a_csv_that_is_not_utf_8_counts_once(tmp_path):
     not_utf, too_few = log.notes.omissions()
     assert "not UTF-8 (first log.csv:3)" in not_utf
     assert "2 fields instead of 3 (first log.csv:5)" in too_few
+
+
+# --- score norms --------------------------------------------------------------------------------------------------
+
+
+def with_lists(column, rng, n_tokens=3):
+    """Rows with lists of log-probabilities, and their norms by hand."""
+    chances = rng.uniform(0.1, 1.0, size=(len(ROWS), n_tokens))
+    rows = [row | {column: np.log(p).tolist()} for row, p in zip(ROWS, chances, strict=True)]
+    return rows, np.sqrt(((1 - chances) ** 2).sum(axis=1))
+
+
+@pytest.mark.parametrize("column", ["logprobs", "rollout_log_probs", "generation_logprobs", "old_log_probs"])
+@pytest.mark.parametrize(("name", "write"), [("log.jsonl", jsonl), ("log.parquet", parquet)])
+def test_lists_of_log_probabilities_become_norms(tmp_path, name, write, column, rng):
+    rows, norms = with_lists(column, rng)
+    # A token without a number is left out; no list, an empty one and numbers above 0 give no norm.
+    rows[0][column][1] = None
+    norms[0] = np.hypot(*(1 - np.exp([rows[0][column][0], rows[0][column][2]])))
+    rows[3][column], rows[4][column], rows[5][column] = None, [], [0.5, 2.0, 1.0]
+    norms[3:6] = np.nan
+    write(tmp_path / name, rows)
+    log = read_log(tmp_path / name)
+    same(log.trace)
+    assert list(log.trace.extras) == ["score_norm"]
+    np.testing.assert_allclose(log.trace.extras["score_norm"], norms, rtol=1e-12)
+    (remark,) = [remark for remark in log.notes.remarks if column in remark]
+    assert "3 rows" in remark
+    assert not log.notes.bad_rows
+
+
+def test_a_column_of_norms_comes_before_lists_of_log_probabilities(tmp_path, rng):
+    rows, _ = with_lists("logprobs", rng)
+    rows = [row | {"score_norm": 1.0 + k} for k, row in enumerate(rows)]
+    log = read_log(parquet(tmp_path / "log.parquet", rows))
+    np.testing.assert_array_equal(log.trace.extras["score_norm"], 1.0 + np.arange(len(rows)))
+    assert not any("score_norm" in remark for remark in log.notes.remarks)
+
+
+def test_the_column_of_log_probabilities_may_be_named(tmp_path, rng):
+    rows, norms = with_lists("mine", rng)
+    path = jsonl(tmp_path / "log.jsonl", rows)
+    assert not read_log(path).trace.extras
+    trace = read_log(path, columns="logprobs=mine").trace
+    assert list(trace.extras) == ["score_norm"]
+    np.testing.assert_allclose(trace.extras["score_norm"], norms, rtol=1e-12)
+
+
+def test_lists_that_are_not_asked_for_stay_lists_or_are_left_out(tmp_path):
+    rows = [row | {"prompt": [1, 2, int(row["prompt"][0])], "token_ids": [1, 2]} for row in ROWS]
+    for write, name in ((jsonl, "log.jsonl"), (parquet, "log.parquet")):
+        trace = read_log(write(tmp_path / name, rows)).trace
+        assert len(np.unique(trace.prompt_id)) == 4
+        assert not trace.extras
+
+
+def test_norms_of_a_trl_log_are_no_reward(tmp_path, rng):
+    rows = [{**row, "completion": "4", "advantage": 0.0, "correct": row["reward"]} for row in ROWS]
+    rows = [{k: v for k, v in row.items() if k != "reward"} | {"score_norm": 2.0} for row in rows]
+    trace = read_log(parquet(tmp_path / "completions_00001.parquet", rows), "trl").trace
+    assert trace.reward.tolist() == [row["reward"] for row in ROWS]
+    assert (trace.extras["score_norm"] == 2.0).all()
+
+
+@pytest.mark.parametrize(("name", "write"), [("log.jsonl", jsonl), ("log.parquet", parquet)])
+def test_lists_are_not_kept_in_memory(tmp_path, name, write, rng):
+    n, n_tokens = 3000, 400
+    lists = np.log(rng.uniform(0.1, 1.0, size=(n, n_tokens))).tolist()
+    rows = [ROWS[k % len(ROWS)] | {"logprobs": lists[k]} for k in range(n)]
+    path = write(tmp_path / name, rows)
+    del lists, rows
+    tracemalloc.start()
+    try:
+        trace = read_log(path).trace
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.isfinite(trace.extras["score_norm"]).all()
+    # As objects of Python the lists take more than 32 bytes a token.
+    assert peak < 0.25 * 32 * n * n_tokens

@@ -7,7 +7,7 @@ import kvar
 from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.kernels import get_kernel
 from kvar.rollouts.trace import Trace
-from kvar.variance import ScoreMoments, gradient_variance
+from kvar.variance import ScoreMoments, compare_gradients, gradient_variance
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
 
 NAN = float("nan")
@@ -237,3 +237,52 @@ def test_score_weights_refuse_missing_norms():
     # A rollout without a reward needs no norm.
     actual = ScoreWeighted().estimate(["a"], [[1.0, 1.0, np.nan]], 1, score_norm=[[1.0, 1.0, np.nan]])
     np.testing.assert_array_equal(actual, [[1.0, 1.0, 1.0]])
+
+
+# --- one baseline against another ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_the_difference_of_two_baselines_is_the_exact_one(group, rng):
+    trace, every, _ = bandit_trace(rng, group, n_steps=600)
+    found = compare_gradients(trace, "none", "oracle")
+    exact = every.moments.baseline_part(-every.values[..., None]).mean()
+    close(found.difference, exact)
+    close(found.ratio, 1 + exact / every.moments.noise.mean())
+    assert found.difference.n_rollouts == found.ratio.n_rollouts == len(trace)
+    # The parts of each alone have the same difference; that of a pair is known better than its terms.
+    alone = [gradient_variance(trace, name).baseline for name in ("none", "oracle")]
+    assert found.difference.mean == pytest.approx(alone[0].mean - alone[1].mean)
+    back = compare_gradients(trace, "oracle", "none")
+    assert back.difference.mean == pytest.approx(-found.difference.mean)
+    assert back.ratio.mean == pytest.approx(1 / found.ratio.mean)
+
+
+def test_the_interval_of_a_difference_covers():
+    inside, n_runs = 0, 60
+    for seed in range(n_runs):
+        trace, every, _ = bandit_trace(np.random.default_rng([seed, 5]), 1, n_steps=60)
+        exact = every.moments.baseline_part(-every.values[..., None]).mean()
+        found = compare_gradients(trace, "none", "oracle").difference
+        # The prompts are all that there are, so the truth is that of their mean.
+        inside += found.low <= exact <= found.high
+    assert inside >= 0.95 * n_runs - 3 * np.sqrt(0.95 * 0.05 * n_runs)
+
+
+def test_a_baseline_against_itself_differs_by_nothing(rng):
+    trace, _, _ = bandit_trace(rng, 3, n_steps=20)
+    for other in ("group-mean", "leave-one-out"):
+        found = compare_gradients(trace, "leave-one-out", other)
+        assert found.difference.mean == 0.0
+        assert found.difference.standard_error < 1e-8
+        assert found.ratio.mean == pytest.approx(1.0)
+
+
+def test_lone_rollouts_of_a_group_mean_are_left_out(rng):
+    rewards = np.array([[[1.0, NAN]], [[0.0, 1.0]]])
+    trace = trace_of(np.array([[1], [2]]), rewards, score_norm=np.array([1.0, NAN, 2.0, 1.0]))
+    found = compare_gradients(trace, "group-mean", "none")
+    # Both leave-one-out advantages are 1 in size; those of none are 0 and 1.
+    assert found.difference.n_rollouts == 2
+    assert found.difference.mean == pytest.approx((4 + 1) / 2 - 1 / 2)
+    assert found.ratio.mean == pytest.approx(5.0)
