@@ -12,6 +12,7 @@ from kvar.replaying import replay
 from kvar.rollouts.batch import Batch
 from kvar.rollouts.trace import Trace
 from kvar.rollouts.trace_files import TraceWriter, write_trace
+from kvar.score_norms import score_norm_from_logprobs
 from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = [
     "make_baseline",
     "read_trace",
     "replay",
+    "score_norm_from_logprobs",
     "select_bandwidth",
     "write_trace",
 ]

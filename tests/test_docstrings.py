@@ -20,7 +20,7 @@ CHECKS = {
 }
 WITH_EXAMPLES = [
     *("make_baseline", "Baseline", "Trace", "TraceWriter", "read_trace", "write_trace", "replay", "audit"),
-    *("KernelRegressor", "select_bandwidth", "get_kernel"),
+    *("KernelRegressor", "select_bandwidth", "get_kernel", "score_norm_from_logprobs"),
 ]
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 # Each place may import from those before it and, if it is a folder, from itself. What no entry names comes last.
 ORDER = {
     "kvar": [
-        *("_version", "utils", "kernels", "theory", "intervals", "rollouts", "history", "online", "smoothing"),
-        *("baselines", "replaying", "variance", "readers", "plotting", "auditing", "commands"),
+        *("_version", "utils", "kernels", "theory", "intervals", "score_norms", "rollouts", "history", "online"),
+        *("smoothing", "baselines", "replaying", "variance", "readers", "plotting", "auditing", "commands"),
     ],
     "simulations": ["harness", "bandit", "studies"],
     "llm_train": ["json_settings", "policy", "tasks", "trainer", "run", "studies", "plugins"],
