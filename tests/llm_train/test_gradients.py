@@ -208,7 +208,7 @@ def test_the_study_from_a_run_to_its_table(tmp_path):
     task = load_task(study.run_settings(2).run, make_tokenizer(), seed=1)
     truth = np.array(task.exact_value(at_start, list(task.train)))
     assert abs(rates.mean() - truth.mean()) < 4.5 * np.sqrt((truth * (1 - truth)).sum() / 8) / len(truth)
-    repetitions = 200
+    repetitions = 60
     found = pl.DataFrame(measure(study, 2, [5], repetitions))
     assert set(found["baseline"]) == set(BASELINES)
     assert len(found) == repetitions * len(BASELINES)

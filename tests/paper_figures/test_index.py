@@ -77,7 +77,7 @@ def gradient_rows(adaptive=0.4):
         for repetition in range(20):
             common = rng.normal(10, 1)
             scales = {"group-mean": 1.0, "leave-one-out": 1.2, "batch-mean": 3.0, "kernel": 0.5, "oracle": 0.3}
-            for name, scale in {**scales, "adaptive": adaptive}.items():
+            for name, scale in {**scales, "adaptive": adaptive, "variance-optimal, sampled": 0.2}.items():
                 error = common + scale + 0.01 * rng.normal()
                 row = {"rollouts": 4, "step": step, "repetition": repetition, "baseline": name}
                 errors = {"value_mse": 0.01 * scale * rng.exponential(), "gradient_mse": error, "choice_mse": 1.0}
