@@ -104,7 +104,7 @@ def test_tables_1_and_2(tmp_path, monkeypatch):
     gradient, _ = make(GradientByStage(), tmp_path)
     assert "19.4 / 8.62 / 5.07" in value
     # Paired: what rollouts have in common, a standard deviation of 1, is not in the error.
-    assert "| kernel | -6.3% ± 0.0% |" in gradient  # 0.7 of a mean of 11.15
+    assert "| kernel | -6.2% ± 0.0% |" in gradient  # 0.7 of a mean of 11.3
     gradient_rows(adaptive=4.0).write_parquet(tmp_path / "gradients" / "rows.parquet")
     for cls in (ValueByStage, GradientByStage):
         with pytest.raises(FalseClaimError):
