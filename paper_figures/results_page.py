@@ -28,6 +28,11 @@ _SHOWN_GRADIENTS = (
     *("variance-optimal, sampled", "variance-optimal, exact", "optimum"),
 )
 
+_OTHER_GRADIENTS = {
+    "sums, start at 0.05": "gradients/low/rows.parquet",
+    "multiples, start at 0.06": "gradients/multiples/rows.parquet",
+}
+
 
 def page() -> str:
     """Fill the page from the kept files of the folder `docs`."""
@@ -133,7 +138,16 @@ def _policy() -> dict:
         for name in _SHOWN_GRADIENTS
         if name != "oracle"
     ]
+    elsewhere = [
+        over_stages(stage_changes(pl.read_parquet(DOCS / path), "oracle")) for path in _OTHER_GRADIENTS.values()
+    ]
+    others = [
+        (f"`{name}`", *(_ratio(r, r["half"]) for means in elsewhere for r in means.filter(baseline=name).to_dicts()))
+        for name in _SHOWN_GRADIENTS
+        if name != "oracle"
+    ]
     return {
+        "others": markdown_table(["baseline", *_OTHER_GRADIENTS], others),
         "table": markdown_table(headers, table),
         "by_group": markdown_table(["baseline", *(f"G = {g}" for g in rows["rollouts"].unique().sort())], groups),
         "repetitions": rows["repetition"].n_unique(),
