@@ -30,6 +30,7 @@ _SHOWN_GRADIENTS = (
 
 _OTHER_GRADIENTS = {
     "sums, start at 0.05": "gradients/low/rows.parquet",
+    "sums, start at 0.8": "gradients/high/rows.parquet",
     "multiples, start at 0.06": "gradients/multiples/rows.parquet",
 }
 
