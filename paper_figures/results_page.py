@@ -16,14 +16,23 @@ import polars as pl
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.markdown import markdown_table
-from llm_train.studies.stage_errors import stage_changes, stage_means
+from llm_train.studies.stage_errors import over_stages, stage_changes, stage_means
 from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean
 
 __all__ = ["OUT", "page"]
 
 DOCS = Path("docs")
 OUT = DOCS / "results.md"
-_SHOWN_GRADIENTS = ("oracle", "adaptive", "kernel", "batch-mean", "basis", "critic", "score-weighted optimum")
+_SHOWN_GRADIENTS = (
+    *("oracle", "adaptive", "kernel", "batch-mean", "basis", "critic", "none", "score-weighted", "weighted-mean"),
+    *("variance-optimal, sampled", "variance-optimal, exact", "optimum"),
+)
+
+_OTHER_GRADIENTS = {
+    "sums, start at 0.05": "gradients/low/rows.parquet",
+    "sums, start at 0.8": "gradients/high/rows.parquet",
+    "multiples, start at 0.06": "gradients/multiples/rows.parquet",
+}
 
 
 def page() -> str:
@@ -112,19 +121,42 @@ def _bandit() -> dict:
 
 
 def _policy() -> dict:
-    rows = pl.read_parquet(DOCS / "gradients/rows.parquet").filter(rollouts=1)
-    values, changes = (frame.sort("stage") for frame in (stage_means(rows, "value_mse"), stage_changes(rows, "none")))
-    stages = values["stage"].unique().sort()
+    rows = pl.read_parquet(DOCS / "gradients/rows.parquet")
+    values, changes = (f.sort("stage") for f in (stage_means(rows, "value_mse"), stage_changes(rows, "oracle")))
+    means, stages = over_stages(changes), values["stage"].unique().sort()
     table = [
         (
             f"`{name}`",
-            *(f"{1e3 * r['mean']:.1f} ± {1e3 * r['error']:.1f}" for r in values.filter(baseline=name).to_dicts()),
-            *(f"{100 * r['mean']:+.0f} ± {100 * r['error']:.0f} %" for r in changes.filter(baseline=name).to_dicts()),
+            *(f"{1e3 * r['mean']:.1f}" for r in values.filter(baseline=name, rollouts=1).to_dicts()),
+            *(_ratio(r, r["error"]) for r in changes.filter(baseline=name, rollouts=1).to_dicts()),
+            f"{100 * changes.filter(baseline=name, rollouts=1)['of_whole'].mean():+.0f} %",
         )
         for name in _SHOWN_GRADIENTS
     ]
-    headers = ["baseline", *(f"{what}, step {stage}" for what in ("value", "gradient") for stage in stages)]
-    return {"table": markdown_table(headers, table), "repetitions": rows["repetition"].n_unique()}
+    headers = ["baseline", *(f"{what}, step {stage}" for what in ("value", "gradient") for stage in stages), "whole"]
+    groups = [
+        (f"`{name}`", *(_ratio(r, r["half"]) for r in means.filter(baseline=name).sort("rollouts").to_dicts()))
+        for name in _SHOWN_GRADIENTS
+        if name != "oracle"
+    ]
+    elsewhere = [
+        over_stages(stage_changes(pl.read_parquet(DOCS / path), "oracle")) for path in _OTHER_GRADIENTS.values()
+    ]
+    others = [
+        (f"`{name}`", *(_ratio(r, r["half"]) for means in elsewhere for r in means.filter(baseline=name).to_dicts()))
+        for name in _SHOWN_GRADIENTS
+        if name != "oracle"
+    ]
+    return {
+        "others": markdown_table(["baseline", *_OTHER_GRADIENTS], others),
+        "table": markdown_table(headers, table),
+        "by_group": markdown_table(["baseline", *(f"G = {g}" for g in rows["rollouts"].unique().sort())], groups),
+        "repetitions": rows["repetition"].n_unique(),
+    }
+
+
+def _ratio(row: Mapping, error: float) -> str:
+    return f"{1 + row['mean']:.2f} ± {error:.2f}"
 
 
 def _training() -> dict:

@@ -12,10 +12,17 @@ import polars as pl
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.markdown import markdown_table
 from kvar.utils.progress import tracked
-from llm_train.studies.gradient_study import BASELINES, OFFLINE_SAMPLES, STAGES, Study, measure, record
-from llm_train.studies.stage_errors import BLOCK, stage_changes, stage_means, usual_reference
+from llm_train.studies.gradient_errors import BASELINES, measure
+from llm_train.studies.gradient_study import OFFLINE_SAMPLES, STAGES, Study, record
+from llm_train.studies.stage_errors import BLOCK, over_stages, stage_changes, stage_means
 
-__all__ = ["main", "table"]
+__all__ = ["SHOWN", "main", "table"]
+
+SHOWN = "variance-optimal, sampled"
+_FOR_PAIRS = (
+    f"Gradient MSE given the prompts of `{SHOWN}` as a fraction of that of every other baseline, paired over rollouts, "
+    "in the mean over the stages, with 95 % intervals:"
+)
 
 _DESCRIPTION = f"""
 Record a run of the tiny policy for each number of rollouts. Then sample repeatedly from the policies of three stages,
@@ -31,42 +38,68 @@ are not repeated.
 
 def table(rows: pl.DataFrame) -> str:
     """Mean errors of every baseline at every stage, as Markdown."""
-    values, changes = stage_means(rows, "value_mse"), stage_changes(rows)
+    values, changes = stage_means(rows, "value_mse"), stage_changes(rows, "oracle")
+    means = over_stages(changes)
     stages = sorted(values["stage"].unique())
+    names = rows["baseline"].unique(maintain_order=True).to_list()
+    headers = [
+        "baseline",
+        *(f"value MSE, step {stage}" for stage in stages),
+        *(f"gradient MSE over the oracle's, step {stage}" for stage in stages),
+        "mean, 95 % interval",
+    ]
     parts = []
     for g in sorted(rows["rollouts"].unique()):
-        against = f"gradient MSE against {usual_reference(g)}"
-        headers = ["baseline", *(f"{what}, step {s}" for what in ("value MSE", against) for s in stages)]
         cells = []
-        for name in rows["baseline"].unique(maintain_order=True):
+        for name in names:
             by_value, by_gradient = (
-                [found.row(by_predicate=_cell(g, stage, name), named=True) for stage in stages]
-                for found in (values, changes)
+                found.filter(rollouts=g, baseline=name).sort("stage").rows(named=True) for found in (values, changes)
             )
             cells.append(
                 [
                     name,
-                    *(f"{1e3 * row['mean']:.2f} ± {1e3 * row['error']:.2f}" for row in by_value),
-                    *(f"{row['mean']:+.1%} ± {row['error']:.1%} ({row['of_whole']:+.1%})" for row in by_gradient),
+                    *(f"{1e3 * row['mean']:.1f} ± {1e3 * row['error']:.1f}" for row in by_value),
+                    *(f"{1 + row['mean']:.3f} ± {row['error']:.3f} ({row['of_whole']:+.0%})" for row in by_gradient),
+                    _ratio(
+                        means.row(by_predicate=(pl.col("rollouts") == g) & (pl.col("baseline") == name), named=True)
+                    ),
                 ]
             )
         parts += [f"**{g} rollout{'s' if g > 1 else ''} per prompt**", markdown_table(headers, cells)]
+    return "\n\n".join([_note(rows), *parts, _FOR_PAIRS, _pairs(rows, names)]) + "\n"
+
+
+def _ratio(row: dict) -> str:
+    return f"{1 + row['mean']:.3f} ({1 + row['mean'] - row['half']:.3f} to {1 + row['mean'] + row['half']:.3f})"
+
+
+def _pairs(rows: pl.DataFrame, names: Sequence[str]) -> str:
+    """Gradient MSE of `variance-optimal` as a fraction of that of each other baseline, in the mean over the stages."""
+    cells = []
+    for name in names:
+        if name != SHOWN:
+            found = over_stages(stage_changes(rows, name)).filter(baseline=SHOWN).sort("rollouts")
+            cells.append([name, *map(_ratio, found.iter_rows(named=True))])
+    return markdown_table(["against", *(f"G = {g}" for g in sorted(rows["rollouts"].unique()))], cells)
+
+
+def _note(rows: pl.DataFrame) -> str:
     repetitions = rows.group_by("rollouts", "step", "baseline").len()["len"].max()
-    note = (
-        "Value MSE x 1e-3. Gradient MSE: change of the squared error of the whole gradient given the prompts, paired "
-        "over rollouts; in brackets, as a fraction of the error that includes the choice of prompts. ± is the Monte "
-        f"Carlo standard error. A stage is {BLOCK} steps of one block, with {repetitions} repetitions each. Baselines "
-        "that include the own reward (group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer, to a small "
-        "extent batch-mean) shrink the gradient, group-mean with one rollout to zero; their smaller error does not "
-        "make a better gradient. With one rollout james-stein is the mean of the other prompts. basis has pass rates "
-        f"from {OFFLINE_SAMPLES} rollouts of each prompt by the policy before training. critic is a linear head "
-        "trained along the run."
+    return (
+        "Value MSE x 1e-3. Gradient MSE: squared error of the whole gradient given the prompts, as a ratio to that "
+        "with the exact value as the baseline, paired over rollouts; in brackets, what it changes of the error that "
+        "includes the choice of prompts. ± is the Monte Carlo standard error. A stage is "
+        f"{BLOCK} steps of one block, with {repetitions} repetitions each. Baselines that include the own reward "
+        "(group-mean, opo, krpo, empirical-bayes, discounted-beta, buffer, to a small extent batch-mean) shrink the "
+        "gradient, group-mean with one rollout to zero; their smaller error does not make a better gradient. With one "
+        "rollout james-stein is the mean of the other prompts. basis has pass rates from "
+        f"{OFFLINE_SAMPLES} rollouts of each prompt by the policy before training. critic is a linear head trained "
+        "along the run. Norms of scores are those by all parameters (exact), or proxies: by the log-probabilities of "
+        "the sampled tokens (sampled), by the logits (logits), by the output head (head). score-weighted and "
+        "weighted-mean have sampled norms; weighted-mean is one number for all prompts, from the other rollouts of "
+        "the batch and the recent past. optimum is E[n Z] / E[n] of each prompt, n the exact squared norm; the Monte "
+        f"Carlo error of its denominator adds at most {rows['optimum_excess'].max():.1%} to its gradient MSE at a step."
     )
-    return "\n\n".join([note, *parts]) + "\n"
-
-
-def _cell(rollouts: int, stage: int, baseline: str) -> pl.Expr:
-    return (pl.col("rollouts") == rollouts) & (pl.col("stage") == stage) & (pl.col("baseline") == baseline)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,11 +110,12 @@ def main(arguments: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("results/gradients"))
-    parser.add_argument("--rollouts", type=int, nargs="+", default=[1, 4, 8], metavar="G")
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[1, 2, 4, 8], metavar="G")
     parser.add_argument("--stages", type=int, nargs="+", default=list(STAGES), metavar="STEP")
-    parser.add_argument("--repetitions", type=int, default=10, help="repetitions of each step of a stage")
+    parser.add_argument("--repetitions", type=int, default=40, help="repetitions of each step of a stage")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes, -1 for one per core")
     parser.add_argument("--learning_rate", type=float, default=1e-4)
+    parser.add_argument("--task", choices=["sums", "multiples"], default="sums")
     parser.add_argument("--sft_until", type=float, default=0.4, help="mean value at which the warm-up stops")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table_only", action="store_true", help="write table.md anew from rows.parquet")
@@ -103,6 +137,7 @@ def _write_rows(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if options.repetitions < 2:
         parser.error(f"a standard error needs 2 repetitions or more, got {options.repetitions}")
     settings = {
+        "task": options.task,
         "learning_rate": options.learning_rate,
         "sft_until": options.sft_until,
         "sft_steps": 600,
@@ -123,9 +158,9 @@ def _write_rows(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")
     for _ in tracked(work(delayed(record)(study, g) for g in options.rollouts), "recording", len(options.rollouts)):
         pass
-    steps = [(g, stage + visit) for g in options.rollouts for stage in options.stages for visit in range(BLOCK)]
-    parts = [options.out / f"rows-g{g}-step{step}-x{options.repetitions}.parquet" for g, step in steps]
-    todo = [(cell, part) for cell, part in zip(steps, parts, strict=True) if not part.exists()]
+    cells = [(g, stage) for g in options.rollouts for stage in options.stages]
+    parts = [options.out / f"rows-g{g}-stage{stage}-x{options.repetitions}.parquet" for g, stage in cells]
+    todo = [(cell, part) for cell, part in zip(cells, parts, strict=True) if not part.exists()]
     done = work(delayed(_measured)(study, *cell, options.repetitions, part) for cell, part in todo)
     for _ in tracked(done, "measuring", len(todo)):
         pass
@@ -134,6 +169,7 @@ def _write_rows(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         rows.write_parquet(temporary)
 
 
-def _measured(study: Study, g: int, step: int, repetitions: int, part: Path) -> None:
+def _measured(study: Study, g: int, stage: int, repetitions: int, part: Path) -> None:
+    rows = pl.DataFrame(measure(study, g, range(stage, stage + BLOCK), repetitions))
     with atomic_write(part) as temporary:
-        pl.DataFrame(measure(study, g, step, repetitions)).write_parquet(temporary)
+        rows.with_columns(pl.col(pl.Float64).cast(pl.Float32)).write_parquet(temporary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["BLOCK", "stage_changes", "stage_means", "usual_reference"]
+__all__ = ["BLOCK", "over_stages", "stage_changes", "stage_means", "usual_reference"]
 
 # Steps of a stage, all with the same prompts.
 BLOCK = 10
@@ -45,3 +45,11 @@ def stage_changes(rows: pl.DataFrame, reference: str | None = None) -> pl.DataFr
     )
     changes, residuals, fractions = (stage_means(paired, name) for name in ("change", "residual", "fraction"))
     return changes.with_columns(error=residuals["error"], of_whole=changes["mean"] * fractions["mean"])
+
+
+def over_stages(changes: pl.DataFrame) -> pl.DataFrame:
+    """Means of the stages' changes with half of their 95 % intervals."""
+    half = 1.96 * pl.col("error").pow(2).sum().sqrt() / pl.len()
+    return changes.group_by(["rollouts", "baseline"], maintain_order=True).agg(
+        pl.col("mean").mean(), half.alias("half")
+    )

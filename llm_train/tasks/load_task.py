@@ -17,6 +17,7 @@ from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import answer_reward, skewed_sums, sums
 from llm_train.tasks.answers import math_reward, text_reward, verifier_reward
+from llm_train.tasks.multiples import ExactSums, demonstrated_multiples, multiples, one_of_answers_reward
 from llm_train.tasks.run_arguments import DATA_LOADERS, RunArguments
 
 __all__ = ["Task", "load_task"]
@@ -61,6 +62,8 @@ def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
     """
     if run.task == "sums":
         return _sums(run, tokenizer, seed)
+    if run.task == "multiples":
+        return _multiples(run, tokenizer, seed)
     if run.is_file:
         task = _from_rows(_file_rows(run), run, tokenizer, seed)
     elif run.is_family:
@@ -106,6 +109,24 @@ def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
         held_out=held_out and held_out.map(in_context),
         reward=answer_reward(tokenizer),
         exact_value=ExactValue(tokenizer),
+        demonstrations=demonstrations,
+    )
+
+
+def _multiples(run: RunArguments, tokenizer, seed: int) -> Task:
+    if not run.tiny:
+        raise ValueError("task 'multiples' is for the tiny policy, which has a token for each character")
+    rows = multiples(run.n_prompts + run.n_held_out, seed)
+
+    def demonstrations(seed):
+        for row in demonstrated_multiples(seed):
+            yield {"prompt": row["prompt"], "completion": row["answer"] + tokenizer.eos_token}
+
+    return Task(
+        train=rows.select(range(run.n_prompts)),
+        held_out=rows.select(range(run.n_prompts, len(rows))) if run.n_held_out else None,
+        reward=one_of_answers_reward(tokenizer),
+        exact_value=ExactSums(tokenizer),
         demonstrations=demonstrations,
     )
 

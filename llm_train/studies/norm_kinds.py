@@ -1,0 +1,53 @@
+"""The norm of each completion's score by every parameter, and three proxies from one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from kvar import score_norm_from_logprobs
+from llm_train.policy.gradient_scores import chosen_parameters, score_norms
+
+__all__ = ["EXACT", "NORMS", "distinct_pairs", "norm_columns", "proxy_norms"]
+
+EXACT = "score_norm"
+# What each kind of norm is called in a trace.
+NORMS = {"sampled": "norm_sampled", "logits": "norm_logits", "head": "norm_head", "exact": EXACT}
+
+
+def distinct_pairs(prompts: Sequence, completions: Sequence) -> tuple[list, list, np.ndarray]:
+    """Prompts and completions without repeated pairs, and the place of each pair among them, shape (N,)."""
+    places: dict[tuple, int] = {}
+    pairs = zip(map(tuple, prompts), map(tuple, completions), strict=True)
+    which = np.array([places.setdefault(pair, len(places)) for pair in pairs])
+    return [list(prompt) for prompt, _ in places], [list(completion) for _, completion in places], which
+
+
+def proxy_norms(model, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> dict[str, np.ndarray]:
+    """Norms of the scores by the logits' gradients: at sampled tokens, at all tokens, and by the head; (N,) each."""
+    rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    start = torch.tensor([len(prompt) for prompt in prompts])[:, None]
+    end = torch.tensor([len(row) for row in rows])[:, None]
+    position = torch.arange(1, tokens.shape[1])
+    counted = (position >= start) & (position < end)
+    with torch.no_grad():
+        output = model(input_ids=tokens, output_hidden_states=True)
+    probability = torch.log_softmax(output.logits[:, :-1].double(), dim=-1)
+    sampled = score_norm_from_logprobs(probability.gather(2, tokens[:, 1:, None])[..., 0], counted)
+    # The gradient of a token's log-probability by the logits.
+    by_logits = torch.nn.functional.one_hot(tokens[:, 1:], probability.shape[-1]) - probability.exp()
+    by_logits *= counted[..., None]
+    by_head = torch.einsum("ntv,nth->nvh", by_logits, output.hidden_states[-1][:, :-1].double())
+    found = {"sampled": sampled, "logits": by_logits.flatten(1).norm(dim=1), "head": by_head.flatten(1).norm(dim=1)}
+    return {NORMS[kind]: norms.numpy() for kind, norms in found.items()}
+
+
+def norm_columns(model, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> dict[str, np.ndarray]:
+    """Norms of every kind as columns of a trace, shape (N,) each; equal completions of a prompt cost one."""
+    prompts, completions, which = distinct_pairs(prompts, completions)
+    exact = score_norms(model, chosen_parameters(model), prompts, completions).double().numpy()
+    columns = {**proxy_norms(model, prompts, completions), EXACT: exact}
+    return {name: column[which] for name, column in columns.items()}
