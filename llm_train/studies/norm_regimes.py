@@ -79,15 +79,15 @@ def matched_ratio(rewards: np.ndarray, squares: np.ndarray, counts: np.ndarray) 
     return ((rewards * squares).sum(1) * both @ counts) / (expected * both @ counts)
 
 
-def within_correlation(
-    rewards: np.ndarray, first: np.ndarray, second: np.ndarray, reward: float, counts: np.ndarray
-) -> float:
-    """Correlation of two norms' logarithms within prompts, among completions with a reward."""
-    chosen = rewards == reward
+def within_correlation(rewards: np.ndarray, first: np.ndarray, second: np.ndarray, counts: np.ndarray) -> float:
+    """Correlation of two norms' logarithms within prompt and reward."""
     centred = []
     for norms in (first, second):
-        logs = np.where(chosen, np.log(norms), 0.0)
-        centred.append(np.where(chosen, logs - logs.sum(1, keepdims=True) / chosen.sum(1, keepdims=True).clip(1), 0.0))
+        logs = np.log(norms)
+        for chosen in (rewards == 1, rewards == 0):
+            means = (logs * chosen).sum(1, keepdims=True) / chosen.sum(1, keepdims=True).clip(1)
+            logs = logs - np.where(chosen, means, 0.0)
+        centred.append(logs)
     a, b = centred
     covariance, *variances = ((left * right).sum(1) @ counts for left, right in ((a, b), (a, a), (b, b)))
     return covariance / np.sqrt(variances[0] * variances[1])
@@ -151,12 +151,10 @@ def analyse(rows: pl.DataFrame, orders: int = _ORDERS, seed: int = 0) -> tuple[s
                 bootstrap(lambda c, f=f, z=rewards, n=norm: f(z, n**2, c), n_prompts, seed).text()
                 for f in (norm_ratio, matched_ratio)
             ]
-            for reward in (0.0, 1.0):
-                found = bootstrap(
-                    lambda c, r=reward, z=rewards, e=norms[NORMS[0]], n=norm: within_correlation(z, e, n, r, c),
-                    *(n_prompts, seed),
-                )
-                cells.append(found.text() if name != NORMS[0] else "1")
+            found = bootstrap(
+                lambda c, z=rewards, e=norms[NORMS[0]], n=norm: within_correlation(z, e, n, c), n_prompts, seed
+            )
+            cells.append("1" if name == NORMS[0] else found.text())
             regimes.append([task, name, *cells])
         for group in GROUPS:
             errors = prompt_errors(rewards, norms, group, orders, seed)
@@ -177,7 +175,7 @@ interval, from {resamples:,} resamples of the prompts.
 {about}
 
 **Score norms.** W1 / W0 is the mean squared norm of right completions over that of wrong ones, then over that of wrong
-ones of the same prompts. Correlations are of the logarithm of a norm with that of the last layer's exact gradient,
+ones of the same prompts. The exact norm is that of the last layer's gradient; correlations with it are of logarithms,
 within prompt and reward.
 
 {regimes}
@@ -196,7 +194,7 @@ def _text(about: list, regimes: list, ratios: dict, orders: int) -> str:
         [task, group, name, *("1" if against == name else found.text() for against, found in by.items())]
         for (task, group, name), by in ratios.items()
     ]
-    norms = ["task", "norm", "W1 / W0", "of the same prompts", "correlation, wrong", "correlation, right"]
+    norms = ["task", "norm", "W1 / W0", "of the same prompts", "correlation with the exact norm"]
     errors = ["task", "rollouts a step", "baseline", "against the batch mean of the others", "against adaptive"]
     return _NOTE.format(
         resamples=_RESAMPLES,

@@ -23,22 +23,10 @@ __all__ = ["TASKS", "Task", "sample", "sampled_completions", "write_rollouts"]
 # Prompts that are sampled from together.
 _BATCH = 8
 _EXAMPLE = """\
-Question: Tom has 5 apples. He buys 3 more and then eats 2. How many apples does he have?
-Answer: Tom has 5 apples. He buys 3 more, so he has 5 + 3 = 8 apples. He eats 2, so he has 8 - 2 = 6 apples. \
-The answer is 6.
+Question: Tom has 5 apples and buys 3 more. Lisa has 9 apples and eats 4. Who has more apples?
+Answer: Tom has 5 + 3 = 8 apples. Lisa has 9 - 4 = 5 apples. 8 is more than 5. The answer is Tom.
 """
-_STORIES: tuple[tuple[str, Callable[[int, int, int], int]], ...] = (
-    (
-        "{name} has {a} coins and finds {b} more. Then {name} spends {c}. How many coins does {name} have?",
-        lambda a, b, c: a + b - c,
-    ),
-    (
-        "There are {a} birds in a tree. {b} more come and then {c} fly away. How many birds are in the tree?",
-        lambda a, b, c: a + b - c,
-    ),
-    ("{name} has {a} pens and buys {b} more. How many pens does {name} have?", lambda a, b, c: a + b),
-    ("{name} has {a} cakes and eats {c} of them. How many cakes are left?", lambda a, b, c: a - c),
-)
+_THINGS = ("coins", "pens", "books", "cards", "oranges", "cakes")
 
 
 @dataclass(frozen=True)
@@ -53,24 +41,26 @@ class Task:
 
 
 def _sum(generator: random.Random) -> tuple[str, str]:
-    a, b = generator.randint(10, 99), generator.randint(10, 99)
+    a, b = generator.randint(10, 49), generator.randint(10, 49)
     return f"12+25=37\n41+17=58\n30+56=86\n{a}+{b}=", str(a + b)
 
 
-def _story(generator: random.Random) -> tuple[str, str]:
-    text, answer = generator.choice(_STORIES)
-    numbers = {"a": generator.randint(3, 7), "b": generator.randint(1, 4), "c": generator.randint(1, 2)}
-    name = generator.choice(("Anna", "Maria", "Ben", "Sara"))
-    return f"{_EXAMPLE}Question: {text.format(name=name, **numbers)}\nAnswer:", str(answer(**numbers))
+def _comparison(generator: random.Random) -> tuple[str, str]:
+    things, names = generator.choice(_THINGS), generator.sample(("Anna", "Ben", "Maria", "Sam"), 2)
+    a, b, c, d = (generator.randint(*limits) for limits in ((1, 5), (1, 3), (6, 9), (1, 3)))
+    c += a + b == c - d
+    told = f"{names[0]} has {a} {things} and buys {b} more. {names[1]} has {c} {things} and loses {d}."
+    answer = names[0] if a + b > c - d else names[1]
+    return f"{_EXAMPLE}Question: {told} Who has more {things}?\nAnswer:", answer
 
 
-def _last_number(completion: str) -> str | None:
-    return (re.findall(r"\d+", completion) or [None])[-1]
+def _last_name(completion: str) -> str | None:
+    return (re.findall(r"Anna|Ben|Maria|Sam", completion) or [None])[-1]
 
 
 TASKS = {
-    "sums": Task(_sum, lambda completion, answer: completion == f"{answer}\n", 6, 32, 16),
-    "worked answers": Task(_story, lambda completion, answer: _last_number(completion) == answer, 80, 24, 12),
+    "sums": Task(_sum, lambda completion, answer: completion == f"{answer}\n", 6, 24, 16),
+    "worked answers": Task(_comparison, lambda completion, answer: _last_name(completion) == answer, 64, 24, 8),
 }
 
 
@@ -123,7 +113,11 @@ def sample(model, tokenizer, task: Task, examples: Sequence[tuple[str, str]], n:
     )
     written = [tokenizer.decode(completion) for completion in completions]
     prompts = [ids for ids in tokenizer(texts).input_ids for _ in range(n)]
-    exact = score_norms(model, chosen_parameters(model, "last-layer"), prompts, completions, chunk=4)
+    # Short completions repeat, and those of one length leave no padding.
+    pairs = [*zip(map(tuple, prompts), map(tuple, completions), strict=True)]
+    distinct = sorted(set(pairs), key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
+    found = score_norms(model, chosen_parameters(model, "last-layer"), *zip(*distinct, strict=True), chunk=4)
+    exact = dict(zip(distinct, found.tolist(), strict=True))
     return pl.DataFrame(
         {
             "prompt": [text for text in texts for _ in range(n)],
@@ -131,7 +125,7 @@ def sample(model, tokenizer, task: Task, examples: Sequence[tuple[str, str]], n:
             "completion": written,
             "length": [len(completion) for completion in completions],
             "reward": [float(task.right(y, examples[k // n][1])) for k, y in enumerate(written)],
-            "last-layer": exact.double().numpy(),
+            "last-layer": [exact[pair] for pair in pairs],
             "sampled": sampled.numpy(),
             "logits": logits.numpy(),
         }

@@ -1,6 +1,7 @@
 """Sampling with a cache against sampling without one, and the statistics of regimes against loops and known cases."""
 
 import random
+import re
 
 import numpy as np
 import polars as pl
@@ -66,16 +67,29 @@ def test_completions_have_the_distribution_of_the_policy(policy):
         assert ((frequency - expected).abs() < 5 * error + 1e-3).all()
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_tasks_know_a_right_completion(name):
-    task = TASKS[name]
+def test_sums_know_a_right_completion():
     for seed in range(20):
+        prompt, answer = TASKS["sums"].make(random.Random(seed))
+        a, b = prompt.splitlines()[-1].removesuffix("=").split("+")
+        assert int(answer) == int(a) + int(b)
+        assert TASKS["sums"].right(answer + "\n", answer)
+        assert not any(TASKS["sums"].right(wrong, answer) for wrong in (answer, answer + "1\n", ""))
+
+
+def test_comparisons_know_a_right_completion():
+    task, answers = TASKS["worked answers"], set()
+    for seed in range(40):
         prompt, answer = task.make(random.Random(seed))
-        assert prompt.endswith(("=", "Answer:"))
-        ending = "\n" if name == "sums" else " pens. The answer is " + answer + ".\n"
-        assert task.right(answer + ending, answer)
-        assert not task.right(answer + "1" + ending.replace(answer, answer + "1"), answer)
-        assert not task.right("", answer)
+        told = re.findall(r"(\w+) has (\d+) \w+ and (buys|loses) (\d+)", prompt.split("Question: ")[2])
+        (first, a, _, b), (second, c, _, d) = told
+        bought, left = int(a) + int(b), int(c) - int(d)
+        assert bought != left
+        assert answer == (first if bought > left else second)
+        other = second if answer == first else first
+        answers.add(answer == first)
+        assert task.right(f" {other} has less. The answer is {answer}.\n", answer)
+        assert not any(task.right(wrong, answer) for wrong in (f" {answer} has less. The answer is {other}.\n", ""))
+    assert answers == {True, False}
 
 
 def test_a_sampled_task_has_a_row_a_rollout(policy):
@@ -109,15 +123,15 @@ def test_ratios_and_correlations_read_like_their_formulas():
             above += (norm[reward == 1] ** 2).sum()
             below += reward.sum() * (norm[reward == 0] ** 2).mean()
     assert matched_ratio(rewards, norms**2, counts) == pytest.approx(above / below, rel=1e-12)
-    for kind in (0.0, 1.0):
-        pairs = [
-            np.stack([np.log(a[r == kind]) - np.log(a[r == kind]).mean() for a in (x, y)])
-            for r, x, y in zip(z, n, m, strict=True)
-            if (r == kind).any()
-        ]
-        first, second = np.concatenate(pairs, axis=1)
-        expected = (first @ second) / np.sqrt((first @ first) * (second @ second))
-        assert within_correlation(rewards, norms, other, kind, counts) == pytest.approx(expected, rel=1e-12)
+    pairs = [
+        np.stack([np.log(a[r == kind]) - np.log(a[r == kind]).mean() for a in (x, y)])
+        for r, x, y in zip(z, n, m, strict=True)
+        for kind in (0, 1)
+        if (r == kind).any()
+    ]
+    first, second = np.concatenate(pairs, axis=1)
+    expected = (first @ second) / np.sqrt((first @ first) * (second @ second))
+    assert within_correlation(rewards, norms, other, counts) == pytest.approx(expected, rel=1e-12)
 
 
 def test_errors_tell_the_regimes_apart():
