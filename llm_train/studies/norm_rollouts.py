@@ -60,7 +60,7 @@ def _last_name(completion: str) -> str | None:
 
 TASKS = {
     "sums": Task(_sum, lambda completion, answer: completion == f"{answer}\n", 6, 24, 16),
-    "worked answers": Task(_comparison, lambda completion, answer: _last_name(completion) == answer, 64, 24, 8),
+    "worked answers": Task(_comparison, lambda completion, answer: _last_name(completion) == answer, 64, 16, 8),
 }
 
 
