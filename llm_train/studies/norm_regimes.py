@@ -36,7 +36,7 @@ BASELINES = {
     **{_OPTIMAL.format(norm): ("variance-optimal", norm) for norm in NORMS},
 }
 _CONSTANT = "best constant in hindsight"
-_ORDERS, _RESAMPLES = 20, 2000
+_ORDERS, _RESAMPLES = 60, 2000
 
 
 @dataclass(frozen=True)
