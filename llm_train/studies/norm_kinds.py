@@ -1,4 +1,4 @@
-"""The norm of each completion's score by every parameter, and three proxies from one forward pass."""
+"""The norm of each completion's score by every parameter, and three proxies from forward passes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from kvar import score_norm_from_logprobs
-from llm_train.policy.gradient_scores import chosen_parameters, score_norms
+from llm_train.policy.gradient_scores import chosen_parameters, output_norms, score_norms
 
 __all__ = ["EXACT", "NORMS", "distinct_pairs", "norm_columns", "proxy_norms"]
 
@@ -34,15 +34,11 @@ def proxy_norms(model, prompts: Sequence[list[int]], completions: Sequence[list[
     position = torch.arange(1, tokens.shape[1])
     counted = (position >= start) & (position < end)
     with torch.no_grad():
-        output = model(input_ids=tokens, output_hidden_states=True)
-    probability = torch.log_softmax(output.logits[:, :-1].double(), dim=-1)
-    sampled = score_norm_from_logprobs(probability.gather(2, tokens[:, 1:, None])[..., 0], counted)
-    # The gradient of a token's log-probability by the logits.
-    by_logits = torch.nn.functional.one_hot(tokens[:, 1:], probability.shape[-1]) - probability.exp()
-    by_logits *= counted[..., None]
-    by_head = torch.einsum("ntv,nth->nvh", by_logits, output.hidden_states[-1][:, :-1].double())
-    found = {"sampled": sampled, "logits": by_logits.flatten(1).norm(dim=1), "head": by_head.flatten(1).norm(dim=1)}
-    return {NORMS[kind]: norms.numpy() for kind, norms in found.items()}
+        log_probabilities = torch.log_softmax(model(input_ids=tokens).logits[:, :-1].double(), dim=-1)
+    of_sampled = log_probabilities.gather(2, tokens[:, 1:, None])[..., 0]
+    norms = {kind: output_norms(model, kind, prompts, completions) for kind in ("logits", "head")}
+    norms["sampled"] = score_norm_from_logprobs(of_sampled, counted)
+    return {NORMS[kind]: norms[kind].double().numpy() for kind in ("sampled", "logits", "head")}
 
 
 def norm_columns(model, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> dict[str, np.ndarray]:
