@@ -28,6 +28,7 @@ _SHOWN_GRADIENTS = (
     *("variance-optimal, sampled", "variance-optimal, exact", "optimum"),
 )
 
+_WEIGHTED_HEAD = "| task | rollouts a step | baseline | against the batch mean of the others | against adaptive |"
 _OTHER_GRADIENTS = {
     "sums, start at 0.05": "gradients/low/rows.parquet",
     "sums, start at 0.8": "gradients/high/rows.parquet",
@@ -43,7 +44,7 @@ def page() -> str:
     sections = {
         "value_error": _value_error(), "recorded": _recorded_runs(), "bandit": _bandit(), "policy": _policy(),
         "training": _training(), "savings": _savings(), "assumptions": _assumptions(), "audit": _audit(),
-        "model": _language_model(), "time": _step_time(), "regression": _regression(),
+        "norms": _score_norms(), "model": _language_model(), "time": _step_time(), "regression": _regression(),
     }  # fmt: skip
     return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(words).render(sections)
 
@@ -228,6 +229,20 @@ def _audit() -> dict:
         ("value MSE at the advised G at most 1.1 of that of whole groups' means", f"{kept} of {len(groups)} runs"),
     ]
     return {"table": markdown_table(["estimate", "holds in"], cells)}
+
+
+def _score_norms() -> dict:
+    claims = _csv("simulations/score-norms-claims")
+    cells = [
+        (r["statement"], f"{100 * r['value']:.2f} ({100 * r['low']:.2f} to {100 * r['high']:.2f})", r["verdict"])
+        for r in claims.iter_rows(named=True)
+    ]
+    regimes = (DOCS / "norm_regimes/table.md").read_text().splitlines()
+    weighted = [line for line in regimes[regimes.index(_WEIGHTED_HEAD) :] if line.startswith("|")]
+    return {
+        "claims": markdown_table(["claim", "% over (95 % interval)", "verdict"], cells),
+        "model": "\n".join(weighted),
+    }
 
 
 def _language_model() -> dict:
