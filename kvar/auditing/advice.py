@@ -64,8 +64,9 @@ def advise(
         *_repeat_findings(facts, reuse),
         *_window_findings(windows),
     ]
-    known = sizes is not None and sizes.baseline == chosen.baseline
-    size = sizes.advised.size if known and sizes.advised is not None else facts.group_size
+    size = facts.group_size
+    if sizes is not None and sizes.baseline == chosen.baseline and sizes.advised is not None:
+        size = sizes.advised.size
     return Advice(_recommend(rows, chosen), findings, list(log_warnings(facts)), trainer_settings(chosen, size, reuse))
 
 

@@ -109,7 +109,8 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Scor
         replayed = replay_steps(baseline, chunk.batches, len(chunk))
     except ValueError as refusal:
         nothing = np.full(len(noise), np.nan)
-        return Score(baseline, nothing, *(None if x is None else nothing for x in (truth, squares)), str(refusal))
+        of_values, of_gradient = (None if column is None else nothing for column in (truth, squares))
+        return Score(baseline, nothing, of_values, of_gradient, str(refusal))
     scored = ~np.isnan(chunk.reward)
     fresh = fresh_error(chunk.reward, replayed, chunk.spread(noise))
     # The error of a value that is its own lone reward cannot be estimated.

@@ -219,8 +219,8 @@ def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditR
         takes_own_reward=_takes_own_reward(baseline),
         by_part=found.prediction.by_part(k, _PARTS),
         p_value_adjusted=float(p_value_adjusted),
-        gradient_error=found.gradient and found.gradient.mean(k),
-        gradient_above_best=found.gradient and found.gradient.difference(k, best),
+        gradient_error=None if found.gradient is None else found.gradient.mean(k),
+        gradient_above_best=None if found.gradient is None else found.gradient.difference(k, best),
     )
 
 
