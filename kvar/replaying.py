@@ -17,18 +17,10 @@ __all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 
 @dataclass(frozen=True)
 class Replayed:
-    """Values that a baseline would have given to some rollouts.
+    """Values that a baseline would have given to some rollouts."""
 
-    Attributes
-    ----------
-    values : ndarray of float64, shape (n,) or (P, N)
-        Value of each rollout.
-    own_weight : ndarray of float64, of the same shape
-        Derivative of the value by the rollout's own reward.
-    """
-
-    values: np.ndarray
-    own_weight: np.ndarray
+    values: np.ndarray  # shape (n,) or (P, N): Value of each rollout
+    own_weight: np.ndarray  # Derivative of the value by the rollout's own reward
 
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -49,20 +49,11 @@ class Exhibit(ABC):
     ----------
     full : bool
         All repetitions, or a first look.
-
-    Attributes
-    ----------
-    name : str
-        Name on the command line and of the files.
-    place : str
-        Number in the paper, or "ours".
-    caption : str
-        What the exhibit shows and claims; `check` compares it with the data.
     """
 
-    name: ClassVar[str]
-    place: ClassVar[str]
-    caption: ClassVar[str]
+    name: ClassVar[str]  # Name on the command line and of the files
+    place: ClassVar[str]  # Number in the paper, or "ours"
+    caption: ClassVar[str]  # What the exhibit shows and claims; `check` compares it with the data
 
     def __init__(self, full: bool = False):
         self.full = full

@@ -29,21 +29,11 @@ _TRAINING = (Path("results"), Path("docs"))
 
 
 class StudyExhibit(Exhibit):
-    """Pictures of a simulation study, as wide as a page or a column.
+    """Pictures of a simulation study, as wide as a page or a column."""
 
-    Attributes
-    ----------
-    study : str
-        Name of the study.
-    wide : bool
-        Whether the pictures have several panels next to each other.
-    height : float
-        Height of a picture in inches.
-    """
-
-    study: ClassVar[str]
-    wide: ClassVar[bool] = True
-    height: ClassVar[float] = 2.6
+    study: ClassVar[str]  # Name of the study
+    wide: ClassVar[bool] = True  # Whether the pictures have several panels next to each other
+    height: ClassVar[float] = 2.6  # Height of a picture in inches
 
     def sized_study(self) -> Study:
         """The study in one of its two sizes."""
@@ -72,15 +62,9 @@ class StudyExhibit(Exhibit):
 
 
 class RecordedRunsExhibit(Exhibit):
-    """Tables that a data script wrote for the recorded runs, in one size only.
+    """Tables that a data script wrote for the recorded runs, in one size only."""
 
-    Attributes
-    ----------
-    data : module
-        The data script.
-    """
-
-    data: ClassVar[ModuleType]
+    data: ClassVar[ModuleType]  # The data script
 
     def tables(self):
         return read_tables(self.data.OUT.with_suffix(".json"), self.data.parameters(list(_RUNS.glob("*.parquet"))))
@@ -90,21 +74,11 @@ class RecordedRunsExhibit(Exhibit):
 
 
 class BenchmarkExhibit(Exhibit):
-    """A table of a benchmark that is kept in docs/ and has its sizes in its columns.
+    """A table of a benchmark that is kept in docs/ and has its sizes in its columns."""
 
-    Attributes
-    ----------
-    path : Path
-        The table.
-    command : str
-        What makes it.
-    columns : tuple of str
-        Columns that it must have.
-    """
-
-    path: ClassVar[Path]
-    command: ClassVar[str]
-    columns: ClassVar[tuple[str, ...]]
+    path: ClassVar[Path]  # The table
+    command: ClassVar[str]  # What makes it
+    columns: ClassVar[tuple[str, ...]]  # Columns that it must have
 
     def tables(self):
         frame = pl.read_csv(self.path) if self.path.exists() else pl.DataFrame()

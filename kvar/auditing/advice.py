@@ -24,24 +24,12 @@ _OPTIMAL = "variance-optimal"
 
 @dataclass(frozen=True)
 class Advice:
-    """The audit in words.
+    """The audit in words."""
 
-    Attributes
-    ----------
-    recommendation : str
-        Which baseline, with numbers.
-    findings : list of str
-        What else is worth knowing.
-    warnings : list of str
-        Why the numbers may mislead.
-    lines : dict of str to str
-        Settings that follow the recommendation, by trainer.
-    """
-
-    recommendation: str
-    findings: list[str]
-    warnings: list[str]
-    lines: dict[str, str]
+    recommendation: str  # Which baseline, with numbers
+    findings: list[str]  # What else is worth knowing
+    warnings: list[str]  # Why the numbers may mislead
+    lines: dict[str, str]  # Settings that follow the recommendation, by trainer
 
 
 def advise(

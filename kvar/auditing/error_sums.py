@@ -20,44 +20,28 @@ class ScoreColumns:
     """Numbers of the columns in `ClusteredSums`, by quantity and, in the last axis, by baseline.
 
     The first axis of length 2 tells groups that every baseline has a score for (0) from the other groups (1).
-
-    Attributes
-    ----------
-    count, noise, noisy : ndarray of int, shape (2,)
-        Rewards, and see `statistics_collector.NoiseTerms`.
-    error, lone : ndarray of int, shape (2, n)
-        One-step-ahead squared error, and the part of it in groups of one reward, which show no noise.
-    defined : ndarray of int, shape (n,)
-        Rewards in groups of the other kind that the baseline has a score for.
-    value, known : ndarray of int, shape (n,) or (0,)
-        Squared error against the true value, and number of rewards, in all groups where both are known.
-    half_square, pairs : ndarray of int, shape (2,)
-        See `NoiseTerms`, by lag.
-    weight, normed : ndarray of int, shape (2,) or (0,)
-        Squared score norms, and rewards with a known norm.
-    weighted : ndarray of int, shape (2, n) or (2, 0)
-        Squared advantages times squared score norms.
-    weighted_defined : ndarray of int, shape (n,) or (0,)
-        Squared score norms in groups of the other kind that the baseline has advantages for.
-    norm_pairs : ndarray of int, shape (2,) or (0,)
-        See `norm_pairs.NormPairs`.
     """
 
-    count: np.ndarray
+    count: np.ndarray  # count, noise, noisy: shape (2,): Rewards, and see `statistics_collector.NoiseTerms`
     noise: np.ndarray
     noisy: np.ndarray
+    # error, lone: shape (2, n): One-step-ahead squared error, and the part of it in groups of one reward, which show no
+    # noise.
     error: np.ndarray
     lone: np.ndarray
-    defined: np.ndarray
+    defined: np.ndarray  # shape (n,): Rewards in groups of the other kind that the baseline has a score for
+    # value, known: shape (n,) or (0,): Squared error against the true value, and number of rewards, in all groups where
+    # both are known.
     value: np.ndarray
     known: np.ndarray
-    half_square: np.ndarray
+    half_square: np.ndarray  # half_square, pairs: shape (2,): See `NoiseTerms`, by lag
     pairs: np.ndarray
-    weight: np.ndarray
+    weight: np.ndarray  # weight, normed: shape (2,) or (0,): Squared score norms, and rewards with a known norm
     normed: np.ndarray
-    weighted: np.ndarray
+    weighted: np.ndarray  # shape (2, n) or (2, 0): Squared advantages times squared score norms
+    # shape (n,) or (0,): Squared score norms in groups of the other kind that the baseline has advantages for.
     weighted_defined: np.ndarray
-    norm_pairs: np.ndarray
+    norm_pairs: np.ndarray  # shape (2,) or (0,): See `norm_pairs.NormPairs`
 
     @classmethod
     def of(cls, n_baselines: int, knows_truth: bool, knows_norms: bool) -> ScoreColumns:
@@ -77,27 +61,13 @@ class ScoreColumns:
 
 @dataclass
 class ScoreSums:
-    """Scores of baselines, summed over a whole trace.
+    """Scores of baselines, summed over a whole trace."""
 
-    Attributes
-    ----------
-    baselines : list of Baseline
-        With the whole trace in their history.
-    columns : ScoreColumns
-        Where each quantity is in the sums.
-    sums : ClusteredSums
-        All quantities by prompt and by period.
-    facts : LogStatistics
-        What the log shows without any baseline.
-    refusals : dict of int to str
-        Baselines that could not be replayed to the end, and why.
-    """
-
-    baselines: list[Baseline]
-    columns: ScoreColumns
-    sums: ClusteredSums
-    facts: LogStatistics
-    refusals: dict[int, str]
+    baselines: list[Baseline]  # With the whole trace in their history
+    columns: ScoreColumns  # Where each quantity is in the sums
+    sums: ClusteredSums  # All quantities by prompt and by period
+    facts: LogStatistics  # What the log shows without any baseline
+    refusals: dict[int, str]  # Baselines that could not be replayed to the end, and why
 
     @property
     def knows_truth(self) -> bool:

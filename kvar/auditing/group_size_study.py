@@ -28,53 +28,26 @@ _TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class GroupSizeRow:
-    """Value MSE with groups of one size.
+    """Value MSE with groups of one size."""
 
-    Attributes
-    ----------
-    size : int
-        Rollouts kept of every group.
-    value_mse : Interval
-        Estimated squared error against the true value.
-    above_reference : Interval
-        The same less that of group-mean with whole groups.
-    true_value_mse : float
-        Squared error against the true value where the trace holds it, else NaN.
-    """
-
-    size: int
-    value_mse: Interval
-    above_reference: Interval
-    true_value_mse: float
+    size: int  # Rollouts kept of every group
+    value_mse: Interval  # Estimated squared error against the true value
+    above_reference: Interval  # The same less that of group-mean with whole groups
+    true_value_mse: float  # Squared error against the true value where the trace holds it, else NaN
 
 
 @dataclass(frozen=True)
 class GroupSizeStudy:
-    """Value MSE of a baseline with groups of several sizes.
+    """Value MSE of a baseline with groups of several sizes."""
 
-    Attributes
-    ----------
-    baseline : str
-        The baseline that was replayed with them.
-    full : int
-        Size of the groups in the log.
-    rows : list of GroupSizeRow
-        By size, `full` last.
-    reference : Interval
-        Estimated value MSE of group-mean with whole groups.
-    advised : GroupSizeRow or None
-        The smallest size whose value MSE is not above the reference, and with 97.5 % confidence no more than a tenth
-        above it; None if there is none.
-    one_in : int
-        The study used one in so many prompts.
-    """
-
-    baseline: str
-    full: int
-    rows: list[GroupSizeRow]
-    reference: Interval
+    baseline: str  # The baseline that was replayed with them
+    full: int  # Size of the groups in the log
+    rows: list[GroupSizeRow]  # By size, `full` last
+    reference: Interval  # Estimated value MSE of group-mean with whole groups
+    # The smallest size whose value MSE is not above the reference, and with 97.5 % confidence no more than a tenth
+    # above it; None if there is none.
     advised: GroupSizeRow | None
-    one_in: int
+    one_in: int  # The study used one in so many prompts
 
 
 def study_group_sizes(

@@ -19,33 +19,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a chunk, in the order of step and prompt.
+    """The groups of a chunk, in the order of step and prompt."""
 
-    Attributes
-    ----------
-    prompt : ndarray of int, shape (C,)
-        Number of the prompt.
-    time : ndarray of int, shape (C,)
-        Number of the step, counted over the whole trace.
-    step : ndarray, shape (C,)
-        The step itself.
-    size, count : ndarray of int, shape (C,)
-        Rollouts, and those of them with a reward.
-    mean, variance : ndarray of float64, shape (C,)
-        Mean of the rewards, NaN without any, and their unbiased variance, NaN for fewer than two and exactly 0 where
-        all are equal.
-    low, high : ndarray of float64, shape (C,)
-        Least and largest reward.
-    """
-
-    prompt: np.ndarray
-    time: np.ndarray
-    step: np.ndarray
-    size: np.ndarray
+    prompt: np.ndarray  # shape (C,): Number of the prompt
+    time: np.ndarray  # shape (C,): Number of the step, counted over the whole trace
+    step: np.ndarray  # shape (C,): The step itself
+    size: np.ndarray  # size, count: shape (C,): Rollouts, and those of them with a reward
     count: np.ndarray
+    # mean, variance: shape (C,): Mean of the rewards, NaN without any, and their unbiased variance, NaN for fewer than
+    # two and exactly 0 where all are equal.
     mean: np.ndarray
     variance: np.ndarray
-    low: np.ndarray
+    low: np.ndarray  # low, high: shape (C,): Least and largest reward
     high: np.ndarray
 
     @classmethod

@@ -18,25 +18,14 @@ class MeanErrors:
     """Weighted mean errors of n baselines, from columns of sums.
 
     The first axis of length 2 tells groups that every baseline has an error for (0) from the other groups (1).
-
-    Attributes
-    ----------
-    sums : ClusteredSums
-        All quantities by prompt and by period.
-    count : ndarray of int, shape (2,)
-        Columns of the weights of the rollouts, which are 1 where all count alike.
-    error : ndarray of int, shape (2, n)
-        Columns of the errors times the weights.
-    defined : ndarray of int, shape (n,)
-        Columns of the weights in groups of the other kind that the baseline has an error for.
-    rollouts : ndarray of int, shape (2,), or None
-        Columns of the numbers of rollouts, where these are not their weights.
     """
 
-    sums: ClusteredSums
-    count: np.ndarray
-    error: np.ndarray
+    sums: ClusteredSums  # All quantities by prompt and by period
+    count: np.ndarray  # shape (2,): Columns of the weights of the rollouts, which are 1 where all count alike
+    error: np.ndarray  # shape (2, n): Columns of the errors times the weights
+    # shape (n,): Columns of the weights in groups of the other kind that the baseline has an error for.
     defined: np.ndarray
+    # shape (2,): Columns of the numbers of rollouts, where these are not their weights.
     rollouts: np.ndarray | None = None
 
     @cached_property

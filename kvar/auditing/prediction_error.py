@@ -77,29 +77,18 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of a baseline on a chunk of a trace.
+    """Scores of a baseline on a chunk of a trace."""
 
-    Attributes
-    ----------
-    baseline : Baseline
-        The baseline with the chunk in its history.
-    errors : ndarray of float64, shape (C,)
-        Sum of `fresh_error` over the scored rollouts of each of C groups, in the order of the chunk; NaN where one of
-        them is undefined.
-    value_errors : ndarray of float64, shape (C,), or None
-        The same sum of squared errors against the true value, where the trace holds it.
-    gradient_errors : ndarray of float64, shape (C,), or None
-        The same sum of squared advantages times squared score norms, where the trace holds these; advantages of a value
-        with weight w on the own reward are divided by 1 - w, as in `kvar.variance.gradient_variance`.
-    refusal : str or None
-        Why the baseline cannot be replayed over the chunk; its scores are NaN then.
-    """
-
-    baseline: Baseline
+    baseline: Baseline  # The baseline with the chunk in its history
+    # shape (C,): Sum of `fresh_error` over the scored rollouts of each of C groups, in the order of the chunk; NaN
+    # where one of them is undefined.
     errors: np.ndarray
+    # shape (C,): The same sum of squared errors against the true value, where the trace holds it.
     value_errors: np.ndarray | None = None
+    # shape (C,): The same sum of squared advantages times squared score norms, where the trace holds these; advantages
+    # of a value with weight w on the own reward are divided by 1 - w, as in `kvar.variance.gradient_variance`.
     gradient_errors: np.ndarray | None = None
-    refusal: str | None = None
+    refusal: str | None = None  # Why the baseline cannot be replayed over the chunk; its scores are NaN then
 
 
 def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Score:

@@ -20,19 +20,12 @@ _GROUPS, _EQUAL, _REWARDS, _WASTED, _RISE, _GAP = range(6)
 
 @dataclass(frozen=True)
 class NoiseTerms:
-    """What each of C groups says about the noise of a reward.
+    """What each of C groups says about the noise of a reward."""
 
-    Attributes
-    ----------
-    noise, noisy : ndarray of float64, shape (C,)
-        Number of rewards times their variance, and the number; 0 for fewer than two.
-    half_square, pairs : ndarray, shape (2, C)
-        See `kvar.auditing.visit_changes.Changes`.
-    """
-
+    # noise, noisy: shape (C,): Number of rewards times their variance, and the number; 0 for fewer than two.
     noise: np.ndarray
     noisy: np.ndarray
-    half_square: np.ndarray
+    half_square: np.ndarray  # half_square, pairs: shape (2, C): See `kvar.auditing.visit_changes.Changes`
     pairs: np.ndarray
 
 

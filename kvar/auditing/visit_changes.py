@@ -13,24 +13,12 @@ __all__ = ["Changes", "VisitChanges"]
 
 @dataclass(frozen=True)
 class Changes:
-    """Each of C groups against the groups of its prompt one and two visits before; 0 where there is none.
+    """Each of C groups against the groups of its prompt one and two visits before; 0 where there is none."""
 
-    Attributes
-    ----------
-    half_square : ndarray of float64, shape (2, C)
-        Half the squared difference of two lone rewards, one and two visits apart.
-    pairs : ndarray of bool, shape (2, C)
-        Where there are two such rewards.
-    rise : ndarray of float64, shape (C,)
-        Change of the group's mean since the last visit.
-    gap : ndarray of float64, shape (C,)
-        Logged steps since the last visit.
-    """
-
-    half_square: np.ndarray
-    pairs: np.ndarray
-    rise: np.ndarray
-    gap: np.ndarray
+    half_square: np.ndarray  # shape (2, C): Half the squared difference of two lone rewards, one and two visits apart
+    pairs: np.ndarray  # shape (2, C): Where there are two such rewards
+    rise: np.ndarray  # shape (C,): Change of the group's mean since the last visit
+    gap: np.ndarray  # shape (C,): Logged steps since the last visit
 
 
 class VisitChanges:

@@ -22,27 +22,13 @@ _LOOKS = 50
 
 @dataclass(frozen=True)
 class WindowStudy:
-    """The kernel baseline with fixed windows from short to long.
+    """The kernel baseline with fixed windows from short to long."""
 
-    Attributes
-    ----------
-    windows : list of float
-        In steps of the log.
-    value_mse : list of Interval
-        Estimated value MSE of each.
-    above_best : list of Interval
-        One-step-ahead error of each less that of the best.
-    best : float
-        The window with the least error.
-    path : list of float
-        The best window in successive parts of the run.
-    """
-
-    windows: list[float]
-    value_mse: list[Interval]
-    above_best: list[Interval]
-    best: float
-    path: list[float]
+    windows: list[float]  # In steps of the log
+    value_mse: list[Interval]  # Estimated value MSE of each
+    above_best: list[Interval]  # One-step-ahead error of each less that of the best
+    best: float  # The window with the least error
+    path: list[float]  # The best window in successive parts of the run
 
 
 def study_windows(order: SortedTrace) -> WindowStudy:

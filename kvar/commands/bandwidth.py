@@ -25,21 +25,11 @@ _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_ndjs
 
 @dataclass(frozen=True)
 class MethodOutcome:
-    """The result of one method.
+    """The result of one method."""
 
-    Attributes
-    ----------
-    method : str
-        Its name.
-    selection : BandwidthSelection or None
-        Its choice; None where it does not apply.
-    note : str
-        A warning, or why there is no choice; empty if neither.
-    """
-
-    method: str
-    selection: BandwidthSelection | None
-    note: str
+    method: str  # Its name
+    selection: BandwidthSelection | None  # Its choice; None where it does not apply
+    note: str  # A warning, or why there is no choice; empty if neither
 
 
 def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:

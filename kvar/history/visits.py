@@ -24,23 +24,12 @@ _EMPTY = -math.inf
 
 @dataclass(frozen=True)
 class Visits:
-    """Visits of several prompts, padded to one width; the order within a prompt is that of its ring.
+    """Visits of several prompts, padded to one width; the order within a prompt is that of its ring."""
 
-    Attributes
-    ----------
-    steps : ndarray of float64, shape (P, V)
-        Time of the visit; ``-inf`` if the cell is empty.
-    totals : ndarray of float64, shape (P, V)
-        Sum of the rewards of the visit.
-    counts : ndarray of float64, shape (P, V)
-        Number of rewards of the visit; 0 if the cell is empty.
-    newest : ndarray of int, shape (P,)
-        Column of the newest visit. Older ones are to its left, and continue from the right edge.
-    """
-
-    steps: np.ndarray
-    totals: np.ndarray
-    counts: np.ndarray
+    steps: np.ndarray  # shape (P, V): Time of the visit; ``-inf`` if the cell is empty
+    totals: np.ndarray  # shape (P, V): Sum of the rewards of the visit
+    counts: np.ndarray  # shape (P, V): Number of rewards of the visit; 0 if the cell is empty
+    # shape (P,): Column of the newest visit. Older ones are to its left, and continue from the right edge.
     newest: np.ndarray
 
     @property

@@ -13,21 +13,11 @@ __all__ = ["RunningMoments"]
 
 @dataclass(frozen=True)
 class RunningMoments:
-    """Count, mean and sum of squares, from which the mean and variance of a stream follow.
+    """Count, mean and sum of squares, from which the mean and variance of a stream follow."""
 
-    Attributes
-    ----------
-    count : float
-        How many numbers there were.
-    mean : float
-        Mean of the numbers; 0 if there are none.
-    squares : float
-        Sum of their squared deviations from the mean.
-    """
-
-    count: float = 0.0
-    mean: float = 0.0
-    squares: float = 0.0
+    count: float = 0.0  # How many numbers there were
+    mean: float = 0.0  # Mean of the numbers; 0 if there are none
+    squares: float = 0.0  # Sum of their squared deviations from the mean
 
     @property
     def variance(self) -> float:

@@ -38,45 +38,20 @@ _CHOSEN_LOGPROBS = "logprobs"
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """Columns of a log that make up a trace.
+    """Columns of a log that make up a trace."""
 
-    Attributes
-    ----------
-    layout : str
-        Name of the layout: the trainer that writes such logs, or "table".
-    step : str or None
-        Column of the step; None where the number in the file's name is the step.
-    prompt : str
-        Column of the prompt's id or text.
-    rewards : dict of str to float
-        Columns of rewards with their weights.
-    text_ids : bool
-        Whether ids that are text stay text; else they are hashed.
-    weights_from : str or None
-        Column of advantages, from which the weights of the rewards are estimated.
-    texts : list of str
-        Columns of text to keep.
-    extras : dict of str to str
-        Further columns of numbers to keep, by their new names.
-    logprobs : str or None
-        Column of lists of log-probabilities, which becomes ``score_norm`` in the extras.
-    guessed : dict of str to str
-        Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
-    passed_over : list of str
-        Columns that could be the reward too, where that is guessed.
-    """
-
-    layout: str
-    step: str | None
-    prompt: str
-    rewards: dict[str, float]
-    text_ids: bool = False
-    weights_from: str | None = None
-    texts: list[str] = field(default_factory=list)
-    extras: dict[str, str] = field(default_factory=dict)
-    logprobs: str | None = None
+    layout: str  # Name of the layout: the trainer that writes such logs, or "table"
+    step: str | None  # Column of the step; None where the number in the file's name is the step
+    prompt: str  # Column of the prompt's id or text
+    rewards: dict[str, float]  # Columns of rewards with their weights
+    text_ids: bool = False  # Whether ids that are text stay text; else they are hashed
+    weights_from: str | None = None  # Column of advantages, from which the weights of the rewards are estimated
+    texts: list[str] = field(default_factory=list)  # Columns of text to keep
+    extras: dict[str, str] = field(default_factory=dict)  # Further columns of numbers to keep, by their new names
+    logprobs: str | None = None  # Column of lists of log-probabilities, which becomes ``score_norm`` in the extras
+    # Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
     guessed: dict[str, str] = field(default_factory=dict)
-    passed_over: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)  # Columns that could be the reward too, where that is guessed
 
     @property
     def needed(self) -> list[str]:

@@ -15,36 +15,17 @@ EXAMPLES = 3
 
 @dataclass
 class ReadingNotes:
-    """A record of every file and row of a log.
+    """A record of every file and row of a log."""
 
-    Attributes
-    ----------
-    used : list of Path
-        Files that rollouts came from.
-    refused : dict of Path to str
-        Files that were left out, and why.
-    cut : list of Path
-        Files that are cut off, and were read up to there.
-    bad_rows : dict of str to int
-        Rows that could not be used, by reason.
-    examples : dict of str to list of str
-        The first few of them as ``file:row``, some with the cell.
-    remarks : list of str
-        How the log was understood.
-    n_rows : int
-        Rows that were used.
-    n_joined : int
-        Lines that continue a quoted field of a line before.
-    """
-
-    used: list[Path] = field(default_factory=list)
-    refused: dict[Path, str] = field(default_factory=dict)
-    cut: list[Path] = field(default_factory=list)
-    bad_rows: dict[str, int] = field(default_factory=dict)
+    used: list[Path] = field(default_factory=list)  # Files that rollouts came from
+    refused: dict[Path, str] = field(default_factory=dict)  # Files that were left out, and why
+    cut: list[Path] = field(default_factory=list)  # Files that are cut off, and were read up to there
+    bad_rows: dict[str, int] = field(default_factory=dict)  # Rows that could not be used, by reason
+    # The first few of them as ``file:row``, some with the cell.
     examples: dict[str, list[str]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-    n_rows: int = 0
-    n_joined: int = 0
+    remarks: list[str] = field(default_factory=list)  # How the log was understood
+    n_rows: int = 0  # Rows that were used
+    n_joined: int = 0  # Lines that continue a quoted field of a line before
 
     def reject(self, reason: str, path: Path, rows: Iterable[int], cells: Sequence = ()) -> None:
         """Count rows that cannot be used."""

@@ -25,18 +25,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """Some rows of a file.
+    """Some rows of a file."""
 
-    Attributes
-    ----------
-    columns : dict of str to ndarray or list
-        Numbers as arrays, anything else as lists; `MISSING` where a row lacks the column.
-    rows : ndarray of int
-        Number of each row's line in a text file, or of the row in another table, from 1 on.
-    """
-
+    # Numbers as arrays, anything else as lists; `MISSING` where a row lacks the column.
     columns: dict[str, np.ndarray | list]
-    rows: np.ndarray
+    rows: np.ndarray  # Number of each row's line in a text file, or of the row in another table, from 1 on
 
 
 class TableFile(ABC):

@@ -19,27 +19,13 @@ _CHUNK_ROWS = 500_000
 
 @dataclass(frozen=True)
 class StepChunk:
-    """Consecutive whole steps of a trace, sorted by step, prompt and rollout.
+    """Consecutive whole steps of a trace, sorted by step, prompt and rollout."""
 
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n,)
-        Row of each rollout in the trace.
-    step : ndarray, shape (n,)
-        Step of each rollout.
-    code : ndarray of int, shape (n,)
-        Number of each rollout's prompt, its index in `SortedTrace.prompts`.
-    reward : ndarray of float64, shape (n,)
-        Reward of each rollout.
-    columns : dict of str to ndarray, each of shape (n,)
-        Extra columns.
-    """
-
-    rows: np.ndarray
-    step: np.ndarray
-    code: np.ndarray
-    reward: np.ndarray
-    columns: dict[str, np.ndarray]
+    rows: np.ndarray  # shape (n,): Row of each rollout in the trace
+    step: np.ndarray  # shape (n,): Step of each rollout
+    code: np.ndarray  # shape (n,): Number of each rollout's prompt, its index in `SortedTrace.prompts`
+    reward: np.ndarray  # shape (n,): Reward of each rollout
+    columns: dict[str, np.ndarray]  # each of shape (n,): Extra columns
 
     def __len__(self) -> int:
         """Number of rollouts."""
@@ -95,24 +81,13 @@ class SortedTrace:
     """The rows of a trace in order of steps, without copies of its columns.
 
     Memory grows with the numbers of prompts and steps, and by 8 bytes a rollout if the rows are not in order already.
-
-    Attributes
-    ----------
-    trace : Trace
-        A recorded run, with rows in any order.
-    prompts : ndarray, shape (P,)
-        Distinct prompt ids, sorted; the index of an id is the prompt's number.
-    starts : ndarray of int, shape (S,)
-        Index of the first row of each step, in order of steps.
-    one_in : int
-        Every how many prompts of the recorded run one was kept, see `sample_prompts`.
     """
 
-    trace: Trace
-    prompts: np.ndarray
-    starts: np.ndarray
+    trace: Trace  # A recorded run, with rows in any order
+    prompts: np.ndarray  # shape (P,): Distinct prompt ids, sorted; the index of an id is the prompt's number
+    starts: np.ndarray  # shape (S,): Index of the first row of each step, in order of steps
     _order: np.ndarray | None
-    one_in: int = 1
+    one_in: int = 1  # Every how many prompts of the recorded run one was kept, see `sample_prompts`
 
     @classmethod
     def of(cls, trace: Trace) -> SortedTrace:

@@ -27,25 +27,15 @@ def _all_on_the_least(problem, scores):
 
 @dataclass(frozen=True)
 class Criterion:
-    """One method of `kvar.select_bandwidth`.
+    """One method of `kvar.select_bandwidth`."""
 
-    Attributes
-    ----------
-    score : callable
-        From a problem and increasing candidates to the score of each (lower is better; infinite or NaN rejects) and the
-        number of scored observations that it leaves without a neighbour.
-    weigh : callable
-        From a problem and the scores to the weight of each candidate in the choice.
-    looks_back : bool
-        Whether it can score an estimator that uses earlier points only.
-    pools : bool
-        Whether it can score one bandwidth for many series.
-    """
-
+    # From a problem and increasing candidates to the score of each (lower is better; infinite or NaN rejects) and the
+    # number of scored observations that it leaves without a neighbour.
     score: Callable[[Problem, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    # From a problem and the scores to the weight of each candidate in the choice.
     weigh: Callable[[Problem, np.ndarray], np.ndarray] = _all_on_the_least
-    looks_back: bool = True
-    pools: bool = True
+    looks_back: bool = True  # Whether it can score an estimator that uses earlier points only
+    pools: bool = True  # Whether it can score one bandwidth for many series
 
 
 def _prediction_error(problem, grid):

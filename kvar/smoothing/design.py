@@ -15,26 +15,15 @@ class Design:
     """Sorted distinct points with the weight and the weighted response at each.
 
     Merging equal points makes ties harmless: a window takes a point whole or not at all.
-
-    Attributes
-    ----------
-    x : ndarray of float64, shape (m,)
-        Distinct points, increasing within a series.
-    w, v : ndarray of float64, shape (m,)
-        Sums of the weights and of weight times response at each point.
-    starts : ndarray of int64, shape (n_series + 1,)
-        Where each series begins in `x`; the last entry is m.
-    member : ndarray of int64, shape (n,)
-        The point of each observation, in the order of the observations.
-    mates_w, mates_v : ndarray of float64, shape (n,), or None
-        The same sums over the *other* observations at the observation's point; None without ties.
     """
 
-    x: np.ndarray
-    w: np.ndarray
+    x: np.ndarray  # shape (m,): Distinct points, increasing within a series
+    w: np.ndarray  # w, v: shape (m,): Sums of the weights and of weight times response at each point
     v: np.ndarray
-    starts: np.ndarray
-    member: np.ndarray
+    starts: np.ndarray  # shape (n_series + 1,): Where each series begins in `x`; the last entry is m
+    member: np.ndarray  # shape (n,): The point of each observation, in the order of the observations
+    # mates_w, mates_v: shape (n,): The same sums over the *other* observations at the observation's point; None without
+    # ties.
     mates_w: np.ndarray | None
     mates_v: np.ndarray | None
 

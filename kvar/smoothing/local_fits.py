@@ -19,26 +19,15 @@ _ONE_POINT = 1e-26
 
 @dataclass(frozen=True)
 class LocalFits:
-    """Fits at the points of a design, or with one observation left out at each observation.
+    """Fits at the points of a design, or with one observation left out at each observation."""
 
-    Attributes
-    ----------
-    estimate : ndarray of float64, shape (t,)
-        NaN where no neighbour has weight.
-    weight : ndarray of float64, shape (t,)
-        Sum of the kernel weights.
-    degenerate : ndarray of bool, shape (t,)
-        Degree 1 only: all weight is at one point, so no slope is determined and the estimate is the local mean.
-    own : ndarray of float64, shape (t,), or 0.0
-        Part of `weight` that is at the target itself.
-    tilt, offset : ndarray of float64, shape (t,), or 0.0
-        ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
-    """
-
-    estimate: np.ndarray
-    weight: np.ndarray
+    estimate: np.ndarray  # shape (t,): NaN where no neighbour has weight
+    weight: np.ndarray  # shape (t,): Sum of the kernel weights
+    # shape (t,): Degree 1 only: all weight is at one point, so no slope is determined and the estimate is the local
+    # mean.
     degenerate: np.ndarray
-    own: np.ndarray | float
+    own: np.ndarray | float  # shape (t,): Part of `weight` that is at the target itself
+    # tilt, offset: shape (t,): ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
     tilt: np.ndarray | float
     offset: np.ndarray | float
 

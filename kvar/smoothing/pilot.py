@@ -24,29 +24,15 @@ _TRIM = 0.05
 
 @dataclass(frozen=True)
 class Pilot:
-    """Estimates of what the first-order error depends on.
+    """Estimates of what the first-order error depends on."""
 
-    Attributes
-    ----------
-    noise : float
-        Variance of the responses about the curve.
-    n, width : float
-        Observations, and the range of their x.
-    slope_square, curvature_square : float
-        Means of ``m'**2`` and ``m''**2`` over the data.
-    drift_square : float
-        Mean of ``(m'' + 2 m' f'/f)**2``: the curvature that a local mean feels.
-    end_slopes : tuple of float
-        Sum of ``m'**2 f * width`` over the two ends.
-    """
-
-    noise: float
-    n: float
+    noise: float  # Variance of the responses about the curve
+    n: float  # n, width: Observations, and the range of their x
     width: float
-    slope_square: float
+    slope_square: float  # slope_square, curvature_square: Means of ``m'**2`` and ``m''**2`` over the data
     curvature_square: float
-    drift_square: float
-    end_slopes: float
+    drift_square: float  # Mean of ``(m'' + 2 m' f'/f)**2``: the curvature that a local mean feels
+    end_slopes: float  # Sum of ``m'**2 f * width`` over the two ends
 
 
 def mean_squared_error(pilot: Pilot, kernel: Kernel, degree: int, h, *, past: bool):

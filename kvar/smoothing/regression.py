@@ -24,45 +24,24 @@ __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit"]
 
 @dataclass(frozen=True)
 class LocalFit:
-    """Estimates at some points, with their standard errors and flags.
+    """Estimates at some points, with their standard errors and flags."""
 
-    Attributes
-    ----------
-    estimate : ndarray of float64, shape (t,)
-        The fit.
-    standard_error : ndarray of float64, shape (t,)
-        Its standard deviation given the x, without the bias; NaN where the window is empty.
-    weight : ndarray of float64, shape (t,)
-        Sum of the kernel weights, in units of ``K(0)``.
-    empty : ndarray of bool, shape (t,)
-        No neighbour carries weight; the estimate is what the `empty` parameter says.
-    degenerate : ndarray of bool, shape (t,)
-        Degree 1: all weight is at one x, so the estimate is the local mean.
-    """
-
-    estimate: np.ndarray
+    estimate: np.ndarray  # shape (t,): The fit
+    # shape (t,): Its standard deviation given the x, without the bias; NaN where the window is empty.
     standard_error: np.ndarray
-    weight: np.ndarray
-    empty: np.ndarray
-    degenerate: np.ndarray
+    weight: np.ndarray  # shape (t,): Sum of the kernel weights, in units of ``K(0)``
+    empty: np.ndarray  # shape (t,): No neighbour carries weight; the estimate is what the `empty` parameter says
+    degenerate: np.ndarray  # shape (t,): Degree 1: all weight is at one x, so the estimate is the local mean
 
 
 @dataclass(frozen=True)
 class ConfidenceBand:
-    """Pointwise confidence limits.
+    """Pointwise confidence limits."""
 
-    Attributes
-    ----------
-    lower, estimate, upper : ndarray of float64, shape (t,)
-        Limits and centre.
-    level : float
-        Coverage at each point.
-    """
-
-    lower: np.ndarray
+    lower: np.ndarray  # lower, estimate, upper: shape (t,): Limits and centre
     estimate: np.ndarray
     upper: np.ndarray
-    level: float
+    level: float  # Coverage at each point
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):

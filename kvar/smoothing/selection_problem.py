@@ -17,30 +17,15 @@ __all__ = ["Problem"]
 
 @dataclass(frozen=True)
 class Problem:
-    """The data and the estimator that a criterion scores.
+    """The data and the estimator that a criterion scores."""
 
-    Attributes
-    ----------
-    design : Design
-        The points, of one or many series.
-    y, weight : ndarray of float64, shape (n,)
-        Responses and positive weights, in the order of the design.
-    kernel : Kernel
-        The weight function.
-    degree : int
-        Local mean or local line.
-    past : bool
-        Strictly earlier points only.
-    empty : str
-        ``"nan"`` rejects a bandwidth that leaves a scored observation without neighbour, ``"nearest"`` answers for it.
-    """
-
-    design: Design
-    y: np.ndarray
+    design: Design  # The points, of one or many series
+    y: np.ndarray  # y, weight: shape (n,): Responses and positive weights, in the order of the design
     weight: np.ndarray
-    kernel: Kernel
-    degree: int
-    past: bool
+    kernel: Kernel  # The weight function
+    degree: int  # Local mean or local line
+    past: bool  # Strictly earlier points only
+    # ``"nan"`` rejects a bandwidth that leaves a scored observation without neighbour, ``"nearest"`` answers for it.
     empty: str
 
     @classmethod

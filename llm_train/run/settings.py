@@ -34,24 +34,12 @@ _SAVE_STEPS = 50
 
 @dataclass(frozen=True)
 class RunSettings:
-    """All settings of a run.
+    """All settings of a run."""
 
-    Attributes
-    ----------
-    given : dict
-        The settings that the user gave, as plain data; all others have their defaults.
-    run : RunArguments
-        Policy and task.
-    model : trl.ModelConfig
-        How the policy is loaded, with LoRA or without.
-    training : KAEConfig
-        The settings of the trainer.
-    """
-
-    given: dict
-    run: RunArguments
-    model: ModelConfig
-    training: KAEConfig
+    given: dict  # The settings that the user gave, as plain data; all others have their defaults
+    run: RunArguments  # Policy and task
+    model: ModelConfig  # How the policy is loaded, with LoRA or without
+    training: KAEConfig  # The settings of the trainer
 
     @property
     def model_init_kwargs(self) -> dict:

@@ -42,33 +42,16 @@ learning_rates.json with the scores behind the choice, curves.csv and curves.png
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """What is compared."""
 
-    Attributes
-    ----------
-    settings : dict
-        Settings of every run.
-    methods : dict of str to dict
-        Further settings of each method.
-    seeds : int
-        Number of reported seeds 0, 1, ...
-    learning_rates : tuple of float
-        Candidates, from which one is chosen for each method; a single one is used as it is.
-    tuning_seeds : int
-        Number of separate seeds for this choice.
-    reference : str
-        The method that the others are compared with.
-    measure : str
-        The metric of the comparison; by default held-out accuracy, exact where the task has exact values.
-    """
-
-    settings: dict
-    methods: dict[str, dict]
-    seeds: int
+    settings: dict  # Settings of every run
+    methods: dict[str, dict]  # Further settings of each method
+    seeds: int  # Number of reported seeds, counted from 0
+    # Candidates, from which one is chosen for each method; a single one is used as it is.
     learning_rates: tuple[float, ...]
-    tuning_seeds: int
-    reference: str
-    measure: str
+    tuning_seeds: int  # Number of separate seeds for this choice
+    reference: str  # The method that the others are compared with
+    measure: str  # The metric of the comparison; by default held-out accuracy, exact where the task has exact values
 
     @classmethod
     def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:

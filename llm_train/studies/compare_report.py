@@ -23,39 +23,22 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method of a comparison. A tuple holds a mean with the lower and upper end of its 95 % interval.
+    """One method of a comparison. A tuple holds a mean with the lower and upper end of its 95 % interval."""
 
-    Attributes
-    ----------
-    label : str
-        Name of the method.
-    learning_rate : float
-        The chosen learning rate.
-    n_seeds : int
-        Number of runs.
-    start, final, train : tuple of float
-        The measure before and after training, and after training on the training prompts; NaN where not measured.
-    average : tuple of float
-        Mean of the measure over training.
-    difference : tuple of float
-        Final measure minus that of the reference, paired by seed.
-    rollouts : tuple of float
-        Rollouts until the final measure of the reference is reached, as a fraction of all rollouts of a run; infinite
-        if it is not reached. The interval comes from resampling the seeds.
-    fell : int
-        Runs that ended below their start or below half of their best.
-    """
-
-    label: str
-    learning_rate: float
-    n_seeds: int
+    label: str  # Name of the method
+    learning_rate: float  # The chosen learning rate
+    n_seeds: int  # Number of runs
+    # start, final, train: The measure before and after training, and after training on the training prompts; NaN where
+    # not measured.
     start: tuple[float, float, float]
     final: tuple[float, float, float]
     train: tuple[float, float, float]
-    average: tuple[float, float, float]
-    difference: tuple[float, float, float]
+    average: tuple[float, float, float]  # Mean of the measure over training
+    difference: tuple[float, float, float]  # Final measure minus that of the reference, paired by seed
+    # Rollouts until the final measure of the reference is reached, as a fraction of all rollouts of a run; infinite if
+    # it is not reached. The interval comes from resampling the seeds.
     rollouts: tuple[float, float, float]
-    fell: int
+    fell: int  # Runs that ended below their start or below half of their best
 
 
 def rows(

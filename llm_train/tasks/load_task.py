@@ -29,26 +29,14 @@ _WORKED_SUMS = "2+3=5\n14+7=21\n38+45=83\n"
 
 @dataclass(frozen=True)
 class Task:
-    """What a policy learns.
+    """What a policy learns."""
 
-    Attributes
-    ----------
-    train : datasets.Dataset
-        Prompts to train on, with the columns ``prompt`` and ``answer``.
-    held_out : datasets.Dataset or None
-        Other prompts, for evaluation.
-    reward : callable
-        A reward function of TRL.
-    exact_value : callable or None
-        ``exact_value(model, examples)`` gives the value of each example; None where it cannot be computed.
-    demonstrations : callable
-        ``demonstrations(seed)`` yields dicts with ``prompt`` and ``completion``, without end.
-    """
-
-    train: Dataset
-    held_out: Dataset | None
-    reward: Callable
+    train: Dataset  # Prompts to train on, with the columns ``prompt`` and ``answer``
+    held_out: Dataset | None  # Other prompts, for evaluation
+    reward: Callable  # A reward function of TRL
+    # ``exact_value(model, examples)`` gives the value of each example; None where it cannot be computed.
     exact_value: Callable | None
+    # ``demonstrations(seed)`` yields dicts with ``prompt`` and ``completion``, without end.
     demonstrations: Callable[[int], Iterator[dict]]
 
 

@@ -17,21 +17,12 @@ __all__ = ["GatheredRewards", "on_rewards"]
 
 @dataclass(frozen=True)
 class GatheredRewards:
-    """Rewards of the N rollouts of one generation; the rollouts of a prompt are consecutive rows.
+    """Rewards of the N rollouts of one generation; the rollouts of a prompt are consecutive rows."""
 
-    Attributes
-    ----------
-    total : torch.Tensor, shape (N,)
-        Weighted sum over the K reward functions, as in TRL; NaN where no function gave a reward.
-    by_function : torch.Tensor, shape (N, K)
-        NaN where a function gave no reward.
-    completion_lengths : torch.Tensor, shape (n,)
-        Tokens of the n completions of this process alone.
-    """
-
+    # shape (N,): Weighted sum over the K reward functions, as in TRL; NaN where no function gave a reward.
     total: torch.Tensor
-    by_function: torch.Tensor
-    completion_lengths: torch.Tensor
+    by_function: torch.Tensor  # shape (N, K): NaN where a function gave no reward
+    completion_lengths: torch.Tensor  # shape (n,): Tokens of the n completions of this process alone
 
 
 def on_rewards(trainer: GRPOTrainer, receive: Callable[[list[dict], GatheredRewards], None]) -> None:

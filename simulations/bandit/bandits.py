@@ -26,63 +26,30 @@ __all__ = ["BanditConfig", "PolicyBandit", "Rollouts"]
 
 @dataclass(frozen=True)
 class BanditConfig:
-    """Distribution that bandits are drawn from.
+    """Distribution that bandits are drawn from."""
 
-    Attributes
-    ----------
-    n_prompts : int
-        M, number of prompts.
-    n_completions : int
-        A, completions per prompt: an even number, half of them right.
-    n_features : int
-        F, features of a completion.
-    pass_rate : float
-        Mean of the values under the initial policy.
-    spread : float
-        Spread of the difficulty: the initial values have a beta distribution with concentration ``1 / spread``.
-    common : float
-        Fraction of the variance of the direction of right completions that is common to all prompts, from 0 to 1.
-    individual : float
-        Weight of the parameters of a prompt in its logits; the shared ones have weight 1.
-    ridge : float
-        Weight of the quadratic penalty on the parameters, see `PolicyBandit.objective`.
-    """
-
-    n_prompts: int = 32
-    n_completions: int = 32
-    n_features: int = 8
-    pass_rate: float = 0.4
+    n_prompts: int = 32  # M, number of prompts
+    n_completions: int = 32  # A, completions per prompt: an even number, half of them right
+    n_features: int = 8  # F, features of a completion
+    pass_rate: float = 0.4  # Mean of the values under the initial policy
+    # Spread of the difficulty: the initial values have a beta distribution with concentration ``1 / spread``.
     spread: float = 0.3
+    # Fraction of the variance of the direction of right completions that is common to all prompts, from 0 to 1.
     common: float = 0.5
-    individual: float = 1.0
-    ridge: float = 0.0
+    individual: float = 1.0  # Weight of the parameters of a prompt in its logits; the shared ones have weight 1
+    ridge: float = 0.0  # Weight of the quadratic penalty on the parameters, see `PolicyBandit.objective`
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Rollouts of one step in every repetition.
+    """Rollouts of one step in every repetition."""
 
-    Attributes
-    ----------
-    prompts : ndarray of int, shape (R, B)
-        Prompts of the step.
-    rewards : ndarray, shape (R, B, G)
-        Rewards.
-    scores : ndarray, shape (R, B, G, F)
-        psi of each completion.
-    values : ndarray, shape (R, B)
-        Exact values.
-    gradients : ndarray, shape (R, B, F)
-        ``E[Z psi | x]``, exact.
-    moments : ScoreMoments
-        Moments of each prompt: arrays of shape (R, B, 1), which broadcast against arrays over rollouts.
-    """
-
-    prompts: np.ndarray
-    rewards: np.ndarray
-    scores: np.ndarray
-    values: np.ndarray
-    gradients: np.ndarray
+    prompts: np.ndarray  # shape (R, B): Prompts of the step
+    rewards: np.ndarray  # shape (R, B, G): Rewards
+    scores: np.ndarray  # shape (R, B, G, F): psi of each completion
+    values: np.ndarray  # shape (R, B): Exact values
+    gradients: np.ndarray  # shape (R, B, F): ``E[Z psi | x]``, exact
+    # Moments of each prompt: arrays of shape (R, B, 1), which broadcast against arrays over rollouts.
     moments: ScoreMoments
 
 

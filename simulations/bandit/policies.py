@@ -11,18 +11,10 @@ __all__ = ["Policy"]
 
 @dataclass
 class Policy:
-    """Parameters of the policy.
+    """Parameters of the policy."""
 
-    Attributes
-    ----------
-    own : ndarray, shape (R, M, F)
-        theta_x, parameters of each prompt.
-    shared : ndarray, shape (R, F)
-        w, parameters that all prompts share.
-    """
-
-    own: np.ndarray
-    shared: np.ndarray
+    own: np.ndarray  # shape (R, M, F): theta_x, parameters of each prompt
+    shared: np.ndarray  # shape (R, F): w, parameters that all prompts share
 
     def moved(self, direction: Policy, step: float) -> Policy:
         """The policy after a step along a direction."""

@@ -37,18 +37,11 @@ class BinaryRewards(RewardLaw):
 
 @dataclass(frozen=True)
 class HeavyTailedRewards(RewardLaw):
-    """The mean plus scaled Student's t noise, which breaks the assumption of bounded rewards.
+    """The mean plus scaled Student's t noise, which breaks the assumption of bounded rewards."""
 
-    Attributes
-    ----------
-    scale : float
-        Standard deviation.
-    degrees : float
-        Degrees of freedom, above 2. At 4 or below the fourth moment is infinite, and so is the variance of any
-        estimate of the noise.
-    """
-
-    scale: float = 0.5
+    scale: float = 0.5  # Standard deviation
+    # Degrees of freedom, above 2. At 4 or below the fourth moment is infinite, and so is the variance of any estimate
+    # of the noise.
     degrees: float = 2.5
 
     def sample(self, mean, rng):

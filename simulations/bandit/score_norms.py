@@ -27,33 +27,17 @@ _DEGREES = 3.0
 
 @dataclass(frozen=True)
 class NormConfig:
-    """Prompts, rewards and norms.
+    """Prompts, rewards and norms."""
 
-    Attributes
-    ----------
-    ratio : float
-        W1 / W0.
-    tails : str
-        The factor e: ``constant``, ``log-normal`` with sigma 1, or ``t``, the square of a t with 3 degrees of freedom.
-    group_size : int
-        G, rollouts per prompt.
-    drift : float
-        Change of the logit of every value over the run.
-    concentration : float
-        Rewards have the beta distribution of concentration c, with variance ``v (1 - v) / (1 + c)``; 0 for binary ones.
-    ratio_spread : float
-        Standard deviation of log(W1 / W0) over prompts.
-    n_prompts, batch_size, visits : int
-        Prompts, prompts per step, and visits of each prompt.
-    """
-
-    ratio: float
+    ratio: float  # W1 / W0
+    # The factor e: ``constant``, ``log-normal`` with sigma 1, or ``t``, the square of a t with 3 degrees of freedom.
     tails: str = "constant"
-    group_size: int = 1
-    drift: float = 1.2
+    group_size: int = 1  # G, rollouts per prompt
+    drift: float = 1.2  # Change of the logit of every value over the run
+    # Rewards have the beta distribution of concentration c, with variance ``v (1 - v) / (1 + c)``; 0 for binary ones.
     concentration: float = 0.0
-    ratio_spread: float = 0.0
-    n_prompts: int = 128
+    ratio_spread: float = 0.0  # Standard deviation of log(W1 / W0) over prompts
+    n_prompts: int = 128  # n_prompts, batch_size, visits: Prompts, prompts per step, and visits of each prompt
     batch_size: int = 64
     visits: int = 100
 
@@ -65,27 +49,14 @@ class NormConfig:
 
 @dataclass(frozen=True)
 class NormStep:
-    """Rollouts of one step in every repetition.
+    """Rollouts of one step in every repetition."""
 
-    Attributes
-    ----------
-    number : int
-        From 1.
-    prompts : ndarray of int, shape (R, B)
-        Prompts of the step.
-    values : ndarray, shape (R, B)
-        Exact values.
-    rewards, squares : ndarray, shape (R, B, G)
-        Rewards and squared norms.
-    moments : ScoreMoments
-        Exact moments, arrays of shape (R, B, 1). The signal is zero: scores of rollouts are taken to be orthogonal.
-    """
-
-    number: int
-    prompts: np.ndarray
-    values: np.ndarray
-    rewards: np.ndarray
+    number: int  # From 1
+    prompts: np.ndarray  # shape (R, B): Prompts of the step
+    values: np.ndarray  # shape (R, B): Exact values
+    rewards: np.ndarray  # rewards, squares: shape (R, B, G): Rewards and squared norms
     squares: np.ndarray
+    # Exact moments, arrays of shape (R, B, 1). The signal is zero: scores of rollouts are taken to be orthogonal.
     moments: ScoreMoments
 
     def second_moment(self, baseline: np.ndarray) -> np.ndarray:

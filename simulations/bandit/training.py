@@ -46,30 +46,14 @@ class BaselineEach:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a policy is trained.
+    """How a policy is trained."""
 
-    Attributes
-    ----------
-    steps : int
-        Number of steps.
-    batch_size : int
-        B, prompts per step.
-    group_size : int
-        G, rollouts per prompt.
-    learning_rate : float
-        Step size; with a delay, beta in the formula below.
-    delay : float
-        The step size at step i is ``learning_rate / (i + delay)``; 0 for a constant one.
-    schedule : str
-        See `simulations.bandit.schedules`.
-    """
-
-    steps: int
-    batch_size: int
-    group_size: int
-    learning_rate: float
-    delay: float = 0.0
-    schedule: str = "epochs"
+    steps: int  # Number of steps
+    batch_size: int  # B, prompts per step
+    group_size: int  # G, rollouts per prompt
+    learning_rate: float  # Step size; with a delay, beta in the formula below
+    delay: float = 0.0  # The step size at step i is ``learning_rate / (i + delay)``; 0 for a constant one
+    schedule: str = "epochs"  # See `simulations.bandit.schedules`
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "group_size"):
@@ -82,24 +66,12 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of training, before its update.
+    """One step of training, before its update."""
 
-    Attributes
-    ----------
-    number : int
-        From 1.
-    policy : Policy
-        The policy that sampled.
-    rollouts : Rollouts
-        Its rollouts.
-    advantages : ndarray, shape (R, B, G)
-        Advantages by the baseline that trains.
-    """
-
-    number: int
-    policy: Policy
-    rollouts: Rollouts
-    advantages: np.ndarray
+    number: int  # From 1
+    policy: Policy  # The policy that sampled
+    rollouts: Rollouts  # Its rollouts
+    advantages: np.ndarray  # shape (R, B, G): Advantages by the baseline that trains
 
 
 def train(

@@ -29,17 +29,10 @@ class Zigzag(ValuePath):
     """Straight lines up and down with one absolute slope: Lipschitz, and no smoother.
 
     It ends with a straight rise, the worst of all Lipschitz curves for an estimate from the past.
-
-    Attributes
-    ----------
-    slope : float
-        Absolute slope.
-    ramp : float
-        Length of each straight piece, the last one included.
     """
 
-    slope: float = 0.5
-    ramp: float = 0.4
+    slope: float = 0.5  # Absolute slope
+    ramp: float = 0.4  # Length of each straight piece, the last one included
 
     def __call__(self, time):
         back = np.mod(1.0 - np.asarray(time, dtype=np.float64), 2.0 * self.ramp)
@@ -48,15 +41,10 @@ class Zigzag(ValuePath):
 
 @dataclass(frozen=True)
 class Parabola(ValuePath):
-    """Twice differentiable at the end, so that a local line has less bias there than a local mean.
+    """Twice differentiable at the end, so that a local line has less bias there than a local mean."""
 
-    Attributes
-    ----------
-    slope, curvature : float
-        First and second derivative at the end. The parabola begins where it is 1/2 again, at time
-        ``1 - 2 slope / curvature``; before that the value is 1/2.
-    """
-
+    # slope, curvature: First and second derivative at the end. The parabola begins where it is 1/2 again, at time ``1 -
+    # 2 slope / curvature``; before that the value is 1/2.
     slope: float = 1.0
     curvature: float = 4.0
 

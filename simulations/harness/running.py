@@ -34,21 +34,11 @@ _SOURCES = (kvar, simulations)
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A block of repetitions of one cell.
+    """A block of repetitions of one cell."""
 
-    Attributes
-    ----------
-    cell : dict
-        Settings of the cell.
-    block : int
-        Number of the block, from 0.
-    repetitions : int
-        Repetitions in the block.
-    """
-
-    cell: dict
-    block: int
-    repetitions: int
+    cell: dict  # Settings of the cell
+    block: int  # Number of the block, from 0
+    repetitions: int  # Repetitions in the block
 
     @property
     def cell_text(self) -> str:

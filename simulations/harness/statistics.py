@@ -16,21 +16,11 @@ __all__ = ["Claim", "Crossing", "MonteCarloEstimate", "crossing", "log_slope", "
 
 @dataclass(frozen=True)
 class MonteCarloEstimate:
-    """A quantity estimated by simulation.
+    """A quantity estimated by simulation."""
 
-    Attributes
-    ----------
-    value : float
-        The estimate.
-    standard_error : float
-        Monte Carlo standard error; NaN from a single repetition.
-    repetitions : int
-        Independent repetitions behind it.
-    """
-
-    value: float
-    standard_error: float
-    repetitions: int
+    value: float  # The estimate
+    standard_error: float  # Monte Carlo standard error; NaN from a single repetition
+    repetitions: int  # Independent repetitions behind it
 
     @property
     def half_width(self) -> float:
@@ -76,21 +66,11 @@ def resamples(repetitions: int, number: int = 1000) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Time at which a mean curve reaches a level.
+    """Time at which a mean curve reaches a level."""
 
-    Attributes
-    ----------
-    time : float
-        Infinite where it never does.
-    resampled : ndarray, shape (S,)
-        The same in each bootstrap resample.
-    repetitions : int
-        Curves behind the mean.
-    """
-
-    time: float
-    resampled: np.ndarray
-    repetitions: int
+    time: float  # Infinite where it never does
+    resampled: np.ndarray  # shape (S,): The same in each bootstrap resample
+    repetitions: int  # Curves behind the mean
 
     @property
     def standard_error(self) -> float:

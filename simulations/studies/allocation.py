@@ -26,30 +26,15 @@ _LABELS = ["pass_rate", "learning_rate", "budget", "nuisance"]
 
 @dataclass(frozen=True)
 class AllocationConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    pass_rates : tuple of float
-        Mean values under the initial policy.
-    learning_rates : tuple of float
-        Step sizes, which set how fast values move.
-    budgets : tuple of int
-        Rollouts per step, N = B G.
-    groups : tuple of int
-        Rollouts per prompt, as far as the budget allows.
-    nuisances : tuple of int
-        Dimensions of the score that the reward does not depend on; they move the ratio of R to P.
-    steps : int
-        Length of training; the first third is not counted.
-    """
-
-    pass_rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
-    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
-    budgets: tuple[int, ...] = (16, 64, 256)
-    groups: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    pass_rates: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)  # Mean values under the initial policy
+    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)  # Step sizes, which set how fast values move
+    budgets: tuple[int, ...] = (16, 64, 256)  # Rollouts per step, N = B G
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # Rollouts per prompt, as far as the budget allows
+    # Dimensions of the score that the reward does not depend on; they move the ratio of R to P.
     nuisances: tuple[int, ...] = (0, 10, 100, 1000)
-    steps: int = 200
+    steps: int = 200  # Length of training; the first third is not counted
 
     @property
     def shown(self) -> dict:

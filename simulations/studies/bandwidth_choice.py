@@ -22,27 +22,13 @@ __all__ = ["BandwidthChoice", "BandwidthChoiceConfig"]
 
 @dataclass(frozen=True)
 class BandwidthChoiceConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    kernels : tuple of str
-        Kernels.
-    bandwidths : tuple of float
-        Windows in steps.
-    schedules : tuple of str
-        Orders of the prompts.
-    learning_rates : tuple of float
-        Step sizes, which set how fast values move.
-    steps : int
-        Length of training; the first third is not counted.
-    """
-
-    kernels: tuple[str, ...] = ("triangular", "uniform", "epanechnikov", "exponential")
-    bandwidths: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
-    schedules: tuple[str, ...] = ("blocks", "epochs", "independent")
-    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
-    steps: int = 300
+    kernels: tuple[str, ...] = ("triangular", "uniform", "epanechnikov", "exponential")  # Kernels
+    bandwidths: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)  # Windows in steps
+    schedules: tuple[str, ...] = ("blocks", "epochs", "independent")  # Orders of the prompts
+    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)  # Step sizes, which set how fast values move
+    steps: int = 300  # Length of training; the first third is not counted
 
 
 class BandwidthChoice(Study):

@@ -30,27 +30,14 @@ _TRACKERS = {
 
 @dataclass(frozen=True)
 class BrokenAssumptionsConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    steps : int
-        Length of a run.
-    drifts : tuple of float
-        Change of the value between two visits.
-    completions : tuple of int
-        Completions per prompt; with few of them the norm of the score and the reward are strongly correlated.
-    degrees : tuple of float
-        Degrees of freedom of the distribution of the rewards.
-    groups : tuple of int
-        Rollouts per prompt where each prompt comes once.
-    """
-
-    steps: int = 200
-    drifts: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)
+    steps: int = 200  # Length of a run
+    drifts: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)  # Change of the value between two visits
+    # Completions per prompt; with few of them the norm of the score and the reward are strongly correlated.
     completions: tuple[int, ...] = (2, 4, 8, 16, 32)
-    degrees: tuple[float, ...] = (2.1, 2.5, 3.0, 5.0, 30.0)
-    groups: tuple[int, ...] = (1, 2, 4, 8)
+    degrees: tuple[float, ...] = (2.1, 2.5, 3.0, 5.0, 30.0)  # Degrees of freedom of the distribution of the rewards
+    groups: tuple[int, ...] = (1, 2, 4, 8)  # Rollouts per prompt where each prompt comes once
 
 
 class BrokenAssumptions(Study):

@@ -23,18 +23,11 @@ _NAMES = ("oracle", "adaptive", "kernel", "leave-one-out", "group-mean", "batch-
 
 @dataclass(frozen=True)
 class ConvergenceConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    betas : tuple of float
-        Constants of the step size ``beta / i``; the claims are about the best one for the oracle.
-    steps : int
-        Length of training.
-    """
-
+    # Constants of the step size ``beta / i``; the claims are about the best one for the oracle.
     betas: tuple[float, ...] = (8.0, 16.0)
-    steps: int = 800
+    steps: int = 800  # Length of training
 
 
 class Convergence(Study):

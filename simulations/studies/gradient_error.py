@@ -26,27 +26,14 @@ _MEASURED = ("total", *_PARTS, "value_mse")
 
 @dataclass(frozen=True)
 class GradientErrorConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    groups : tuple of int
-        Rollouts per prompt, G.
-    learning_rates : tuple of float
-        Step sizes, which set how fast the policy moves; the claims are about the middle one.
-    extra_groups : tuple of int
-        Group sizes that the other learning rates are simulated for.
-    visits : int
-        Visits of each prompt.
-    warm_up : int
-        First visits, which are not counted.
-    """
-
-    groups: tuple[int, ...] = (1, 2, 4, 8, 16, 64)
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16, 64)  # Rollouts per prompt, G
+    # Step sizes, which set how fast the policy moves; the claims are about the middle one.
     learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
-    extra_groups: tuple[int, ...] = (1, 2)
-    visits: int = 150
-    warm_up: int = 50
+    extra_groups: tuple[int, ...] = (1, 2)  # Group sizes that the other learning rates are simulated for
+    visits: int = 150  # Visits of each prompt
+    warm_up: int = 50  # First visits, which are not counted
 
 
 class GradientError(Study):

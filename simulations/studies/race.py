@@ -39,30 +39,15 @@ _RATIOS = _LABELS | {
 
 @dataclass(frozen=True)
 class RaceConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    groups : tuple of int
-        Rollouts per prompt.
-    history_groups : tuple of int
-        Rollouts per prompt for the baselines with a history.
-    learning_rates : tuple of float
-        Step sizes; each baseline counts at the best one for each group size.
-    pass_rates : tuple of float
-        Mean values under the initial policy.
-    targets : tuple of float
-        Fractions of the gain in return of the best policy over the initial one.
-    reach : float
-        Rollouts of a run times its learning rate.
-    """
-
-    groups: tuple[int, ...] = (1, 2, 4, 8, 16)
-    history_groups: tuple[int, ...] = (1, 2)
+    groups: tuple[int, ...] = (1, 2, 4, 8, 16)  # Rollouts per prompt
+    history_groups: tuple[int, ...] = (1, 2)  # Rollouts per prompt for the baselines with a history
+    # Step sizes; each baseline counts at the best one for each group size.
     learning_rates: tuple[float, ...] = (0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.14)
-    pass_rates: tuple[float, ...] = (0.4,)
-    targets: tuple[float, ...] = (0.9, 0.95)
-    reach: float = 720.0
+    pass_rates: tuple[float, ...] = (0.4,)  # Mean values under the initial policy
+    targets: tuple[float, ...] = (0.9, 0.95)  # Fractions of the gain in return of the best policy over the initial one
+    reach: float = 720.0  # Rollouts of a run times its learning rate
 
 
 class Race(Study):

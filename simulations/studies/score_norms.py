@@ -36,24 +36,12 @@ _KEPT = 0.95  # of the sums behind the one number, a step
 
 @dataclass(frozen=True)
 class ScoreNormsConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    groups : tuple of int
-        Rollouts per prompt, G.
-    ratios : tuple of float
-        Mean squared norm of the best reward over that of the worst, W1 / W0.
-    visits : int
-        Visits of each prompt.
-    warm_up : int
-        First visits, which are not counted.
-    """
-
-    groups: tuple[int, ...] = (1, 2)
-    ratios: tuple[float, ...] = (0.15, 1.0, 6.0)
-    visits: int = 100
-    warm_up: int = 50
+    groups: tuple[int, ...] = (1, 2)  # Rollouts per prompt, G
+    ratios: tuple[float, ...] = (0.15, 1.0, 6.0)  # Mean squared norm of the best reward over that of the worst, W1 / W0
+    visits: int = 100  # Visits of each prompt
+    warm_up: int = 50  # First visits, which are not counted
 
 
 class ScoreNorms(Study):

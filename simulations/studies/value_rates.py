@@ -34,24 +34,14 @@ _COURSE = {
 
 @dataclass(frozen=True)
 class ValueRatesConfig(StudyConfig):
-    """Size of the study.
+    """Size of the study."""
 
-    Attributes
-    ----------
-    lengths : tuple of int
-        Lengths in steps of the runs that the rate is fitted to; two rollouts per step.
-    steps : tuple of int
-        Steps i of the cells (i, h) in which bias and variance are compared with theory.
-    windows : tuple of float
-        Windows h of these cells, as fractions of the run.
-    course_steps : int
-        Length of the run whose value MSE is recorded at each step.
-    """
-
+    # Lengths in steps of the runs that the rate is fitted to; two rollouts per step.
     lengths: tuple[int, ...] = (300, 600, 1200, 2400, 4800, 9600, 19200)
+    # Steps i of the cells (i, h) in which bias and variance are compared with theory.
     steps: tuple[int, ...] = (500, 2000, 8000)
-    windows: tuple[float, ...] = (0.03, 0.06, 0.12, 0.24)
-    course_steps: int = 10_000
+    windows: tuple[float, ...] = (0.03, 0.06, 0.12, 0.24)  # Windows h of these cells, as fractions of the run
+    course_steps: int = 10_000  # Length of the run whose value MSE is recorded at each step
 
 
 def best_window(path: str, n: int) -> float:
