@@ -27,7 +27,7 @@ def test_it_agrees_with_the_plain_loop(kind, rng):
         expected = loop.step(now, groups, of_scores)
         _, info = baseline.advantages(ids, rewards, now, return_info=True, score_norm=norms)
         for mine, its in zip(dataclasses.astuple(info), np.moveaxis([expected[i] for i in ids], -1, 0), strict=True):
-            np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-11)
+            np.testing.assert_allclose(mine, its, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("norm", [1.0, 1e-30, 3e20])
