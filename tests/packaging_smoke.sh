@@ -25,7 +25,7 @@ assert (Path(kvar.__file__).parent / "py.typed").exists()
 assert not {"sklearn", "statsmodels", "matplotlib", "polars"} & set(sys.modules)
 for name in kvar.baseline_names():
     baseline = kvar.make_baseline(name)
-    columns = {"true_value": [0.5], "offline_value": [0.5], "completion_length": [[3, 4]]}
+    columns = {"true_value": [0.5], "offline_value": [0.5], "completion_length": [[3, 4]], "score_norm": [[1.0, 2.0]]}
     baseline.advantages(["2+3="], [[1.0, 0.0]], 1, **columns)
     kvar.make_baseline(name).load_state_dict(baseline.state_dict())
 x = [k / 50 for k in range(50)]
