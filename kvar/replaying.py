@@ -22,6 +22,11 @@ class Replayed:
     values: np.ndarray  # shape (n,) or (P, N): Value of each rollout
     own_weight: np.ndarray  # Derivative of the value by the rollout's own reward
 
+    def squared_advantages(self, reward: np.ndarray) -> np.ndarray:
+        """Squared advantages that leave the own reward out; NaN without a reward or where the value is that alone."""
+        rest = np.where(self.own_weight < 1, 1.0 - self.own_weight, np.nan)
+        return ((reward - self.values) / rest) ** 2
+
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
     """Steps of a trace in order: rows of the trace, and a batch whose prompt ids are numbers.

@@ -208,7 +208,7 @@ def gradient_variance(trace: Trace, baseline: str | Baseline, **parameters) -> G
             raise ValueError(
                 "the reward and baseline parts need the column true_value, or groups of three rewards or more"
             )
-    baseline_part = rows.interval(squared_norms * (_squared_advantages(trace, replayed) - squared_noise))
+    baseline_part = rows.interval(squared_norms * (replayed.squared_advantages(trace.reward) - squared_noise))
     if scores is None or (rows.counts < 2).all():
         return GradientVariance(None, rows.interval(squared_norms * squared_noise), baseline_part)
     of_prompt, of_step = _squared_gradients(rows, scores)
@@ -273,7 +273,7 @@ def compare_gradients(trace: Trace, baseline: str | Baseline, against: str | Bas
     kept = ~np.isnan(trace.reward) & np.all([replayed.own_weight < 1 for replayed in both], axis=0)
     rows = _Rows.of(trace, kept)
     sums = ClusteredSums(3, int(rows.prompts.max(initial=0)) + 1, int(rows.steps.max(initial=0)) + 1)
-    parts = [np.ones(len(trace)), *(squared_norms * _squared_advantages(trace, replayed) for replayed in both)]
+    parts = [np.ones(len(trace)), *(squared_norms * replayed.squared_advantages(trace.reward) for replayed in both)]
     sums.add(np.array(parts)[:, kept], rows.prompts[kept], rows.steps[kept])
     difference = sums.interval(Ratio([1], [0]), Ratio([2], [0], -1.0))
     # A first part that is 0 counts the rollouts.
@@ -282,12 +282,6 @@ def compare_gradients(trace: Trace, baseline: str | Baseline, against: str | Bas
 
 def _replayed(trace: Trace, baseline: str | Baseline, **parameters) -> Replayed:
     return replay_baseline(trace, make_baseline(baseline, **parameters) if isinstance(baseline, str) else baseline)
-
-
-def _squared_advantages(trace: Trace, replayed: Replayed) -> np.ndarray:
-    """Squared advantages that leave the own reward out; 0 where the value is the own reward alone."""
-    rest = 1.0 - replayed.own_weight
-    return np.divide(trace.reward - replayed.values, rest, out=np.zeros(len(trace)), where=rest > 0) ** 2
 
 
 @dataclass(frozen=True)

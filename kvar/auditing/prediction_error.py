@@ -109,7 +109,6 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Scor
     if truth is not None:
         value_errors = chunk.sums(np.where(scored, (replayed.values - truth) ** 2, 0.0))
     if squares is not None:
-        rest = np.where(replayed.own_weight < 1, 1.0 - replayed.own_weight, np.nan)
-        advantages = (chunk.reward - replayed.values) / rest
-        gradient_errors = chunk.sums(np.where(squares > 0, squares * advantages**2, 0.0))
+        weighted = squares * replayed.squared_advantages(chunk.reward)
+        gradient_errors = chunk.sums(np.where(squares > 0, weighted, 0.0))
     return Score(baseline, errors, value_errors, gradient_errors)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from kvar import score_norm_from_logprobs
+from llm_train.policy.exact_value import answer_log_probabilities
 from llm_train.policy.gradient_scores import chosen_parameters, output_norms, score_norms
 
 __all__ = ["EXACT", "NORMS", "distinct_pairs", "norm_columns", "proxy_norms"]
@@ -27,17 +28,11 @@ def distinct_pairs(prompts: Sequence, completions: Sequence) -> tuple[list, list
 
 def proxy_norms(model, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> dict[str, np.ndarray]:
     """Norms of the scores by the logits' gradients: at sampled tokens, at all tokens, and by the head; (N,) each."""
-    rows = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
-    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    start = torch.tensor([len(prompt) for prompt in prompts])[:, None]
-    end = torch.tensor([len(row) for row in rows])[:, None]
-    position = torch.arange(1, tokens.shape[1])
-    counted = (position >= start) & (position < end)
     with torch.no_grad():
-        log_probabilities = torch.log_softmax(model(input_ids=tokens).logits[:, :-1].double(), dim=-1)
-    of_sampled = log_probabilities.gather(2, tokens[:, 1:, None])[..., 0]
+        # Past the end of a completion the log-probability is 0, which adds nothing.
+        of_sampled = answer_log_probabilities(model, prompts, completions)
     norms = {kind: output_norms(model, kind, prompts, completions) for kind in ("logits", "head")}
-    norms["sampled"] = score_norm_from_logprobs(of_sampled, counted)
+    norms["sampled"] = score_norm_from_logprobs(of_sampled)
     return {NORMS[kind]: norms[kind].double().numpy() for kind in ("sampled", "logits", "head")}
 
 
