@@ -37,10 +37,8 @@ def fragment(report: AuditFindings) -> str:
 
 
 def _template(name: str):
-    try:
-        import jinja2
-    except ImportError:
-        raise ImportError("the audit's page needs jinja2: pip install 'kvar[report]'") from None
+    import jinja2
+
     loader = jinja2.PackageLoader("kvar.auditing", "templates")
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
 

@@ -1,17 +1,9 @@
 """The command line ``kvar``."""
 
-import sys
-
-_NEEDS = "the command line needs further packages: pip install 'kvar[report]'"
-
 
 def main() -> None:
-    """Run the command line, or exit and name the packages that it needs."""
-    try:
-        app = _app()
-    except ImportError as error:
-        sys.exit(f"{_NEEDS} ({error})")
-    app()
+    """Run the command line."""
+    _app()()
 
 
 def _app():

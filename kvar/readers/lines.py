@@ -36,10 +36,8 @@ class _Zstd(io.RawIOBase):
     """Frames of zstd one after the other; the library's own reader does not report that the last one is cut off."""
 
     def __init__(self, path: Path):
-        try:
-            import zstandard
-        except ImportError:
-            raise ImportError("files compressed by zstd need zstandard: pip install 'kvar[report]'") from None
+        import zstandard
+
         self._new = zstandard.ZstdDecompressor().decompressobj
         self._error = zstandard.ZstdError
         self._file = path.open("rb")

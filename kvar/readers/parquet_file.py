@@ -51,10 +51,8 @@ class ParquetFile(TableFile):
 
 def _guarded(call):
     """Result of a call of polars, whose many errors for a damaged file become one."""
-    try:
-        import polars
-    except ImportError:
-        raise ImportError("logs on disk need polars: pip install 'kvar[report]'") from None
+    import polars
+
     try:
         with _silent():
             return call(polars)

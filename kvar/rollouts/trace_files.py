@@ -25,14 +25,6 @@ _LAST_STEP = 999_999_999
 _STEP_FILE = re.compile(r"step-(\d{9})\.parquet")
 
 
-def _polars():
-    try:
-        import polars
-    except ImportError:
-        raise ImportError("writing a trace needs polars: pip install 'kvar[report]'") from None
-    return polars
-
-
 def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     """Write a recorded run as one Parquet file.
 
@@ -64,7 +56,8 @@ def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     ...     kvar.read_trace(kvar.write_trace(trace, f"{folder}/run.parquet"))
     Trace(2 rollouts of 2 prompts in 2 steps)
     """
-    polars = _polars()
+    import polars
+
     frame = polars.DataFrame({name: _for_parquet(column) for name, column in trace.columns.items()})
     if strange := [name for name, dtype in frame.schema.items() if dtype == polars.Object]:
         raise ValueError(f"column {strange[0]!r} holds objects that Parquet cannot store; convert them to strings")

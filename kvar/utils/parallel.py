@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -22,13 +22,11 @@ Share = Callable[..., list]
 @contextmanager
 def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
     """Yield a function that applies another to all items, in several processes where that saves time."""
-    joblib = None
-    if n_jobs != 1 and (n_jobs is not None or n_rollouts >= _PARALLEL_FROM):
-        with suppress(ImportError):
-            import joblib  # type: ignore[no-redef]
-    if joblib is None:
+    if n_jobs == 1 or (n_jobs is None and n_rollouts < _PARALLEL_FROM):
         yield lambda function, items, *arguments: [function(item, *arguments) for item in items]
         return
+    import joblib
+
     # A number set by joblib.parallel_config takes precedence over all cores or all workers of its cluster.
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
     # Data is used once, so writing it to a file and mapping that would not pay.
