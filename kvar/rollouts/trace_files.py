@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kvar.rollouts.trace import Trace
-from kvar.utils.atomic_files import atomic_write, lock_folder
+from kvar.utils.atomic_files import TEMPORARY_SUFFIX, atomic_write, lock_folder
 from kvar.utils.checks import checked_count
 
 __all__ = ["TraceWriter", "write_trace"]
@@ -108,6 +108,9 @@ class TraceWriter:
             checked_count(resume_from, "resume_from", low=0, high=_LAST_STEP)
         # The lock comes before any reading or removal: the steps may belong to a run that is still recording.
         weakref.finalize(self, os.close, lock_folder(self.folder))
+        # A process that was killed while it wrote left an unfinished file, which nobody else is writing now.
+        for unfinished in self.folder.glob(f".step-*{TEMPORARY_SUFFIX}"):
+            unfinished.unlink()
         steps = {int(match[1]): match[0] for match in map(_STEP_FILE.fullmatch, os.listdir(self.folder)) if match}
         if not steps:
             return

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -51,6 +52,22 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path):
     assert run(code, tmp_path).wait() == 0
     assert kvar.read_trace(tmp_path).reward.tolist() == [0.0, 1.0, 0.5]
     assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000001.parquet", "step-000000003.parquet"]
+
+
+def test_the_next_writer_of_a_folder_clears_what_a_killed_one_left_unfinished(tmp_path):
+    code = """
+        import os, signal, sys
+        from pathlib import Path
+        from kvar.utils.atomic_files import atomic_write
+        with atomic_write(Path(sys.argv[1], "step-000000002.parquet")) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    kvar.TraceWriter(tmp_path).write(1, {"prompt_id": [0], "reward": [0.0]})
+    assert run(code, tmp_path).wait() == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    kvar.TraceWriter(tmp_path, resume_from=1)
+    assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000001.parquet"]
 
 
 @pytest.mark.parametrize("message", ["disk: No space left on device (os error 28)", "quota (os error 122)"])
