@@ -11,7 +11,7 @@ from kvar.utils.checks import LARGEST, checked_array, checked_keys, checked_numb
 
 __all__ = ["NormShift", "Shift"]
 
-_DISCOUNT = 0.97
+_DISCOUNT = 0.985
 _MEAN_DISCOUNT = 0.95
 # Values between which mean norms are interpolated, as fractions of the range of rewards, and where the shift is drawn.
 _NODES = np.linspace(0.0, 1.0, 9)

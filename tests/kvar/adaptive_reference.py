@@ -207,7 +207,7 @@ class VarianceOptimalLoop(AdaptiveLoop):
             small = min(1.0, len(known) / 64)
             if self.low < self.high:
                 pairs = zip(self.nodes, added, strict=True)
-                self.nodes = [[0.97**small * o + n for o, n in zip(*pair, strict=True)] for pair in pairs]
+                self.nodes = [[0.985**small * o + n for o, n in zip(*pair, strict=True)] for pair in pairs]
             self.norm_total = 0.95**small * self.norm_total + sum(known)
             self.norm_count = 0.95**small * self.norm_count + len(known)
         return found
