@@ -26,6 +26,10 @@ _EXAMPLE = """\
 Question: Tom has 5 apples and buys 3 more. Lisa has 9 apples and eats 4. Who has more apples?
 Answer: Tom has 5 + 3 = 8 apples. Lisa has 9 - 4 = 5 apples. 8 is more than 5. The answer is Tom.
 """
+_ONE_STEP = """\
+Question: Tom has 5 apples and buys 3 more. Then he finds out how many he has. How many apples does he have?
+Answer: Tom starts with 5 apples. He buys 3 more apples, so he has 5 + 3 = 8 apples. The answer is 8.
+"""
 _THINGS = ("coins", "pens", "books", "cards", "oranges", "cakes")
 
 
@@ -54,13 +58,27 @@ def _comparison(generator: random.Random) -> tuple[str, str]:
     return f"{_EXAMPLE}Question: {told} Who has more {things}?\nAnswer:", answer
 
 
-def _last_name(completion: str) -> str | None:
-    return (re.findall(r"Anna|Ben|Maria|Sam", completion) or [None])[-1]
+def _addition(generator: random.Random) -> tuple[str, str]:
+    things, name = generator.choice(_THINGS), generator.choice(("Ben", "Sam"))
+    a, b = generator.randint(1, 4), generator.randint(1, 4)
+    told = f"{name} has {a} {things} and buys {b} more. Then he finds out how many he has."
+    return f"{_ONE_STEP}Question: {told} How many {things} does he have?\nAnswer:", str(a + b)
+
+
+def _comparison_or_addition(generator: random.Random) -> tuple[str, str]:
+    """Questions that the model gets right more than half of the time, and others that it hardly ever does."""
+    return generator.choice((_comparison, _addition))(generator)
+
+
+def _last_answer(completion: str, answer: str) -> bool:
+    """Whether the last name, or the last number where the answer is one, is right."""
+    kind = r"\d+" if answer.isdecimal() else "Anna|Ben|Maria|Sam"
+    return (re.findall(kind, completion) or [None])[-1] == answer
 
 
 TASKS = {
     "sums": Task(_sum, lambda completion, answer: completion == f"{answer}\n", 6, 24, 16),
-    "worked answers": Task(_comparison, lambda completion, answer: _last_name(completion) == answer, 64, 16, 8),
+    "worked answers": Task(_comparison_or_addition, _last_answer, 64, 24, 12),
 }
 
 

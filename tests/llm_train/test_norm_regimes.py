@@ -76,20 +76,26 @@ def test_sums_know_a_right_completion():
         assert not any(TASKS["sums"].right(wrong, answer) for wrong in (answer, answer + "1\n", ""))
 
 
-def test_comparisons_know_a_right_completion():
-    task, answers = TASKS["worked answers"], set()
-    for seed in range(40):
+def test_worked_answers_know_a_right_completion():
+    task, kinds = TASKS["worked answers"], set()
+    for seed in range(60):
         prompt, answer = task.make(random.Random(seed))
         told = re.findall(r"(\w+) has (\d+) \w+ and (buys|loses) (\d+)", prompt.split("Question: ")[2])
-        (first, a, _, b), (second, c, _, d) = told
-        bought, left = int(a) + int(b), int(c) - int(d)
-        assert bought != left
-        assert answer == (first if bought > left else second)
-        other = second if answer == first else first
-        answers.add(answer == first)
-        assert task.right(f" {other} has less. The answer is {answer}.\n", answer)
-        assert not any(task.right(wrong, answer) for wrong in (f" {answer} has less. The answer is {other}.\n", ""))
-    assert answers == {True, False}
+        if len(told) == 1:
+            ((_, a, _, b),) = told
+            other = "9"
+            assert answer == str(int(a) + int(b))
+            kinds.add("addition")
+        else:
+            (first, a, _, b), (second, c, _, d) = told
+            bought, left = int(a) + int(b), int(c) - int(d)
+            assert bought != left
+            assert answer == (first if bought > left else second)
+            other = second if answer == first else first
+            kinds.add(answer == first)
+        assert task.right(f" {other} is less. The answer is {answer}.\n", answer)
+        assert not any(task.right(wrong, answer) for wrong in (f" {answer} is less. The answer is {other}.\n", ""))
+    assert kinds == {True, False, "addition"}
 
 
 def test_a_sampled_task_has_a_row_a_rollout(policy):
