@@ -10,7 +10,7 @@ LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit ba
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
 .PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types lowest-install \
-	lowest lowest-quick packaging nightly mutation clean
+	lowest lowest-quick packaging trl-versions nightly mutation clean
 
 help:
 	@echo "make install         an environment in .venv with everything that the other commands need"
@@ -105,6 +105,9 @@ lowest-quick: lowest-install
 packaging: .venv/installed
 	tests/packaging_smoke.sh $(BIN)/python
 
+trl-versions: .venv/installed
+	tests/trl_versions.sh $(BIN)/python .venv-trl
+
 nightly: .venv/installed
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/kvar
 	$(BIN)/python -m tests.soak.kills --kills 200
@@ -121,4 +124,4 @@ mutation: .venv/installed
 	$(BIN)/mutmut results | grep -v 'not checked' || echo 'every mutant that was tried failed a test'
 
 clean:
-	rm -rf .venv .venv-lowest results mutants
+	rm -rf .venv .venv-lowest .venv-trl results mutants

@@ -1,10 +1,14 @@
 """A baseline on a trainer of TRL: the same as `KAETrainer`, whole through checkpoints, or refused with a reason."""
 
+import functools
+import re
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+import trl
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import kvar
@@ -248,3 +252,22 @@ def test_the_model_card_cites_the_method(make_trainer, tmp_path):
     card = (tmp_path / "run" / "README.md").read_text()
     assert "2604.28005" in card
     assert "DeepSeekMath" not in card
+
+
+# --- the documentation --------------------------------------------------------------------------------------------
+
+
+def test_the_three_lines_of_the_documentation_train(tmp_path, monkeypatch):
+    text = Path("docs/site/training.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (code,) = (block for block in blocks if "one_rollout" in block)
+    monkeypatch.chdir(tmp_path)
+    small = {"max_steps": 2, "per_device_train_batch_size": 4, "max_completion_length": 3, "logging_steps": 1}
+    monkeypatch.setattr(trl, "GRPOConfig", functools.partial(GRPOConfig, **ON_CPU, **small))
+    tokenizer = make_tokenizer()
+    names = {"tokenizer": tokenizer, "model": make_policy(tokenizer, seed=0), "reward": some_reward}
+    exec(code, names | (found := {"data": sums(8, 9, seed=0)}), found)
+    trainer = found["trainer"]
+    assert trainer.num_generations == 1
+    assert "baseline/value" in trainer.state.log_history[0]
+    assert Path("run/checkpoint-2/baseline.safetensors").exists()
