@@ -262,7 +262,7 @@ def test_the_three_lines_of_the_documentation_train(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     (code,) = (block for block in blocks if "one_rollout" in block)
     monkeypatch.chdir(tmp_path)
-    small = {"max_steps": 2, "per_device_train_batch_size": 4, "max_completion_length": 3, "logging_steps": 1}
+    small = {"max_steps": 2, "per_device_train_batch_size": 8, "max_completion_length": 3, "logging_steps": 1}
     monkeypatch.setattr(trl, "GRPOConfig", functools.partial(GRPOConfig, **ON_CPU, **small))
     tokenizer = make_tokenizer()
     names = {"tokenizer": tokenizer, "model": make_policy(tokenizer, seed=0), "reward": some_reward}
