@@ -6,8 +6,8 @@ the reward among them, `parse_rows` turns cells into numbers and counts what it 
 these.
 """
 
+from kvar.readers.layouts import layout_names
 from kvar.readers.log import RolloutLog, read_log
-from kvar.readers.log_files import layout_names
 from kvar.readers.reading_notes import ReadingNotes
 
 __all__ = ["ReadingNotes", "RolloutLog", "layout_names", "read_log"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from kvar.readers.cells import as_list, is_numbers
 from kvar.readers.lines import CutFileError, first_lines, lines
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import PIECE, TRUTH, Table, TableFile, UnreadableError
+from kvar.readers.table_file import HEAD, PIECE, TRUTH, Table, TableFile, UnreadableError
+from kvar.readers.token_lists import norm_of
 
 __all__ = ["CsvFile"]
 
@@ -40,6 +43,12 @@ class CsvFile(TableFile):
         with suppress(csv.Error):
             for row in csv.DictReader(rows, self.columns, delimiter=self._delimiter):
                 self.numeric += [n for n, value in row.items() if n and n not in self.numeric and _is_number(value)]
+                self.lists += [n for n, value in row.items() if n and n not in self.lists and is_numbers(value)]
+
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows."""
+        rows = [row for _, row in islice(self._rows(ReadingNotes()), HEAD)]
+        return {name: [row[k] or None for row in rows] for k, name in enumerate(self.columns) if name in names}
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         places = {name: self.columns.index(name) for name in names if name in self.columns}
@@ -48,10 +57,10 @@ class CsvFile(TableFile):
             rows.append(row)
             numbers.append(number)
             if len(rows) == PIECE:
-                yield _table(rows, numbers, places)
+                yield _table(rows, numbers, places, logprobs)
                 rows, numbers = [], []
         if rows:
-            yield _table(rows, numbers, places)
+            yield _table(rows, numbers, places, logprobs)
 
     def _rows(self, notes: ReadingNotes) -> Iterator[tuple[int, list[str]]]:
         """Rows with as many fields as the header, each with the number of the line that it begins in."""
@@ -112,8 +121,11 @@ class _Lines:
         return self.since[-1][1] + "\n"
 
 
-def _table(rows: list[list[str]], numbers: list[int], places: dict[str, int]) -> Table:
-    return Table({name: [row[k] or None for row in rows] for name, k in places.items()}, np.array(numbers))
+def _table(rows: list[list[str]], numbers: list[int], places: dict[str, int], logprobs: str | None) -> Table:
+    columns: dict[str, np.ndarray | list] = {name: [row[k] or None for row in rows] for name, k in places.items()}
+    if logprobs in columns:
+        columns[logprobs] = np.array([norm_of(as_list(cell)) for cell in columns[logprobs]])
+    return Table(columns, np.array(numbers))
 
 
 def _is_number(value) -> bool:

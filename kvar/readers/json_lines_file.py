@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,11 @@ class JsonLinesFile(TableFile):
         self.numeric = [name for name, values in seen.items() if any(map(_is_number, values))]
         lists = {name: [value for value in values if isinstance(value, list)] for name, values in seen.items()}
         self.lists = [name for name, values in lists.items() if any(any(map(_is_number, value)) for value in values)]
+
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows."""
+        rows = [row for row in map(parsed, first_lines(self.path)) if isinstance(row, dict)]
+        return _table(rows, [], [name for name in names if name in self.columns]).columns
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows, numbers = [], []

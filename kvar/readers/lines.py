@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CutFileError", "first_bytes", "first_lines", "lines"]
+__all__ = ["CutFileError", "chunks", "first_bytes", "first_lines", "lines"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # Longer lines are no rollouts, and would be in memory as a whole.
@@ -84,6 +84,16 @@ def first_bytes(path: Path, number: int = 65_536) -> bytes:
     except _BROKEN:
         pass
     return b"".join(parts)
+
+
+def chunks(path: Path, number: int = 2**20) -> Iterator[bytes]:
+    """Read a file in pieces of so many bytes at most, uncompressed."""
+    try:
+        with _open(path) as file:
+            while part := file.read1(number):
+                yield part
+    except _BROKEN as error:
+        raise CutFileError(str(error)) from None
 
 
 def lines(path: Path) -> Iterator[bytes]:

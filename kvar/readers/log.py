@@ -11,7 +11,8 @@ import numpy as np
 
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
-from kvar.readers.log_files import layout_names, map_files, number_in_name, open_log_files
+from kvar.readers.layouts import layout_names
+from kvar.readers.log_files import map_files, number_in_name, open_log_files
 from kvar.readers.parse_rows import parse_rows
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import TableFile, UnreadableError

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import PIECE, Table, TableFile, UnreadableError
+from kvar.readers.table_file import HEAD, PIECE, Table, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_of
 
 __all__ = ["ParquetFile"]
@@ -30,6 +30,12 @@ class ParquetFile(TableFile):
         self.numeric = [name for name, kind in schema.items() if kind.is_numeric() or str(kind) == "Boolean"]
         inner = {name: getattr(kind, "inner", None) for name, kind in schema.items()}
         self.lists = [name for name, kind in inner.items() if kind is not None and kind.is_numeric()]
+
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows."""
+        present = [name for name in names if name in self.columns]
+        rows = _guarded(lambda polars: self._frame.select(present).head(HEAD).collect())
+        return rows.to_dict(as_series=False)
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         present, start = [name for name in names if name in self.columns], 0

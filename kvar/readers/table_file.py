@@ -11,10 +11,12 @@ import numpy as np
 
 from kvar.readers.reading_notes import ReadingNotes
 
-__all__ = ["MISSING", "PIECE", "TRUTH", "Table", "TableFile", "UnreadableError"]
+__all__ = ["HEAD", "MISSING", "PIECE", "TRUTH", "Table", "TableFile", "UnreadableError"]
 
 MISSING = object()
 PIECE = 100_000
+# Rows of a first look.
+HEAD = 50
 # Booleans as text files write them, in lower case.
 TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -45,11 +47,14 @@ class TableFile(ABC):
         Columns that hold numbers in the first rows.
     lists : list of str
         Columns that hold lists of numbers in the first rows.
+    remark : str
+        How its rows are understood, where that is not plain.
     """
 
     columns: list[str]
     numeric: list[str]
     lists: list[str]
+    remark: str = ""
 
     def __init__(self, path: Path):
         self.path = path
@@ -57,6 +62,13 @@ class TableFile(ABC):
     def tables(self, names: Sequence[str], notes: ReadingNotes, logprobs: str | None = None) -> Iterator[Table]:
         """Read the file piece by piece; lists in the column `logprobs` become score norms one by one."""
         return self._tables(list(names), notes, logprobs)
+
+    def prepare(self, names: Sequence[str]) -> None:  # noqa: B027  (files on this machine are ready)
+        """Bring the cells of these columns to this machine, if they are not."""
+
+    @abstractmethod
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows, fifty at most, for those of the columns that the file has."""
 
     @abstractmethod
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]: ...
