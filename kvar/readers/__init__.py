@@ -9,5 +9,6 @@ these.
 from kvar.readers.layouts import layout_names
 from kvar.readers.log import RolloutLog, read_log
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import MAX_UNPACKED
 
-__all__ = ["ReadingNotes", "RolloutLog", "layout_names", "read_log"]
+__all__ = ["MAX_UNPACKED", "ReadingNotes", "RolloutLog", "layout_names", "read_log"]

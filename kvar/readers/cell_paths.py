@@ -119,6 +119,7 @@ class NestedFile(TableFile):
         return values
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
+        self._inner.max_unpacked = self.max_unpacked
         inside = logprobs in self._paths
         for piece in self._inner.tables(self._heads(names), notes, None if inside else logprobs):
             columns = self._with_values(piece.columns, names)

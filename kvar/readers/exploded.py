@@ -39,6 +39,7 @@ class ExplodedFile(TableFile):
         return self._rows(Table(cells, np.arange(n)), None)[0].columns
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
+        self._inner.max_unpacked = self.max_unpacked
         inside = logprobs in self._exploded
         for piece in self._inner.tables(names, notes, None if inside else logprobs):
             rows, uneven = self._rows(piece, logprobs if inside else None)

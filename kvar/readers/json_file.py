@@ -16,7 +16,7 @@ from kvar.readers.columns import guess
 from kvar.readers.json_lines_file import parsed
 from kvar.readers.lines import CutFileError, chunks, lines
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import HEAD, MISSING, PIECE, Table, TableFile, UnreadableError
+from kvar.readers.table_file import HEAD, MISSING, PIECE, PIECE_BYTES, Table, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_of
 
 __all__ = ["JsonFile", "is_wrapped"]
@@ -62,27 +62,30 @@ class JsonFile(TableFile):
         return _table(self._first_rows(), [], [name for name in names if name in self.columns]).columns
 
     def _first_rows(self) -> list[dict]:
-        rows = (row for _, row in self._rows(ReadingNotes()) if isinstance(row, dict))
+        rows = (row for _, _, row in self._rows(ReadingNotes()) if isinstance(row, dict))
         return list(islice(rows, HEAD))
 
-    def _rows(self, notes: ReadingNotes) -> Iterator[tuple[int, object]]:
-        """Rows with the number of the line or of the value that they come from."""
-        for number, value in self._values(self.path, notes):
+    def _rows(self, notes: ReadingNotes) -> Iterator[tuple[int, int, object]]:
+        """Rows with the number and the length of the line or value that they come from."""
+        for number, length, value in self._values(self.path, notes, self.max_unpacked):
             for row in _unwrapped(value) if isinstance(value, dict) else [value]:
-                yield number, row
+                yield number, length, row
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows: list[dict] = []
         numbers: list[int] = []
-        for number, row in self._rows(notes):
+        size = last = 0
+        for number, length, row in self._rows(notes):
+            if number != last and (len(rows) >= PIECE or size >= PIECE_BYTES):
+                yield _table(rows, numbers, names)
+                rows, numbers, size = [], [], 0
+            size += length if number != last else 0
+            last = number
             if isinstance(row, dict):
                 rows.append({n: norm_of(row[n]) if n == logprobs else row[n] for n in names if n in row})
                 numbers.append(number)
             else:
                 notes.reject("not a JSON object", self.path, [number])
-            if len(rows) == PIECE:
-                yield _table(rows, numbers, names)
-                rows, numbers = [], []
         if rows:
             yield _table(rows, numbers, names)
 
@@ -92,11 +95,11 @@ def is_wrapped(value: dict) -> bool:
     return next(_unwrapped(value), None) is not value
 
 
-def _values(path: Path, notes: ReadingNotes) -> Iterator[tuple[int, object]]:
-    """The JSON values of a file one after the other, the elements of arrays one by one, numbered from 1."""
+def _values(path: Path, notes: ReadingNotes, max_unpacked: float) -> Iterator[tuple[int, int, object]]:
+    """The JSON values of a file, the elements of arrays one by one, with their numbers from 1 on and their lengths."""
     parse = json.JSONDecoder().raw_decode
     text, start, number, in_array = "", 0, 0, False
-    source = _text(path, notes)
+    source = _text(path, notes, max_unpacked)
     wanted, ended = 1, False
     while True:
         start = _BETWEEN.match(text, start).end()  # type: ignore[union-attr]  (it matches nothing too)
@@ -105,9 +108,10 @@ def _values(path: Path, notes: ReadingNotes) -> Iterator[tuple[int, object]]:
                 in_array, start = not in_array, start + 1
                 continue
             try:
-                value, start = parse(text, start)
+                value, end = parse(text, start)
                 number, wanted = number + 1, 1
-                yield number, value
+                yield number, end - start, value
+                start = end
                 continue
             except (ValueError, RecursionError):
                 # It may go on in the next piece, unless the file ends here.
@@ -129,22 +133,22 @@ def _values(path: Path, notes: ReadingNotes) -> Iterator[tuple[int, object]]:
         text, start = "".join(parts), 0
 
 
-def _text(path: Path, notes: ReadingNotes) -> Iterator[str]:
+def _text(path: Path, notes: ReadingNotes, max_unpacked: float) -> Iterator[str]:
     decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
     try:
-        for part in chunks(path):
+        for part in chunks(path, max_unpacked):
             yield decode(part)
     except CutFileError:
         notes.cut.append(path)
     yield decode(b"", final=True)
 
 
-def _values_of_lines(path: Path, notes: ReadingNotes) -> Iterator[tuple[int, object]]:
+def _values_of_lines(path: Path, notes: ReadingNotes, max_unpacked: float) -> Iterator[tuple[int, int, object]]:
     try:
-        for number, line in enumerate(lines(path), 1):
+        for number, line in enumerate(lines(path, max_unpacked), 1):
             row = parsed(line)
             if isinstance(row, dict):
-                yield number, row
+                yield number, len(line), row
             elif line.strip():
                 notes.reject(row, path, [number])
     except CutFileError:

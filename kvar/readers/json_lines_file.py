@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kvar.readers.lines import CutFileError, first_lines, lines
+from kvar.readers.lines import TOO_LONG, CutFileError, first_lines, lines
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import MISSING, PIECE, Table, TableFile
+from kvar.readers.table_file import MISSING, PIECE, PIECE_BYTES, Table, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_of
 
 __all__ = ["JsonLinesFile", "parsed"]
@@ -37,27 +37,36 @@ class JsonLinesFile(TableFile):
         return _table(rows, [], [name for name in names if name in self.columns]).columns
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
-        rows, numbers = [], []
+        rows, numbers, size = [], [], 0
         try:
-            for number, line in enumerate(lines(self.path), 1):
+            for number, line in enumerate(lines(self.path, self.max_unpacked), 1):
+                if not line:
+                    continue
                 row = parsed(line)
+                size += len(line)
                 if isinstance(row, dict):
                     # Of a row only what is asked for stays in memory.
                     rows.append({n: norm_of(row[n]) if n == logprobs else row[n] for n in names if n in row})
                     numbers.append(number)
                 elif line.strip():
                     notes.reject(row, self.path, [number])
-                if len(rows) == PIECE:
+                if rows and (len(rows) == PIECE or size >= PIECE_BYTES):
                     yield _table(rows, numbers, names)
-                    rows, numbers = [], []
+                    rows, numbers, size = [], [], 0
         except CutFileError:
             notes.cut.append(self.path)
+        except UnreadableError:
+            if rows:
+                yield _table(rows, numbers, names)
+            raise
         if rows:
             yield _table(rows, numbers, names)
 
 
 def parsed(line: bytes) -> dict | str:
     """Parse one line into an object, or into the reason why it is none."""
+    if line is TOO_LONG:
+        return "longer than 64 MiB"
     try:
         row = json.loads(line)
     except UnicodeDecodeError:

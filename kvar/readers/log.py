@@ -15,7 +15,8 @@ from kvar.readers.layouts import layout_names
 from kvar.readers.log_files import map_files, number_in_name, open_log_files
 from kvar.readers.parse_rows import parse_rows
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import TableFile, UnreadableError
+from kvar.readers.repeated_batches import RepeatedBatches
+from kvar.readers.table_file import MAX_UNPACKED, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
 from kvar.readers.trl_reward_weights import reward_weights
 from kvar.rollouts.trace import Trace
@@ -52,6 +53,7 @@ def read_log(
     keep_text: bool = False,
     max_bad: float = 0.05,
     advance: Callable[[int], object] = lambda n_rows: None,
+    max_unpacked: float = MAX_UNPACKED,
 ) -> RolloutLog:
     """Read a log of rollouts from any trainer.
 
@@ -74,6 +76,9 @@ def read_log(
         The largest fraction of rows that may be unusable.
     advance : callable
         Called with the number of rows after each piece.
+    max_unpacked : float
+        Number of GiB that one compressed file may unpack to; what lies behind them is left out, with a note. A line of
+        more than 64 MiB is a bad row.
 
     Returns
     -------
@@ -94,10 +99,11 @@ def read_log(
     layout, files = open_log_files(path, format, chosen, notes)
     mapped = map_files(layout, files, chosen, notes)
     notes.remarks += guess_notes(column_map for _, column_map in mapped)
-    batches: dict[str, int] = {}
+    batches = RepeatedBatches()
     made_from: dict[str, int] = {}
     with DiskColumns() as disk:
         for table, column_map in mapped:
+            table.max_unpacked = max_unpacked
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(rows)
                 if column_map.logprobs is not None:
@@ -108,10 +114,8 @@ def read_log(
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
         _check_bad_rows(notes, max_bad, os.fspath(path))
-        if batches.get("repeated"):
-            notes.remarks.append(
-                f"{batches['repeated']} batches that were logged again at the next step are counted once."
-            )
+        if batches.n:
+            notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
         return RolloutLog(_trace(disk, mapped[0][1], notes), notes, layout, os.fspath(path))
 
 
@@ -124,7 +128,7 @@ def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
 
 
 def _usable_rows(
-    table: TableFile, column_map: ColumnMap, batches: dict, notes: ReadingNotes, keep_text: bool
+    table: TableFile, column_map: ColumnMap, batches: RepeatedBatches, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
     step = number_in_name(table.path)
@@ -132,9 +136,10 @@ def _usable_rows(
     if column_map.layout == "trl":
         names.append("completion")
     n_rows = 0
+    batches.begin_file()
     try:
         for piece in table.tables(names, notes, column_map.logprobs):
-            if column_map.layout == "trl" and _seen_before(piece.columns, batches):
+            if column_map.layout == "trl" and batches.seen(piece.columns):
                 continue
             rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)
             n_rows += len(rows["step"])
@@ -143,16 +148,6 @@ def _usable_rows(
         notes.refused[table.path] = f"{reason} (after {n_rows} rows, which are used)"
     if n_rows:
         notes.used.append(table.path)
-
-
-def _seen_before(columns: dict, batches: dict) -> bool:
-    """Whether TRL has logged this batch at the last step already: one generation may serve several steps."""
-    parts = (column if isinstance(column, list) else column.tolist() for n, column in columns.items() if n != "step")
-    content = hash(repr(list(parts)))
-    repeated = batches.get("last") == content
-    batches["last"] = content
-    batches["repeated"] = batches.get("repeated", 0) + repeated
-    return repeated
 
 
 def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Trace:

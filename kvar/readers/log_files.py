@@ -11,6 +11,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from kvar.readers.columns import ColumnMap, listed, map_columns
+from kvar.readers.distinct_files import check_path, distinct_files
 from kvar.readers.file_types import open_table
 from kvar.readers.layouts import LAYOUTS, layout_of
 from kvar.readers.list_shapes import check_cells, plain_texts, shaped
@@ -30,9 +31,10 @@ def number_in_name(file: Path) -> float | None:
     return float(numbers[-1]) if numbers else None
 
 
-def _log_files(path: str | os.PathLike) -> list[Path]:
+def _log_files(path: str | os.PathLike, notes: ReadingNotes) -> list[Path]:
     """The files of a path, folder or pattern, in the order of the numbers in their names."""
     text = os.fspath(path)
+    check_path(text)
     place = Path(text)
     if place.is_dir():
         files = _of_folder(place)
@@ -44,7 +46,8 @@ def _log_files(path: str | os.PathLike) -> list[Path]:
         raise FileNotFoundError(f"No file or folder at {text}.")
     if not files:
         raise FileNotFoundError(f"No rollout log in {text} (looked for .parquet, .jsonl, .csv).")
-    return sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
+    files = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
+    return distinct_files(files, notes)
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -71,7 +74,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(path):
+    for file in _log_files(path, notes):
         try:
             table = open_table(file)
         except UnreadableError as reason:

@@ -40,8 +40,9 @@ def parse_rows(
     with np.errstate(invalid="ignore"):
         reject(np.abs(steps) > _LARGEST_STEP, "its step is beyond 2**53")
     prompts = table.columns.get(columns.prompt, [MISSING] * n)
-    ids, missing = _text_ids(prompts) if columns.text_ids else _ids(prompts)
+    ids, missing, inexact = _text_ids(prompts) if columns.text_ids else _ids(prompts)
     reject(missing, f"no {columns.prompt}")
+    reject(inexact, f"{columns.prompt} is a float so large that it stands for several integers", prompts)
 
     result = {"step": steps, "prompt_id": ids}
     for name in columns.rewards:
@@ -115,14 +116,24 @@ def _lists(values: np.ndarray | list, strange: np.ndarray) -> np.ndarray:
     return lists
 
 
-def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
-    """A 64-bit integer per prompt, and which rows have no prompt: whole numbers stay, all else is hashed."""
-    if isinstance(prompts, np.ndarray) and prompts.dtype.kind in "iu":
-        return prompts.astype(np.int64), np.zeros(len(prompts), dtype=bool)
+def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A 64-bit integer per prompt, which rows have no prompt, and which have a float that is not exact.
+
+    Whole numbers stay, all else is hashed.
+    """
+    none = np.zeros(len(prompts), dtype=bool)
+    if isinstance(prompts, np.ndarray) and prompts.dtype.kind == "i":
+        return prompts.astype(np.int64), none, none
+    largest = 2.0**53
+    if isinstance(prompts, np.ndarray) and prompts.dtype.kind == "f":
+        largest = 2.0 ** (np.finfo(prompts.dtype).nmant + 1)
     values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
     known: dict[object, int | None] = {}
-    ids, missing = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=bool)
+    ids, missing, inexact = np.zeros(len(values), dtype=np.int64), none.copy(), none.copy()
     for k, value in enumerate(values):
+        if isinstance(value, float) and abs(value) >= largest:
+            inexact[k] = True
+            continue
         hashable = isinstance(value, (str, int, float)) or value is None or value is MISSING
         if not hashable:
             found = _id(value)
@@ -135,13 +146,13 @@ def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
             missing[k] = True
         else:
             ids[k] = found
-    return ids, missing
+    return ids, missing, inexact
 
 
 def _id(value) -> int | None:
     if value is None or value is MISSING or value != value:
         return None
-    if isinstance(value, (int, float)) and value == value // 1 and abs(value) < 2**63:
+    if isinstance(value, (int, float)) and value == value // 1 and -(2**63) <= value < 2**63:
         return int(value)
     if isinstance(value, (int, float)):
         value = str(value)
@@ -160,8 +171,9 @@ def _canonical(prompt):
     return prompt
 
 
-def _text_ids(prompts: np.ndarray | list) -> tuple[np.ndarray | list, np.ndarray]:
-    """Ids as they are, numbers or text, and which rows have no prompt."""
-    if isinstance(prompts, np.ndarray):
+def _text_ids(prompts: np.ndarray | list) -> tuple[np.ndarray | list, np.ndarray, np.ndarray]:
+    """Ids as they are, numbers or text, which rows have no prompt, and which a float that is not exact."""
+    if isinstance(prompts, np.ndarray) or not any(isinstance(prompt, str) for prompt in prompts):
         return _ids(prompts)
-    return prompts, np.array([p is None or p is MISSING for p in prompts])
+    missing = np.array([p is None or p is MISSING for p in prompts])
+    return list(prompts), missing, np.zeros(len(prompts), dtype=bool)
