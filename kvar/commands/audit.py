@@ -14,7 +14,7 @@ import typer
 from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
-from kvar.readers import MAX_UNPACKED, layout_names, read_log
+from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
 from kvar.utils.progress import progress_bar
 
 __all__ = ["audit_command", "demo_path", "output_folder"]
@@ -30,7 +30,8 @@ def demo_path() -> Path:
 
 def audit_command(
     path: Annotated[
-        str | None, typer.Argument(help="A log: a file, a folder, or a pattern in quotes.", show_default=False)
+        str | None,
+        typer.Argument(help="A file, a folder, or a pattern in quotes; also s3://.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page, the table and the figure.", show_default="PATH-audit")
@@ -93,8 +94,11 @@ def audit_command(
 
 
 def output_folder(path: str) -> Path:
-    """Folder next to a log for its page: PATH without extensions or pattern, and ``-audit``."""
+    """Folder next to a log for its page: PATH without extensions or pattern, and ``-audit``; for an address, here."""
     place = Path(path)
+    if is_address(path):
+        parts = path.partition("://")[2].rstrip("/").split("/")
+        place = Path(next((part for part in reversed(parts) if part and not has_magic(part)), "log"))
     while has_magic(str(place)) and not place.exists():
         place = place.parent
     place = place.resolve()

@@ -77,6 +77,12 @@ class ColumnMap:
         """Columns without which a file cannot be used."""
         return [*([self.step] if self.step else []), self.prompt, *self.rewards]
 
+    @property
+    def read(self) -> list[str]:
+        """Columns that are read, as far as a file has them."""
+        content = ["completion"] if self.layout == "trl" else []
+        return list(dict.fromkeys([*self.needed, *self.extras.values(), *self.texts, *content]))
+
 
 def parse_columns(text: str) -> dict[str, str]:
     """Parse ``prompt=question,step=iteration,reward=accuracy+0.5*format``."""

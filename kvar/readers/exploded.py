@@ -34,9 +34,10 @@ class ExplodedFile(TableFile):
 
     def head(self, names: Sequence[str]) -> dict[str, list]:
         """Cells of the first rows."""
-        cells = self._inner.head(names)
+        cells: dict[str, np.ndarray | list] = dict(self._inner.head(names))
         n = max(map(len, cells.values()), default=0)
-        return self._rows(Table(cells, np.arange(n)), None)[0].columns
+        rows, _ = self._rows(Table(cells, np.arange(n)), None)
+        return {name: list(column) for name, column in rows.columns.items()}
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         self._inner.max_unpacked = self.max_unpacked

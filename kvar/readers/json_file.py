@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ __all__ = ["JsonFile", "is_wrapped"]
 
 # One value is in memory as a whole.
 _LONGEST_VALUE = 2**28
-_BETWEEN = re.compile(r"[\s,]*")
+_BETWEEN = " \t\r\n,"
 # Names under which a document keeps its rows next to other things.
 _ROWS = (
     "data",
@@ -59,7 +58,8 @@ class JsonFile(TableFile):
 
     def head(self, names: Sequence[str]) -> dict[str, list]:
         """Cells of the first rows."""
-        return _table(self._first_rows(), [], [name for name in names if name in self.columns]).columns
+        rows = self._first_rows()
+        return {name: [row.get(name, MISSING) for row in rows] for name in names if name in self.columns}
 
     def _first_rows(self) -> list[dict]:
         rows = (row for _, _, row in self._rows(ReadingNotes()) if isinstance(row, dict))
@@ -102,7 +102,8 @@ def _values(path: Path, notes: ReadingNotes, max_unpacked: float) -> Iterator[tu
     source = _text(path, notes, max_unpacked)
     wanted, ended = 1, False
     while True:
-        start = _BETWEEN.match(text, start).end()  # type: ignore[union-attr]  (it matches nothing too)
+        while start < len(text) and text[start] in _BETWEEN:
+            start += 1
         if start < len(text):
             if text[start] == "]" if in_array else text[start] == "[":
                 in_array, start = not in_array, start + 1
@@ -175,10 +176,10 @@ def _unwrapped(value: dict) -> Iterator[dict]:
 
 def _is_grid(value: dict) -> bool:
     """Whether all values are objects with the same keys."""
-    first = next(iter(value.values()), None)
-    return (
-        len(value) > 1 and bool(first) and all(isinstance(c, dict) and c.keys() == first.keys() for c in value.values())
-    )
+    cells = list(value.values())
+    if len(cells) < 2 or not all(isinstance(cell, dict) for cell in cells):
+        return False
+    return bool(cells[0]) and all(cell.keys() == cells[0].keys() for cell in cells)
 
 
 def _are_rollouts(value: dict, name: str) -> bool:

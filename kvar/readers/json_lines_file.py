@@ -34,7 +34,7 @@ class JsonLinesFile(TableFile):
     def head(self, names: Sequence[str]) -> dict[str, list]:
         """Cells of the first rows."""
         rows = [row for row in map(parsed, first_lines(self.path)) if isinstance(row, dict)]
-        return _table(rows, [], [name for name in names if name in self.columns]).columns
+        return {name: [row.get(name, MISSING) for row in rows] for name in names if name in self.columns}
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows, numbers, size = [], [], 0

@@ -14,9 +14,10 @@ from typing import Any
 
 from kvar.readers.table_file import MAX_UNPACKED, UnreadableError
 
-__all__ = ["LONGEST", "TOO_LONG", "CutFileError", "chunks", "first_bytes", "first_lines", "lines"]
+__all__ = ["COMPRESSED", "LONGEST", "TOO_LONG", "CutFileError", "chunks", "first_bytes", "first_lines", "lines"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+COMPRESSED = (_GZIP, _ZSTD)
 # Longer lines are no rollouts, and would be in memory as a whole.
 LONGEST = 64 * 2**20
 # What stands for such a line: no format takes it for a row.
@@ -84,7 +85,7 @@ class _Zstd(io.RawIOBase):
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
-def first_bytes(path: Path, number: int = 65_536) -> bytes:
+def first_bytes(path: Path, number: int) -> bytes:
     """First bytes of a file, uncompressed."""
     parts = []
     try:

@@ -34,7 +34,7 @@ def shaped(table: TableFile, layout: str, chosen: Mapping[str, str]) -> TableFil
     if not each and all(name in table.numeric for name in keys):
         return table
     sample = table.head(table.columns)
-    lists = {name: found for name, cells in sample.items() if (found := _all_lists(cells))}
+    lists = {name: values for name, cells in sample.items() if (values := _all_lists(cells))}
     guide = next((name for name in [*each, step, *keys] if name in lists), None)
     if guide is None:
         return table

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kvar.readers.addresses import local_copy
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
 from kvar.readers.layouts import layout_names
@@ -60,8 +61,8 @@ def read_log(
     Parameters
     ----------
     path : path
-        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``. In a folder the logs that lie directly in it are
-        read, or if there are none, those below it.
+        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``, here or at an address of fsspec such as
+        ``s3://bucket/run``. In a folder the logs that lie directly in it are read, or if there are none, those below.
     format : str
         Who wrote it: "kvar", "trl" (``completions/*.parquet``), "verl" (``{step}.jsonl``), "table" for any other
         Parquet, CSV or JSON Lines; "auto" decides by the columns.
@@ -96,12 +97,13 @@ def read_log(
         raise ValueError(f"unknown trace format {format!r}; choose auto, {', '.join(layout_names())}")
     chosen = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
     notes = ReadingNotes()
-    layout, files = open_log_files(path, format, chosen, notes)
-    mapped = map_files(layout, files, chosen, notes)
-    notes.remarks += guess_notes(column_map for _, column_map in mapped)
     batches = RepeatedBatches()
     made_from: dict[str, int] = {}
-    with DiskColumns() as disk:
+    with local_copy(path) as copy, DiskColumns() as disk:
+        layout, files = open_log_files(copy, format, chosen, notes)
+        mapped = map_files(layout, files, chosen, notes)
+        notes.remarks += guess_notes(column_map for _, column_map in mapped)
+        copy.prepare([(table, column_map.read) for table, column_map in mapped])
         for table, column_map in mapped:
             table.max_unpacked = max_unpacked
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
@@ -132,13 +134,10 @@ def _usable_rows(
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
     step = number_in_name(table.path)
-    names = list(dict.fromkeys([*column_map.needed, *column_map.extras.values(), *column_map.texts]))
-    if column_map.layout == "trl":
-        names.append("completion")
     n_rows = 0
     batches.begin_file()
     try:
-        for piece in table.tables(names, notes, column_map.logprobs):
+        for piece in table.tables(column_map.read, notes, column_map.logprobs):
             if column_map.layout == "trl" and batches.seen(piece.columns):
                 continue
             rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)

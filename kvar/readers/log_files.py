@@ -10,11 +10,12 @@ from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 
+from kvar.readers.addresses import LocalCopy
 from kvar.readers.columns import ColumnMap, listed, map_columns
 from kvar.readers.distinct_files import check_path, distinct_files
-from kvar.readers.file_types import open_table
 from kvar.readers.layouts import LAYOUTS, layout_of
 from kvar.readers.list_shapes import check_cells, plain_texts, shaped
+from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX
@@ -55,35 +56,29 @@ def _of_folder(folder: Path) -> list[Path]:
         return not file.name.startswith(".") and file.suffix != TEMPORARY_SUFFIX and file.is_file()
 
     direct = [file for file in folder.iterdir() if visible(file)]
-    if any(_is_log(file) for file in direct):
+    if any(called_like_a_log(file) for file in direct):
         return direct
     below = [file for file in folder.rglob("*") if visible(file) and not any(p.startswith(".") for p in file.parts)]
     documents = [file for file in below if file.suffix == ".json"]
     # Where nothing is called like a log, some of the files show what they are.
-    return [file for file in below if _is_log(file)] or direct or documents or sorted(below)[:_SHOWN]
-
-
-def _is_log(file: Path) -> bool:
-    """Whether the name is that of a log; the content decides later."""
-    name = file.name.removesuffix(".gz").removesuffix(".zst")
-    return name.endswith((".parquet", ".jsonl", ".ndjson", ".csv", ".tsv"))
+    return [file for file in below if called_like_a_log(file)] or direct or documents or sorted(below)[:_SHOWN]
 
 
 def open_log_files(
-    path: str | os.PathLike, wanted: str, chosen: dict[str, str], notes: ReadingNotes
+    copy: LocalCopy, wanted: str, chosen: dict[str, str], notes: ReadingNotes
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(path, notes):
+    for file in _log_files(copy.path, notes):
         try:
-            table = open_table(file)
+            table = copy.open(file)
         except UnreadableError as reason:
             notes.refused[file] = str(reason)
             continue
         files.append(table)
         layouts.append(layout_of(table.columns))
     if not files:
-        raise ValueError(f"No rollout log at {os.fspath(path)}. {' '.join(notes.omissions()[:5])}")
+        raise ValueError(f"No rollout log at {copy.source}. {' '.join(notes.omissions()[:5])}")
     if wanted == "auto":
         # A file of no known layout is more often unrelated than a log.
         known = Counter(layout for layout in layouts if layout != "table")
@@ -99,7 +94,7 @@ def open_log_files(
             notes.refused[table.path] = f"it is no {wanted} log; its columns are {listed(table.columns)}"
     if not kept:
         raise ValueError(
-            f"No {wanted} log at {os.fspath(path)}: it needs the columns {', '.join(sorted(LAYOUTS[wanted].needs))}; "
+            f"No {wanted} log at {copy.source}: it needs the columns {', '.join(sorted(LAYOUTS[wanted].needs))}; "
             f"found {listed(files[0].columns)}"
         )
     return wanted, kept
