@@ -42,6 +42,10 @@ class LocalCopy:
         self.source = os.fspath(path)  # Where it comes from, for messages
         self._parquet: dict[Path, _RemoteParquet] = {}
 
+    def __fspath__(self) -> str:
+        """Where it comes from."""
+        return self.source
+
     def open(self, file: Path) -> TableFile:
         """Open one of the files."""
         return _ParquetCopy(file, self._parquet[file]) if file in self._parquet else open_table(file)
@@ -54,12 +58,12 @@ class LocalCopy:
 
 @contextmanager
 def local_copy(path: str | os.PathLike) -> Iterator[LocalCopy]:
-    """A log on this machine: as it is, or for an address in a temporary folder.
+    """A log on this machine: as it is, or for an address in a temporary folder; a copy is taken as it is.
 
     Text files are moved as a whole, and of Parquet files the columns that are read.
     """
-    if not is_address(path):
-        yield LocalCopy(path)
+    if isinstance(path, LocalCopy) or not is_address(path):
+        yield path if isinstance(path, LocalCopy) else LocalCopy(path)
         return
     with tempfile.TemporaryDirectory(prefix="kvar-") as folder:
         yield _RemoteCopy(os.fspath(path), Path(folder))

@@ -44,6 +44,8 @@ class JsonFile(TableFile):
     A document that breaks off is read up to there.
     """
 
+    kind = "JSON"
+
     def __init__(self, path: Path, by_line: bool = False):
         super().__init__(path)
         self._values = _values_of_lines if by_line else _values

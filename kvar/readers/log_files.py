@@ -17,6 +17,7 @@ from kvar.readers.layouts import LAYOUTS, layout_of
 from kvar.readers.list_shapes import check_cells, plain_texts, shaped
 from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.runs import refuse_many_runs
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
@@ -32,13 +33,14 @@ def number_in_name(file: Path) -> float | None:
     return float(numbers[-1]) if numbers else None
 
 
-def _log_files(path: str | os.PathLike, notes: ReadingNotes) -> list[Path]:
+def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     """The files of a path, folder or pattern, in the order of the numbers in their names."""
-    text = os.fspath(path)
+    text = os.fspath(copy.path)
     check_path(text)
     place = Path(text)
     if place.is_dir():
         files = _of_folder(place)
+        refuse_many_runs(place, files, copy.source)
     elif place.exists():
         files = [place]
     elif has_magic(text):
@@ -69,7 +71,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(copy.path, notes):
+    for file in _log_files(copy, notes):
         try:
             table = copy.open(file)
         except UnreadableError as reason:

@@ -44,6 +44,8 @@ class TableFile(ABC):
     ----------
     path : Path
         The file.
+    kind : str
+        Its format.
     columns : list of str
         Names of its columns.
     numeric : list of str
@@ -56,6 +58,7 @@ class TableFile(ABC):
         How its rows are understood, where that is not plain.
     """
 
+    kind: str = ""
     columns: list[str]
     numeric: list[str]
     lists: list[str]
