@@ -14,7 +14,7 @@ from kvar.readers.addresses import LocalCopy
 from kvar.readers.columns import ColumnMap, listed, map_columns
 from kvar.readers.distinct_files import check_path, distinct_files
 from kvar.readers.layouts import LAYOUTS, layout_of
-from kvar.readers.list_shapes import check_cells, plain_texts, shaped
+from kvar.readers.list_shapes import check_cells, nested_places, plain_texts, shaped
 from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.runs import refuse_many_runs
@@ -109,13 +109,14 @@ def map_files(
     if LAYOUTS[layout].refusal and "prompt" not in chosen:
         raise ValueError(LAYOUTS[layout].refusal)
     mapped: list[tuple[TableFile, ColumnMap]] = []
-    errors: list[tuple[int, int, ValueError]] = []
+    errors: list[tuple[int, int, ValueError, TableFile]] = []
     seen: set[tuple[str, ...]] = set()
     # The number in the name of a single file is more often that of a run than that of a step.
     stepped = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
     for file in files:
         numbered = stepped and number_in_name(file.path) is not None
         try:
+            table = file
             table = shaped(file, layout, chosen)
             column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, numbered)
             if (kind := (*table.columns, *table.numeric)) not in seen:
@@ -125,11 +126,14 @@ def map_files(
         except UnreadableError as reason:
             notes.refused[file.path] = str(reason)
         except ValueError as error:
-            errors.append((getattr(error, "n_missing", 0), -file.path.stat().st_size, error))
+            errors.append((len(getattr(error, "missing", ())), -file.path.stat().st_size, error, table))
             notes.refused[file.path] = f"it differs from the other files: {error}"
     if not mapped:
         # Of the file that lacks least, and of these of the largest: the others are no logs.
-        raise ValueError(str(min(errors, key=lambda e: e[:2])[2]) if errors else " ".join(notes.omissions()))
+        if not errors:
+            raise ValueError(" ".join(notes.omissions()))
+        _, _, first, table = min(errors, key=lambda e: e[:2])
+        raise ValueError(str(first) + nested_places(table, getattr(first, "missing", ())))
     notes.remarks += dict.fromkeys(table.remark for table, _ in mapped if table.remark)
     # The reward must consist of the same columns in all files.
     usual = Counter(tuple(m.rewards) for _, m in mapped).most_common(1)[0][0]

@@ -54,6 +54,8 @@ class TableFile(ABC):
         Columns that hold lists of numbers in the first rows.
     max_unpacked : float
         Number of GiB that a compressed file may unpack to.
+    exploded : frozenset of str
+        Columns whose cells are elements of the lists in the file.
     remark : str
         How its rows are understood, where that is not plain.
     """
@@ -63,6 +65,7 @@ class TableFile(ABC):
     numeric: list[str]
     lists: list[str]
     max_unpacked: float = MAX_UNPACKED
+    exploded: frozenset[str] = frozenset()
     remark: str = ""
 
     def __init__(self, path: Path):
