@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from kvar.readers.advantage_groups import groups_of_rows
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
-from kvar.readers.log_files import layout_names, map_files, number_in_name, open_log_files
+from kvar.readers.log_files import layout_names, map_files, open_log_files
+from kvar.readers.meaning import settle
 from kvar.readers.parse_rows import parse_rows
+from kvar.readers.read_rows import FileRows, ReadRows
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
-from kvar.readers.trl_reward_weights import reward_weights
+from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.trace import Trace
 
 __all__ = ["RolloutLog", "read_log"]
@@ -95,14 +98,17 @@ def read_log(
     notes.remarks += guess_notes(column_map for _, column_map in mapped)
     batches: dict[str, int] = {}
     made_from: dict[str, int] = {}
+    files: list[FileRows] = []
     with DiskColumns() as disk:
         for table, column_map in mapped:
+            start = len(disk)
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(rows)
                 if column_map.logprobs is not None:
                     unknown = int(np.isnan(rows["score_norm"]).sum())
                     made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
                 advance(len(rows["step"]))
+            files.append(FileRows(table, column_map, start, len(disk)))
         notes.n_rows = len(disk)
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
@@ -111,7 +117,9 @@ def read_log(
             notes.remarks.append(
                 f"{batches['repeated']} batches that were logged again at the next step are counted once."
             )
-        return RolloutLog(_trace(disk, mapped[0][1], notes), notes, layout, os.fspath(path))
+        rows = ReadRows(disk.columns(), files, chosen, notes)
+        settle(rows)
+        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, os.fspath(path))
 
 
 def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
@@ -126,16 +134,16 @@ def _usable_rows(
     table: TableFile, column_map: ColumnMap, batches: dict, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
-    step = number_in_name(table.path)
     names = list(dict.fromkeys([*column_map.needed, *column_map.extras.values(), *column_map.texts]))
     if column_map.layout == "trl":
         names.append("completion")
-    n_rows = 0
+    n_rows = n_seen = 0
     try:
         for piece in table.tables(names, notes, column_map.logprobs):
+            first, n_seen = n_seen, n_seen + len(piece.rows)
             if column_map.layout == "trl" and _seen_before(piece.columns, batches):
                 continue
-            rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)
+            rows = parse_rows(piece, column_map, table.path, notes, keep_text, first)
             n_rows += len(rows["step"])
             yield rows
     except UnreadableError as reason:
@@ -154,18 +162,13 @@ def _seen_before(columns: dict, batches: dict) -> bool:
     return repeated
 
 
-def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Trace:
-    columns: dict[str, Any] = disk.columns()
+def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:
+    columns: dict[str, Any] = rows.columns
+    notes = rows.notes
     rewards = {name: columns.pop(f"reward:{name}") for name in column_map.rewards}
     weights = np.array(list(column_map.rewards.values()))
     if column_map.weights_from in columns:
-        # The rollouts of a group are consecutive rows.
-        change = np.diff(columns["prompt_id"], prepend=0) != 0
-        change |= np.diff(columns["step"], prepend=0) != 0
-        parts = np.column_stack([column[:20_000] for column in rewards.values()])
-        group = np.cumsum(change)[:20_000] - change[0]
-        weights, remark = reward_weights(parts, columns[column_map.weights_from][:20_000], group, list(rewards))
-        notes.remarks.append(remark)
+        weights = _weights(columns, rewards, columns[column_map.weights_from], notes)
     columns["reward"] = _weighted(rewards.values(), weights)
     if len(rewards) > 1:
         columns |= rewards
@@ -176,6 +179,21 @@ def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Tra
             del columns["rollout"]
             notes.remarks.append("The column rollout has gaps and is left out: rollouts are numbered in row order.")
     return Trace.from_columns(columns)
+
+
+def _weights(columns: dict, rewards: dict[str, np.ndarray], advantage: np.ndarray, notes: ReadingNotes) -> np.ndarray:
+    """Weights of the rewards by the advantages; the rollouts of a group are consecutive rows."""
+    change = np.diff(columns["prompt_id"], prepend=0) != 0
+    change |= np.diff(columns["step"], prepend=0) != 0
+    enough = slice(20_000)
+    group, _ = groups_of_rows(advantage[enough], np.cumsum(change)[enough] - change[0])
+    parts = np.column_stack([column[enough] for column in rewards.values()])
+    found = read_rewards(parts, advantage[enough], group, columns["step"][enough], list(rewards))
+    if found.sure:
+        notes.remarks.append(found.remark)
+    else:
+        notes.doubt(found.remark)
+    return found.weights
 
 
 def _weighted(rewards: Iterable[np.ndarray], weights: np.ndarray) -> np.ndarray:

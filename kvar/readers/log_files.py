@@ -12,10 +12,12 @@ from pathlib import Path
 from kvar.readers.columns import ColumnMap, listed, map_columns
 from kvar.readers.file_types import open_table
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.sources import training_files
+from kvar.readers.step_in_name import steps_in_names
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
-__all__ = ["layout_names", "map_files", "number_in_name", "open_log_files"]
+__all__ = ["layout_names", "map_files", "open_log_files"]
 
 # Columns by which a layout is recognised; the first that fits is taken, and anything may be a table.
 _LAYOUTS = {
@@ -29,12 +31,6 @@ _LAYOUTS = {
 def layout_names() -> list[str]:
     """Names of the layouts that can be read."""
     return list(_LAYOUTS)
-
-
-def number_in_name(file: Path) -> float | None:
-    """The last number in the name of a file, which may be its step."""
-    numbers = re.findall(r"\d+", file.name)
-    return float(numbers[-1]) if numbers else None
 
 
 def _log_files(path: str | os.PathLike) -> list[Path]:
@@ -77,7 +73,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(path):
+    for file in training_files(_log_files(path), notes):
         try:
             table = open_table(file)
         except UnreadableError as reason:
@@ -111,12 +107,11 @@ def map_files(
 ) -> list[tuple[TableFile, ColumnMap]]:
     """Each file with its columns; a file that lacks columns of the others is left out."""
     mapped, first_error = [], None
-    # The number in the name of a single file is more often that of a run than that of a step.
-    stepped = layout == "verl" or len(files) > 1
-    for table in files:
-        numbered = stepped and number_in_name(table.path) is not None
+    # The number that is all of the name of a single file is more often that of a run than that of a step.
+    steps = steps_in_names([table.path for table in files], bare=layout == "verl" or len(files) > 1)
+    for table, step in zip(files, steps, strict=True):
         try:
-            mapped.append((table, map_columns(layout, table.columns, table.numeric, table.lists, chosen, numbered)))
+            mapped.append((table, map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)))
         except ValueError as error:
             first_error = first_error or error
             notes.refused[table.path] = f"it differs from the other files: {error}"
