@@ -6,8 +6,10 @@ the reward among them, `parse_rows` turns cells into numbers and counts what it 
 these.
 """
 
+from kvar.readers.addresses import is_address
+from kvar.readers.layouts import layout_names
 from kvar.readers.log import RolloutLog, read_log
-from kvar.readers.log_files import layout_names
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.table_file import MAX_UNPACKED
 
-__all__ = ["ReadingNotes", "RolloutLog", "layout_names", "read_log"]
+__all__ = ["MAX_UNPACKED", "ReadingNotes", "RolloutLog", "is_address", "layout_names", "read_log"]

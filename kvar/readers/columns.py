@@ -6,28 +6,32 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kvar.readers.layouts import LAYOUTS
 from kvar.readers.token_lists import LOGPROBS
 
 __all__ = [
-    "IN_NAME",
-    "PROMPT_NAMES",
-    "STEP_NAMES",
+    *("IN_NAME", "PROMPT_NAMES", "STEP_NAMES"),
     "ColumnMap",
+    "MissingColumnsError",
+    "guess",
     "guess_notes",
     "listed",
     "map_columns",
     "parse_columns",
+    "terms",
 ]
 
 _SCHEMA = ("step", "prompt_id", "reward")
 _GUESSES = {
     "step": (
         *("step", "global_step", "global_steps", "train_step", "training_step", "optimizer_step"),
-        *("iteration", "iter", "update", "rollout_step", "rollout_id", "policy_version", "version", "tail_version"),
+        *("iteration", "iter", "update", "gen_step", "rollout_step", "rollout_id", "policy_version", "version"),
+        "tail_version",
     ),
     "prompt": (
         *("prompt_id", "task_id", "problem_id", "question_id", "example_id"),
         *("prompt", "input", "question", "problem", "query", "instruction", "messages"),
+        *("prompts", "inputs", "questions", "problems", "queries"),
     ),
     "reward": (
         *("reward", "total_reward", "score", "rewards", "scores", "return"),
@@ -46,6 +50,14 @@ _LISTED = 8
 _NORM = "score_norm"
 # Name in --columns of a column with lists of log-probabilities.
 _CHOSEN_LOGPROBS = "logprobs"
+
+
+class MissingColumnsError(ValueError):
+    """No column can be the step, the prompt or the reward."""
+
+    def __init__(self, n_missing: int, message: str):
+        super().__init__(message)
+        self.n_missing = n_missing  # How many of the three
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,12 @@ class ColumnMap:
         """Columns without which a file cannot be used."""
         return [*([self.step] if self.step else []), self.prompt, *self.rewards]
 
+    @property
+    def read(self) -> list[str]:
+        """Columns that are read, as far as a file has them."""
+        content = ["completion"] if self.layout == "trl" else []
+        return list(dict.fromkeys([*self.needed, *self.extras.values(), *self.texts, *content]))
+
 
 def parse_columns(text: str) -> dict[str, str]:
     """Parse ``prompt=question,step=iteration,reward=accuracy+0.5*format``."""
@@ -95,25 +113,26 @@ def map_columns(
 ) -> ColumnMap:
     """Find step, prompt, reward and norm among the columns; the name of the file may hold the step."""
     for column in chosen.values():
-        for name in _weights(column, columns):
+        for name in terms(column, columns):
             if name not in columns:
                 raise ValueError(f"the log has no column {name!r}; it has {listed(columns)}")
     found = {name: chosen.get(name) or _guess(name, layout, columns) for name in _GUESSES}
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None
-    if layout == "trl" and "reward" not in chosen:
-        fixed = {"step", "prompt", "completion", "advantage", _NORM, found["step"], found["prompt"]}
+    if (advantage := LAYOUTS[layout].advantage) and "reward" not in chosen:
+        fixed = {"step", "prompt", "completion", advantage, _NORM, found["step"], found["prompt"]}
         rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
-        weights_from = "advantage" if len(rewards) > 1 else None
+        weights_from = advantage if len(rewards) > 1 else None
     prompt = found["prompt"] or ""
     given = {"step": found["step"] or step_of_file is not None, "prompt": prompt, "reward": rewards}
     missing = [name for name, value in given.items() if not value]
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
         by_file = "; or write the rows of each step into a file or folder step_N" if "step" in missing else ""
-        raise ValueError(
+        raise MissingColumnsError(
+            len(missing),
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
-            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_file}"
+            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_file}",
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
@@ -164,8 +183,13 @@ def _like_a_reward(name: str) -> bool:
     return name != _NORM and not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
 
 
+def guess(name: str, columns: Sequence[str]) -> str | None:
+    """The column that is the step, the prompt or the reward by its name alone."""
+    return _guess(name, "table", columns)
+
+
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
-    fixed = {"verl": {"prompt": "input", "reward": "score"}, "trl": {"prompt": "prompt"}}.get(layout, {})
+    fixed = LAYOUTS[layout].columns
     if name in fixed:
         return fixed[name]
     lower = {column.lower(): column for column in reversed(columns)}
@@ -176,6 +200,11 @@ def _logprobs(lists: Sequence[str], chosen: dict[str, str]) -> str | None:
     lower = {column.lower(): column for column in lists}
     names = [chosen[_CHOSEN_LOGPROBS].lower()] if _CHOSEN_LOGPROBS in chosen else LOGPROBS
     return next((lower[name] for name in names if name in lower), None)
+
+
+def terms(expression: str, columns: Sequence[str]) -> list[str]:
+    """The columns and paths in ``a+0.5*b``."""
+    return list(_weights(expression, columns))
 
 
 def _weights(expression: str, columns: Sequence[str]) -> dict[str, float]:

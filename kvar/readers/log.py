@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from kvar.readers.addresses import local_copy
 from kvar.readers.advantage_groups import groups_of_rows
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
-from kvar.readers.log_files import layout_names, map_files, open_log_files
+from kvar.readers.layouts import layout_names
+from kvar.readers.log_files import map_files, open_log_files
 from kvar.readers.meaning import settle
 from kvar.readers.parse_rows import parse_rows
 from kvar.readers.read_rows import FileRows, ReadRows
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import TableFile, UnreadableError
+from kvar.readers.repeated_batches import RepeatedBatches
+from kvar.readers.table_file import MAX_UNPACKED, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
 from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.trace import Trace
@@ -54,14 +57,15 @@ def read_log(
     keep_text: bool = False,
     max_bad: float = 0.05,
     advance: Callable[[int], object] = lambda n_rows: None,
+    max_unpacked: float = MAX_UNPACKED,
 ) -> RolloutLog:
     """Read a log of rollouts from any trainer.
 
     Parameters
     ----------
     path : path
-        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``. In a folder the logs that lie directly in it are
-        read, or if there are none, those below it.
+        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``, here or at an address of fsspec such as
+        ``s3://bucket/run``. In a folder the logs that lie directly in it are read, or if there are none, those below.
     format : str
         Who wrote it: "kvar", "trl" (``completions/*.parquet``), "verl" (``{step}.jsonl``), "table" for any other
         Parquet, CSV or JSON Lines; "auto" decides by the columns.
@@ -76,6 +80,9 @@ def read_log(
         The largest fraction of rows that may be unusable.
     advance : callable
         Called with the number of rows after each piece.
+    max_unpacked : float
+        Number of GiB that one compressed file may unpack to; what lies behind them is left out, with a note. A line of
+        more than 64 MiB is a bad row.
 
     Returns
     -------
@@ -93,31 +100,31 @@ def read_log(
         raise ValueError(f"unknown trace format {format!r}; choose auto, {', '.join(layout_names())}")
     chosen = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
     notes = ReadingNotes()
-    layout, files = open_log_files(path, format, chosen, notes)
-    mapped = map_files(layout, files, chosen, notes)
-    notes.remarks += guess_notes(column_map for _, column_map in mapped)
-    batches: dict[str, int] = {}
+    batches = RepeatedBatches()
     made_from: dict[str, int] = {}
-    files: list[FileRows] = []
-    with DiskColumns() as disk:
+    files_rows: list[FileRows] = []
+    with local_copy(path) as copy, DiskColumns() as disk:
+        layout, files = open_log_files(copy, format, chosen, notes)
+        mapped = map_files(layout, files, chosen, notes)
+        notes.remarks += guess_notes(column_map for _, column_map in mapped)
+        copy.prepare([(table, column_map.read) for table, column_map in mapped])
         for table, column_map in mapped:
             start = len(disk)
+            table.max_unpacked = max_unpacked
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(rows)
                 if column_map.logprobs is not None:
                     unknown = int(np.isnan(rows["score_norm"]).sum())
                     made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
                 advance(len(rows["step"]))
-            files.append(FileRows(table, column_map, start, len(disk)))
+            files_rows.append(FileRows(table, column_map, start, len(disk)))
         notes.n_rows = len(disk)
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
         _check_bad_rows(notes, max_bad, os.fspath(path))
-        if batches.get("repeated"):
-            notes.remarks.append(
-                f"{batches['repeated']} batches that were logged again at the next step are counted once."
-            )
-        rows = ReadRows(disk.columns(), files, chosen, notes)
+        if batches.n:
+            notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
+        rows = ReadRows(disk.columns(), files_rows, chosen, notes)
         settle(rows)
         return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, os.fspath(path))
 
@@ -131,17 +138,15 @@ def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
 
 
 def _usable_rows(
-    table: TableFile, column_map: ColumnMap, batches: dict, notes: ReadingNotes, keep_text: bool
+    table: TableFile, column_map: ColumnMap, batches: RepeatedBatches, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
-    names = list(dict.fromkeys([*column_map.needed, *column_map.extras.values(), *column_map.texts]))
-    if column_map.layout == "trl":
-        names.append("completion")
     n_rows = n_seen = 0
+    batches.begin_file()
     try:
-        for piece in table.tables(names, notes, column_map.logprobs):
+        for piece in table.tables(column_map.read, notes, column_map.logprobs):
             first, n_seen = n_seen, n_seen + len(piece.rows)
-            if column_map.layout == "trl" and _seen_before(piece.columns, batches):
+            if column_map.layout == "trl" and batches.seen(piece.columns):
                 continue
             rows = parse_rows(piece, column_map, table.path, notes, keep_text, first)
             n_rows += len(rows["step"])
@@ -150,16 +155,6 @@ def _usable_rows(
         notes.refused[table.path] = f"{reason} (after {n_rows} rows, which are used)"
     if n_rows:
         notes.used.append(table.path)
-
-
-def _seen_before(columns: dict, batches: dict) -> bool:
-    """Whether TRL has logged this batch at the last step already: one generation may serve several steps."""
-    parts = (column if isinstance(column, list) else column.tolist() for n, column in columns.items() if n != "step")
-    content = hash(repr(list(parts)))
-    repeated = batches.get("last") == content
-    batches["last"] = content
-    batches["repeated"] = batches.get("repeated", 0) + repeated
-    return repeated
 
 
 def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:

@@ -41,11 +41,12 @@ def parse_rows(
     with np.errstate(invalid="ignore"):
         reject(np.abs(steps) > _LARGEST_STEP, "its step is beyond 2**53")
     prompts = table.columns.get(columns.prompt, [MISSING] * n)
-    ids, missing = (text_ids if columns.text_ids else prompt_ids)(prompts, notes.prompts)
+    ids, missing, inexact = (text_ids if columns.text_ids else prompt_ids)(prompts, notes.prompts)
     if missing.any():
         empty = np.array([not isinstance(p, np.ndarray) and p in ("", [], {}) for p in prompts], dtype=bool)
         reject(empty, f"{columns.prompt} is empty: choose another column with --columns prompt=COLUMN")
     reject(missing, f"no {columns.prompt}")
+    reject(inexact, f"{columns.prompt} is a float so large that it stands for several integers", prompts)
 
     result = {"step": steps, "prompt_id": ids, PLACE: np.arange(first, first + n)}
     for name in columns.rewards:

@@ -113,7 +113,7 @@ def _take_other_column(rows: ReadRows) -> bool:
     for name in [name for name in rows.in_files(PROMPT_NAMES) if name != used]:
         ids, missing = rows.read_again(
             lambda file, name=name: [name],
-            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows))),
+            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows)))[:2],
             2,
         )
         other = codes(ids)

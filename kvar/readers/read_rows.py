@@ -110,8 +110,11 @@ class ReadRows:
         places: np.ndarray = self.columns[PLACE]  # type: ignore[assignment]
         for file in self.files:
             mine, seen = places[file.start : file.stop], 0
+            # With the lists by which rows are taken apart, so that they are the same rows again.
+            asked = list(dict.fromkeys([*file.columns.needed, *names(file)]))
             try:
-                for piece in file.table.tables(names(file), ReadingNotes()):
+                file.table.prepare(asked)
+                for piece in file.table.tables(asked, ReadingNotes()):
                     first, last = np.searchsorted(mine, [seen, seen + len(piece.rows)])
                     if first < last:
                         rows = mine[first:last] - seen

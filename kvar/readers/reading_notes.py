@@ -66,7 +66,10 @@ class ReadingNotes:
 
     def omissions(self) -> list[str]:
         """Sentences on everything that was left out."""
-        refused = [f"{path.name} is left out: {reason}." for path, reason in self.refused.items()]
+        alike: dict[str, list[str]] = {}
+        for path, reason in self.refused.items():
+            alike.setdefault(reason, []).append(path.name)
+        refused = [f"{_names(names)} left out: {reason}." for reason, names in alike.items()]
         cut = [f"{path.name} is cut off and was read up to there." for path in self.cut]
         return [*refused, *cut, *self.rejections()]
 
@@ -75,3 +78,10 @@ class ReadingNotes:
         files = f"{len(self.used)} files" if len(self.used) != 1 else self.used[0].name
         joined = [f"{self.n_joined:,} lines continue a quoted field."] if self.n_joined else []
         return [f"Read {self.n_rows:,} rollouts from {files}.", *joined, *self.remarks, *self.omissions()]
+
+
+def _names(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} is"
+    listed = ", ".join(dict.fromkeys(names[:EXAMPLES]))
+    return f"{len(names)} files ({listed}{', ...' if len(names) > EXAMPLES else ''}) are"

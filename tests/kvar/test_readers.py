@@ -397,7 +397,7 @@ def test_a_line_of_a_csv_that_is_not_utf_8_counts_once(tmp_path):
     assert (log.notes.n_rows, log.notes.n_bad, log.notes.n_joined) == (2, 2, 0)
     not_utf, too_few = log.notes.omissions()
     assert "not UTF-8 (first log.csv:3)" in not_utf
-    assert "2 fields instead of 3 (first log.csv:5)" in too_few
+    assert "number of fields is not 3 (first log.csv:5: 2)" in too_few
 
 
 # --- score norms --------------------------------------------------------------------------------------------------
