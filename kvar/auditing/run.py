@@ -102,13 +102,14 @@ def audit(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
         f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
     )
-    reading, source = [], ""
+    reading, doubts, source = [], [], ""
     if not isinstance(trace, Trace):
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
-        trace, reading, source = log.trace, log.notes.sentences(), log.path
+        trace, doubts, source = log.trace, log.notes.doubts, log.path
+        reading = [sentence for sentence in log.notes.sentences() if sentence not in doubts]
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
     candidates, skipped = _candidates(trace, baselines)
@@ -144,7 +145,7 @@ def audit(
         chosen=rows[best],
         recommendation=advice.recommendation,
         findings=advice.findings,
-        warnings=advice.warnings,
+        warnings=[*doubts, *advice.warnings],
         lines=advice.lines,
         facts=found.facts,
         group_sizes=sizes,

@@ -10,6 +10,7 @@ from kvar.readers.layouts import LAYOUTS
 from kvar.readers.token_lists import LOGPROBS
 
 __all__ = [
+    *("IN_NAME", "PROMPT_NAMES", "STEP_NAMES"),
     "ColumnMap",
     "MissingColumnsError",
     "guess",
@@ -26,6 +27,7 @@ NAMES = {
     "step": (
         *("step", "global_step", "global_steps", "train_step", "training_step", "optimizer_step"),
         *("iteration", "iter", "update", "gen_step", "rollout_step", "rollout_id", "policy_version", "version"),
+        "tail_version",
     ),
     "prompt": (
         *("prompt_id", "task_id", "problem_id", "question_id", "example_id"),
@@ -37,6 +39,9 @@ NAMES = {
         *("correct", "is_correct", "accuracy", "acc"),
     ),
 }
+STEP_NAMES, PROMPT_NAMES = NAMES["step"], NAMES["prompt"]
+# What a step is called that no column holds.
+IN_NAME = "the number in the file's name"
 # A column with one of these words in its name may be a reward, whatever else it is called.
 _REWARD_WORDS = {
     *("reward", "rewards", "score", "scores", "return", "returns", "correct", "correctness", "accuracy", "acc"),
@@ -61,7 +66,7 @@ class ColumnMap:
     """Columns of a log that make up a trace."""
 
     layout: str  # Name of the layout: the trainer that writes such logs, or "table"
-    step: str | None  # Column of the step; None where the number in the file's name is the step
+    step: str | None  # Column of the step; None where the name of the file holds it
     prompt: str  # Column of the prompt's id or text
     rewards: dict[str, float]  # Columns of rewards with their weights
     text_ids: bool = False  # Whether ids that are text stay text; else they are hashed
@@ -72,6 +77,7 @@ class ColumnMap:
     # Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
     guessed: dict[str, str] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)  # Columns that could be the reward too, where that is guessed
+    step_of_file: float | None = None  # The step in the name of the file
 
     @property
     def needed(self) -> list[str]:
@@ -104,9 +110,9 @@ def map_columns(
     numeric: Sequence[str],
     lists: Sequence[str],
     chosen: dict[str, str],
-    numbered: bool,
+    step_of_file: float | None,
 ) -> ColumnMap:
-    """Find step, prompt, reward and norm among the columns; ``numbered`` files have their step in their name."""
+    """Find step, prompt, reward and norm among the columns; the name of the file may hold the step."""
     for column in chosen.values():
         for name in terms(column, columns):
             if name not in columns:
@@ -119,14 +125,15 @@ def map_columns(
         rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
         weights_from = advantage if len(rewards) > 1 else None
     prompt = found["prompt"] or ""
-    given = {"step": found["step"] or numbered, "prompt": prompt, "reward": rewards}
+    given = {"step": found["step"] or step_of_file is not None, "prompt": prompt, "reward": rewards}
     missing = [name for name, value in given.items() if not value]
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
+        by_file = "; or write the rows of each step into a file or folder step_N" if "step" in missing else ""
         raise MissingColumnsError(
             missing,
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
-            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})",
+            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_file}",
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
@@ -140,11 +147,12 @@ def map_columns(
     texts = [name for name in columns if own and name not in numeric and name not in {*in_use, logprobs}]
     # A layout fixes its names, except for the step, which some of verl's dumps lack.
     open_to_guess = list(NAMES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
-    guessed = {n: found[n] or "the number in the file's name" for n in open_to_guess if n not in chosen}
+    guessed = {n: found[n] or IN_NAME for n in open_to_guess if n not in chosen}
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
     passed_over = unused if "reward" in guessed else []
     return ColumnMap(
-        layout, found["step"], prompt, rewards, own, weights_from, texts, extras, logprobs, guessed, passed_over
+        *(layout, found["step"], prompt, rewards, own, weights_from, texts, extras, logprobs, guessed, passed_over),
+        step_of_file,
     )
 
 

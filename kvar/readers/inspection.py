@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kvar.readers.addresses import LocalCopy, local_copy
-from kvar.readers.columns import ColumnMap, parse_columns
+from kvar.readers.columns import IN_NAME, ColumnMap, parse_columns
 from kvar.readers.layouts import LAYOUTS
 from kvar.readers.log import RolloutLog, read_log
 from kvar.readers.log_files import map_files, open_log_files
@@ -23,7 +23,6 @@ __all__ = ["FileGroup", "Inspection", "inspect_log"]
 _N_ROWS = 5
 # Gaps that are named, and characters of a prompt that are shown.
 _N_GAPS, _N_CHARACTERS = 3, 60
-_IN_NAME = "the number in the name of the file or folder"
 
 
 @dataclass
@@ -135,7 +134,7 @@ def _choices(column_map: ColumnMap, chosen: dict[str, str]) -> dict[str, dict[st
             why = f"the numbers of a {column_map.layout} log that have no other meaning"
         else:
             why = "by its name" if column else "since no column is called like a step"
-        choices[name] = {"is": column or _IN_NAME, "why": why}
+        choices[name] = {"is": column or IN_NAME, "why": why}
     if column_map.logprobs is not None:
         why = "chosen with --columns" if "logprobs" in chosen else "by its name"
         choices["score norm"] = {"is": f"made of {column_map.logprobs}", "why": why}

@@ -11,7 +11,7 @@ from kvar.readers.exploded import ExplodedFile
 from kvar.readers.layouts import LAYOUTS
 from kvar.readers.table_file import MISSING, TableFile
 
-__all__ = ["check_cells", "nested_places", "plain_texts", "shaped"]
+__all__ = ["check_cells", "nested_places", "shaped"]
 
 # Columns with the answer of one rollout.
 _ANSWERS = ("completion", "response", "output", "generation", "answer", "output_response", "response_text", "text")
@@ -79,12 +79,6 @@ def nested_places(table: TableFile, missing: Sequence[str]) -> str:
     if not (found := {name: paths[0] for name, paths in inside.items() if paths}):
         return ""
     return f". Inside of cells there is more: --columns '{','.join(f'{n}={path}' for n, path in found.items())}'"
-
-
-def plain_texts(table: TableFile, names: Sequence[str]) -> list[str]:
-    """Those of the columns that hold no lists or objects."""
-    cells = table.head(names) if names else {}
-    return [name for name, found in cells.items() if not any(isinstance(cell, (list, dict)) for cell in found)]
 
 
 def _head(table: TableFile, names: list[str]) -> dict[str, list]:

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from kvar.readers.addresses import local_copy
+from kvar.readers.advantage_groups import groups_of_rows
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
 from kvar.readers.layouts import layout_names
-from kvar.readers.log_files import map_files, number_in_name, open_log_files
+from kvar.readers.log_files import map_files, open_log_files
+from kvar.readers.meaning import settle
 from kvar.readers.parse_rows import parse_rows
+from kvar.readers.read_rows import FileRows, ReadRows
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.repeated_batches import RepeatedBatches
 from kvar.readers.table_file import MAX_UNPACKED, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
-from kvar.readers.trl_reward_weights import reward_weights
+from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.trace import Trace
 
 __all__ = ["RolloutLog", "read_log"]
@@ -99,12 +102,14 @@ def read_log(
     notes = ReadingNotes()
     batches = RepeatedBatches()
     made_from: dict[str, int] = {}
+    files_rows: list[FileRows] = []
     with local_copy(path) as copy, DiskColumns() as disk:
         layout, files = open_log_files(copy, format, chosen, notes)
         mapped = map_files(layout, files, chosen, notes)
         notes.remarks += guess_notes(column_map for _, column_map in mapped)
         copy.prepare([(table, column_map.read) for table, column_map in mapped])
         for table, column_map in mapped:
+            start = len(disk)
             table.max_unpacked = max_unpacked
             for rows in _usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(rows)
@@ -112,13 +117,16 @@ def read_log(
                     unknown = int(np.isnan(rows["score_norm"]).sum())
                     made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
                 advance(len(rows["step"]))
+            files_rows.append(FileRows(table, column_map, start, len(disk)))
         notes.n_rows = len(disk)
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
         _check_bad_rows(notes, max_bad, os.fspath(path))
         if batches.n:
             notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
-        return RolloutLog(_trace(disk, mapped[0][1], notes), notes, layout, os.fspath(path))
+        rows = ReadRows(disk.columns(), files_rows, chosen, notes)
+        settle(rows)
+        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, os.fspath(path))
 
 
 def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
@@ -133,14 +141,14 @@ def _usable_rows(
     table: TableFile, column_map: ColumnMap, batches: RepeatedBatches, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
-    step = number_in_name(table.path)
-    n_rows = 0
+    n_rows = n_seen = 0
     batches.begin_file()
     try:
         for piece in table.tables(column_map.read, notes, column_map.logprobs):
+            first, n_seen = n_seen, n_seen + len(piece.rows)
             if column_map.layout == "trl" and batches.seen(piece.columns):
                 continue
-            rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)
+            rows = parse_rows(piece, column_map, table.path, notes, keep_text, first)
             n_rows += len(rows["step"])
             yield rows
     except UnreadableError as reason:
@@ -149,18 +157,13 @@ def _usable_rows(
         notes.used.append(table.path)
 
 
-def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Trace:
-    columns: dict[str, Any] = disk.columns()
+def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:
+    columns: dict[str, Any] = rows.columns
+    notes = rows.notes
     rewards = {name: columns.pop(f"reward:{name}") for name in column_map.rewards}
     weights = np.array(list(column_map.rewards.values()))
     if column_map.weights_from in columns:
-        # The rollouts of a group are consecutive rows.
-        change = np.diff(columns["prompt_id"], prepend=0) != 0
-        change |= np.diff(columns["step"], prepend=0) != 0
-        parts = np.column_stack([column[:20_000] for column in rewards.values()])
-        group = np.cumsum(change)[:20_000] - change[0]
-        weights, remark = reward_weights(parts, columns[column_map.weights_from][:20_000], group, list(rewards))
-        notes.remarks.append(remark)
+        weights = _weights(columns, rewards, columns[column_map.weights_from], notes)
     columns["reward"] = _weighted(rewards.values(), weights)
     if len(rewards) > 1:
         columns |= rewards
@@ -171,6 +174,21 @@ def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Tra
             del columns["rollout"]
             notes.remarks.append("The column rollout has gaps and is left out: rollouts are numbered in row order.")
     return Trace.from_columns(columns)
+
+
+def _weights(columns: dict, rewards: dict[str, np.ndarray], advantage: np.ndarray, notes: ReadingNotes) -> np.ndarray:
+    """Weights of the rewards by the advantages; the rollouts of a group are consecutive rows."""
+    change = np.diff(columns["prompt_id"], prepend=0) != 0
+    change |= np.diff(columns["step"], prepend=0) != 0
+    enough = slice(20_000)
+    group, _ = groups_of_rows(advantage[enough], np.cumsum(change)[enough] - change[0])
+    parts = np.column_stack([column[enough] for column in rewards.values()])
+    found = read_rewards(parts, advantage[enough], group, columns["step"][enough], list(rewards))
+    if found.sure:
+        notes.remarks.append(found.remark)
+    else:
+        notes.doubt(found.remark)
+    return found.weights
 
 
 def _weighted(rewards: Iterable[np.ndarray], weights: np.ndarray) -> np.ndarray:

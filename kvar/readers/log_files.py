@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -14,23 +13,19 @@ from kvar.readers.addresses import LocalCopy
 from kvar.readers.columns import ColumnMap, listed, map_columns
 from kvar.readers.distinct_files import check_path, distinct_files
 from kvar.readers.layouts import LAYOUTS, layout_of
-from kvar.readers.list_shapes import check_cells, nested_places, plain_texts, shaped
+from kvar.readers.list_shapes import check_cells, nested_places, shaped
 from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.runs import refuse_many_runs
+from kvar.readers.sources import training_files
+from kvar.readers.step_in_name import steps_in_names
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
 # Files without the name of a log that are looked into.
 _SHOWN = 20
 
-__all__ = ["map_files", "number_in_name", "open_log_files"]
-
-
-def number_in_name(file: Path) -> float | None:
-    """The last number in the name of a file, which may be its step."""
-    numbers = re.findall(r"\d+", file.name)
-    return float(numbers[-1]) if numbers else None
+__all__ = ["map_files", "open_log_files"]
 
 
 def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
@@ -71,7 +66,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(copy, notes):
+    for file in training_files(_log_files(copy, notes), notes):
         try:
             table = copy.open(file)
         except UnreadableError as reason:
@@ -111,18 +106,18 @@ def map_files(
     mapped: list[tuple[TableFile, ColumnMap]] = []
     errors: list[tuple[int, int, ValueError, TableFile]] = []
     seen: set[tuple[str, ...]] = set()
-    # The number in the name of a single file is more often that of a run than that of a step.
-    stepped = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
-    for file in files:
-        numbered = stepped and number_in_name(file.path) is not None
+    # The number that is all of the name of a single file is more often that of a run than that of a step.
+    bare = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
+    steps = steps_in_names([file.path for file in files], bare)
+    for file, step in zip(files, steps, strict=True):
         try:
             table = file
             table = shaped(file, layout, chosen)
-            column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, numbered)
+            column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
             if (kind := (*table.columns, *table.numeric)) not in seen:
                 check_cells(table, column_map)
                 seen.add(kind)
-            mapped.append((table, _without_nested_texts(table, column_map, notes)))
+            mapped.append((table, column_map))
         except UnreadableError as reason:
             notes.refused[file.path] = str(reason)
         except ValueError as error:
@@ -141,12 +136,3 @@ def map_files(
         if tuple(column_map.rewards) != usual:
             notes.refused[table.path] = f"its rewards are {', '.join(column_map.rewards)}, not {', '.join(usual)}"
     return [(table, column_map) for table, column_map in mapped if tuple(column_map.rewards) == usual]
-
-
-def _without_nested_texts(table: TableFile, column_map: ColumnMap, notes: ReadingNotes) -> ColumnMap:
-    """Columns of lists and objects are no texts, and are left aside where all texts are kept."""
-    kept = plain_texts(table, column_map.texts)
-    if aside := [name for name in column_map.texts if name not in kept]:
-        remark = f"Columns of lists or objects are left aside: {listed(aside)}."
-        notes.remarks += [remark] if remark not in notes.remarks else []
-    return replace(column_map, texts=kept)

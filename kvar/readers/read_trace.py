@@ -52,7 +52,7 @@ def read_trace(
     Warns
     -----
     UserWarning
-        If files or rows were left out.
+        If files or rows were left out, or it is not clear what the rows are.
 
     Examples
     --------
@@ -64,6 +64,6 @@ def read_trace(
     from kvar.readers import read_log
 
     log = read_log(path, format, columns, **options)
-    if omissions := log.notes.omissions():
-        warnings.warn(" ".join(omissions), UserWarning, stacklevel=2)
+    if said := [*log.notes.omissions(), *log.notes.doubts]:
+        warnings.warn(" ".join(said), UserWarning, stacklevel=2)
     return log.trace

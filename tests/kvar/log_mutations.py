@@ -167,9 +167,10 @@ def trial(seed: int, folder: Path) -> str:
         notes = log.notes
         assert notes.n_rows == len(log.trace)
         if lines is not None and not notes.refused:
-            accounted = notes.n_rows + notes.n_bad + notes.n_joined
+            accounted = notes.n_rows + notes.n_bad + notes.n_joined + notes.n_left_out
             assert accounted == lines, f"{lines - accounted} of {lines} lines vanished"
         assert notes.n_rows or notes.n_bad
+        assert bool(notes.n_left_out) <= bool(notes.doubts)
         assert bool(notes.n_bad + len(notes.refused) + len(notes.cut)) == bool(notes.omissions())
         report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"] if seed % 10 else None)
         assert len(report.table) == len(report.rows)

@@ -115,7 +115,8 @@ def test_a_folder_with_every_kind_of_bad_file(tmp_path):
 
 @pytest.mark.parametrize("write", [jsonl, csv, parquet])
 def test_a_file_that_vanishes_leaves_the_others(tmp_path, write, monkeypatch):
-    files = [write(tmp_path / f"log-{k}.{write.__name__}") for k in range(3)]
+    rows = [[{**row, "step": row["step"] + 3 * k} for row in ROWS] for k in range(3)]
+    files = [write(tmp_path / f"log-{k}.{write.__name__}", rows[k]) for k in range(3)]
     opened = json_lines_file.JsonLinesFile if write is jsonl else csv_file.CsvFile
     opened = parquet_file.ParquetFile if write is parquet else opened
     begin = opened.tables
@@ -177,10 +178,10 @@ def test_dates_that_python_does_not_know_are_told_apart(tmp_path):
 
 
 def test_stray_quotes_have_one_reason_and_are_given_up_for_single_lines(tmp_path, monkeypatch):
-    good = "".join(f'{k},"a\nb",{k % 2}\n' for k in range(20))
+    good, more = ("".join(f'{k},"a\nb",{k % 2}\n' for k in range(n, n + 20)) for n in (0, 20))
     bad = "".join(f'1,"a",2"b,"c{"," * (k % 7)}\n' for k in range(400))
     path = tmp_path / "log.csv"
-    path.write_text(f"step,prompt,reward\n{good}{bad}{good}")
+    path.write_text(f"step,prompt,reward\n{good}{bad}{more}")
     few = read_log(path, max_bad=1.0)
     assert few.trace.reward.tolist() == [float(k % 2) for k in range(20)] * 2
     assert len(few.notes.bad_rows) <= 3

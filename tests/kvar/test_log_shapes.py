@@ -326,6 +326,10 @@ TRAINERS = {
         "token_ids": [[1, 2, 3]], "token_loss_mask": [[0, 0, 1]], "advantages": [[0.0, 0.0, 1.0]],
         "generation_logprobs": [[0.0, 0.0, -1.0]], "idx": k,
     }),
+    "prime-rl": ("rollouts/step_{step}/train/all/traces.jsonl", lambda row, k: {
+        "id": f"{k}", "task": {"type": "math", "data": {"question": row["prompt"]}}, "ok": True,
+        "traces": [{"id": "t", "rewards": {"right": {"score": row["reward"], "weight": 1.0}}, "nodes": [{"x": k}]}],
+    }),
     "open-instruct": ("run_rollouts_{step:06d}.jsonl", lambda row, k: {
         "step": row["step"], "sample_idx": k, "prompt_idx": k // 2, "prompt_tokens": [1, ord(row["prompt"][0])],
         "response_tokens": [4, 5, 6], "reward": row["reward"], "advantage": 0.0, "finish_reason": "stop",

@@ -1,0 +1,193 @@
+"""Whether the ids of prompts tell them apart, and what to take where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kvar.readers.columns import PROMPT_NAMES
+from kvar.readers.prompt_cells import prompt_ids
+from kvar.readers.prompt_forms import PromptForms
+from kvar.readers.prompt_text import first_date, plain_text, without_dates, without_padding
+from kvar.readers.read_rows import ReadRows, codes, paired
+from kvar.readers.table_file import MISSING
+from kvar.rollouts.prompt_ids import prompt_key
+
+__all__ = ["settle_prompts"]
+
+_ENVIRONMENTS = (
+    *("env", "env_id", "env_name", "env_class", "environment", "data_source", "dataset", "dataset_name"),
+    *("task", "task_name", "taskset", "domain"),
+)
+_IS_ID = ("id", "idx", "index", "uid", "ids", "key", "no", "number")
+_MOST_ENVIRONMENTS = 200
+
+
+def settle_prompts(rows: ReadRows, forms: PromptForms) -> None:
+    """Repair the ids of prompts where the log shows how, and say what it shows."""
+    if len(rows) == 0:
+        return
+    n_without_media = _n_without_media(rows, forms)
+    if forms.n_texts and forms.n_messages:
+        _join_texts_and_messages(rows)
+    if forms.n_dated:
+        _mask_dates(rows)
+    if forms.padding:
+        _strip_padding(rows, forms.padding.most_common(1)[0][0])
+    if _take_other_column(rows):
+        return
+    _scope_to_environments(rows)
+    if n_without_media:
+        rows.notes.doubt(
+            f"{n_without_media:,} rows have prompts with an image or other media that the log does not hold: prompts "
+            "that differ in it only count as one. Log a column of ids and name it with --columns prompt=COLUMN."
+        )
+
+
+def _again(rows: ReadRows, change: Callable) -> list[np.ndarray]:
+    """Ids of the prompts after a change that returns the changed prompt and one more value of each."""
+
+    def make(file, piece):
+        cells = piece.columns.get(file.columns.prompt, [None] * len(piece.rows))
+        pairs = [(None, None) if c is None or c is MISSING else change(c) for c in cells]
+        return [prompt_ids([pair[k] for pair in pairs])[0] for k in (0, 1)]
+
+    return rows.read_again(lambda file: [file.columns.prompt], make, 2)
+
+
+def _n(ids: np.ndarray) -> int:
+    return int(ids.max(initial=-1)) + 1
+
+
+def _join_texts_and_messages(rows: ReadRows) -> None:
+    ids, is_text = _again(rows, lambda prompt: (plain_text(prompt) or None, int(isinstance(prompt, str)) + 1))
+    in_text, in_messages = np.unique(ids[is_text == 2]), np.unique(ids[is_text == 1])
+    n_text, n_messages = int((is_text == 2).sum()), int((is_text == 1).sum())
+    forms = f"Prompts are text in {n_text:,} rows and messages in {n_messages:,}"
+    if len(np.intersect1d(in_text, in_messages, assume_unique=True)):
+        rows.replace("prompt_id", ids)
+        rows.notes.remarks.append(f"{forms}; those that say the same are one prompt.")
+    else:
+        rows.notes.doubt(
+            f"{forms}, and none is found in both forms: the same prompt may count as two. Name a column of ids with "
+            "--columns prompt=COLUMN."
+        )
+
+
+def _mask_dates(rows: ReadRows) -> None:
+    ids, dates = _again(rows, lambda prompt: (without_dates(prompt), first_date(prompt)))
+    date, masked = codes(dates), codes(ids)
+    # A date of the day is the same all over a step; the dates in questions are not.
+    if _n(date) < 2 or _n(paired(rows.step_codes, date)) > 1.5 * _n(rows.step_codes) + 1:
+        return
+    if _n(masked) < (n_before := _n(rows.prompt_codes)):
+        rows.replace("prompt_id", ids)
+        rows.notes.remarks.append(
+            f"{_n(date)} dates stand in the prompts, one at each step: without them {n_before:,} prompts are "
+            f"{_n(masked):,}, which are used."
+        )
+
+
+def _strip_padding(rows: ReadRows, token) -> None:
+    ids, _ = _again(rows, lambda prompt: (without_padding(prompt, token), None))
+    if (n_after := _n(codes(ids))) < (n_before := _n(rows.prompt_codes)):
+        rows.replace("prompt_id", ids)
+        rows.notes.remarks.append(
+            f"Prompts are lists of tokens, padded with {token}: without padding {n_before:,} prompts are {n_after:,}."
+        )
+
+
+def _take_other_column(rows: ReadRows) -> bool:
+    """Take another column for the prompt where the ids never come back, or are positions in the batch."""
+    used = rows.files[0].columns.prompt
+    step, prompt = rows.step_codes, rows.prompt_codes
+    if _n(step) < 3:
+        return False
+    n_pairs = _n(paired(step, prompt))
+    never = n_pairs <= 1.02 * _n(prompt)
+    positions = not never and _are_positions(rows)
+    if not (never or positions):
+        return False
+    fault = "never comes back" if never else "counts from the same number at every step, as positions in the batch do"
+    for name in [name for name in rows.in_files(PROMPT_NAMES) if name != used]:
+        ids, missing = rows.read_again(
+            lambda file, name=name: [name],
+            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows)))[:2],
+            2,
+        )
+        other = codes(ids)
+        n_other_pairs = _n(paired(step, other))
+        comes_back = n_other_pairs > 1.5 * _n(other)
+        # Where the ids have groups of rows, the other column must have the same ones.
+        same_groups = n_pairs == len(rows) or n_other_pairs >= 0.9 * n_pairs
+        if missing.mean() > 0.05 or not comes_back or (positions and _n(paired(prompt, other)) <= 1.5 * _n(prompt)):
+            continue
+        if "prompt" in rows.chosen or not same_groups:
+            rows.notes.doubt(
+                f"The prompt {used} {fault}, but {name} comes back. If that names the prompt, use --columns "
+                f"prompt={name}."
+            )
+        else:
+            rows.replace("prompt_id", ids)
+            rows.notes.doubt(
+                f"The prompt is {name}, because {used} {fault} and {name} comes back. If that is wrong, choose with "
+                f"--columns prompt={used}."
+            )
+        return True
+    if positions:
+        rows.notes.remarks.append(
+            f"The prompt {used} {fault}. If that is what they are, name a column of ids or texts with --columns "
+            "prompt=COLUMN."
+        )
+    return False
+
+
+def _are_positions(rows: ReadRows) -> bool:
+    """Whether the ids of every step are 0, 1, 2 and so on, or 1, 2, 3, in the order of rows."""
+    ids = rows.columns["prompt_id"]
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or ids.min() not in (0, 1) or ids.max() > len(rows):
+        return False
+    step, n_steps = rows.step_codes, _n(rows.step_codes)
+    top = np.full(n_steps, -1, dtype=np.int64)
+    np.maximum.at(top, step, ids)
+    counts = np.bincount(np.unique(step * (int(ids.max()) + 1) + ids) // (int(ids.max()) + 1), minlength=n_steps)
+    falls = (np.diff(ids) < 0) & (np.diff(step) == 0)
+    return bool(top.max() > ids.min() and (counts == top - ids.min() + 1).all() and not falls.any())
+
+
+def _scope_to_environments(rows: ReadRows) -> None:
+    """Tell apart equal ids of several environments."""
+    used = rows.files[0].columns.prompt
+    ids = rows.columns["prompt_id"]
+    if not isinstance(ids, np.ndarray) or used.lower().replace("-", "_").split("_")[-1] not in _IS_ID:
+        return
+    for name in [name for name in rows.in_files(_ENVIRONMENTS) if name != used]:
+        (of_row,) = rows.read_again(
+            lambda file, name=name: [name],
+            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows)))[:1],
+            1,
+        )
+        environment = codes(of_row)
+        n_scoped = _n(paired(rows.prompt_codes, environment))
+        if not 1 < _n(environment) <= _MOST_ENVIRONMENTS or n_scoped <= (n_before := _n(rows.prompt_codes)):
+            continue
+        if "prompt" in rows.chosen:
+            rows.notes.doubt(
+                f"The same {used} occurs with several values of {name}: {n_before:,} prompts may be {n_scoped:,}. If "
+                f"the ids count within {name}, leave prompt out of --columns."
+            )
+            return
+        scope = np.array([prompt_key(str(value)) for value in np.unique(of_row)])
+        with np.errstate(over="ignore"):
+            rows.replace("prompt_id", ids.astype(np.int64) * 1_000_003 + scope[environment])
+        rows.notes.remarks.append(
+            f"The same {used} occurs with several values of {name}: a prompt is a {used} within a {name}, which makes "
+            f"{n_scoped:,} instead of {n_before:,}."
+        )
+        return
+
+
+def _n_without_media(rows: ReadRows, forms: PromptForms) -> int:
+    ids = rows.columns["prompt_id"]
+    return int(np.isin(ids, list(forms.media)).sum()) if forms.media and isinstance(ids, np.ndarray) else 0
