@@ -157,7 +157,7 @@ def _counts(log: RolloutLog) -> dict[str, object]:
     size, number = np.unique(sizes, return_counts=True)
     return {
         "rollouts": len(trace),
-        "left out": log.notes.n_bad,
+        "left out": log.notes.n_bad + log.notes.n_left_out,
         "steps": len(steps),
         "first step": steps[0].item(),
         "last step": steps[-1].item(),
