@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kvar.readers.prompt_text import first_date
+from kvar.readers.prompt_text import first_date, is_conversation
 
 __all__ = ["PromptForms"]
 
@@ -29,7 +29,8 @@ class PromptForms:
     def add(self, prompt, key: int) -> None:
         """Look at a prompt with some id."""
         if isinstance(prompt, str):
-            self.n_texts += 1
+            self.n_texts += not is_conversation(prompt)
+            self.n_messages += is_conversation(prompt)
             if any(mark in prompt for mark in _MARKS):
                 self.media.add(key)
         elif isinstance(prompt, list) and prompt and isinstance(prompt[0], (int, float)):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["first_date", "plain_text", "without_dates", "without_padding"]
+__all__ = ["first_date", "is_conversation", "plain_text", "without_dates", "without_padding"]
 
 _HEAD = 600
 _MONTH = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
@@ -38,6 +38,11 @@ def without_dates(prompt):
     return _changed(prompt, lambda text: _DATE.sub("#", text[:_HEAD]) + text[_HEAD:])
 
 
+def is_conversation(prompt) -> bool:
+    """Whether a prompt is a conversation, as messages or as their JSON text."""
+    return not isinstance(prompt, str) or (prompt.lstrip().startswith(("[{", "{")) and '"content"' in prompt)
+
+
 def without_padding(prompt, token):
     """A list of tokens without the copies of one token at its ends."""
     if not isinstance(prompt, list):
@@ -52,7 +57,7 @@ def without_padding(prompt, token):
 
 def plain_text(prompt) -> str:
     """What a text or a conversation says, without roles, marks of a template and space."""
-    if isinstance(prompt, str) and prompt.lstrip().startswith(("[{", '{"')):
+    if isinstance(prompt, str) and is_conversation(prompt):
         with suppress(ValueError, RecursionError):
             prompt = json.loads(prompt)
     text = prompt if isinstance(prompt, str) else "".join(_contents(prompt))

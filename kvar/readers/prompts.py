@@ -9,7 +9,7 @@ import numpy as np
 from kvar.readers.columns import PROMPT_NAMES
 from kvar.readers.prompt_cells import prompt_ids
 from kvar.readers.prompt_forms import PromptForms
-from kvar.readers.prompt_text import first_date, plain_text, without_dates, without_padding
+from kvar.readers.prompt_text import first_date, is_conversation, plain_text, without_dates, without_padding
 from kvar.readers.read_rows import ReadRows, codes, paired
 from kvar.readers.table_file import MISSING
 from kvar.rollouts.prompt_ids import prompt_key
@@ -61,7 +61,7 @@ def _n(ids: np.ndarray) -> int:
 
 
 def _join_texts_and_messages(rows: ReadRows) -> None:
-    ids, is_text = _again(rows, lambda prompt: (plain_text(prompt) or None, int(isinstance(prompt, str)) + 1))
+    ids, is_text = _again(rows, lambda prompt: (plain_text(prompt) or None, 2 - int(is_conversation(prompt))))
     in_text, in_messages = np.unique(ids[is_text == 2]), np.unique(ids[is_text == 1])
     n_text, n_messages = int((is_text == 2).sum()), int((is_text == 1).sum())
     forms = f"Prompts are text in {n_text:,} rows and messages in {n_messages:,}"
@@ -145,15 +145,25 @@ def _take_other_column(rows: ReadRows) -> bool:
 
 def _are_positions(rows: ReadRows) -> bool:
     """Whether the ids of every step are 0, 1, 2 and so on, or 1, 2, 3, in the order of rows."""
-    ids = rows.columns["prompt_id"]
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or ids.min() not in (0, 1) or ids.max() > len(rows):
+    step, prompt, n_steps = rows.step_codes, rows.prompt_codes, _n(rows.step_codes)
+    n_different = np.bincount(np.unique(step * (_n(prompt)) + prompt) // _n(prompt), minlength=n_steps)
+    if not 1 < n_different.max() == _n(prompt):
         return False
-    step, n_steps = rows.step_codes, _n(rows.step_codes)
+    ids = rows.columns["prompt_id"]
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or not (ids >= 0).all() or ids.max() > len(rows):
+        # Numbers in text.
+        (ids,) = _again(rows, lambda prompt: (_number(prompt), None))[:1]
+    if ids.min() not in (0, 1) or ids.max() > len(rows):
+        return False
     top = np.full(n_steps, -1, dtype=np.int64)
     np.maximum.at(top, step, ids)
-    counts = np.bincount(np.unique(step * (int(ids.max()) + 1) + ids) // (int(ids.max()) + 1), minlength=n_steps)
     falls = (np.diff(ids) < 0) & (np.diff(step) == 0)
-    return bool(top.max() > ids.min() and (counts == top - ids.min() + 1).all() and not falls.any())
+    return bool((n_different == top - ids.min() + 1).all() and not falls.any())
+
+
+def _number(prompt) -> int:
+    """The whole number that a prompt is, or -1."""
+    return int(prompt) if isinstance(prompt, str) and prompt.isdecimal() and len(prompt) < 16 else -1
 
 
 def _scope_to_environments(rows: ReadRows) -> None:
