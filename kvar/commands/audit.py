@@ -39,8 +39,9 @@ def audit_command(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format,logprobs=lp. By "
-            "default columns are chosen by name, and a note names them."
+            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format,logprobs=lp; in "
+            "nested records a path, as in reward=traces[0].rewards.correct. By default columns are chosen by name, and "
+            "a note names them."
         ),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
@@ -58,8 +59,10 @@ def audit_command(
 ) -> None:
     """Find the baseline, window and group size that would have served an RL run best, from its rollout log.
 
-    Reads what TRL writes with log_completions=True (the folder completions/), verl's rollout dumps, traces of kvar, and
-    any Parquet, CSV or JSON Lines with one row per rollout, gzip and zstd too. Prompts are hashed, never stored.
+    Reads what TRL writes with log_completions=True (the folder completions/), the rollout logs of verl, ms-swift and
+    other trainers, traces of kvar, and any Parquet, CSV, JSON or JSON Lines with a row per rollout or per prompt, gzip
+    and zstd too, on disk or at an address such as s3://bucket/run. Prompts are hashed, never stored. kvar inspect shows
+    how a log is understood.
 
     Every registered baseline is replayed over the log. Its one-step-ahead error needs no true values: it is the squared
     error of each value as a prediction of a reward that it has not seen, which is the noise of the reward plus the

@@ -42,6 +42,10 @@ class LocalCopy:
         self.source = os.fspath(path)  # Where it comes from, for messages
         self._parquet: dict[Path, _RemoteParquet] = {}
 
+    def __fspath__(self) -> str:
+        """Where it comes from."""
+        return self.source
+
     def open(self, file: Path) -> TableFile:
         """Open one of the files."""
         return _ParquetCopy(file, self._parquet[file]) if file in self._parquet else open_table(file)
@@ -54,12 +58,12 @@ class LocalCopy:
 
 @contextmanager
 def local_copy(path: str | os.PathLike) -> Iterator[LocalCopy]:
-    """A log on this machine: as it is, or for an address in a temporary folder.
+    """A log on this machine: as it is, or for an address in a temporary folder; a copy is taken as it is.
 
     Text files are moved as a whole, and of Parquet files the columns that are read.
     """
-    if not is_address(path):
-        yield LocalCopy(path)
+    if isinstance(path, LocalCopy) or not is_address(path):
+        yield path if isinstance(path, LocalCopy) else LocalCopy(path)
         return
     with tempfile.TemporaryDirectory(prefix="kvar-") as folder:
         yield _RemoteCopy(os.fspath(path), Path(folder))
@@ -69,17 +73,19 @@ class _RemoteCopy(LocalCopy):
     def __init__(self, address: str, folder: Path):
         system, root = _connect(address)
         sizes, top = _guarded(address, lambda: _listed(system, root))
-        names = _chosen([PurePosixPath(name).relative_to(top) for name in sizes])
+        # Names are no paths here: an address has two slashes.
+        inside = {PurePosixPath(name.removeprefix(top).partition("?")[0].lstrip("/")): name for name in sizes}
+        names = _chosen(list(inside))
         if not names:
             raise FileNotFoundError(f"No rollout log at {address} (looked for .parquet, .jsonl, .csv).")
         # Under the whole of its name, which may tell the step.
-        here = folder / str(top).lstrip("/")
+        here = folder / top.partition("://")[2 if "://" in top else 0].lstrip("/")
         pattern = os.path.join(here, "**", "*")
         super().__init__(here / names[0] if root in sizes else pattern if has_magic(root) else here)
         self.source = address
 
         def bring(name: PurePosixPath) -> tuple[Path, _RemoteParquet | None]:
-            return _bring(system, str(top / name), sizes[str(top / name)], here / name)
+            return _bring(system, inside[name], sizes[inside[name]], here / name)
 
         found = _guarded(address, lambda: _at_once(bring, names))
         self._parquet = {place: remote for place, remote in found if remote is not None}
@@ -112,19 +118,19 @@ def _guarded(address: str, call: Callable):
         raise OSError(f"{address} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _listed(system, root: str) -> tuple[dict[str, int], PurePosixPath]:
-    """Sizes of the files at a place, and the folder that they lie in."""
-    if has_magic(root):
-        parts = PurePosixPath(root).parts
-        fixed = [part for k, part in enumerate(parts) if not has_magic("/".join(parts[: k + 1]))]
-        found, top = system.glob(root, detail=True), PurePosixPath(*fixed)
-    elif system.isfile(root):
-        found, top = {root: system.info(root)}, PurePosixPath(root).parent
+def _listed(system, root: str) -> tuple[dict[str, int | None], str]:
+    """Sizes of the files at a place, None where unknown, and the folder that they lie in."""
+    if system.isfile(root):
+        found, top = {root: system.info(root)}, root.rpartition("/")[0]
+    elif has_magic(root):
+        found, top = system.glob(root, detail=True), root
+        while has_magic(top):
+            top = top.rpartition("/")[0]
     else:
-        found, top = system.find(root, detail=True), PurePosixPath(root)
+        found, top = system.find(root, detail=True), root
         if not found and not system.exists(root):
             raise FileNotFoundError(root)
-    return {name: info["size"] for name, info in found.items() if info["type"] == "file"}, top
+    return {name: info.get("size") for name, info in found.items() if info["type"] == "file"}, top
 
 
 def _chosen(names: list[PurePosixPath]) -> list[PurePosixPath]:
@@ -135,9 +141,12 @@ def _chosen(names: list[PurePosixPath]) -> list[PurePosixPath]:
     return [name for name in visible if called_like_a_log(name) or name.suffix == ".json"] or sorted(visible)[:_SHOWN]
 
 
-def _bring(system, name: str, size: int, place: Path) -> tuple[Path, _RemoteParquet | None]:
+def _bring(system, name: str, size: int | None, place: Path) -> tuple[Path, _RemoteParquet | None]:
     """Bring a file here: of Parquet the footer, of text everything, of anything else what shows what it is."""
     place.parent.mkdir(parents=True, exist_ok=True)
+    if size is None:
+        system.get_file(name, str(place))
+        return place, None
     head = system.cat_file(name, start=0, end=min(size, FIRST_BYTES))
     if len(head) < size and head.startswith(PARQUET):
         return place, _RemoteParquet(system, name, size, place)

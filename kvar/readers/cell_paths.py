@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ from kvar.readers.reading_notes import ReadingNotes
 from kvar.readers.table_file import MISSING, Table, TableFile
 from kvar.readers.token_lists import norm_of
 
-__all__ = ["CellPath", "NestedFile", "parse_path"]
+__all__ = ["CellPath", "NestedFile", "parse_path", "paths_to"]
 
 _STEP = re.compile(r"\.([^.\[\]()]+)|\[(-?\d*)\]")
+# Cells and elements that are looked into for paths, and how deep.
+_LOOKED_INTO, _DEEPEST = 3, 4
 _SUM = re.compile(r"sum\((.+)\)")
 
 
@@ -26,17 +28,18 @@ class CellPath:
     text: str  # As it was written; the name of the column that it makes
     head: str  # The column that it begins in
     steps: tuple[str | int | None, ...]  # Keys of objects, positions in lists; None for each element of a list
-    total: bool = False  # Whether the numbers found are added up
+    total: bool = False  # Whether the numbers found are added up, for each element by itself
 
     @property
     def is_list(self) -> bool:
         """Whether it gives an element for each rollout of a row."""
-        return None in self.steps and not self.total
+        return None in self.steps
 
     def value(self, cell):
         """What is found in a cell; `MISSING` if the path does not lead anywhere."""
         found = _walk(cell, self.steps)
-        return _total(found) if self.total else _weighted(found)
+        finish = _total if self.total else _weighted
+        return [finish(element) for element in found] if self.is_list and isinstance(found, list) else finish(found)
 
 
 def parse_path(text: str, columns: Sequence[str]) -> CellPath | None:
@@ -56,7 +59,7 @@ def _walk(cell, steps: Sequence[str | int | None]):
     value = as_value(cell)
     for k, step in enumerate(steps):
         if step is None:
-            return [_weighted(_walk(item, steps[k + 1 :])) for item in value] if isinstance(value, list) else MISSING
+            return [_walk(item, steps[k + 1 :]) for item in value] if isinstance(value, list) else MISSING
         try:
             value = as_value(value[step] if isinstance(value, dict) == isinstance(step, str) else MISSING)
         except (LookupError, TypeError):
@@ -81,6 +84,23 @@ def _total(value):
         return value
     numbers = [_weighted(item) for item in items if item is not None]
     return sum(map(float, numbers)) if all(isinstance(n, (int, float)) for n in numbers) else value
+
+
+def paths_to(names: Sequence[str], columns: Mapping[str, Sequence]) -> list[str]:
+    """Paths to values with one of some names inside the cells of columns, outer ones first."""
+    found: dict[str, None] = {}
+    level = [(column, cell) for column, cells in columns.items() for cell in cells[:_LOOKED_INTO]]
+    for _ in range(_DEEPEST):
+        inside: list[tuple[str, object]] = []
+        for path, cell in level:
+            value = as_value(cell)
+            if isinstance(value, dict):
+                inside += [(f"{path}.{key}", item) for key, item in value.items() if _STEP.fullmatch(f".{key}")]
+            elif isinstance(value, list):
+                inside += [(f"{path}[]", item) for item in value[:_LOOKED_INTO]]
+        found |= dict.fromkeys(path for path, _ in inside if path.rpartition(".")[2].lower() in names)
+        level = inside
+    return list(found)
 
 
 class NestedFile(TableFile):

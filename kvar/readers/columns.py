@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 _SCHEMA = ("step", "prompt_id", "reward")
-_GUESSES = {
+# Names by which columns are chosen, in lower case; the first that a log has is taken.
+NAMES = {
     "step": (
         *("step", "global_step", "global_steps", "train_step", "training_step", "optimizer_step"),
         *("iteration", "iter", "update", "gen_step", "rollout_step", "rollout_id", "policy_version", "version"),
@@ -38,7 +39,7 @@ _GUESSES = {
         *("correct", "is_correct", "accuracy", "acc"),
     ),
 }
-STEP_NAMES, PROMPT_NAMES = _GUESSES["step"], _GUESSES["prompt"]
+STEP_NAMES, PROMPT_NAMES = NAMES["step"], NAMES["prompt"]
 # What a step is called that no column holds.
 IN_NAME = "the number in the file's name"
 # A column with one of these words in its name may be a reward, whatever else it is called.
@@ -55,9 +56,9 @@ _CHOSEN_LOGPROBS = "logprobs"
 class MissingColumnsError(ValueError):
     """No column can be the step, the prompt or the reward."""
 
-    def __init__(self, n_missing: int, message: str):
+    def __init__(self, missing: Sequence[str], message: str):
         super().__init__(message)
-        self.n_missing = n_missing  # How many of the three
+        self.missing = list(missing)  # Which of the three
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def map_columns(
         for name in terms(column, columns):
             if name not in columns:
                 raise ValueError(f"the log has no column {name!r}; it has {listed(columns)}")
-    found = {name: chosen.get(name) or _guess(name, layout, columns) for name in _GUESSES}
+    found = {name: chosen.get(name) or _guess(name, layout, columns) for name in NAMES}
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None
     if (advantage := LAYOUTS[layout].advantage) and "reward" not in chosen:
@@ -130,13 +131,13 @@ def map_columns(
         example = ",".join(f"{name}=COLUMN" for name in missing)
         by_file = "; or write the rows of each step into a file or folder step_N" if "step" in missing else ""
         raise MissingColumnsError(
-            len(missing),
+            missing,
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
             f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_file}",
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
-    extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
+    extras |= {name: column for name, column in chosen.items() if name not in NAMES}
     logprobs = None if _NORM in extras else _logprobs(lists, chosen)
     if logprobs is not None:
         extras[_NORM] = logprobs
@@ -145,7 +146,7 @@ def map_columns(
     own = layout == "kvar"
     texts = [name for name in columns if own and name not in numeric and name not in {*in_use, logprobs}]
     # A layout fixes its names, except for the step, which some of verl's dumps lack.
-    open_to_guess = list(_GUESSES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
+    open_to_guess = list(NAMES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
     guessed = {n: found[n] or IN_NAME for n in open_to_guess if n not in chosen}
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
     passed_over = unused if "reward" in guessed else []
@@ -193,7 +194,7 @@ def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
     if name in fixed:
         return fixed[name]
     lower = {column.lower(): column for column in reversed(columns)}
-    return next((lower[guess] for guess in _GUESSES[name] if guess in lower), None)
+    return next((lower[guess] for guess in NAMES[name] if guess in lower), None)
 
 
 def _logprobs(lists: Sequence[str], chosen: dict[str, str]) -> str | None:

@@ -27,6 +27,8 @@ _MOST_REREAD = 64 * 2**20
 class CsvFile(TableFile):
     """Delimited text with a header; quoted fields may hold line ends, and an empty field is None."""
 
+    kind = "CSV"
+
     def __init__(self, path: Path):
         super().__init__(path)
         csv.field_size_limit(_LONGEST_FIELD)

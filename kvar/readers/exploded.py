@@ -19,14 +19,14 @@ class ExplodedFile(TableFile):
 
     def __init__(self, inner: TableFile, exploded: Sequence[str], sample: dict[str, list]):
         super().__init__(inner.path)
-        self._inner, self._exploded = inner, set(exploded)
+        self._inner, self.exploded = inner, frozenset(exploded)
         self.remark = f"Each row holds lists with an element a rollout ({', '.join(exploded)}), which are taken apart."
         self.columns = inner.columns
         elements = {name: [e for cell in sample[name] for e in as_list(cell) or []] for name in exploded}
         numbers = [name for name, found in elements.items() if any(isinstance(e, (int, float)) for e in found)]
         lists = [name for name, found in elements.items() if any(map(is_numbers, found))]
-        self.numeric = [*(name for name in inner.numeric if name not in self._exploded), *numbers]
-        self.lists = [*(name for name in inner.lists if name not in self._exploded), *lists]
+        self.numeric = [*(name for name in inner.numeric if name not in self.exploded), *numbers]
+        self.lists = [*(name for name in inner.lists if name not in self.exploded), *lists]
 
     def prepare(self, names: Sequence[str]) -> None:
         """Bring the columns here."""
@@ -41,7 +41,7 @@ class ExplodedFile(TableFile):
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         self._inner.max_unpacked = self.max_unpacked
-        inside = logprobs in self._exploded
+        inside = logprobs in self.exploded
         for piece in self._inner.tables(names, notes, None if inside else logprobs):
             rows, uneven = self._rows(piece, logprobs if inside else None)
             notes.reject("lists of different lengths", self.path, uneven)
@@ -49,7 +49,7 @@ class ExplodedFile(TableFile):
 
     def _rows(self, piece: Table, logprobs: str | None) -> tuple[Table, list[int]]:
         """The rows of a piece, and the numbers of those whose lists differ in length."""
-        lists = {name: [as_list(c) for c in cells] for name, cells in piece.columns.items() if name in self._exploded}
+        lists = {name: [as_list(c) for c in cells] for name, cells in piece.columns.items() if name in self.exploded}
         lengths = [{len(cell) for cell in row if cell is not None} for row in zip(*lists.values(), strict=True)]
         # A row without any list stays, so that what it lacks is counted.
         counts = np.array([1 if not found else found.pop() if len(found) == 1 else -1 for found in lengths], dtype=int)

@@ -44,6 +44,8 @@ class JsonFile(TableFile):
     A document that breaks off is read up to there.
     """
 
+    kind = "JSON"
+
     def __init__(self, path: Path, by_line: bool = False):
         super().__init__(path)
         self._values = _values_of_lines if by_line else _values
@@ -115,8 +117,10 @@ def _values(path: Path, notes: ReadingNotes, max_unpacked: float) -> Iterator[tu
                 start = end
                 continue
             except (ValueError, RecursionError):
+                if len(text) - start > _LONGEST_VALUE:
+                    raise UnreadableError("a value in it is longer than 256 MiB: write JSON Lines") from None
                 # It may go on in the next piece, unless the file ends here.
-                if ended or len(text) - start > _LONGEST_VALUE:
+                if ended:
                     notes.cut.append(path)
                     return
                 wanted = len(text) - start

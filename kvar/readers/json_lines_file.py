@@ -19,6 +19,8 @@ __all__ = ["JsonLinesFile", "parsed"]
 class JsonLinesFile(TableFile):
     """A file of JSON objects, one per line, whose first fifty lines show the columns; a cut last line counts as bad."""
 
+    kind = "JSON Lines"
+
     def __init__(self, path: Path):
         super().__init__(path)
         seen: dict[str, list] = {}

@@ -15,19 +15,24 @@ class Layout:
     needs: frozenset[str]  # Columns by which it is recognised
     # Columns or paths of step, prompt and reward; the step is None where it stands in the name of a file or folder.
     columns: dict[str, str | None] = field(default_factory=dict)
+    lacks: frozenset[str] = frozenset()  # Columns that it never has
     advantage: str | None = None  # Column of advantages; the other numbers are then rewards
     refusal: str = ""  # Why such a log cannot be audited as it is
 
 
-def _layout(needs: str, advantage: str | None = None, refusal: str = "", **columns: str | None) -> Layout:
-    return Layout(frozenset(needs.split()), columns, advantage, refusal)
+def _layout(
+    needs: str, advantage: str | None = None, refusal: str = "", lacks: str = "", **columns: str | None
+) -> Layout:
+    return Layout(frozenset(needs.split()), columns, frozenset(lacks.split()), advantage, refusal)
 
 
 # The first whose columns a file has is taken, and anything may be a table.
 LAYOUTS = {
     "kvar": _layout("step prompt_id reward"),
     "trl": _layout("step prompt completion advantage", "advantage", prompt="prompt"),
-    "ms-swift": _layout("prompt completion advantages", "advantages", prompt="prompt"),
+    "ms-swift": _layout(
+        "prompt completion advantages", "advantages", lacks="advantage reward rewards score", prompt="prompt"
+    ),
     "verl": _layout("input output score", prompt="input", reward="score"),
     "areal": _layout(
         "task_id sample_idx tail_version reward prompt", step="tail_version", prompt="prompt", reward="reward"
@@ -62,4 +67,4 @@ def layout_names() -> list[str]:
 def layout_of(columns: Iterable[str]) -> str:
     """The layout of a file with these columns."""
     present = set(columns)
-    return next(name for name, layout in LAYOUTS.items() if layout.needs <= present)
+    return next(name for name, layout in LAYOUTS.items() if layout.needs <= present and not layout.lacks & present)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kvar.readers.cell_paths import NestedFile, parse_path
+from kvar.readers.cell_paths import NestedFile, parse_path, paths_to
 from kvar.readers.cells import as_list, as_value, is_message
-from kvar.readers.columns import ColumnMap, guess, terms
+from kvar.readers.columns import NAMES, ColumnMap, guess, terms
 from kvar.readers.exploded import ExplodedFile
 from kvar.readers.layouts import LAYOUTS
 from kvar.readers.table_file import MISSING, TableFile
 
-__all__ = ["check_cells", "plain_texts", "shaped"]
+__all__ = ["check_cells", "nested_places", "shaped"]
 
 # Columns with the answer of one rollout.
 _ANSWERS = ("completion", "response", "output", "generation", "answer", "output_response", "response_text", "text")
@@ -51,6 +51,8 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
     """Refuse rewards that are no numbers and prompts that hold the answer, and say how to take what is meant."""
     for name, cells in _head(table, [name for name in column_map.rewards if name not in table.numeric]).items():
         values = [as_value(cell) for cell in cells]
+        # A path begins in the file, where the cell is an element of a list.
+        name += "[]" if name in table.exploded and not name.endswith("[]") else ""
         lists, objects = _all_lists(values), [value for value in values if isinstance(value, dict)]
         if lists and max(map(len, lists)) > 1:
             raise ValueError(f"{name} holds a list in each row{_choice(name, list(map(len, lists)))}")
@@ -71,10 +73,12 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
             )
 
 
-def plain_texts(table: TableFile, names: Sequence[str]) -> list[str]:
-    """Those of the columns that hold no lists or objects."""
-    cells = table.head(names) if names else {}
-    return [name for name, found in cells.items() if not any(isinstance(cell, (list, dict)) for cell in found)]
+def nested_places(table: TableFile, missing: Sequence[str]) -> str:
+    """A sentence on values inside of cells that may be what no column is, or nothing."""
+    inside = {name: paths_to(NAMES[name], table.head(table.columns)) for name in missing}
+    if not (found := {name: paths[0] for name, paths in inside.items() if paths}):
+        return ""
+    return f". Inside of cells there is more: --columns '{','.join(f'{n}={path}' for n, path in found.items())}'"
 
 
 def _head(table: TableFile, names: list[str]) -> dict[str, list]:

@@ -67,8 +67,8 @@ def read_log(
         A file, a folder, or a pattern such as ``logs/*.jsonl.gz``, here or at an address of fsspec such as
         ``s3://bucket/run``. In a folder the logs that lie directly in it are read, or if there are none, those below.
     format : str
-        Who wrote it: "kvar", "trl" (``completions/*.parquet``), "verl" (``{step}.jsonl``), "table" for any other
-        Parquet, CSV or JSON Lines; "auto" decides by the columns.
+        Who wrote it, one of `layout_names`, or "table" for any other Parquet, CSV, JSON or JSON Lines; "auto" decides
+        by the columns.
     columns : mapping of str to str, or str, optional
         Which columns are ``step``, ``prompt`` and ``reward``, if their names do not show it; as a string,
         ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace, but

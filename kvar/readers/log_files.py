@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from kvar.readers.addresses import LocalCopy
 from kvar.readers.columns import ColumnMap, listed, map_columns
 from kvar.readers.distinct_files import check_path, distinct_files
 from kvar.readers.layouts import LAYOUTS, layout_of
-from kvar.readers.list_shapes import check_cells, plain_texts, shaped
+from kvar.readers.list_shapes import check_cells, nested_places, shaped
 from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.runs import refuse_many_runs
 from kvar.readers.sources import training_files
 from kvar.readers.step_in_name import steps_in_names
 from kvar.readers.table_file import TableFile, UnreadableError
@@ -28,13 +28,14 @@ _SHOWN = 20
 __all__ = ["map_files", "open_log_files"]
 
 
-def _log_files(path: str | os.PathLike, notes: ReadingNotes) -> list[Path]:
+def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     """The files of a path, folder or pattern, in the order of the numbers in their names."""
-    text = os.fspath(path)
+    text = os.fspath(copy.path)
     check_path(text)
     place = Path(text)
     if place.is_dir():
         files = _of_folder(place)
+        refuse_many_runs(place, files, copy.source)
     elif place.exists():
         files = [place]
     elif has_magic(text):
@@ -65,7 +66,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in training_files(_log_files(copy.path, notes), notes):
+    for file in training_files(_log_files(copy, notes), notes):
         try:
             table = copy.open(file)
         except UnreadableError as reason:
@@ -103,27 +104,31 @@ def map_files(
     if LAYOUTS[layout].refusal and "prompt" not in chosen:
         raise ValueError(LAYOUTS[layout].refusal)
     mapped: list[tuple[TableFile, ColumnMap]] = []
-    errors: list[tuple[int, int, ValueError]] = []
+    errors: list[tuple[int, int, ValueError, TableFile]] = []
     seen: set[tuple[str, ...]] = set()
     # The number that is all of the name of a single file is more often that of a run than that of a step.
     bare = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
     steps = steps_in_names([file.path for file in files], bare)
     for file, step in zip(files, steps, strict=True):
         try:
+            table = file
             table = shaped(file, layout, chosen)
             column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
             if (kind := (*table.columns, *table.numeric)) not in seen:
                 check_cells(table, column_map)
                 seen.add(kind)
-            mapped.append((table, _without_nested_texts(table, column_map, notes)))
+            mapped.append((table, column_map))
         except UnreadableError as reason:
             notes.refused[file.path] = str(reason)
         except ValueError as error:
-            errors.append((getattr(error, "n_missing", 0), -file.path.stat().st_size, error))
+            errors.append((len(getattr(error, "missing", ())), -file.path.stat().st_size, error, table))
             notes.refused[file.path] = f"it differs from the other files: {error}"
     if not mapped:
         # Of the file that lacks least, and of these of the largest: the others are no logs.
-        raise ValueError(str(min(errors, key=lambda e: e[:2])[2]) if errors else " ".join(notes.omissions()))
+        if not errors:
+            raise ValueError(" ".join(notes.omissions()))
+        _, _, first, table = min(errors, key=lambda e: e[:2])
+        raise ValueError(str(first) + nested_places(table, getattr(first, "missing", ())))
     notes.remarks += dict.fromkeys(table.remark for table, _ in mapped if table.remark)
     # The reward must consist of the same columns in all files.
     usual = Counter(tuple(m.rewards) for _, m in mapped).most_common(1)[0][0]
@@ -131,12 +136,3 @@ def map_files(
         if tuple(column_map.rewards) != usual:
             notes.refused[table.path] = f"its rewards are {', '.join(column_map.rewards)}, not {', '.join(usual)}"
     return [(table, column_map) for table, column_map in mapped if tuple(column_map.rewards) == usual]
-
-
-def _without_nested_texts(table: TableFile, column_map: ColumnMap, notes: ReadingNotes) -> ColumnMap:
-    """Columns of lists and objects are no texts, and are left aside where all texts are kept."""
-    kept = plain_texts(table, column_map.texts)
-    if aside := [name for name in column_map.texts if name not in kept]:
-        remark = f"Columns of lists or objects are left aside: {listed(aside)}."
-        notes.remarks += [remark] if remark not in notes.remarks else []
-    return replace(column_map, texts=kept)

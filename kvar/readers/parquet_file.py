@@ -25,6 +25,8 @@ _FIRST_SLICE = 1_000
 class ParquetFile(TableFile):
     """A Parquet file, in which no single row can be damaged: a damaged file is refused."""
 
+    kind = "Parquet"
+
     def __init__(self, path: Path):
         super().__init__(path)
         # Brackets in a path are brackets, and not a pattern.

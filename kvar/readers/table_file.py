@@ -44,6 +44,8 @@ class TableFile(ABC):
     ----------
     path : Path
         The file.
+    kind : str
+        Its format.
     columns : list of str
         Names of its columns.
     numeric : list of str
@@ -52,14 +54,18 @@ class TableFile(ABC):
         Columns that hold lists of numbers in the first rows.
     max_unpacked : float
         Number of GiB that a compressed file may unpack to.
+    exploded : frozenset of str
+        Columns whose cells are elements of the lists in the file.
     remark : str
         How its rows are understood, where that is not plain.
     """
 
+    kind: str = ""
     columns: list[str]
     numeric: list[str]
     lists: list[str]
     max_unpacked: float = MAX_UNPACKED
+    exploded: frozenset[str] = frozenset()
     remark: str = ""
 
     def __init__(self, path: Path):

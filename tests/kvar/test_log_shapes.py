@@ -206,6 +206,44 @@ def test_lists_that_are_not_of_rollouts_are_asked_about(tmp_path):
     same(read_log(path, columns="reward=reward.right").trace)
 
 
+def test_rewards_of_rollouts_that_are_lists_or_objects(tmp_path):
+    by_function = [{**row, "rewards": [[reward, 1.0] for reward in row["rewards"]]} for row in BY_PROMPT]
+    path = jsonl(tmp_path / "functions.jsonl", by_function)
+    with pytest.raises(ValueError, match=r"reward=rewards\[\]\[0\]\+rewards\[\]\[1\]"):
+        read_log(path)
+    same(read_log(path, columns="reward=rewards[][0]").trace)
+    total = read_log(path, columns="reward=sum(rewards[])").trace.reward
+    np.testing.assert_array_equal(total, [row["reward"] + 1.0 for row in ROWS])
+    named = [{**row, "rewards": [{"right": reward, "tidy": 1.0} for reward in row["rewards"]]} for row in BY_PROMPT]
+    path = parquet(tmp_path / "named.parquet", named)
+    with pytest.raises(ValueError, match=r"reward=rewards\[\]\.right"):
+        read_log(path)
+    same(read_log(path, columns="reward=rewards[].right").trace)
+    columns = [{**row, "rewards": {"right": row["rewards"], "tidy": [1.0, 1.0]}} for row in BY_PROMPT]
+    path = jsonl(tmp_path / "columns.jsonl", columns)
+    with pytest.raises(ValueError, match=r"reward=rewards\.right"):
+        read_log(path)
+    same(read_log(path, columns="reward=rewards.right").trace)
+
+
+@pytest.mark.parametrize("write", [jsonl, parquet])
+def test_what_lies_inside_of_cells_is_proposed(tmp_path, write):
+    rows = [
+        {"prompt": r["prompt"], "out": [{"info": {"reward": v, "step": 0}} for v in r["rewards"]]} for r in BY_PROMPT
+    ]
+    with pytest.raises(ValueError, match=r"step=out\[\]\.info\.step,reward=out\[\]\.info\.reward") as error:
+        read_log(write(tmp_path / "log", rows))
+    columns = str(error.value).rpartition("--columns '")[2].rstrip("'")
+    assert len(read_log(tmp_path / "log", columns=columns).trace) == 24
+
+
+def test_a_column_called_reward_comes_before_the_columns_of_a_trainer(tmp_path):
+    rows = [{**row, "completion": "c", "advantages": 0.5, "length": 7} for row in ROWS]
+    log = read_log(jsonl(tmp_path / "log.jsonl", rows))
+    assert log.layout == "table"
+    same(log.trace)
+
+
 def test_lists_of_different_lengths_are_counted(tmp_path):
     path = jsonl(tmp_path / "log.jsonl", BY_STEP * 20 + [{**BY_STEP[0], "step": [0]}])
     log = read_log(path)
@@ -287,6 +325,10 @@ TRAINERS = {
         "content": [[row["prompt"], f"answer {k}"]], "rewards": [row["reward"]], "input_lengths": [3],
         "token_ids": [[1, 2, 3]], "token_loss_mask": [[0, 0, 1]], "advantages": [[0.0, 0.0, 1.0]],
         "generation_logprobs": [[0.0, 0.0, -1.0]], "idx": k,
+    }),
+    "prime-rl": ("rollouts/step_{step}/train/all/traces.jsonl", lambda row, k: {
+        "id": f"{k}", "task": {"type": "math", "data": {"question": row["prompt"]}}, "ok": True,
+        "traces": [{"id": "t", "rewards": {"right": {"score": row["reward"], "weight": 1.0}}, "nodes": [{"x": k}]}],
     }),
     "open-instruct": ("run_rollouts_{step:06d}.jsonl", lambda row, k: {
         "step": row["step"], "sample_idx": k, "prompt_idx": k // 2, "prompt_tokens": [1, ord(row["prompt"][0])],
