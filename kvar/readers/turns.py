@@ -38,6 +38,21 @@ def join_turns(rows: ReadRows) -> None:
         if known and (key := _rollout_of_row(rows, rollout)) is not None:
             _join(rows, key, name)
             return
+    turns = [*rows.numbers(_TURNS), *(("step", rows.columns[TURN]) for _ in range(TURN in rows.columns))]
+    for name, turn in turns:
+        if (key := _counted_turns(rows, turn)) is not None:
+            _join(rows, key, name)
+            return
+
+
+def _counted_turns(rows: ReadRows, turn: np.ndarray) -> np.ndarray | None:
+    """Number of the rollout of each row, if the turns of each count up from the same number in consecutive rows."""
+    change = np.diff(paired(rows.step_codes, rows.prompt_codes), prepend=-1) != 0
+    starts = turn == np.min(turn)
+    up = np.diff(turn, prepend=np.nan) == 1
+    if starts.all() or not (starts | up).all() or (change & ~starts).any():
+        return None
+    return np.cumsum(starts) - 1
 
 
 def _text_ids(cells, n: int) -> list[np.ndarray]:
