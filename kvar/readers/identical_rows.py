@@ -17,7 +17,8 @@ def drop_identical_rows(rows: ReadRows) -> None:
     """
     group = paired(rows.step_codes, rows.prompt_codes)
     sizes = np.bincount(group)
-    if not _may_have_copies(rows, group, sizes):
+    usual = _usual(sizes)
+    if not _may_have_copies(rows, group, sizes, usual):
         return
     texts = _columns_of_text(rows)
     if not texts and not any(name not in _own(rows) for name in rows.columns):
@@ -29,11 +30,13 @@ def drop_identical_rows(rows: ReadRows) -> None:
         _, first = np.unique(paired(group, codes(content)), return_index=True)
         kept = np.zeros(len(rows), dtype=bool)
         kept[first] = True
-        differs = len(first) > 1.5 * len(sizes)
+        # Texts that are rarely the same in different groups are not the same by chance in one.
+        differs = len(np.unique(content)) > 0.8 * len(first)
         if kept.all() or (k == 1 and not (texts and differs)):
             continue
-        after = _regular(np.bincount(group[kept]))
-        if after > (1 + _regular(sizes)) / 2 or (k == 0 and 2 * len(first) <= 1.02 * len(rows)):
+        after = np.bincount(group[kept])
+        regular = (after == usual).mean() > (1 + (sizes == usual).mean()) / 2
+        if regular or (k == 0 and 2 * len(first) <= 1.02 * len(rows)):
             rows.notes.doubt(
                 f"{(~kept).sum():,} rows are identical to an earlier one of their step, as where a batch is filled up "
                 "or a log was written twice. They are counted once."
@@ -48,11 +51,47 @@ def drop_identical_rows(rows: ReadRows) -> None:
         )
 
 
-def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
+def _usual(sizes: np.ndarray) -> int:
+    """The commonest size of a group, or half of it where all groups have the one or the other."""
     usual = int(np.bincount(sizes).argmax())
-    if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual}:
-        usual //= 2
+    return usual // 2 if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual} else usual
+
+
+def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
+    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
+    if (sizes == usual).all():
+        return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
+    over = sizes > usual
+    if (sizes[over] % usual).any():
+        return bool(over.mean() > 0.005)
+    return bool(over.any() and _repeated(rows, group, sizes, usual)[over].mean() > 0.9)
+
+
+def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -> np.ndarray:
+    """Whether the rewards of each group are the same ones over and over, a block of some rows or row by row."""
+    order = np.argsort(group, kind="stable")
+    start = np.cumsum(sizes) - sizes
+    place = np.arange(len(order)) - np.repeat(start, sizes)
+    copies = np.repeat(sizes // size, sizes)
+    same = []
+    for source in (place % size, place // np.maximum(copies, 1) * copies):
+        wrong = np.zeros(len(order), dtype=bool)
+        for name, column in rows.columns.items():
+            if name.startswith("reward:"):
+                value = np.nan_to_num(column, nan=-1e300)[order]
+                wrong |= value != value[np.minimum(np.repeat(start, sizes) + source, len(order) - 1)]
+        same.append(np.bincount(group[order], weights=wrong, minlength=len(sizes)) == 0)
+    return same[0] | same[1]
+
+
+def _usual(sizes: np.ndarray) -> int:
+    """The commonest size of a group, or half of it where all groups have the one or the other."""
+    usual = int(np.bincount(sizes).argmax())
+    return usual // 2 if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual} else usual
+
+
+def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
+    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
     if (sizes == usual).all():
         return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
     over = sizes > usual
@@ -95,9 +134,9 @@ def _columns_of_text(rows: ReadRows) -> list[str]:
 
 
 def _row_hashes(file: FileRows, piece: Table) -> list[np.ndarray]:
-    """A hash of all cells of each row, and one of those that are no numbers."""
+    """A hash of all cells of each row, and one of those that are neither numbers nor the prompt."""
     names = sorted(piece.columns)
-    texts = [name for name in names if name not in file.table.numeric]
+    texts = [name for name in names if name not in file.table.numeric and name != file.columns.prompt]
     return [_hashes([piece.columns[name] for name in some], len(piece.rows)) for some in (names, texts)]
 
 

@@ -120,7 +120,8 @@ def _leave_ids_of_the_batch(rows: ReadRows) -> bool:
     fault = "counts from the same number at every step, as positions in the batch do"
     if _take_other_column(rows, fault, several=True):
         return True
-    if _in_order(rows):
+    # What kvar writes itself has ids of prompts, and numbers the rollouts of each.
+    if "rollout" not in rows.columns:
         rows.notes.doubt(
             f"The prompt {rows.files[0].columns.prompt} {fault}. If that is what it is, name a column of ids or texts "
             "with --columns prompt=COLUMN."
@@ -207,11 +208,6 @@ def _is_counted(step: np.ndarray, ids: np.ndarray) -> bool:
     """Whether whole numbers are the same few ones at every step, as positions in a batch or in a group are."""
     code = codes(ids)
     return _n(paired(step, code)) > 0.9 * _n(step) * _n(code)
-
-
-def _in_order(rows: ReadRows) -> bool:
-    """Whether prompts come in the order of their ids at every step."""
-    return not ((np.diff(rows.prompt_codes) < 0) & (np.diff(rows.step_codes) == 0)).any()
 
 
 def _are_positions(rows: ReadRows, ids) -> bool:

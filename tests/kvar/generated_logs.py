@@ -69,6 +69,11 @@ def padded(rows, rng):
     return out
 
 
+def padded_and_counted(rows, rng):
+    """The same with a number for each row of the log."""
+    return [{**row, "index": k} for k, row in enumerate(padded(rows, rng))]
+
+
 def resumed(rows, rng):
     """The last steps before a resume were sampled again; the later reading counts."""
     last = max(row["step"] for row in rows)
@@ -100,6 +105,21 @@ def turns(rows, rng):
     ]
 
 
+def turns_alone(rows, rng):
+    """Turns without a name of their rollout."""
+    n = int(rng.integers(2, 5))
+    return [{**row, "turn": turn, "reward": row["reward"] * (turn == n - 1)} for row in rows for turn in range(n)]
+
+
+def constant_step(rows, rng):
+    return [{**row, "iteration": row["step"], "step": 0} for row in rows]
+
+
+def counted_step(rows, rng):
+    """A step that counts rows, beside the training step."""
+    return [{**row, "global_step": row["step"], "step": k} for k, row in enumerate(rows)]
+
+
 def siblings(rows, rng):
     """Several segments of a rollout, with its reward in each."""
     return [{**row, "rollout_id": k, "index": 3 * k + j} for k, row in enumerate(rows) for j in range(1 + k % 3)]
@@ -122,6 +142,24 @@ def validation_rows(rows, rng):
     ]
 
 
+def validation_flags(rows, rng):
+    return [
+        {**row, "is_eval": flag, "reward": 1.0 if flag else row["reward"]}
+        for row in rows
+        for flag in ((False, True) if row["step"] % 5 == 0 else (False,))
+    ]
+
+
+def resumed_twice(rows, rng):
+    return resumed(resumed(rows, rng), rng)
+
+
+def ids_of_problems(rows, rng):
+    """Ids of samples, and the text in a column of an unusual name."""
+    ids = random_ids(rows, rng)
+    return [{**{"problem_text" if n == "prompt" else n: v for n, v in row.items()}} for row in ids]
+
+
 def random_ids(rows, rng):
     ids: dict = {}
     for row in rows:
@@ -135,6 +173,14 @@ def positions(rows, rng):
         here = places.setdefault(row["step"], {})
         here.setdefault(row["number"], len(here))
     return [{**row, "prompt_id": places[row["step"]][row["number"]]} for row in rows]
+
+
+def mixed_positions(rows, rng):
+    """The same in any order of rows within a step."""
+    out = []
+    for _, mine in by_step(positions(rows, rng)):
+        out += [mine[k] for k in rng.permutation(len(mine))]
+    return out
 
 
 def positions_alone(rows, rng):
@@ -168,6 +214,11 @@ def dates(rows, rng):
 def padded_tokens(rows, rng):
     width = {step: int(rng.integers(8, 14)) for step in {row["step"] for row in rows}}
     return [{**row, "prompt": [0] * width[row["step"]] + [5, 9, row["number"] + 20]} for row in rows]
+
+
+def padded_right(rows, rng):
+    width = {step: int(rng.integers(8, 14)) for step in {row["step"] for row in rows}}
+    return [{**row, "prompt": [1, 9, row["number"] + 20] + [2] * width[row["step"]]} for row in rows]
 
 
 def then_messages(rows, rng):
@@ -268,6 +319,36 @@ def trl_unscaled(folder, rows):
     trl(folder, rows, scaled=False)
 
 
+def folders_of_environments(folder, rows):
+    """Ids that count within an environment, which has a folder."""
+    half = 1 + max(row["number"] for row in rows) // 2
+    for step, mine in by_step(rows):
+        for name, part in (
+            ("math", [r for r in mine if r["number"] < half]),
+            ("code", [r for r in mine if r["number"] >= half]),
+        ):
+            part = [{**row, "example_id": row["number"] % half} for row in part]
+            if part:
+                jsonl(folder, only(part), f"step_{step}/{name}.jsonl")
+
+
+def folders_of_epochs(folder, rows):
+    for step, mine in by_step(rows):
+        mine = [{n: v for n, v in row.items() if n != "step"} for row in only(mine)]
+        jsonl(folder, mine, f"epoch_{(step - 1) // 5}/step_{(step - 1) % 5}.jsonl")
+
+
+def turns_in_files(folder, rows):
+    """A row a turn, under the name step, in a file a step."""
+    for step, mine in by_step(rows):
+        mine = [
+            {**row, "step": t, "traj_uid": f"{step}-{k}", "reward": row["reward"] * (t == 2)}
+            for k, row in enumerate(only(mine))
+            for t in range(3)
+        ]
+        jsonl(folder, mine, f"step_{step}.jsonl")
+
+
 def ranks(folder, rows):
     for rank in range(3):
         jsonl(folder, [row for row in rows if row["number"] % 3 == rank], f"rollouts_rank{rank}.jsonl")
@@ -322,9 +403,18 @@ PAIRS = [
     *((outputs, layout) for layout in (verl, jsonl)),
     *((of_samples, layout) for layout in SINGLE),
     *((no_step, layout) for layout in (*SINGLE, shards)),
+    *((fault, layout) for fault in (padded_and_counted, turns_alone, constant_step, counted_step) for layout in SINGLE),
+    *(
+        (fault, layout)
+        for fault in (validation_flags, resumed_twice, ids_of_problems, mixed_positions)
+        for layout in SINGLE
+    ),
+    *((padded_right, layout) for layout in SINGLE),
+    *((none, layout) for layout in (folders_of_environments, folders_of_epochs, turns_in_files)),
     *((none, layout) for layout in (all_and_effective, with_validation, samples_by_step)),
 ]
 _NEEDS_NUMBER = {ranks, all_and_effective, with_validation, samples_by_step}
+_NEEDS_NUMBER |= {folders_of_environments, folders_of_epochs, turns_in_files}
 
 
 def summary(step, prompt, reward) -> Counter:
