@@ -131,5 +131,6 @@ def _print(report: AuditReport) -> None:
         console.print("- " + escape(finding))
     for warning in report.warnings:
         console.print("[yellow]![/yellow] " + escape(warning))
-    console.print("To use it in TRL:")
-    console.print(escape(report.lines["TRL"]), soft_wrap=True)
+    if report.lines:
+        console.print("To use it in TRL:")
+        console.print(escape(report.lines["TRL"]), soft_wrap=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvar.readers.read_rows import PLACE, ReadRows, codes, paired
-from kvar.readers.table_file import MISSING
+from kvar.readers.read_rows import PLACE, FileRows, ReadRows, codes, paired
+from kvar.readers.table_file import MISSING, Table
 
 __all__ = ["drop_identical_rows"]
 
@@ -17,49 +17,109 @@ def drop_identical_rows(rows: ReadRows) -> None:
     """
     group = paired(rows.step_codes, rows.prompt_codes)
     sizes = np.bincount(group)
-    usual = int(np.bincount(sizes).argmax())
-    if not (sizes > usual).any() and not _halves_agree(rows, group, sizes):
+    usual = _usual(sizes)
+    if not _may_have_copies(rows, group, sizes, usual):
         return
     texts = _columns_of_text(rows)
     if not texts and not any(name not in _own(rows) for name in rows.columns):
         return
-    (content,) = rows.read_again(lambda file: file.table.columns, _row_hashes, 1)
-    found = paired(group, codes(content))
-    _, first = np.unique(found, return_index=True)
-    kept = np.zeros(len(rows), dtype=bool)
-    kept[first] = True
-    if kept.all():
-        return
-    number, after = int((~kept).sum()), np.bincount(group[kept])
-    regular = (after == usual).mean() > (1 + (sizes == usual).mean()) / 2
-    if regular or 2 * number >= 0.98 * len(rows):
-        rows.notes.doubt(
-            f"{number:,} rows are identical to an earlier one of their step, as where a batch is filled up or a log "
-            "was written twice. They are counted once."
-        )
-        rows.keep(kept)
-    elif (sizes > usual).any():
+    # Numbers may count the rows of the log, copies among them: then the texts tell.
+    contents = rows.read_again(lambda file: file.table.columns, _row_hashes, 2)
+    n_identical = 0
+    for k, content in enumerate(contents):
+        _, first = np.unique(paired(group, codes(content)), return_index=True)
+        kept = np.zeros(len(rows), dtype=bool)
+        kept[first] = True
+        # Texts that are rarely the same in different groups are not the same by chance in one.
+        differs = len(np.unique(content)) > 0.8 * len(first)
+        if kept.all() or (k == 1 and not (texts and differs)):
+            continue
+        after = np.bincount(group[kept])
+        regular = (after == usual).mean() > (1 + (sizes == usual).mean()) / 2
+        if regular or (k == 0 and 2 * len(first) <= 1.02 * len(rows)):
+            rows.notes.doubt(
+                f"{(~kept).sum():,} rows are identical to an earlier one of their step, as where a batch is filled up "
+                "or a log was written twice. They are counted once."
+            )
+            rows.keep(kept)
+            return
+        n_identical = n_identical or (int((~kept).sum()) if differs else 0)
+    if n_identical:
         rows.notes.remarks.append(
-            f"{number:,} rows are identical to an earlier one of their step. They are used: identical answers, or rows "
-            "repeated to fill a batch?"
+            f"{n_identical:,} rows are identical to an earlier one of their step. They are used: identical answers, or "
+            "rows repeated to fill a batch?"
         )
 
 
-def _halves_agree(rows: ReadRows, group: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether every group of rewards is the same one twice, the halves one after the other or row by row."""
-    if (sizes % 2).any() or len(sizes) < 10:
-        return False
-    rewards = [column for name, column in rows.columns.items() if name.startswith("reward:")]
+def _usual(sizes: np.ndarray) -> int:
+    """The commonest size of a group, or half of it where all groups have the one or the other."""
+    usual = int(np.bincount(sizes).argmax())
+    return usual // 2 if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual} else usual
+
+
+def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
+    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
+    if (sizes == usual).all():
+        return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
+    over = sizes > usual
+    if (sizes[over] % usual).any():
+        return bool(over.mean() > 0.005)
+    return bool(over.any() and _repeated(rows, group, sizes, usual)[over].mean() > 0.9)
+
+
+def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -> np.ndarray:
+    """Whether the rewards of each group are the same ones over and over, a block of some rows or row by row."""
     order = np.argsort(group, kind="stable")
-    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    half = np.repeat(sizes // 2, sizes)
-    values = [np.nan_to_num(reward, nan=-1e300)[order] for reward in rewards]
-    front = np.flatnonzero(place < half)
-    even = np.flatnonzero(place % 2 == 0)
-    return any(
-        all((value[left] == value[right]).all() for value in values)
-        for left, right in ((front, front + half[front]), (even, even + 1))
-    )
+    start = np.cumsum(sizes) - sizes
+    place = np.arange(len(order)) - np.repeat(start, sizes)
+    copies = np.repeat(sizes // size, sizes)
+    same = []
+    for source in (place % size, place // np.maximum(copies, 1) * copies):
+        wrong = np.zeros(len(order), dtype=bool)
+        for name, column in rows.columns.items():
+            if name.startswith("reward:"):
+                value = np.nan_to_num(column, nan=-1e300)[order]
+                wrong |= value != value[np.minimum(np.repeat(start, sizes) + source, len(order) - 1)]
+        same.append(np.bincount(group[order], weights=wrong, minlength=len(sizes)) == 0)
+    return same[0] | same[1]
+
+
+def _usual(sizes: np.ndarray) -> int:
+    """The commonest size of a group, or half of it where all groups have the one or the other."""
+    usual = int(np.bincount(sizes).argmax())
+    return usual // 2 if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual} else usual
+
+
+def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
+    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
+    if (sizes == usual).all():
+        return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
+    over = sizes > usual
+    if (sizes[over] % usual).any():
+        return bool(over.mean() > 0.005)
+    return bool(over.any() and _repeated(rows, group, sizes, usual)[over].mean() > 0.9)
+
+
+def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -> np.ndarray:
+    """Whether the rewards of each group are the same ones over and over, a block of some rows or row by row."""
+    order = np.argsort(group, kind="stable")
+    start = np.cumsum(sizes) - sizes
+    place = np.arange(len(order)) - np.repeat(start, sizes)
+    copies = np.repeat(sizes // size, sizes)
+    same = []
+    for source in (place % size, place // np.maximum(copies, 1) * copies):
+        wrong = np.zeros(len(order), dtype=bool)
+        for name, column in rows.columns.items():
+            if name.startswith("reward:"):
+                value = np.nan_to_num(column, nan=-1e300)[order]
+                wrong |= value != value[np.minimum(np.repeat(start, sizes) + source, len(order) - 1)]
+        same.append(np.bincount(group[order], weights=wrong, minlength=len(sizes)) == 0)
+    return same[0] | same[1]
+
+
+def _regular(sizes: np.ndarray) -> float:
+    """Fraction of the groups that have the commonest size."""
+    return float(np.bincount(sizes).max() / len(sizes))
 
 
 def _own(rows: ReadRows) -> set[str]:
@@ -73,8 +133,14 @@ def _columns_of_text(rows: ReadRows) -> list[str]:
     return sorted(found - {file.columns.prompt for file in rows.files} - {file.columns.step for file in rows.files})
 
 
-def _row_hashes(file, piece) -> list[np.ndarray]:
+def _row_hashes(file: FileRows, piece: Table) -> list[np.ndarray]:
+    """A hash of all cells of each row, and one of those that are neither numbers nor the prompt."""
     names = sorted(piece.columns)
-    cells = [c.tolist() if isinstance(c, np.ndarray) else c for c in (piece.columns[name] for name in names)]
+    texts = [name for name in names if name not in file.table.numeric and name != file.columns.prompt]
+    return [_hashes([piece.columns[name] for name in some], len(piece.rows)) for some in (names, texts)]
+
+
+def _hashes(columns: list, n: int) -> np.ndarray:
+    cells = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
     rows = ([None if cell is MISSING else cell for cell in row] for row in zip(*cells, strict=True))
-    return [np.array([hash(repr(row)) for row in rows], dtype=np.int64)]
+    return np.array([hash(repr(row)) for row in rows] if cells else [0] * n, dtype=np.int64)

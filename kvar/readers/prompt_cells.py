@@ -26,19 +26,22 @@ def prompt_ids(
         largest = 2.0 ** (np.finfo(prompts.dtype).nmant + 1)
     values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
     known: dict[object, int | None] = {}
+    if forms is not None:
+        forms.begin_piece()
     ids, missing, inexact = np.zeros(len(values), dtype=np.int64), none.copy(), none.copy()
     for k, value in enumerate(values):
-        if isinstance(value, float) and abs(value) >= largest:
+        kind = type(value)
+        if kind is float and abs(value) >= largest:
             inexact[k] = True
             continue
-        hashable = isinstance(value, (str, int, float)) or value is None or value is MISSING
         # True, 1 and 1.0 are equal, and all have the same id.
+        hashable = kind is str or kind in (int, float, bool) or value is None or value is MISSING
         if hashable and value in known:
             found = known[value]
         else:
             found = _id(value)
             if forms is not None and found is not None:
-                forms.add(value, found)
+                forms.add(value)
             if hashable:
                 known[value] = found
         if found is None:

@@ -5,54 +5,65 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kvar.readers.prompt_text import first_date
+from kvar.readers.prompt_text import first_date, is_conversation, tokens_of
 
-__all__ = ["PromptForms"]
+__all__ = ["PromptForms", "lacks_media"]
 
 _MEDIA = {"image", "image_url", "input_image", "video", "video_url", "input_video", "audio", "input_audio"}
 _MARKS = ("<image", "<|image", "<|vision", "<video", "<audio", "[IMG]")
 # What may stand beside the type of a part whose content was left out.
 _NO_CONTENT = {"type", "index", "min_pixels", "max_pixels", "detail"}
+# Prompts of each piece that are read.
+_READ = 32
 
 
 @dataclass
 class PromptForms:
-    """What the prompts of a log look like: each distinct text of a piece is looked at once."""
+    """What the prompts of a log look like: their kind for all, what is in them for some of every piece."""
 
     n_texts: int = 0
     n_messages: int = 0
-    n_tokens: int = 0
-    n_dated: int = 0  # Texts and conversations with a date near the beginning
-    media: set[int] = field(default_factory=set)  # Ids of prompts with an image, a film or a sound that was left out
     padding: Counter = field(default_factory=Counter)  # Tokens that stand twice or more at an end of a list of tokens
+    n_read: int = 0
+    n_dated: int = 0  # Those read that have a date
+    n_without_media: int = 0  # Those read with a place for an image, a film or a sound that is not there
+    _left: int = 0
 
-    def add(self, prompt, key: int) -> None:
-        """Look at a prompt with some id."""
-        if isinstance(prompt, str):
-            self.n_texts += 1
-            if any(mark in prompt for mark in _MARKS):
-                self.media.add(key)
-        elif isinstance(prompt, list) and prompt and isinstance(prompt[0], (int, float)):
-            self.n_tokens += 1
-            ends = ((prompt[0], prompt[1]), (prompt[-1], prompt[-2])) if len(prompt) > 2 else ()
+    def begin_piece(self) -> None:
+        """Read some prompts again."""
+        self._left = _READ
+
+    def add(self, prompt) -> None:
+        """Look at a prompt."""
+        opens = prompt[:1] in ("[", "{") if isinstance(prompt, str) else isinstance(prompt, (list, dict))
+        if opens and (tokens := tokens_of(prompt)) is not None:
+            ends = ((tokens[0], tokens[1]), (tokens[-1], tokens[-2])) if len(tokens) > 2 else ()
             self.padding.update({one for one, next_one in ends if one == next_one})
-            return
-        elif isinstance(prompt, (list, dict)):
+        elif opens and is_conversation(prompt):
             self.n_messages += 1
-            if _lacks_media(prompt):
-                self.media.add(key)
-        else:
-            return
-        self.n_dated += first_date(prompt) is not None
+        elif isinstance(prompt, str):
+            self.n_texts += 1
+        if self._left > 0 and isinstance(prompt, (str, list, dict)):
+            self._left -= 1
+            self.n_read += 1
+            self.n_dated += first_date(prompt) is not None
+            self.n_without_media += lacks_media(prompt)
 
 
-def _lacks_media(prompt) -> bool:
+def lacks_media(prompt) -> bool:
+    """Whether a prompt has a place for an image, a film or a sound that is not there."""
+    if isinstance(prompt, str):
+        return any(mark in prompt for mark in _MARKS) or (
+            is_conversation(prompt) and any(f'"type": "{kind}"}}' in prompt for kind in _MEDIA)
+        )
     if isinstance(prompt, list):
-        return any(map(_lacks_media, prompt))
+        return any(lacks_media(part) for part in prompt if isinstance(part, (list, dict)))
     if not isinstance(prompt, dict):
         return False
     if prompt.get("type") in _MEDIA and not any(
         value is not None for name, value in prompt.items() if name not in _NO_CONTENT
     ):
         return True
-    return any(_lacks_media(value) for value in prompt.values() if isinstance(value, (list, dict)))
+    return any(
+        lacks_media(value) for name, value in prompt.items() if isinstance(value, (list, dict)) or name == "content"
+    )

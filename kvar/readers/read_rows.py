@@ -129,7 +129,10 @@ class ReadRows:
 
 def codes(values) -> np.ndarray:
     """Number of each value among the different ones in their order."""
-    return np.unique(np.asarray(values), return_inverse=True)[1]
+    values = np.asarray(values)
+    if len(values) and values.dtype.kind in "if" and (values[1:] >= values[:-1]).all():
+        return np.cumsum(np.diff(values, prepend=values[0]) != 0)
+    return np.unique(values, return_inverse=True)[1]
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> np.ndarray:

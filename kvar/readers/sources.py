@@ -15,7 +15,8 @@ from kvar.readers.table_file import MISSING
 
 __all__ = ["drop_copies", "drop_validation_rows", "training_files", "without_rank"]
 
-_VALIDATION = {"val", "valid", "validation", "eval", "evals", "evaluation", "test", "dev", "heldout"}
+_VALIDATION = {"val", "valid", "validation", "eval", "evals", "evaluation", "evaluations", "validate", "test", "dev"}
+_VALIDATION |= {"heldout", "holdout"}
 _RANK = re.compile(
     r"(?<![a-z])(rank|shard|worker|proc|process|part|node|gpu|dp|tp|replica|actor|host|chunk|server)[-_.]?\d+"
     r"|\d+[-_]of[-_]\d+",
@@ -23,6 +24,7 @@ _RANK = re.compile(
 )
 _KINDS_OF_ROW = ("split", "data_split", "phase", "mode", "stage", "subset")
 _FLAGS = ("is_eval", "is_validation", "is_val", "is_test", "validate", "validation", "eval")
+_FLAGS_OF_TRAINING = ("is_train", "is_training")
 # Enough rows for a reading that is the same by chance to be out of the question.
 _FEW_ROWS = 20
 _MOST_FAMILIES = 20
@@ -56,10 +58,11 @@ def _of_validation(path: Path) -> bool:
 
 def drop_validation_rows(rows: ReadRows) -> None:
     """Leave out rows that a column marks as validation, where other rows are not."""
-    for name, values in rows.numbers(_FLAGS):
-        if set(np.unique(values)) == {0.0, 1.0}:
-            _drop_validation(rows, values == 1, name)
-            return
+    for names, flag in ((_FLAGS, 1.0), (_FLAGS_OF_TRAINING, 0.0)):
+        for name, values in rows.numbers(names):
+            if set(np.unique(values)) == {0.0, 1.0}:
+                _drop_validation(rows, values == flag, name)
+                return
     for name in rows.in_files(_KINDS_OF_ROW):
         (kinds,) = rows.read_again(
             lambda file, name=name: [name],

@@ -30,8 +30,9 @@ def _choose(rows: ReadRows) -> None:
     used = rows.files[0].columns.step or IN_NAME
     name, values = used, rows.step
     reasons = {}
-    for name, values in [(used, rows.step), *_others(rows, used)]:
-        reason = _reason_against(name, values, rows)
+    others = dict(_others(rows, used))
+    for name, values in [(used, rows.step), *others.items()]:
+        reason = _reason_against(name, values, others, rows)
         if reason is None:
             break
         reasons[name] = reason
@@ -68,10 +69,12 @@ def _others(rows: ReadRows, used: str) -> Iterator[tuple[str, np.ndarray]]:
         yield IN_NAME, np.repeat(np.array(steps, dtype=np.float64), [f.stop - f.start for f in rows.files])
 
 
-def _reason_against(name: str, values: np.ndarray, rows: ReadRows) -> str | None:
+def _reason_against(name: str, values: np.ndarray, others: dict[str, np.ndarray], rows: ReadRows) -> str | None:
     """Why a column is not the training step, or None."""
     value_codes = codes(values)
     n_values, n = int(value_codes.max(initial=0)) + 1, len(values)
+    if n_values == 1 and any((np.diff(other) >= 0).all() for other in others.values()):
+        return "is the same in all rows"
     if n_values == n and n > 1:
         return "has a value of its own in every row"
     n_prompts = int(rows.prompt_codes.max(initial=0)) + 1
@@ -84,7 +87,7 @@ def _reason_against(name: str, values: np.ndarray, rows: ReadRows) -> str | None
     if back.sum() <= n_values:
         return None
     # A turn starts again while the training step stays.
-    for other, numbers in rows.numbers(STEP_NAMES[1:]):
+    for other, numbers in others.items():
         change = np.diff(numbers)
         if other != name and (change < 0).sum() < 0.1 * back.sum() and (change[back] == 0).mean() > 0.5:
             return f"{_AGAIN} {int(back.sum()):,} times, mostly within one {other}, as a turn does"

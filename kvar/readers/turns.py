@@ -38,6 +38,21 @@ def join_turns(rows: ReadRows) -> None:
         if known and (key := _rollout_of_row(rows, rollout)) is not None:
             _join(rows, key, name)
             return
+    turns = [*rows.numbers(_TURNS), *(("step", rows.columns[TURN]) for _ in range(TURN in rows.columns))]
+    for name, turn in turns:
+        if (key := _counted_turns(rows, turn)) is not None:
+            _join(rows, key, name)
+            return
+
+
+def _counted_turns(rows: ReadRows, turn: np.ndarray) -> np.ndarray | None:
+    """Number of the rollout of each row, if the turns of each count up from the same number in consecutive rows."""
+    change = np.diff(paired(rows.step_codes, rows.prompt_codes), prepend=-1) != 0
+    starts = turn == np.min(turn)
+    up = np.diff(turn, prepend=np.nan) == 1
+    if starts.all() or not (starts | up).all() or (change & ~starts).any():
+        return None
+    return np.cumsum(starts) - 1
 
 
 def _text_ids(cells, n: int) -> list[np.ndarray]:
@@ -59,14 +74,21 @@ def _rollout_of_row(rows: ReadRows, rollout: np.ndarray) -> np.ndarray | None:
     n_within, n_across, n_groups = (int(key.max()) + 1 for key in (within, across, groups))
     has_turns = TURN in rows.columns or any(True for _ in rows.numbers(_TURNS))
     if n_within < len(rows):
-        # A name that all rows of a group share may be that of the group.
-        return within if has_turns or n_within > n_groups else None
+        # A name that all rows of a group share may be that of the group, unless their rewards are always the same.
+        return within if has_turns or n_within > n_groups or _one_reward_each(rows, within) else None
     if n_across < len(rows):
         # Numbers from 0 in every group are no names of rollouts; a name that no other step or stretch has is one.
         consecutive = int((np.diff(across, prepend=-1) != 0).sum()) == n_across
         alone = int(rollout.max()) + 1 == n_across
         return across if consecutive and (alone or has_turns) else None
     return None
+
+
+def _one_reward_each(rows: ReadRows, key: np.ndarray) -> bool:
+    """Whether the rows with one key have one reward, and there is more than one reward."""
+    rewards = [column for name, column in rows.columns.items() if name.startswith("reward:")]
+    pairs = [int(paired(key, codes(reward)).max()) for reward in rewards]
+    return max(pairs) == int(key.max()) and any(codes(reward).max() > 0 for reward in rewards)
 
 
 def _join(rows: ReadRows, key: np.ndarray, name: str) -> None:
