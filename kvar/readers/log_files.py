@@ -130,6 +130,8 @@ def map_files(
         _, _, first, table = min(errors, key=lambda e: e[:2])
         raise ValueError(str(first) + nested_places(table, getattr(first, "missing", ())))
     notes.remarks += dict.fromkeys(table.remark for table, _ in mapped if table.remark)
+    for doubt in dict.fromkeys(table.doubt for table, _ in mapped if table.doubt):
+        notes.doubt(doubt)
     # The reward must consist of the same columns in all files.
     usual = Counter(tuple(m.rewards) for _, m in mapped).most_common(1)[0][0]
     for table, column_map in mapped:

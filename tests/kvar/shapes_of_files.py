@@ -81,13 +81,17 @@ def _parquet(folder, rows):
 
 
 def _parquet_of_text(folder, rows):
-    lines = [{**row, "rewards": json.dumps(row["rewards"]), "responses": ""} for row in by_prompt(rows)]
+    lines = [{**r, **{n: json.dumps(r[n]) for n in ("responses", "rewards")}} for r in by_prompt(rows)]
     pl.DataFrame(lines).write_parquet(folder / "log.parquet")
 
 
 def _csv(folder, rows):
     lines = [{**r, "responses": str(r["responses"]), "rewards": str(np.array(r["rewards"]))} for r in by_prompt(rows)]
     pl.DataFrame(lines).write_csv(folder / "log.csv")
+
+
+def _rewards_alone(folder, rows):
+    logs.jsonl(folder, [{n: v for n, v in row.items() if n != "responses"} for row in by_prompt(rows)])
 
 
 def _many_runs(folder, rows):
@@ -118,6 +122,24 @@ SHAPES = [
         lambda folder, rows: logs.jsonl(folder, by_prompt(rows)),
         "read",
         "taken apart",
+        None,
+    ),
+    (
+        "a row a prompt, lists of rewards alone",
+        "any",
+        lambda folder, rows: logs.jsonl(
+            folder, [{n: v for n, v in r.items() if n != "responses"} for r in by_prompt(rows)]
+        ),
+        "read",
+        "sum(rewards)",
+        None,
+    ),
+    (
+        "a reward for each function, and their names",
+        "any",
+        each(lambda k, r: {**logs.only([r])[0], "reward": [r["reward"], 1.0], "reward_names": ["right", "tidy"]}),
+        "refused",
+        "function",
         None,
     ),
     ("a line a step, a dict of lists", "ms-swift, grpo_trainer.py", _swift, "read", "taken apart", None),
