@@ -60,7 +60,7 @@ def shaped(table: TableFile, layout: str, chosen: Mapping[str, str]) -> TableFil
     return table
 
 
-def check_cells(table: TableFile, column_map: ColumnMap) -> None:
+def check_cells(table: TableFile, column_map: ColumnMap, chosen: Mapping[str, str]) -> None:
     """Refuse rewards that are no numbers and prompts that hold the answer, and say how to take what is meant."""
     for name, cells in _head(table, [name for name in column_map.rewards if name not in table.numeric]).items():
         values = [as_value(cell) for cell in cells]
@@ -75,6 +75,8 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
                 f"{name} holds an object in each row, with the keys {', '.join(keys[:20])}: choose one, as in "
                 f"--columns 'reward={name}.{keys[0] if keys else 'KEY'}'"
             )
+    if "prompt" not in chosen:
+        _check_first_message(table, column_map)
     # Where the answer has a column of its own, a prompt may end with the beginning of one.
     answered = any(_called_like(_ANSWERS, name) for name in table.columns)
     for name, cells in _head(table, [] if answered else [column_map.prompt]).items():
@@ -84,6 +86,22 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
                 f"{name} holds the answer too, so that every rollout would have a prompt of its own: choose the part "
                 f"that is the prompt, as in --columns 'prompt={name}{first}'"
             )
+
+
+def _check_first_message(table: TableFile, column_map: ColumnMap) -> None:
+    """Refuse the first of several messages as the prompt of a layout where it is the same in all rows."""
+    name, path = column_map.prompt, parse_path(column_map.prompt, [c for c in table.columns if c != column_map.prompt])
+    if path is None or name != LAYOUTS[column_map.layout].columns.get("prompt") or path.steps[-1:] != (0,):
+        return
+    outer = name.removesuffix("[0]")
+    around = parse_path(outer, [path.head])
+    conversations = [around.value(cell) for cell in table.head([path.head])[path.head]] if around else []
+    firsts = {str(messages[0]) for messages in conversations if isinstance(messages, list) and len(messages) > 2}
+    if len(conversations) > 1 and len(firsts) == 1:
+        raise ValueError(
+            f"{name} is the same in all rows, as an instruction to the system is: choose the message that is the "
+            f"prompt, as in --columns 'prompt={outer}[1]', or if there is one prompt only, 'prompt={name}'"
+        )
 
 
 def nested_places(table: TableFile, missing: Sequence[str]) -> str:

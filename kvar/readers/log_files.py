@@ -115,7 +115,7 @@ def map_files(
             table = shaped(file, layout, chosen)
             column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
             if (kind := (*table.columns, *table.numeric)) not in seen:
-                check_cells(table, column_map)
+                check_cells(table, column_map, chosen)
                 seen.add(kind)
             mapped.append((table, column_map))
         except UnreadableError as reason:

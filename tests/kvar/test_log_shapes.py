@@ -429,3 +429,23 @@ def test_the_table_of_openrlhf_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"one a step.*prompt=text"):
         read_log(path)
     assert len(read_log(path, columns="prompt=text").trace) == 5
+
+
+def test_a_system_message_of_nemo_rl_is_no_prompt(tmp_path):
+    for step in range(3):
+        rows = [
+            {"content": [["think", row["prompt"], f"answer {k}"]], "rewards": [row["reward"]], "input_lengths": [3]}
+            for k, row in enumerate(ROWS)
+            if row["step"] == step
+        ]
+        jsonl(tmp_path / f"train_data_step{step}.jsonl", rows)
+    with pytest.raises(ValueError, match=r"prompt=content\[0\]\[1\]"):
+        read_log(tmp_path)
+    same(read_log(tmp_path, columns="prompt=content[0][1]").trace)
+    assert len(np.unique(read_log(tmp_path, columns="prompt=content[0][0]").trace.prompt_id)) == 1
+
+
+def test_rewards_of_functions_are_proposed(tmp_path):
+    rows = [{"step": r["step"], "prompt": r["prompt"], "right_reward": r["reward"], "format_reward": 1.0} for r in ROWS]
+    with pytest.raises(ValueError, match=r"reward=right_reward\+format_reward"):
+        read_log(jsonl(tmp_path / "log.jsonl", rows))
