@@ -2,8 +2,8 @@
 
 A log is one or more tables (Parquet, CSV, JSON Lines; text also as gzip or zstd), recognised by the content of the
 files. `open_table` recognises a file and reads its columns piece by piece, `map_columns` finds the step, the prompt and
-the reward among them, `parse_rows` turns cells into numbers and counts what it cannot use, and `read_log` combines
-these.
+the reward among them, `parse_rows` turns cells into numbers and counts what it cannot use, `settle` finds out what the
+rows mean, and `read_log` combines these.
 """
 
 from kvar.readers.addresses import is_address

@@ -15,7 +15,7 @@ def drop_identical_rows(rows: ReadRows) -> None:
 
     Short answers are often the same. But copies make some groups larger than the others, or all of them twice as large.
     """
-    group = paired(rows.step_codes, rows.prompt_codes)
+    group = rows.groups
     sizes = np.bincount(group)
     usual = _usual(sizes)
     if not _may_have_copies(rows, group, sizes, usual):

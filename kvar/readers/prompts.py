@@ -110,10 +110,9 @@ def _strip_padding(rows: ReadRows, token) -> None:
 
 def _leave_ids_of_the_batch(rows: ReadRows) -> bool:
     """Take another column for the prompt where ids never come back, or are positions in the batch."""
-    step, prompt = rows.step_codes, rows.prompt_codes
-    if _n(step) < 3:
+    if _n(rows.step_codes) < 3:
         return False
-    if _n(paired(step, prompt)) <= 1.02 * _n(prompt):
+    if _n(rows.groups) <= 1.02 * _n(rows.prompt_codes):
         return _take_other_column(rows, "never comes back", several=False)
     if not _are_positions(rows, rows.columns["prompt_id"]):
         return False
@@ -144,7 +143,7 @@ def _take_other_column(rows: ReadRows, fault: str, several: bool) -> bool:
     """Take the first column that comes back, and that has several values for one id if that is asked for."""
     used = rows.files[0].columns.prompt
     step, prompt = rows.step_codes, rows.prompt_codes
-    n_pairs = _n(paired(step, prompt))
+    n_pairs = _n(rows.groups)
     for name in _other_prompts(rows, used):
         ids, missing = rows.read_again(
             lambda file, name=name: [name],
@@ -213,7 +212,9 @@ def _is_counted(step: np.ndarray, ids: np.ndarray) -> bool:
 def _are_positions(rows: ReadRows, ids) -> bool:
     """Whether the ids of every step are 0, 1, 2 and so on, or 1, 2, 3."""
     step, prompt, n_steps = rows.step_codes, rows.prompt_codes, _n(rows.step_codes)
-    n_different = np.bincount(np.unique(step * (_n(prompt)) + prompt) // _n(prompt), minlength=n_steps)
+    first = np.zeros(_n(rows.groups), dtype=np.int64)
+    first[rows.groups] = step
+    n_different = np.bincount(first, minlength=n_steps)
     if not 1 < n_different.max() == _n(prompt):
         return False
     if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or not (ids >= 0).all() or ids.max() > len(rows):

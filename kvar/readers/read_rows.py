@@ -60,6 +60,11 @@ class ReadRows:
         """Number of each row's prompt, from 0."""
         return codes(self.columns["prompt_id"])
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Number of each row's pair of step and prompt, from 0."""
+        return paired(self.step_codes, self.prompt_codes)
+
     def replace(self, name: str, column: np.ndarray) -> None:
         """Put another column in place of one."""
         self.columns[name] = column
@@ -76,7 +81,7 @@ class ReadRows:
         self._forget()
 
     def _forget(self) -> None:
-        for name in ("step_codes", "prompt_codes"):
+        for name in ("step_codes", "prompt_codes", "groups"):
             self.__dict__.pop(name, None)
 
     def numbers(self, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

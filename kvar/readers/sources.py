@@ -94,7 +94,7 @@ def drop_copies(rows: ReadRows) -> None:
         return
     family_of_row = codes(family)[rows.file_of_row()]
     rewards = [column for name, column in rows.columns.items() if name.startswith("reward:")]
-    content = paired(rows.step_codes, rows.prompt_codes)
+    content = rows.groups
     for reward in rewards:
         content = paired(content, codes(reward))
     n_contents = int(content.max(initial=0)) + 1

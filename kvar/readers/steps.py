@@ -78,7 +78,8 @@ def _reason_against(name: str, values: np.ndarray, others: dict[str, np.ndarray]
     if n_values == n and n > 1:
         return "has a value of its own in every row"
     n_prompts = int(rows.prompt_codes.max(initial=0)) + 1
-    n_pairs = int(paired(value_codes, rows.prompt_codes).max(initial=0)) + 1
+    groups = rows.groups if values is rows.step else paired(value_codes, rows.prompt_codes)
+    n_pairs = int(groups.max(initial=0)) + 1
     if name.lower() in _OF_SAMPLES and n_prompts > 1 and n_pairs == n_values > 1:
         return f"{_ONE_PROMPT} its values, as a number of samples has"
     if name == IN_NAME and n_pairs < 1.5 * n_values and n_prompts > 1:

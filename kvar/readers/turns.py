@@ -47,7 +47,7 @@ def join_turns(rows: ReadRows) -> None:
 
 def _counted_turns(rows: ReadRows, turn: np.ndarray) -> np.ndarray | None:
     """Number of the rollout of each row, if the turns of each count up from the same number in consecutive rows."""
-    change = np.diff(paired(rows.step_codes, rows.prompt_codes), prepend=-1) != 0
+    change = np.diff(rows.groups, prepend=-1) != 0
     starts = turn == np.min(turn)
     up = np.diff(turn, prepend=np.nan) == 1
     if starts.all() or not (starts | up).all() or (change & ~starts).any():
@@ -69,7 +69,7 @@ def _text_ids(cells, n: int) -> list[np.ndarray]:
 
 def _rollout_of_row(rows: ReadRows, rollout: np.ndarray) -> np.ndarray | None:
     """Number of the rollout that each row belongs to, or None if every row is one of its own."""
-    groups = paired(rows.step_codes, rows.prompt_codes)
+    groups = rows.groups
     within, across = paired(groups, rollout), paired(rows.step_codes, rollout)
     n_within, n_across, n_groups = (int(key.max()) + 1 for key in (within, across, groups))
     has_turns = TURN in rows.columns or any(True for _ in rows.numbers(_TURNS))
