@@ -83,6 +83,7 @@ bench: .venv/installed
 	$(BIN)/python tests/benchmarks/training_step.py
 	$(BIN)/python tests/benchmarks/baselines.py
 	$(BIN)/python tests/benchmarks/audit_scale.py
+	$(BIN)/python tests/benchmarks/read_logs.py
 	$(BIN)/python tests/benchmarks/one_prompt.py
 
 types: .venv/installed
