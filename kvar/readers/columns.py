@@ -130,10 +130,12 @@ def map_columns(
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
         by_file = "; or write the rows of each step into a file or folder step_N" if "step" in missing else ""
+        likely = [name for name in numeric if _like_a_reward(name)] if "reward" in missing else []
+        by_sum = f"; perhaps reward={'+'.join(likely[:_LISTED])}" if likely else ""
         raise MissingColumnsError(
             missing,
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
-            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_file}",
+            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_sum}{by_file}",
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}

@@ -17,10 +17,17 @@ __all__ = ["ExplodedFile"]
 class ExplodedFile(TableFile):
     """A file as the table that has a row for each element of its lists; cells that are no list are repeated."""
 
-    def __init__(self, inner: TableFile, exploded: Sequence[str], sample: dict[str, list]):
+    def __init__(self, inner: TableFile, exploded: Sequence[str], sample: dict[str, list], sure: bool):
         super().__init__(inner.path)
         self._inner, self.exploded = inner, frozenset(exploded)
         self.remark = f"Each row holds lists with an element a rollout ({', '.join(exploded)}), which are taken apart."
+        if not sure:
+            self.doubt = (
+                f"Lists in {', '.join(exploded)} are taken apart as those of several rollouts, since nothing says what "
+                "else they are of. If of tokens, turns or reward functions, choose with --columns "
+                f"'reward={exploded[0]}[-1]' or 'reward=sum({exploded[0]})'."
+            )
+            self.remark = ""
         self.columns = inner.columns
         elements = {name: [e for cell in sample[name] for e in as_list(cell) or []] for name in exploded}
         numbers = [name for name, found in elements.items() if any(isinstance(e, (int, float)) for e in found)]

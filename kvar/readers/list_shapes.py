@@ -14,7 +14,19 @@ from kvar.readers.table_file import MISSING, TableFile
 __all__ = ["check_cells", "nested_places", "shaped"]
 
 # Columns with the answer of one rollout.
-_ANSWERS = ("completion", "response", "output", "generation", "answer", "output_response", "response_text", "text")
+_ANSWERS = (
+    "completion",
+    "response",
+    "output",
+    "generation",
+    "answer",
+    "output_response",
+    "response_text",
+    "text",
+    "sample",
+)
+# Words in the names of lists that belong to the parts of one rollout.
+_PARTS = ("token", "turn", "name", "func", "tool", "step", "message", "label", "segment")
 # A list with more elements than this is of tokens: there are no more reward functions.
 _MOST_FUNCTIONS = 16
 
@@ -40,14 +52,15 @@ def shaped(table: TableFile, layout: str, chosen: Mapping[str, str]) -> TableFil
         return table
     together = [name for name, cells in lists.items() if list(map(len, cells)) == list(map(len, lists[guide]))]
     prompt = columns.get("prompt") or guess("prompt", table.columns)
-    if guide in each or guide == step or _per_rollout(guide, together, lists, sample, step, prompt):
+    told = True if guide in each or guide == step else _per_rollout(guide, together, lists, sample, step, prompt)
+    if told is not False:
         if guide != step and prompt in together and _is_tokens(lists[prompt]):
             together.remove(prompt)
-        return ExplodedFile(table, together, sample)
+        return ExplodedFile(table, together, sample, told is not None)
     return table
 
 
-def check_cells(table: TableFile, column_map: ColumnMap) -> None:
+def check_cells(table: TableFile, column_map: ColumnMap, chosen: Mapping[str, str]) -> None:
     """Refuse rewards that are no numbers and prompts that hold the answer, and say how to take what is meant."""
     for name, cells in _head(table, [name for name in column_map.rewards if name not in table.numeric]).items():
         values = [as_value(cell) for cell in cells]
@@ -62,8 +75,10 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
                 f"{name} holds an object in each row, with the keys {', '.join(keys[:20])}: choose one, as in "
                 f"--columns 'reward={name}.{keys[0] if keys else 'KEY'}'"
             )
+    if "prompt" not in chosen:
+        _check_first_message(table, column_map)
     # Where the answer has a column of its own, a prompt may end with the beginning of one.
-    answered = any(name.lower() in _ANSWERS for name in table.columns)
+    answered = any(_called_like(_ANSWERS, name) for name in table.columns)
     for name, cells in _head(table, [] if answered else [column_map.prompt]).items():
         if cells and all(_holds_answer(as_list(cell) or []) for cell in cells):
             first = _first_of_user(as_list(cells[0]) or [])
@@ -71,6 +86,22 @@ def check_cells(table: TableFile, column_map: ColumnMap) -> None:
                 f"{name} holds the answer too, so that every rollout would have a prompt of its own: choose the part "
                 f"that is the prompt, as in --columns 'prompt={name}{first}'"
             )
+
+
+def _check_first_message(table: TableFile, column_map: ColumnMap) -> None:
+    """Refuse the first of several messages as the prompt of a layout where it is the same in all rows."""
+    name, path = column_map.prompt, parse_path(column_map.prompt, [c for c in table.columns if c != column_map.prompt])
+    if path is None or name != LAYOUTS[column_map.layout].columns.get("prompt") or path.steps[-1:] != (0,):
+        return
+    outer = name.removesuffix("[0]")
+    around = parse_path(outer, [path.head])
+    conversations = [around.value(cell) for cell in table.head([path.head])[path.head]] if around else []
+    firsts = {str(messages[0]) for messages in conversations if isinstance(messages, list) and len(messages) > 2}
+    if len(conversations) > 1 and len(firsts) == 1:
+        raise ValueError(
+            f"{name} is the same in all rows, as an instruction to the system is: choose the message that is the "
+            f"prompt, as in --columns 'prompt={outer}[1]', or if there is one prompt only, 'prompt={name}'"
+        )
 
 
 def nested_places(table: TableFile, missing: Sequence[str]) -> str:
@@ -136,18 +167,33 @@ def _per_rollout(
     sample: dict[str, list],
     step: str | None,
     prompt: str | None,
-) -> bool:
-    """Whether lists of rewards have an element for each rollout of a prompt."""
+) -> bool | None:
+    """Whether lists of rewards have an element for each rollout of a prompt; None if nothing speaks against it."""
     if max(map(len, lists[name])) < 2:
         return False
-    if any(_is_answers(lists[other]) for other in together if other != name):
+    if any(_called_like(_ANSWERS, other) and _is_answers(lists[other]) for other in together if other != name):
         return True
-    if any(_is_text(sample[other]) for other in sample if other.lower() in _ANSWERS and other != prompt):
+    if any(_is_text(sample[other]) for other in sample if _called_like(_ANSWERS, other) and other != prompt):
         return False
-    # Rows that share prompt and step are rollouts themselves, and so are rows whose lists all differ in length.
+    # Rows that share prompt and step are rollouts themselves, and lists of texts beside them name tokens or functions.
     rows = list(zip(*(map(str, sample[key]) for key in (step, prompt) if key in sample), strict=True))
+    if len(set(rows)) < len(rows) or any(_is_parts(other, lists[other]) for other in together):
+        return False
+    # So are rows whose lists differ much in length, and those in which only the last element is ever rewarded.
     lengths = list(map(len, lists[name]))
-    return len(set(rows)) == len(rows) and max(lengths) <= 2 * min(lengths)
+    last_only = not any(element for cell in lists[name] for element in cell[:-1])
+    return None if max(lengths) <= 2 * min(lengths) and not last_only else False
+
+
+def _called_like(names: Sequence[str], column: str) -> bool:
+    """Whether a column has one of some names, also in the plural."""
+    return column.lower() in names or column.lower().removesuffix("s") in names
+
+
+def _is_parts(column: str, cells: list[list]) -> bool:
+    """Whether lists of texts are of the parts of one rollout: by their name, or since they are the same in all rows."""
+    same = len(cells) > 1 and all(cell == cells[0] for cell in cells)
+    return _is_answers(cells) and (same or any(word in column.lower() for word in _PARTS))
 
 
 def _is_answers(cells: list[list]) -> bool:

@@ -115,7 +115,7 @@ def map_files(
             table = shaped(file, layout, chosen)
             column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
             if (kind := (*table.columns, *table.numeric)) not in seen:
-                check_cells(table, column_map)
+                check_cells(table, column_map, chosen)
                 seen.add(kind)
             mapped.append((table, column_map))
         except UnreadableError as reason:
@@ -130,6 +130,8 @@ def map_files(
         _, _, first, table = min(errors, key=lambda e: e[:2])
         raise ValueError(str(first) + nested_places(table, getattr(first, "missing", ())))
     notes.remarks += dict.fromkeys(table.remark for table, _ in mapped if table.remark)
+    for doubt in dict.fromkeys(table.doubt for table, _ in mapped if table.doubt):
+        notes.doubt(doubt)
     # The reward must consist of the same columns in all files.
     usual = Counter(tuple(m.rewards) for _, m in mapped).most_common(1)[0][0]
     for table, column_map in mapped:

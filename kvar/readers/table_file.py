@@ -58,6 +58,8 @@ class TableFile(ABC):
         Columns whose cells are elements of the lists in the file.
     remark : str
         How its rows are understood, where that is not plain.
+    doubt : str
+        The same, where a reader should check it.
     """
 
     kind: str = ""
@@ -67,6 +69,7 @@ class TableFile(ABC):
     max_unpacked: float = MAX_UNPACKED
     exploded: frozenset[str] = frozenset()
     remark: str = ""
+    doubt: str = ""
 
     def __init__(self, path: Path):
         self.path = path

@@ -18,13 +18,15 @@ import numpy as np
 from kvar.readers import read_log
 from kvar.utils.markdown import markdown_table
 from tests.kvar import generated_logs as logs
+from tests.kvar import shapes_of_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "site" / "logs.md"
 _HEAD = """# Logs that can be read
 
-`kvar audit PATH` and `kvar.read_trace` take a file, a folder or a pattern: Parquet, CSV and JSON Lines, plain or
-compressed. Which columns are the step, the prompt and the reward shows in their names and in what they do from row to
-row; `--columns` chooses others. What cannot be read right is refused, and what may be read wrongly is said.
+`kvar audit PATH` and `kvar.read_trace` take a file, a folder or a pattern: Parquet, CSV, JSON Lines and JSON, plain or
+compressed, on disk or at an address such as `s3://bucket/run`. `kvar inspect PATH` shows how a log is understood. Which
+columns are the step, the prompt and the reward shows in their names and in what they do from row to row; `--columns`
+chooses others. What cannot be read right is refused, and what may be read wrongly is said.
 
 The table has the shapes that were tried. Each log is synthetic and small, in the shape of its source. "Read" means that
 every rollout has its step, its prompt and its reward, and that none is missing or counts twice. Written by
@@ -216,6 +218,7 @@ SHAPES = [
     ),
     Shape("ids beside lists of tokens", "any", _ids(completion_ids=[1, 2]), says="aside"),
     Shape("ids beside lists of tools", "any", _ids(tools=["a", "b"]), says="aside"),
+    *(Shape(*entry) for entry in shapes_of_files.SHAPES),
 ]
 
 

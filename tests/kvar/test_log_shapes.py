@@ -187,6 +187,31 @@ def test_the_parts_of_a_path(text, head, steps):
     assert (path.head, path.steps) == (head, steps) if head else path is None
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda k, row: {**row, "tokens": ["a", "b", "c"], "reward": [0.0, 0.0, row["reward"]]},
+        lambda k, row: {**row, "turns": ["a", str(k)], "reward": [0.5, row["reward"]]},
+        lambda k, row: {**row, "scorers": ["right", "tidy"], "reward": [row["reward"], 1.0]},
+        # A prompt has one row at a step.
+        lambda k, row: {**row, "step": k, "reward": [0.0, 0.0, row["reward"]]},
+        lambda k, row: {**row, "step": k, "turn_texts": ["a", str(k)], "reward": [0.5, row["reward"]]},
+        lambda k, row: {**row, "step": k, "scorers": ["right", "tidy"], "reward": [row["reward"], 1.0]},
+    ],
+)
+def test_lists_of_parts_of_a_rollout_are_not_taken_apart(tmp_path, change):
+    path = jsonl(tmp_path / "log.jsonl", [change(k, row) for k, row in enumerate(ROWS)])
+    with pytest.raises(ValueError, match=r"reward\[-1\]"):
+        read_log(path)
+
+
+def test_lists_that_nothing_is_said_about_are_taken_apart_with_a_doubt(tmp_path):
+    log = read_log(jsonl(tmp_path / "log.jsonl", without(BY_PROMPT, "responses")))
+    same(log.trace)
+    assert "sum(rewards)" in " ".join(log.notes.doubts)
+    assert not read_log(jsonl(tmp_path / "log.jsonl", BY_PROMPT)).notes.doubts
+
+
 def test_lists_that_are_not_of_rollouts_are_asked_about(tmp_path):
     by_token = [{**row, "completion": "x", "reward": [0.0] * (k % 5 + 2)} for k, row in enumerate(ROWS)]
     path = jsonl(tmp_path / "token.jsonl", by_token)
@@ -404,3 +429,23 @@ def test_the_table_of_openrlhf_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"one a step.*prompt=text"):
         read_log(path)
     assert len(read_log(path, columns="prompt=text").trace) == 5
+
+
+def test_a_system_message_of_nemo_rl_is_no_prompt(tmp_path):
+    for step in range(3):
+        rows = [
+            {"content": [["think", row["prompt"], f"answer {k}"]], "rewards": [row["reward"]], "input_lengths": [3]}
+            for k, row in enumerate(ROWS)
+            if row["step"] == step
+        ]
+        jsonl(tmp_path / f"train_data_step{step}.jsonl", rows)
+    with pytest.raises(ValueError, match=r"prompt=content\[0\]\[1\]"):
+        read_log(tmp_path)
+    same(read_log(tmp_path, columns="prompt=content[0][1]").trace)
+    assert len(np.unique(read_log(tmp_path, columns="prompt=content[0][0]").trace.prompt_id)) == 1
+
+
+def test_rewards_of_functions_are_proposed(tmp_path):
+    rows = [{"step": r["step"], "prompt": r["prompt"], "right_reward": r["reward"], "format_reward": 1.0} for r in ROWS]
+    with pytest.raises(ValueError, match=r"reward=right_reward\+format_reward"):
+        read_log(jsonl(tmp_path / "log.jsonl", rows))
