@@ -52,7 +52,9 @@ def prompt_ids(
 
 
 def _id(value) -> int | None:
-    if value is None or value is MISSING or value != value or value in ("", [], {}):
+    if type(value) is str:
+        return prompt_key(value) if value else None
+    if value is None or value is MISSING or value != value or value in ([], {}):
         return None
     if isinstance(value, (int, float)) and value == value // 1 and -(2**63) <= value < 2**63:
         return int(value)

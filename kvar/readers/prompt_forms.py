@@ -35,6 +35,9 @@ class PromptForms:
 
     def add(self, prompt) -> None:
         """Look at a prompt."""
+        if type(prompt) is str and self._left <= 0 and prompt[0] not in "[{":
+            self.n_texts += 1
+            return
         opens = prompt[:1] in ("[", "{") if isinstance(prompt, str) else isinstance(prompt, (list, dict))
         if opens and (tokens := tokens_of(prompt)) is not None:
             ends = ((tokens[0], tokens[1]), (tokens[-1], tokens[-2])) if len(tokens) > 2 else ()
