@@ -84,39 +84,6 @@ def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -
     return same[0] | same[1]
 
 
-def _usual(sizes: np.ndarray) -> int:
-    """The commonest size of a group, or half of it where all groups have the one or the other."""
-    usual = int(np.bincount(sizes).argmax())
-    return usual // 2 if usual % 2 == 0 and set(np.unique(sizes)) == {usual // 2, usual} else usual
-
-
-def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
-    """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
-    if (sizes == usual).all():
-        return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
-    over = sizes > usual
-    if (sizes[over] % usual).any():
-        return bool(over.mean() > 0.005)
-    return bool(over.any() and _repeated(rows, group, sizes, usual)[over].mean() > 0.9)
-
-
-def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -> np.ndarray:
-    """Whether the rewards of each group are the same ones over and over, a block of some rows or row by row."""
-    order = np.argsort(group, kind="stable")
-    start = np.cumsum(sizes) - sizes
-    place = np.arange(len(order)) - np.repeat(start, sizes)
-    copies = np.repeat(sizes // size, sizes)
-    same = []
-    for source in (place % size, place // np.maximum(copies, 1) * copies):
-        wrong = np.zeros(len(order), dtype=bool)
-        for name, column in rows.columns.items():
-            if name.startswith("reward:"):
-                value = np.nan_to_num(column, nan=-1e300)[order]
-                wrong |= value != value[np.minimum(np.repeat(start, sizes) + source, len(order) - 1)]
-        same.append(np.bincount(group[order], weights=wrong, minlength=len(sizes)) == 0)
-    return same[0] | same[1]
-
-
 def _regular(sizes: np.ndarray) -> float:
     """Fraction of the groups that have the commonest size."""
     return float(np.bincount(sizes).max() / len(sizes))

@@ -111,12 +111,12 @@ def read_log(
         for table, column_map in mapped:
             start = len(disk)
             table.max_unpacked = max_unpacked
-            for rows in _usable_rows(table, column_map, batches, notes, keep_text):
-                disk.append(rows)
+            for piece in _usable_rows(table, column_map, batches, notes, keep_text):
+                disk.append(piece)
                 if column_map.logprobs is not None:
-                    unknown = int(np.isnan(rows["score_norm"]).sum())
+                    unknown = int(np.isnan(piece["score_norm"]).sum())
                     made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
-                advance(len(rows["step"]))
+                advance(len(piece["step"]))
             files_rows.append(FileRows(table, column_map, start, len(disk)))
         notes.n_rows = len(disk)
         if made_from:

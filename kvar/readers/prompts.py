@@ -139,16 +139,19 @@ def _leave_ids_of_several_texts(rows: ReadRows) -> None:
         )
 
 
+def _ids(cells: np.ndarray | list | None, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `prompt_ids`, of n rows that may lack the column."""
+    return prompt_ids([None] * n if cells is None else cells)
+
+
 def _take_other_column(rows: ReadRows, fault: str, several: bool) -> bool:
     """Take the first column that comes back, and that has several values for one id if that is asked for."""
     used = rows.files[0].columns.prompt
     step, prompt = rows.step_codes, rows.prompt_codes
     n_pairs = _n(rows.groups)
     for name in _other_prompts(rows, used):
-        ids, missing = rows.read_again(
-            lambda file, name=name: [name],
-            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows)))[:2],
-            2,
+        ids, missing = rows.read_column(
+            name, lambda cells, n: prompt_ids([None] * n if cells is None else cells)[:2], 2
         )
         other = codes(ids)
         n_other_pairs = _n(paired(step, other))
@@ -239,11 +242,7 @@ def _scope_to_environments(rows: ReadRows) -> bool:
     if not isinstance(ids, np.ndarray) or not _ends_like_an_id(used):
         return False
     for name in [name for name in rows.in_files(_ENVIRONMENTS) if name != used]:
-        (of_row,) = rows.read_again(
-            lambda file, name=name: [name],
-            lambda file, piece, name=name: prompt_ids(piece.columns.get(name, [None] * len(piece.rows)))[:1],
-            1,
-        )
+        (of_row,) = rows.read_column(name, lambda cells, n: _ids(cells, n)[:1], 1)
         environment = codes(of_row)
         n_scoped = _n(paired(rows.prompt_codes, environment))
         if not 1 < _n(environment) <= _MOST_ENVIRONMENTS or n_scoped <= (n_before := _n(rows.prompt_codes)):

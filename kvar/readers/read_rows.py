@@ -88,8 +88,8 @@ class ReadRows:
         """Columns of numbers with one of some names, in lower case, in the order of the names."""
         lower = {name.lower(): name for name in reversed(self.columns)}
         for name in names:
-            if (found := lower.get(name)) is not None and isinstance(self.columns[found], np.ndarray):
-                yield found, self.columns[found]
+            if (found := lower.get(name)) is not None and isinstance(column := self.columns[found], np.ndarray):
+                yield found, column
 
     def in_files(self, names: Sequence[str]) -> list[str]:
         """Columns of the files with one of some names, in lower case, in the order of the names."""
@@ -103,6 +103,19 @@ class ReadRows:
     def paths(self) -> list[Path]:
         """The files."""
         return [file.table.path for file in self.files]
+
+    def read_column(
+        self, name: str, make: Callable[[np.ndarray | list | None, int], Sequence[np.ndarray]], n_made: int
+    ) -> list[np.ndarray]:
+        """As `read_again`, of one column alone: its cells, None where a file lacks it, and the number of rows."""
+
+        def of_file(file: FileRows) -> list[str]:
+            return [name]
+
+        def made(file: FileRows, piece: Table) -> Sequence[np.ndarray]:
+            return make(piece.columns.get(name), len(piece.rows))
+
+        return self.read_again(of_file, made, n_made)
 
     def read_again(
         self,

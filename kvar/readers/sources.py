@@ -64,11 +64,7 @@ def drop_validation_rows(rows: ReadRows) -> None:
                 _drop_validation(rows, values == flag, name)
                 return
     for name in rows.in_files(_KINDS_OF_ROW):
-        (kinds,) = rows.read_again(
-            lambda file, name=name: [name],
-            lambda file, piece, name=name: [_validation_flags(piece.columns.get(name), len(piece.rows))],
-            1,
-        )
+        (kinds,) = rows.read_column(name, lambda cells, n: [_validation_flags(cells, n)], 1)
         if (kinds == 1).any() and (kinds == 0).any():
             _drop_validation(rows, kinds == 1, name)
             return

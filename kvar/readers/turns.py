@@ -29,16 +29,12 @@ def join_turns(rows: ReadRows) -> None:
             rollout = codes(np.nan_to_num(rows.columns[name], nan=-1.0))
             known = not np.isnan(rows.columns[name]).any()
         else:
-            ids, output = rows.read_again(
-                lambda file, name=name: [name],
-                lambda file, piece, name=name: _text_ids(piece.columns.get(name), len(piece.rows)),
-                2,
-            )
+            ids, output = rows.read_column(name, _text_ids, 2)
             rollout, known = codes(ids), bool((output >= 0).all())
         if known and (key := _rollout_of_row(rows, rollout)) is not None:
             _join(rows, key, name)
             return
-    turns = [*rows.numbers(_TURNS), *(("step", rows.columns[TURN]) for _ in range(TURN in rows.columns))]
+    turns = [*rows.numbers(_TURNS), *(("step", column) for _, column in rows.numbers([TURN.lower()]))]
     for name, turn in turns:
         if (key := _counted_turns(rows, turn)) is not None:
             _join(rows, key, name)
@@ -57,11 +53,11 @@ def _counted_turns(rows: ReadRows, turn: np.ndarray) -> np.ndarray | None:
 
 def _text_ids(cells, n: int) -> list[np.ndarray]:
     """A hash of each rollout's id without the number of its output, and that number; -1 for a row without an id."""
-    found: dict[object, tuple[int, int]] = {None: (0, -1), MISSING: (0, -1)}
+    found: dict[str | None, tuple[int, int]] = {None: (0, -1)}
     texts = [
-        cell if cell is None or cell is MISSING else str(cell) for cell in ([None] * n if cells is None else cells)
+        None if cell is None or cell is MISSING else str(cell) for cell in ([None] * n if cells is None else cells)
     ]
-    for text in set(texts) - {None, MISSING}:
+    for text in {text for text in texts if text is not None}:
         parts = _SESSION.fullmatch(text)
         found[text] = (prompt_key(parts[1]), int(parts[2])) if parts else (prompt_key(text), 0)
     return list(np.array([found[text] for text in texts], dtype=np.int64).reshape(n, 2).T)
