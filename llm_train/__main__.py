@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 _DESCRIPTION = """
 Fine-tune a language model by reinforcement learning with any baseline, and record the run.
@@ -50,6 +51,7 @@ def _train(arguments: list[str]) -> None:
 
     from llm_train.run.settings import given_settings, make_parser, resolve
     from llm_train.run.train import train
+    from llm_train.secret_settings import masked_text, secret_values
 
     parser = make_parser(
         prog="python -m llm_train train",
@@ -69,7 +71,8 @@ def _train(arguments: list[str]) -> None:
         settings = resolve(given_settings(parser, flags, options.config))
         train(settings)
     except (ValueError, FileExistsError, FileNotFoundError, ModuleNotFoundError) as error:
-        parser.exit(2, f"python -m llm_train: {error}\n")
+        flagged = {flag.lstrip("-"): value for flag, value in pairwise(flags) if flag.startswith("--")}
+        parser.exit(2, f"python -m llm_train: {masked_text(str(error), secret_values(flagged))}\n")
 
 
 def _print_help(parser, everything: bool) -> None:

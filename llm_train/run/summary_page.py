@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kvar.utils.atomic_files import atomic_write
 from llm_train.run.run_files import read_metrics
+from llm_train.secret_settings import masked
 
 __all__ = ["write_summary"]
 
@@ -43,7 +44,7 @@ img {{ max-width: 100% }}</style>
 
 def write_summary(folder: Path) -> Path:
     """Write ``summary.html`` into the folder of a run that has its other files."""
-    given = json.loads((folder / "config.json").read_text())["given"]
+    given = masked(json.loads((folder / "config.json").read_text())["given"])  # of an earlier version, in clear
     result = json.loads((folder / "result.json").read_text())
     picture = io.BytesIO()
     curves(read_metrics(folder / "metrics.jsonl")).savefig(picture, format="png", dpi=110)
