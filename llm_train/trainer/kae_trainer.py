@@ -7,6 +7,7 @@ order in which prompts come. TRL has no hook for the advantages. The rewards are
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from kvar import TraceWriter, make_baseline
 from kvar.online.feature_prior import feature_columns
+from llm_train.trainer.checkpoint_checks import RunName, check_files
 from llm_train.trainer.checkpoint_history import load_history, save_history
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.critic import CriticBaseline
@@ -102,6 +104,8 @@ class KAETrainer(MeasuredTrainer):
         self._all_keys: list[int | str] | None = None
         self._trace_writer: TraceWriter | None = None
         self._checkpoint_due = False
+        self._run = RunName(os.urandom(8).hex())
+        self.add_callback(self._run)
         self.add_callback(_SaveAfterGeneration(self))
         if isinstance(self.baseline, CriticBaseline):
             policy = self.accelerator.unwrap_model(self.model)
@@ -219,6 +223,11 @@ class KAETrainer(MeasuredTrainer):
         records = self.args.trace_dir is not None and self.accelerator.is_main_process
         if records and not resume_from_checkpoint and self._generations == 0:
             TraceWriter(self.args.trace_dir)
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+        if checkpoint:
+            check_files(Path(checkpoint))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _save_checkpoint(self, model, trial):
@@ -232,14 +241,20 @@ class KAETrainer(MeasuredTrainer):
             order = self._sampler.state_dict() if self._sampler else {}
             # The loss is not among the metrics: after a resume, transformers averages it over the steps since then.
             metrics = self._metrics["train"]
-            save_history(folder, self.baseline, self._generations, self.offline_values, order, metrics)
+            written = {
+                "run": self._run.run,
+                "global_step": self.state.global_step,
+                "processes": self.accelerator.num_processes,
+            }
+            save_history(folder, self.baseline, self._generations, self.offline_values, order, metrics, written)
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
-        state = load_history(checkpoint)
+        state = load_history(checkpoint, self.accelerator.num_processes)
         if state is None:
             return
+        self._run.run = state.get("run", self._run.run)
         self._generations, self.offline_values = state["generations"], state["offline_values"]
         self.baseline.load_state_dict(state["baseline"])
         if self._sampler:
