@@ -23,6 +23,7 @@ from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
 from kvar.utils.progress import progress_bar
+from kvar.utils.terminal import visible
 
 if TYPE_CHECKING:
     from kvar.readers import RolloutLog
@@ -108,7 +109,7 @@ def audit(
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
-        trace, reading, source = log.trace, log.notes.sentences(), log.path
+        trace, reading, source = log.trace, list(map(visible, log.notes.sentences())), visible(log.path)
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
     candidates, skipped = _candidates(trace, baselines)

@@ -45,9 +45,8 @@ def test_what_does_not_belong_to_a_checkpoint_is_refused(checkpoints, tmp_path):
     )
     refused(r"baseline\.safetensors is the history of another run", lambda: shutil.copy(foreign / HISTORY, last))
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "model.safetensors"):
-        for size in (0, 100, -100):
-            content = (kept / name).read_bytes()
-            refused(f"{name} is damaged", lambda name=name, cut=content[:size]: (last / name).write_bytes(cut))
+        content = (kept / name).read_bytes()
+        refused(f"{name} is damaged", lambda name=name, cut=content[:-100]: (last / name).write_bytes(cut))
     refused(r"optimizer\.pt is missing", lambda: (last / "optimizer.pt").unlink())
     refused(r"trainer_state\.json", lambda: (last / "trainer_state.json").write_text("{"))
 
