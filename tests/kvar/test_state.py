@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kvar
+from tests.kvar import state_mutations
 from tests.kvar.registered import SETTINGS, columns_of, experienced, features_of
 
 IDS = [f"{name}-{parameters}" for name, parameters in SETTINGS]
@@ -146,6 +147,10 @@ def test_a_damaged_state_is_refused_or_harmless(mutation):
     baseline.update(["a"], [[1.0]], 1e100, **columns_of((1, 1)), **features_of(["a"]))
     assert np.isfinite(values_of(baseline)).all()
     kvar.make_baseline(name, **parameters).load_state_dict(continued)
+
+
+def test_states_damaged_in_several_places_are_refused_or_harmless():
+    assert {state_mutations.trial(seed) for seed in range(150)} == {"loaded", "refused"}
 
 
 @pytest.mark.parametrize("k", range(len(STATES)), ids=IDS)
