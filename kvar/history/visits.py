@@ -17,12 +17,9 @@ import numpy as np
 from kvar.history.prompt_index import PromptIndex
 from kvar.history.ring_states import EMPTY, FlatRings, cells_of
 from kvar.rollouts.prompt_ids import as_keys
-from kvar.utils.checks import LARGEST, checked_ids, checked_keys, checked_number
+from kvar.utils.checks import LARGEST, MOST_REWARDS, checked_ids, checked_keys, checked_number
 
 __all__ = ["History", "Visits"]
-
-# The most rewards that a visit can have; sums of weights are only as limited as the rewards themselves.
-_MOST_REWARDS = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class History:
     def __init__(self, reach: float, max_visits: int | None = None, weighted: bool = False):
         self.reach = float(reach)
         self._max_visits = max_visits
-        self._most_rewards = LARGEST**2 if weighted else _MOST_REWARDS
+        self._most_rewards = LARGEST**2 if weighted else MOST_REWARDS
         self._clear()
 
     def _clear(self):

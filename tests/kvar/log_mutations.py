@@ -190,7 +190,7 @@ def change_encoding(rng, path: Path) -> None:
 def add_special_files(rng, folder: Path, paths: list[Path]) -> None:
     """Files that add no rollouts: links, pipes, and what is no log, under names that are none."""
     name = NAMES[rng.integers(len(NAMES))].replace("/", "")
-    kind = rng.integers(6)
+    kind = int(50 * rng.random() / 9)  # the last one costs the most
     if kind == 0:
         os.mkfifo(folder / f"{name}.jsonl")
     elif kind == 1:
