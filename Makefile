@@ -111,6 +111,8 @@ trl-versions: .venv/installed
 
 nightly: .venv/installed
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/kvar
+	$(BIN)/python -m tests.kvar.state_mutations --number 10000
+	$(BIN)/python -m tests.kvar.log_mutations --number 10000
 	$(BIN)/python -m tests.soak.kills --kills 200
 	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10
 	$(BIN)/python -m tests.soak.history

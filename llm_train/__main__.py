@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+import signal
 import sys
+from itertools import pairwise
 
 _DESCRIPTION = """
 Fine-tune a language model by reinforcement learning with any baseline, and record the run.
@@ -30,8 +34,10 @@ _COMMON = {
 
 def main() -> None:
     """Run the command that the arguments name, train by default."""
+    from kvar.utils.terminal import tolerant_streams
     from llm_train.run.train import quiet_libraries
 
+    tolerant_streams()
     quiet_libraries()
     command, arguments = "train", sys.argv[1:]
     if arguments and arguments[0] in ("train", "compare", "gradients"):
@@ -50,6 +56,7 @@ def _train(arguments: list[str]) -> None:
 
     from llm_train.run.settings import given_settings, make_parser, resolve
     from llm_train.run.train import train
+    from llm_train.secret_settings import masked_text, secret_values
 
     parser = make_parser(
         prog="python -m llm_train train",
@@ -67,9 +74,29 @@ def _train(arguments: list[str]) -> None:
         return
     try:
         settings = resolve(given_settings(parser, flags, options.config))
-        train(settings)
+        with stopped_by_sigterm():
+            train(settings)
+    except KeyboardInterrupt as stop:
+        again = [*arguments, *([] if "--resume" in arguments else ["--resume"])]
+        print("To go on:", masked_text(shlex.join(["python", "-m", "llm_train", "train", *again])), flush=True)
+        parser.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
     except (ValueError, FileExistsError, FileNotFoundError, ModuleNotFoundError) as error:
-        parser.exit(2, f"python -m llm_train: {error}\n")
+        flagged = {flag.lstrip("-"): value for flag, value in pairwise(flags) if flag.startswith("--")}
+        parser.exit(2, f"python -m llm_train: {masked_text(str(error), secret_values(flagged))}\n")
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm():
+    """End a run as Ctrl-C does when a scheduler asks for it."""
+
+    def stop(number, frame):
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_help(parser, everything: bool) -> None:

@@ -17,7 +17,7 @@ ORDER = {
         *("smoothing", "baselines", "replaying", "variance", "readers", "plotting", "auditing", "commands"),
     ],
     "simulations": ["harness", "bandit", "studies"],
-    "llm_train": ["json_settings", "policy", "tasks", "trainer", "run", "studies", "plugins"],
+    "llm_train": ["json_settings", "secret_settings", "policy", "tasks", "trainer", "run", "studies", "plugins"],
     "paper_figures": [],
 }
 PACKAGES = {

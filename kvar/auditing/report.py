@@ -92,7 +92,8 @@ class AuditReport(AuditFindings):
         with atomic_write(folder / "audit.html") as temporary:
             temporary.write_text(page(self), encoding="utf-8")
         with atomic_write(folder / "audit.csv") as temporary:
-            self.table.write_csv(temporary)
+            # Not by its path, of which polars wants UTF-8.
+            temporary.write_text(self.table.write_csv(), encoding="utf-8")
         with atomic_write(folder / "audit.json") as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         plotting.save(audit_picture(self), folder / "audit.png")

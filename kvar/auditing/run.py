@@ -25,6 +25,7 @@ from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
 from kvar.utils.progress import progress_bar
+from kvar.utils.terminal import visible
 
 if TYPE_CHECKING:
     from kvar.readers import RolloutLog
@@ -110,8 +111,9 @@ def audit(
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
-        trace, doubts, source = log.trace, log.notes.doubts, log.path
-        reading = [sentence for sentence in log.notes.sentences() if sentence not in doubts]
+        trace, source = log.trace, visible(log.path)
+        doubts = list(map(visible, log.notes.doubts))
+        reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
     candidates, skipped = _candidates(trace, baselines)

@@ -53,7 +53,7 @@ class ScoreWeighted(Baseline):
         if not (is_number(self.bandwidth) and 0 < self.bandwidth < math.inf):
             raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r:.60}")
         self._window = (get_kernel(self.kernel), float(self.bandwidth))
-        self._history = History(self.bandwidth * self._window[0].reach)
+        self._history = History(self.bandwidth * self._window[0].reach, weighted=True)
 
     def values(self, batch: Batch) -> np.ndarray:
         """Weighted kernel estimates."""

@@ -16,6 +16,7 @@ from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
 from kvar.utils.progress import progress_bar
+from kvar.utils.terminal import printing, visible
 
 __all__ = ["audit_command", "demo_path", "output_folder"]
 
@@ -86,14 +87,31 @@ def audit_command(
             log = dataclasses.replace(log, path=_DEMO)
         report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)
         if as_json:
-            typer.echo(json.dumps(report.to_dict(), indent=2))
+            with printing():
+                typer.echo(json.dumps(report.to_dict(), indent=2))
             return
-        _print(report)
-        folder = report.save(out or (Path("kvar-demo-audit") if path is None else output_folder(path)))
+        # Files first: whatever becomes of the terminal, what was computed is kept.
+        folder = out or (Path("kvar-demo-audit") if path is None else output_folder(path))
+        not_saved = _save(report, folder)
     except (OSError, ValueError) as error:
-        typer.echo(f"kvar audit: {error}", err=True)
+        typer.echo(f"kvar audit: {visible(str(error))}", err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"Page, with table and figure next to it: {folder / 'audit.html'}")
+    with printing():
+        _print(report)
+        if not_saved is None:
+            typer.echo(f"Page, with table and figure next to it: {visible(str(folder / 'audit.html'))}")
+    if not_saved is not None:
+        typer.echo(f"kvar audit: the result is above, but was not saved: {visible(str(not_saved))}", err=True)
+        raise typer.Exit(2)
+
+
+def _save(report: AuditReport, folder: Path) -> OSError | None:
+    """Save the report, or return why it could not be saved, as on a full disk."""
+    try:
+        report.save(folder)
+    except OSError as error:
+        return error
+    return None
 
 
 def output_folder(path: str) -> Path:
@@ -115,22 +133,25 @@ def _print(report: AuditReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    def plain(text: str) -> str:
+        return escape(visible(text))
+
     console = Console(highlight=False)
     for sentence in what_was_read(report):
-        console.print(escape(sentence))
+        console.print(plain(sentence))
     heads, rows = score_table(report)
     table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")
     table.add_column("baseline")
     for title in heads:
         table.add_column(title, justify="right")
     for row, cells in rows:
-        table.add_row(escape(row.label), *cells, style="bold" if row is report.chosen else None)
+        table.add_row(plain(row.label), *cells, style="bold" if row is report.chosen else None)
     console.print(table)
-    console.print(f"[bold]{escape(report.recommendation)}[/bold]")
+    console.print(f"[bold]{plain(report.recommendation)}[/bold]")
     for finding in report.findings:
-        console.print("- " + escape(finding))
+        console.print("- " + plain(finding))
     for warning in report.warnings:
-        console.print("[yellow]![/yellow] " + escape(warning))
+        console.print("[yellow]![/yellow] " + plain(warning))
     if report.lines:
         console.print("To use it in TRL:")
         console.print(escape(report.lines["TRL"]), soft_wrap=True)

@@ -14,6 +14,7 @@ import typer
 
 from kvar.kernels import kernel_names
 from kvar.smoothing.bandwidth import BandwidthSelection, bandwidth_methods, select_bandwidth
+from kvar.utils.terminal import printing, visible
 
 if TYPE_CHECKING:
     import polars
@@ -107,15 +108,16 @@ def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: s
 
 def _print_table(outcomes, title):
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for name in ("method", "bandwidth", "score", "note"):
         table.add_column(name, justify="right" if name in ("bandwidth", "score") else "left")
     for outcome in outcomes:
         chosen = outcome.selection
         numbers = ("-", "-") if chosen is None else (f"{chosen.bandwidth:.4g}", f"{chosen.scores.min():.5g}")
-        table.add_row(outcome.method, *numbers, outcome.note)
+        table.add_row(outcome.method, *numbers, escape(visible(outcome.note)))
     Console().print(table)
 
 
@@ -157,11 +159,20 @@ def bandwidth_command(
         if shown.selection is None:
             raise ValueError(f"{wanted}: {shown.note}")
     except (OSError, ValueError) as error:
-        typer.echo(f"kvar bandwidth: {error}", err=True)
+        typer.echo(f"kvar bandwidth: {visible(str(error))}", err=True)
         raise typer.Exit(2) from None
-    if n_dropped:
-        typer.echo(f"{n_dropped} rows without a finite {x} or {y} are left out.")
-    _print_table(outcomes, f"{file.name}: {points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided")
-    picture = out or file.with_name(f"{file.stem}-bandwidth.png")
-    draw(points, responses, shown.selection, picture, x_name=x, y_name=y, single_series=groups is None)
-    typer.echo(f"Picture: {picture}")
+    picture, not_saved = out or file.with_name(f"{file.stem}-bandwidth.png"), None
+    try:
+        draw(points, responses, shown.selection, picture, x_name=x, y_name=y, single_series=groups is None)
+    except OSError as error:
+        not_saved = error
+    with printing():
+        if n_dropped:
+            typer.echo(visible(f"{n_dropped} rows without a finite {x} or {y} are left out."))
+        size = f"{points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided"
+        _print_table(outcomes, visible(f"{file.name}: {size}"))
+        if not_saved is None:
+            typer.echo(f"Picture: {visible(str(picture))}")
+    if not_saved is not None:
+        typer.echo(f"kvar bandwidth: the result is above, but was not saved: {visible(str(not_saved))}", err=True)
+        raise typer.Exit(2)

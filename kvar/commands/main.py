@@ -3,6 +3,9 @@
 
 def main() -> None:
     """Run the command line."""
+    from kvar.utils.terminal import tolerant_streams
+
+    tolerant_streams()
     _app()()
 
 

@@ -29,13 +29,11 @@ def kernel_sums(
     With weight w, reward total Z, number of rewards n and lag t of a visit, ``total`` is ``sum w Z``, ``mass``
     ``sum w n``, ``lag_mass`` ``sum w n t``, ``lag_square_mass`` ``sum w n t**2``, ``lag_total`` ``sum w Z t``. A prefix
     ``squared_`` stands for ``w**2`` in place of w. Lags and bandwidths count steps, or with ``clock="visits"`` the
-    prompt's visits. Visits beyond the reach of the history do not count. Cost O(P V K) for V visits a prompt.
+    prompt's visits. Visits beyond the reach of the history do not count. Cost O(K) for each visit.
     """
     keys = as_keys(prompt_ids)
     results = [np.zeros((len(keys), len(windows))) for _ in sums]
-    rows = max(1, _CHUNK // history.width)
-    for start in range(0, len(keys), rows):
-        visits = history.visits(keys[start : start + rows])
+    for members, visits in history.visits(keys, _CHUNK):
         lag = now - visits.steps
         # Strictly earlier: a reward of this very step may be the one to predict.
         within = (lag > 0) & (lag <= history.reach) & (visits.counts > 0)
@@ -52,7 +50,7 @@ def kernel_sums(
             for name, result in zip(sums, results, strict=True):
                 operands = (weights, weights) if name.startswith("squared") else (weights,)
                 subscripts = ",".join(["pv"] * (len(operands) + 1)) + "->p"
-                result[start : start + rows, k] = np.einsum(subscripts, *operands, factors[name])
+                result[members, k] = np.einsum(subscripts, *operands, factors[name])
     return results
 
 

@@ -1,25 +1,25 @@
 """Past visits of each prompt inside the window.
 
-A visit is one step's rewards of one prompt, stored as (step, sum of rewards, number of rewards). The table has one ring
-buffer a prompt, so that one indexing operation reads the histories of a whole batch. A prompt whose last visit has left
+A visit is one step's rewards of one prompt, stored as (step, sum of rewards, number of rewards). Each prompt has a ring
+buffer as wide as its own visits need, so that one prompt that is in every step costs the others nothing. The rings lie
+in one array, so that one indexing operation reads the histories of a whole batch. A prompt whose last visit has left
 the window gives its place to a new one: memory depends on the prompts in use, not on all prompts ever seen. There are
 no running sums, so that rounding errors do not accumulate over a long run.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from kvar.history.prompt_index import PromptIndex
+from kvar.history.ring_states import EMPTY, FlatRings, cells_of
 from kvar.rollouts.prompt_ids import as_keys
-from kvar.utils.checks import LARGEST, checked_array, checked_ids, checked_keys, checked_number, require
+from kvar.utils.checks import LARGEST, MOST_REWARDS, checked_ids, checked_keys, checked_number
 
 __all__ = ["History", "Visits"]
-
-_EMPTY = -math.inf
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Visits:
     steps: np.ndarray  # shape (P, V): Time of the visit; ``-inf`` if the cell is empty
     totals: np.ndarray  # shape (P, V): Sum of the rewards of the visit
     counts: np.ndarray  # shape (P, V): Number of rewards of the visit; 0 if the cell is empty
-    # shape (P,): Column of the newest visit. Older ones are to its left, and continue from the right edge.
+    # shape (P,): Column of the newest visit. Older ones are to its left, and continue from the right edge of the ring.
     newest: np.ndarray
+    widths: np.ndarray  # shape (P,): Number of columns that are the prompt's ring
 
     @property
     def ages(self) -> np.ndarray:
         """Age of each visit in visits of the prompt, 1 for the newest; shape (P, V)."""
-        width = self.steps.shape[1]
-        return (self.newest[:, None] - np.arange(width)) % width + 1.0
+        return (self.newest[:, None] - np.arange(self.steps.shape[1])) % self.widths[:, None] + 1.0
 
 
 class History:
@@ -48,35 +48,36 @@ class History:
         Visits older than this many steps are dropped; ``inf`` keeps all.
     max_visits : int, optional
         Largest number of visits kept of a prompt, the newest ones. Without it, all within reach are kept.
+    weighted : bool
+        Whether counts are sums of weights, and not numbers of rewards.
 
     Notes
     -----
-    Reading or adding a batch of P prompts costs O(P V), where V is the largest number of visits of one prompt inside
-    the window. Memory is 24 V bytes for each prompt in use and 16 bytes for its id and place, plus a reserve of 1/4.
+    Reading or adding a batch costs O(V) for each prompt with V visits inside the window. A ring has fewer than 2 V
+    cells of 24 bytes, and each prompt takes 28 bytes for its id and place; there is a reserve of up to a half.
     """
 
-    def __init__(self, reach: float, max_visits: int | None = None):
+    def __init__(self, reach: float, max_visits: int | None = None, weighted: bool = False):
         self.reach = float(reach)
         self._max_visits = max_visits
+        self._most_rewards = LARGEST**2 if weighted else MOST_REWARDS
         self._clear()
 
     def _clear(self):
         self._index = PromptIndex()
-        self._steps = np.full((0, 1), _EMPTY)
-        self._totals = np.zeros((0, 1))
-        self._counts = np.zeros((0, 1))
+        # Of each place in the index: where its ring begins, how many cells it has, and which of them is the next.
+        self._begin = np.zeros(0, dtype=np.int64)
+        self._width = np.zeros(0, dtype=np.int32)
         self._next = np.zeros(0, dtype=np.int32)
-        self._free = np.zeros(0, dtype=np.int32)
-        self.last_step = _EMPTY
+        self._free = np.zeros(0, dtype=np.int32)  # places of no prompt
+        # All rings. The first cell, and what is behind the last ring, is empty.
+        self._steps, self._totals, self._counts = np.full(1, EMPTY), np.zeros(1), np.zeros(1)
+        self._end = 1
+        self.last_step = EMPTY
 
     def __len__(self) -> int:
         """Number of prompts in the table."""
         return len(self._index)
-
-    @property
-    def width(self) -> int:
-        """Length of the rings: how many visits of a prompt the table can hold."""
-        return self._steps.shape[1]
 
     def check_step(self, step: float) -> None:
         """Raise ValueError if the step is earlier than the last one remembered."""
@@ -86,20 +87,30 @@ class History:
                 "order, or load an earlier state_dict"
             )
 
-    def visits(self, prompt_ids: list[int | str] | np.ndarray) -> Visits:
-        """Visits of each prompt; none for an unknown prompt."""
+    def visits(self, prompt_ids: list[int | str] | np.ndarray, cells: int) -> Iterator[tuple[np.ndarray, Visits]]:
+        """Numbers of the known prompts in the list, with their visits; about so many cells at once."""
         slots = self._index.find(prompt_ids)
-        known = slots >= 0
-        if known.all():  # cost only
-            return Visits(self._steps[slots], self._totals[slots], self._counts[slots], self._next[slots] - 1)
-        shape = (len(slots), self._steps.shape[1])
-        newest = np.zeros(len(slots), dtype=np.intp)
-        visits = Visits(np.full(shape, _EMPTY), np.zeros(shape), np.zeros(shape), newest)
-        visits.steps[known] = self._steps[slots[known]]
-        visits.totals[known] = self._totals[slots[known]]
-        visits.counts[known] = self._counts[slots[known]]
-        newest[known] = self._next[slots[known]] - 1
-        return visits
+        members = np.flatnonzero(slots >= 0)
+        width = self._width[slots[members]]
+        if width.size and width.min() < width.max():
+            # Rings of like widths together, so that few of the cells are padding.
+            order = np.argsort(width, kind="stable")
+            members, width = members[order], width[order]
+        start = 0
+        while start < len(members):
+            most = width[start : start + max(1, cells // int(width[start]))].max()
+            block = slice(start, start + max(1, cells // int(most)))
+            yield members[block], self._read(slots[members[block]], int(width[block][-1]))
+            start = block.stop
+
+    def _read(self, slots: np.ndarray, width: int) -> Visits:
+        columns, widths = np.arange(width), self._width[slots]
+        places = self._begin[slots, None] + columns
+        if width > widths[0]:
+            # Behind a ring stands the cell that is always empty.
+            places *= columns < widths[:, None]
+        newest = (self._next[slots] - 1) % widths
+        return Visits(self._steps[places], self._totals[places], self._counts[places], newest, widths)
 
     def add(
         self, prompt_ids: list[int | str] | np.ndarray, totals: np.ndarray, counts: np.ndarray, step: float
@@ -111,68 +122,96 @@ class History:
         if seen.size == 0:
             return
         slots = self._places(as_keys(prompt_ids)[seen], step)
-        cell = self._next[slots]
-        # The next cell of a ring holds its oldest visit. If a ring still needs that visit, all rings grow.
-        may_grow = self._max_visits is None or self.width < self._max_visits
-        needed = (self._counts[slots, cell] > 0) & (self._steps[slots, cell] >= step - self.reach)
-        if may_grow and needed.any():
-            self._widen()
-            cell = self._next[slots]
-        self._steps[slots, cell] = step
-        self._totals[slots, cell] = totals[seen]
-        self._counts[slots, cell] = counts[seen]
-        self._next[slots] = (cell + 1) % self._steps.shape[1]
+        cell = self._begin[slots] + self._next[slots]
+        # The next cell of a ring holds its oldest visit. If the ring still needs that visit, it grows.
+        needed = (self._counts[cell] > 0) & (self._steps[cell] >= step - self.reach)
+        if self._max_visits is not None:
+            needed &= self._width[slots] < self._max_visits
+        if needed.any():
+            self._widen(slots[needed])
+            cell = self._begin[slots] + self._next[slots]
+        self._steps[cell] = step
+        self._totals[cell] = totals[seen]
+        self._counts[cell] = counts[seen]
+        self._next[slots] = (self._next[slots] + 1) % self._width[slots]
+
+    def _widen(self, slots: np.ndarray) -> None:
+        """Double full rings. Each is unrolled, oldest visit first, so that the new cells are the next ones."""
+        old = self._width[slots]
+        new = np.minimum(2 * old, self._max_visits or np.iinfo(np.int32).max)
+        self._reserve(int(new.sum()))
+        begin = self._end + np.cumsum(new) - new
+        self._end += int(new.sum())
+        to, source = cells_of(begin, old), cells_of(self._begin[slots], old, self._next[slots])
+        for values in (self._steps, self._totals, self._counts):
+            values[to] = values[source]
+        self._begin[slots], self._width[slots], self._next[slots] = begin, new, old
+
+    def _reserve(self, n_cells: int) -> None:
+        """Make room for new rings; what rings have left behind is given up first."""
+        if self._end + n_cells <= len(self._steps):
+            return
+        slots = self._in_use()
+        slots = slots[np.argsort(self._begin[slots])]
+        begin, width = self._begin[slots], self._width[slots].astype(np.int64)
+        # Up by one where a ring begins, and down behind its end.
+        edges = np.zeros(self._end + 1, dtype=np.int8)
+        edges[begin] += 1
+        edges[begin + width] -= 1
+        edges[0] = 1
+        edges[1] -= 1
+        kept = np.cumsum(edges[:-1], dtype=np.int8).view(bool)
+        self._end = 1 + int(width.sum())
+        # Growth by at least a half makes the amortised cost of growing constant per cell.
+        size = self._end + max(n_cells, self._end // 2)
+        for name, empty in (("_steps", EMPTY), ("_totals", 0.0), ("_counts", 0.0)):
+            moved = np.full(size, empty)
+            moved[: self._end] = getattr(self, name)[: len(kept)][kept]
+            setattr(self, name, moved)
+        self._begin[slots] = 1 + np.cumsum(width) - width
+
+    def _in_use(self) -> np.ndarray:
+        """Places of the prompts in the index."""
+        taken = np.ones(len(self._width), dtype=bool)
+        taken[self._free] = False
+        return np.flatnonzero(taken)
 
     def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
-        """Rows of the prompts in the table; new prompts get rows, after stale prompts have lost theirs."""
+        """Places of the prompts; new prompts get some, after stale prompts have lost theirs."""
         slots = self._index.find(keys)
         if (slots < 0).sum() > len(self._free):  # cost only
             self._drop_stale(step - self.reach)
             slots = self._index.find(keys)
-            # Growth by at least a quarter makes the amortised cost of growing and dropping constant per prompt.
             wanted = (slots < 0).sum()
             if wanted > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
-                self._lengthen(max(wanted, len(self._next) // 4))
+                self._lengthen(max(wanted, len(self._width) // 4))
         missing = np.flatnonzero(slots < 0)
         if missing.size:
+            self._reserve(missing.size)
             taken, self._free = np.split(self._free, [missing.size])
             slots[missing] = taken
             self._index.add(keys[missing], taken)
+            self._begin[taken] = np.arange(self._end, self._end + missing.size)
+            self._end += missing.size
+            self._width[taken], self._next[taken] = 1, 0
         return slots
 
     def _drop_stale(self, horizon: float) -> None:
-        """Free the rows of prompts whose newest visit is older than the horizon."""
-        in_use = np.ones(len(self._next), dtype=bool)
-        in_use[self._free] = False
-        newest = self._steps[np.arange(len(self._next)), self._next - 1]
-        stale = in_use & (newest < horizon)
-        self._index.remove(stale)
-        self._steps[stale] = _EMPTY
-        self._totals[stale] = 0.0
-        self._counts[stale] = 0.0
-        self._next[stale] = 0
-        self._free = np.concatenate([self._free, np.flatnonzero(stale).astype(np.int32)])
+        """Give up the prompts whose newest visit is older than the horizon."""
+        slots = self._in_use()
+        newest = self._steps[self._begin[slots] + (self._next[slots] - 1) % self._width[slots]]
+        gone = np.zeros(len(self._width), dtype=bool)
+        gone[slots[newest < horizon]] = True
+        self._index.remove(gone)
+        self._free = np.concatenate([self._free, np.flatnonzero(gone).astype(np.int32)])
 
     def _lengthen(self, extra: int) -> None:
-        """Add free rows."""
-        old = len(self._next)
-        width = self._steps.shape[1]
-        self._steps = np.concatenate([self._steps, np.full((extra, width), _EMPTY)])
-        self._totals = np.concatenate([self._totals, np.zeros((extra, width))])
-        self._counts = np.concatenate([self._counts, np.zeros((extra, width))])
-        self._next = np.concatenate([self._next, np.zeros(extra, dtype=np.int32)])
+        """Add free places."""
+        old = len(self._width)
+        for name in ("_begin", "_width", "_next"):
+            values = getattr(self, name)
+            setattr(self, name, np.concatenate([values, np.zeros(extra, dtype=values.dtype)]))
         self._free = np.concatenate([self._free, np.arange(old, old + extra, dtype=np.int32)])
-
-    def _widen(self) -> None:
-        """Double the rings. Each is unrolled, oldest visit first, so that the new cells are the next ones."""
-        width = self.width
-        wider = 2 * width if self._max_visits is None else min(2 * width, self._max_visits)
-        unrolled = (self._next[:, None] + np.arange(width)) % width
-        for name, fill in (("_steps", _EMPTY), ("_totals", 0.0), ("_counts", 0.0)):
-            table = np.full((len(self._next), wider), fill)
-            table[:, :width] = np.take_along_axis(getattr(self, name), unrolled, axis=1)
-            setattr(self, name, table)
-        self._next[:] = width
 
     def state_dict(self) -> dict:
         """Plain data for `load_state_dict`.
@@ -181,44 +220,27 @@ class History:
         and agree to the last bit.
         """
         ids, slots = self._index.items()
-        return {
-            "prompt_ids": ids,
-            "steps": self._steps[slots],
-            "totals": self._totals[slots],
-            "counts": self._counts[slots],
-            "next": self._next[slots].astype(np.int64),
-            "last_step": self.last_step,
-        }
+        cells = cells_of(self._begin[slots], self._width[slots])
+        fields = self._steps[cells], self._totals[cells], self._counts[cells]
+        rings = FlatRings(*fields, self._width[slots], self._next[slots])
+        return {"prompt_ids": ids, **rings.state(), "last_step": self.last_step}
 
     def load_state_dict(self, state: dict) -> None:
         """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing.
 
         The reach is not part of the state: it belongs to the owner of the history.
         """
-        keys = ("prompt_ids", "steps", "totals", "counts", "next", "last_step")
+        keys = ["prompt_ids", "steps", "totals", "counts", "next", "last_step"]
+        keys += ["widths"] if isinstance(state, dict) and "widths" in state else []
         checked_keys(state, keys, "a history")
         ids = checked_ids(state["prompt_ids"], "prompt_ids of a history")
-        last_step = checked_number(state["last_step"], "last_step of a history", low=_EMPTY, high=LARGEST)
-        steps = checked_array(state["steps"], "steps of a history", (len(ids), None), low=_EMPTY, high=last_step)
-        width = steps.shape[1]
-        most = self._max_visits or width
-        require(1 <= width <= most, f"steps of a history must have from 1 to {most} columns, got {width}")
-        totals = checked_array(state["totals"], "totals of a history", steps.shape)
-        counts = checked_array(state["counts"], "counts of a history", steps.shape, low=0.0)
-        cells = checked_array(state["next"], "next of a history", (len(ids),), low=0.0, high=width - 1.0)
-        require(cells % 1 == 0, "next of a history must hold whole numbers")
-        require(
-            (counts > 0) == (steps > _EMPTY),
-            "counts of a history must be positive where there is a step, else 0",
-        )
-        require(
-            np.abs(totals) <= 2 * LARGEST * counts,
-            "totals of a history must not be beyond the largest rewards",
-        )
-        cells = cells.astype(np.int32)
-        oldest_first = np.take_along_axis(steps, (cells[:, None] + np.arange(width)) % width, axis=1)
-        require(oldest_first[:, :-1] <= oldest_first[:, 1:], "steps of a history must ascend around each ring")
+        last_step = checked_number(state["last_step"], "last_step of a history", low=EMPTY, high=LARGEST)
+        rings = FlatRings.from_state(state, len(ids), last_step, self._max_visits, self._most_rewards)
         self._clear()
         self._index.add(ids, np.arange(len(ids)))
-        self._steps, self._totals, self._counts, self._next = steps, totals, counts, cells
+        for name, values in (("_steps", rings.steps), ("_totals", rings.totals), ("_counts", rings.counts)):
+            setattr(self, name, np.concatenate([getattr(self, name), values]))
+        self._end = len(self._steps)
+        self._width, self._next = rings.widths, rings.next
+        self._begin = 1 + np.cumsum(self._width, dtype=np.int64) - self._width
         self.last_step = last_step

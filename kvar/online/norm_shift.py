@@ -7,7 +7,7 @@ import numpy as np
 from kvar.online.discount import discount_for
 from kvar.online.reward_scale import RewardScale
 from kvar.rollouts.batch import Batch
-from kvar.utils.checks import LARGEST, checked_array, checked_keys, checked_number
+from kvar.utils.checks import LARGEST, MOST_REWARDS, checked_array, checked_keys, checked_number
 
 __all__ = ["NormShift", "Shift"]
 
@@ -135,7 +135,7 @@ class NormShift:
         checked_keys(state, ("sums", "total", "count"), "a norm shift")
         sums = checked_array(state["sums"], "sums of a norm shift", self._sums.shape, low=0.0)
         total = checked_number(state["total"], "total of a norm shift", 0.0, LARGEST**2)
-        count = checked_number(state["count"], "count of a norm shift", low=0.0)
+        count = checked_number(state["count"], "count of a norm shift", 0.0, MOST_REWARDS)
         self._sums, self._total, self._count = sums, total, count
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kvar.online.discount import discount_for
 from kvar.rollouts.batch import Batch
-from kvar.utils.checks import LARGEST, checked_keys, checked_number, require
+from kvar.utils.checks import LARGEST, MOST_REWARDS, checked_keys, checked_number, require
 
 __all__ = ["RewardScale"]
 
@@ -89,7 +89,7 @@ class RewardScale:
         """Restore what `state_dict` returned; a damaged state raises ValueError and changes nothing."""
         checked_keys(state, ("total", "count", "lowest", "highest"), "a reward scale")
         total = checked_number(state["total"], "total of a reward scale")
-        count = checked_number(state["count"], "count of a reward scale", low=0.0)
+        count = checked_number(state["count"], "count of a reward scale", 0.0, MOST_REWARDS)
         lowest, highest = (
             checked_number(state[key], f"{key} of a reward scale", -math.inf, math.inf) for key in ("lowest", "highest")
         )

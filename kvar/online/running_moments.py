@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from kvar.utils.checks import LARGEST, checked_keys, checked_number
+from kvar.utils.checks import LARGEST, MOST_REWARDS, checked_keys, checked_number
 
 __all__ = ["RunningMoments"]
 
@@ -48,5 +48,6 @@ class RunningMoments:
     def from_state_dict(cls, state: dict) -> RunningMoments:
         """Restore what `state_dict` returned; a damaged state raises ValueError."""
         checked_keys(state, ("count", "mean", "squares"), "running moments")
-        count, squares = (checked_number(state[key], f"{key} of running moments", 0.0) for key in ("count", "squares"))
+        count = checked_number(state["count"], "count of running moments", 0.0, MOST_REWARDS)
+        squares = checked_number(state["squares"], "squares of running moments", 0.0, 8 * LARGEST**2 * max(count, 1.0))
         return cls(count, checked_number(state["mean"], "mean of running moments", -LARGEST, LARGEST), squares)

@@ -33,11 +33,28 @@ def _standard(array):
 def _on_host(array) -> np.ndarray:
     """A foreign array as a NumPy array of its own dtype; float formats that NumPy lacks become double."""
     standard = _standard(array)
+    if type(array).__module__.partition(".")[0] == "torch":
+        array = _plain_tensor(array)
     array = standard.to_device(array.detach() if hasattr(array, "detach") else array, "cpu")
     xp = standard.array_namespace(array)
     if xp.isdtype(array.dtype, "real floating"):
         array = xp.astype(array, xp.float64)
     return np.from_dlpack(array)
+
+
+def _plain_tensor(tensor):
+    """The tensor, if its numbers lie in memory one after the other; TypeError for one that has none, or not so."""
+    kinds = {
+        "meta": (tensor.is_meta, "it has a shape but no numbers"),
+        "nested": (tensor.is_nested, "pad it with NaN by torch.nested.to_padded_tensor"),
+        "sparse": (not tensor.is_nested and str(tensor.layout) != "torch.strided", "pass tensor.to_dense()"),
+        "quantized": (tensor.is_quantized, "pass tensor.dequantize()"),
+        "conjugate": (tensor.is_conj(), "its numbers are complex; pass its real part"),
+    }
+    for kind, (found, remedy) in kinds.items():
+        if found:
+            raise TypeError(f"expected a dense tensor of real numbers, got a {kind} one: {remedy}")
+    return tensor.resolve_neg()
 
 
 def to_host(array, name: str = "array") -> np.ndarray:

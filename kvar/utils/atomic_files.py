@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +20,11 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file under a temporary name and rename it once it is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}{TEMPORARY_SUFFIX}")
+    # Not by tempfile, whose files only the user may read: the permissions are those of the umask.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o644)
         # Flushed to the disk before the rename, or a power cut could leave an empty file under the final name.
         with temporary.open("rb") as content:
             os.fsync(content.fileno())
@@ -46,7 +44,7 @@ def _errno(error: BaseException) -> int | None:
 
 def lock_folder(folder: Path) -> int:
     """Lock a folder for this process, until it ends or closes the file descriptor that is returned."""
-    claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         import fcntl
 

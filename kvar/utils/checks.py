@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Collection
 from numbers import Integral
 from typing import TypeGuard
@@ -12,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "LARGEST",
+    "MOST_REWARDS",
     "checked_array",
     "checked_count",
     "checked_ids",
@@ -25,7 +25,10 @@ __all__ = [
 
 # Rewards and steps are no larger than this, so that products of three of them stay within double precision.
 LARGEST = 1e100
-_LARGEST = sys.float_info.max
+# States hold no larger numbers either, so that what a step adds to them stays finite.
+_LARGEST = 1e305
+# More rewards than any run has.
+MOST_REWARDS = 2.0**53
 
 
 def require(condition, sentence: str) -> None:
@@ -115,7 +118,7 @@ def checked_array(
 
 
 def _within(low: float, high: float) -> str:
-    return "finite" if (low, high) == (-_LARGEST, _LARGEST) else f"from {low:g} to {high:g}"
+    return f"from {low:g} to {high:g}"
 
 
 def checked_ids(value, name: str) -> list[int | str]:

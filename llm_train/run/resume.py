@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kvar.utils.atomic_files import lock_folder
 from llm_train.run.settings import RunSettings
+from llm_train.secret_settings import masked
 
 __all__ = ["checkpoint_to_resume", "last_checkpoint", "remove_unfinished_recording"]
 
@@ -52,7 +53,8 @@ def checkpoint_to_resume(settings: RunSettings, folder: Path) -> Path | None:
         return None
     checkpoint = last_checkpoint(folder)
     if saved.exists():
-        before, now = json.loads(saved.read_text())["given"], settings.given
+        # Without their secrets: a new token resumes the run too, and no message may show one.
+        before, now = masked(json.loads(saved.read_text())["given"]), masked(settings.given)
         changed = [name for name in sorted({*before, *now} - _MAY_CHANGE) if before.get(name) != now.get(name)]
         if changed:
             differences = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)

@@ -16,6 +16,7 @@ from trl import ModelConfig
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.checks import checked_count
+from llm_train.secret_settings import masked, masked_text
 from llm_train.tasks.run_arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.generation_norms import PLAIN_SAMPLING
@@ -32,7 +33,7 @@ __all__ = [
 _SAVE_STEPS = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # no message shows what may be secret
 class RunSettings:
     """All settings of a run."""
 
@@ -47,21 +48,30 @@ class RunSettings:
         return {"trust_remote_code": self.training.trust_remote_code, **(self.training.model_init_kwargs or {})}
 
     def save(self, path: Path) -> None:
-        """Write all settings as JSON, defaults included."""
+        """Write all settings as JSON, defaults included and secrets masked."""
         resolved = {
             "given": self.given,
             "task": vars(self.run),
             "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
             "training": self.training.to_dict(),
         }
+        plain = masked(json.loads(json.dumps(resolved, default=str)))
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(resolved, indent=2, default=str) + "\n")
+            temporary.write_text(json.dumps(plain, indent=2) + "\n")
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message):
+        # A misspelt flag may be that of a token, so that its value is not shown.
+        head, unknown, words = message.partition("unrecognized arguments: ")
+        shown = head + unknown + " ".join(word for word in words.split() if word.startswith("-"))
+        super().error(masked_text(shown if unknown else message))
 
 
 def make_parser(**kwargs) -> HfArgumentParser:
     """A parser with a flag for every setting, which returns only the flags that were given."""
     kwargs = {"usage": "python -m llm_train [train] [--config FILE.yaml] [--NAME VALUE ...]", **kwargs}
-    parser = HfArgumentParser((RunArguments, ModelConfig, KAEConfig), allow_abbrev=False, **kwargs)
+    parser = _Parser((RunArguments, ModelConfig, KAEConfig), allow_abbrev=False, **kwargs)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     return parser

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.terminal import visible
 from llm_train.run.run_files import read_metrics
+from llm_train.secret_settings import masked
 
 __all__ = ["write_summary"]
 
@@ -41,26 +43,26 @@ img {{ max-width: 100% }}</style>
 """
 
 
-def write_summary(folder: Path) -> Path:
-    """Write ``summary.html`` into the folder of a run that has its other files."""
-    given = json.loads((folder / "config.json").read_text())["given"]
-    result = json.loads((folder / "result.json").read_text())
+def write_summary(folder: Path, result: dict | None = None) -> Path:
+    """Write ``summary.html`` into the folder of a run; without a result, that of the finished run."""
+    given = masked(json.loads((folder / "config.json").read_text())["given"])  # of an earlier version, in clear
+    result = json.loads((folder / "result.json").read_text()) if result is None else result
     picture = io.BytesIO()
     curves(read_metrics(folder / "metrics.jsonl")).savefig(picture, format="png", dpi=110)
     page = _PAGE.format(
-        title=html.escape(folder.name),
+        title=html.escape(visible(folder.name)),
         result=_rows(result),
         picture=base64.b64encode(picture.getvalue()).decode(),
         given=_rows(given),
     )
     with atomic_write(folder / "summary.html") as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
     return folder / "summary.html"
 
 
 def _rows(entries: dict) -> str:
     def shown(value):
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.4g}" if isinstance(value, float) else visible(str(value))
 
     return "".join(f"<tr><td>{html.escape(k)}<td>{html.escape(shown(v))}" for k, v in entries.items())
 

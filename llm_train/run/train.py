@@ -22,7 +22,7 @@ from trl import get_peft_config
 from kvar.utils.atomic_files import atomic_write, lock_folder
 from llm_train.policy.models import load_policy
 from llm_train.policy.prompt_features import with_prompt_features
-from llm_train.run.resume import checkpoint_to_resume, remove_unfinished_recording
+from llm_train.run.resume import checkpoint_to_resume, last_checkpoint, remove_unfinished_recording
 from llm_train.run.run_files import MetricsFile, ProgressBar
 from llm_train.run.settings import RunSettings, rollouts_a_step, rollouts_before
 from llm_train.run.summary_page import write_summary
@@ -97,7 +97,18 @@ def _train(
 
     announce(f"Reinforcement learning with baseline {config.baseline!r}", flush=True)
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyboardInterrupt:
+        if show and process.is_main_process:
+            bar.close()
+            step, last = trainer.state.global_step, last_checkpoint(folder)
+            write_summary(folder, {"stopped after step": step, "of steps": trainer.state.max_steps})
+            whence = f"after {last.name}" if last else "from the beginning, since there is no checkpoint yet"
+            announce(
+                f"Stopped after step {step}. Summary: {folder / 'summary.html'}. With --resume it goes on {whence}."
+            )
+        raise
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder / "policy"))
     rates = _last_pass_rates(trainer)

@@ -20,6 +20,7 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
+from llm_train.secret_settings import masked
 from llm_train.tasks.run_arguments import RunArguments
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
@@ -163,8 +164,9 @@ def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> Non
     quiet_libraries()
     folder, given = comparison.run_folder(label, rate, seed), comparison.given(label, rate, seed)
     if (folder / "result.json").exists():
-        before = json.loads((folder / "config.json").read_text())["given"]
-        if before != json.loads(json.dumps(given)):
+        before = masked(json.loads((folder / "config.json").read_text())["given"])
+        given = masked(json.loads(json.dumps(given)))
+        if before != given:
             changed = sorted(k for k in {*before, *given} if before.get(k) != given.get(k))
             raise ValueError(f"{folder} was made with another {changed[0]}: choose another --output_dir")
         return

@@ -7,6 +7,7 @@ served as well. Left as they are: generation, rewards, clipping, loss, logging, 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from trl.trainer.utils import RepeatSampler
 
 from kvar import Baseline, TraceWriter
 from kvar.online.feature_prior import feature_columns
+from llm_train.trainer.checkpoint_checks import RunName, check_files
 from llm_train.trainer.checkpoint_history import load_history, save_history
 from llm_train.trainer.critic import CriticBaseline, critic_values
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards, replace_method
@@ -69,6 +71,7 @@ class AttachedBaseline(TrainerCallback):
         self._trace_writer: TraceWriter | None = None
         self._sampler: BlockSampler | None = None
         self._checkpoint_due = False
+        self._run = RunName(os.urandom(8).hex())
         # TRL's own advantages are those of the group's mean already, scaled in any way that its settings name.
         self._keeps_own = baseline.name == "group-mean" and not hasattr(trainer, "normalize_advantages")
         if isinstance(baseline, CriticBaseline):
@@ -80,6 +83,7 @@ class AttachedBaseline(TrainerCallback):
         replace_method(trainer, "_get_train_sampler", ("dataset",), self._resumable_sampler)
         replace_method(trainer, "_save_checkpoint", ("model", "trial"), self._save_checkpoint)
         replace_method(trainer, "_load_optimizer_and_scheduler", ("checkpoint",), self._load)
+        trainer.add_callback(self._run)
         trainer.add_callback(self)
 
     def _receive(self, inputs: list[dict], rewards: GatheredRewards) -> None:
@@ -201,14 +205,22 @@ class AttachedBaseline(TrainerCallback):
             folder = Path(trainer._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}")
             # The loss is not among the metrics: after a resume, transformers averages it over the steps since then.
             metrics, order = trainer._metrics["train"], self._sampler.state_dict() if self._sampler else {}
-            save_history(folder, self.baseline, self.generations, metrics, order, self.offline_values)
+            written = {
+                "run": self._run.run,
+                "global_step": trainer.state.global_step,
+                "processes": trainer.accelerator.num_processes,
+            }
+            save_history(folder, self.baseline, self.generations, metrics, order, self.offline_values, written)
         original(model, trial)
 
     def _load(self, original, checkpoint) -> None:
+        if checkpoint is not None:
+            check_files(Path(checkpoint))
         original(checkpoint)
-        state = load_history(checkpoint)
+        state = load_history(checkpoint, self._trainer.accelerator.num_processes)
         if state is None:
             return
+        self._run.run = state.get("run", self._run.run)
         self.generations = state["generations"]
         self.baseline.load_state_dict(state["baseline"])
         self._trainer._metrics["train"].update(state["metrics"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kvar import Baseline
+from llm_train.trainer.checkpoint_checks import check_history
 from llm_train.trainer.rank_consistency import require_same_file
 from llm_train.trainer.state_file import load_state, save_state
 
@@ -21,12 +22,15 @@ def save_history(
     metrics: Mapping[str, list],
     order: dict,
     offline_values: Mapping[int | str, float],
+    written: Mapping[str, int | str],
 ) -> None:
     """Write the history into a checkpoint's folder.
 
     `metrics` are the values of each metric since the last log entry. `order` is the state of the sampler of prompts.
+    `written` says by whom and when: ``run``, ``global_step`` and the number of ``processes``.
     """
     state = {
+        **written,
         "generations": generations,
         "baseline": baseline.state_dict(),
         "offline_values": [list(offline_values), list(offline_values.values())],
@@ -36,7 +40,7 @@ def save_history(
     save_state(state, folder / _FILE)
 
 
-def load_history(checkpoint: str | None) -> dict | None:
+def load_history(checkpoint: str | None, n_processes: int) -> dict | None:
     """Read by name what `save_history` wrote, the same file on all processes; None without a checkpoint."""
     path = None if checkpoint is None else Path(checkpoint, _FILE)
     require_same_file(path)
@@ -48,6 +52,7 @@ def load_history(checkpoint: str | None) -> dict | None:
             "with an empty history; start a new run from its weights instead"
         )
     state = load_state(path)
+    check_history(path, state, n_processes)
     if critic := state.get("critic"):  # earlier versions kept the network outside of the baseline
         state["baseline"] = {**state["baseline"], "state": critic}
     state["offline_values"] = dict(zip(*state["offline_values"], strict=True))

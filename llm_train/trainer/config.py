@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from trl import GRPOConfig
 
@@ -10,6 +10,7 @@ from kvar import Baseline, make_baseline
 from kvar.utils.checks import checked_count, require_choice
 from llm_train.json_settings import json_object
 from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
+from llm_train.secret_settings import guarded, masked
 from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
 
 __all__ = ["KAEConfig"]
@@ -186,6 +187,11 @@ class KAEConfig(GRPOConfig):
             )
         if self.baseline != "group-mean" or single:
             self._refuse_scaling_by_group()
+        # Checkpoints pickle the settings, and trackers of experiments send them away.
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if (safe := guarded(value, setting.name)) is not value:
+                setattr(self, setting.name, safe)
 
     def _refuse_scaling_by_group(self) -> None:
         """Refuse what TRL does to the advantages of its group's mean, which other baselines replace."""
@@ -199,6 +205,15 @@ class KAEConfig(GRPOConfig):
                     f"{self.baseline!r} and {self.num_generations}: set {name}={needed!r}; whiten_advantages=True "
                     "divides by the standard deviation of the whole generation"
                 )
+
+    def to_dict(self) -> dict:
+        """As in transformers, which masks some of the secrets."""
+        return masked(super().to_dict())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
+
+    __str__ = __repr__
 
     @property
     def kind_of_score_norms(self) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOTrainer
 
 from kvar import Baseline
 from kvar.online.feature_prior import feature_columns
+from llm_train.trainer.checkpoint_checks import check_files
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.measured_trainer import MeasuredTrainer
@@ -174,3 +177,12 @@ class KAETrainer(MeasuredTrainer):
             step = self._attached.generations + 1
             found = baseline.estimate(self._all_keys, nothing, step, return_info=True, **columns)
             return found.values, found.standard_error
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As in TRL; names files of a checkpoint that are cut off, before the weights are read."""
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+        if checkpoint:
+            check_files(Path(checkpoint))
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

@@ -1,7 +1,9 @@
 """Good logs damaged in every way that comes to mind, read and audited: ``python -m tests.kvar.log_mutations``.
 
 Each damaged log must be audited or refused with a sentence; every line of a text log must be used, counted as bad or
-lie in a file that is listed; and nothing may take long.
+lie in a file that is listed; whole lines must be read as they were before the damage, and nothing else than damaged
+lines may add rows; files that are no logs change nothing; no name gets into the page as anything but text; and nothing
+may take long.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,9 @@ import polars as pl
 import zstandard
 
 import kvar
+from kvar.auditing.page import page
 from kvar.readers import read_log
+from kvar.rollouts.prompt_ids import prompt_key
 
 N_STEPS, N_PROMPTS, GROUP = 5, 6, 3
 # Of the processor, so that a busy machine fails nothing.
@@ -108,7 +114,33 @@ def by_prompt(folder: Path, rows: list[dict]) -> None:
     (folder / "groups.json").write_text(text)
 
 
-WRITERS = (trl, verl, own, csv, csv_gz, jsonl, jsonl_zst, document, table, by_prompt)
+TYPES = {
+    "step": [
+        pl.Int8,
+        pl.UInt64,
+        pl.Float32,
+        pl.String,
+        pl.Decimal(20, 3),
+        *([pl.Int128] if hasattr(pl, "Int128") else []),
+    ],
+    "reward": [pl.Boolean, pl.Float32, pl.Int8, pl.String, pl.Decimal(20, 3), pl.List(pl.Float64)],
+    "prompt": [pl.Categorical, pl.Binary, pl.List(pl.String)],
+}
+
+
+def typed(folder: Path, rows: list[dict]) -> None:
+    """Parquet with columns of other types and with gaps."""
+    rng = np.random.default_rng(len(rows) + int(sum(row.get("reward") == 1 for row in rows)))
+    frame = pl.DataFrame(rows, strict=False, infer_schema_length=None)
+    for name, kinds in TYPES.items():
+        if name in frame.columns and rng.random() < 0.5:
+            frame = frame.with_columns(pl.col(name).cast(kinds[rng.integers(len(kinds))], strict=False))
+        if name in frame.columns and rng.random() < 0.2:
+            frame = frame.with_columns(pl.when(pl.int_range(pl.len()) % 11 > 0).then(pl.col(name)).alias(name))
+    frame.write_parquet(folder / "typed.parquet", row_group_size=int(rng.integers(1, 100)))
+
+
+WRITERS = (typed, trl, verl, own, csv, csv_gz, jsonl, jsonl_zst, document, table, by_prompt)
 STRANGE = [
     *(None, "", "abc", True, float("nan"), float("inf"), -float("inf"), -3, 10**400, 2**64, 1e308, -1e-300),
     *([1, 2], {"a": None}, "1.5", " 7 ", "\ud800", "<b>&", '"', "a\nb", "\0"),
@@ -153,10 +185,92 @@ def change_bytes(rng, path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+NAMES = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\x1b]0;PWNED\x07",
+    "caf\udce9",
+    "[x]*?",
+    "\u202e{{7*7}}",
+]
+ENCODINGS = ["utf-16", "utf-8-sig", "latin-1", "utf-32"]
+
+
+def change_encoding(rng, path: Path) -> None:
+    """Text as another program writes it."""
+    content = path.read_bytes()
+    if path.suffix in (".jsonl", ".csv"):
+        kind = rng.integers(3)
+        if kind == 0:
+            content = content.decode("utf-8", "replace").encode(ENCODINGS[rng.integers(len(ENCODINGS))], "replace")
+        else:
+            content = content.replace(b"\n", b"\r\n" if kind == 1 else b"\r")
+    path.write_bytes(content)
+
+
+def add_special_files(rng, folder: Path, paths: list[Path]) -> None:
+    """Files that add no rollouts: links, pipes, and what is no log, under names that are none."""
+    name = NAMES[rng.integers(len(NAMES))].replace("/", "")
+    kind = int(50 * rng.random() / 9)  # the last one costs the most
+    if kind == 0:
+        os.mkfifo(folder / f"{name}.jsonl")
+    elif kind == 1:
+        (folder / f"{name}.jsonl").symlink_to(paths[0].name)
+    elif kind == 2:
+        os.link(paths[0], folder / f"zz{name}{paths[0].suffix}")
+    elif kind == 3:
+        (folder / f"{name}.csv").symlink_to(["nowhere", f"{name}.csv", "/dev/zero"][rng.integers(3)])
+    elif kind == 4:
+        (folder / f"{name}.csv").write_text(f"{NAMES[0]},b\n1,2\n")
+    else:
+        (folder / f"{name}.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(b"\n" * 10_000_000))
+
+
+def check_misreading(log, folder: Path, whole: dict[Path, bytes]) -> bool:
+    """Compare what was read with the lines that the damage has left as they were; False where that cannot be told."""
+    if log.notes.n_joined or set(log.notes.used) != set(whole):
+        return False
+    expected, n_lines = Counter(), 0
+    for path, before in whole.items():
+        lines, known = path.read_bytes().split(b"\n"), set(before.split(b"\n"))
+        if path.suffix == ".csv":
+            header = before.split(b"\n")[0]
+            if lines[0] != header or b'"' in before:
+                return False
+            lines = lines[1:]
+        n_lines += sum(bool(line.strip()) for line in lines)
+        for line in lines:
+            if line.strip() and line in known:
+                expected[_row_of(line, path.suffix == ".csv", header if path.suffix == ".csv" else b"")] += 1
+    trace = log.trace
+    found = Counter(zip(trace.step.tolist(), trace.prompt_id.tolist(), trace.reward.tolist(), strict=True))
+    missing = expected - found
+    assert not missing, f"whole lines were not read as they are: {missing}"
+    assert len(trace) <= n_lines, "more rows than lines"
+    return True
+
+
+def _row_of(line: bytes, is_csv: bool, header: bytes) -> tuple:
+    row = dict(zip(header.decode().split(","), line.decode().split(","), strict=True)) if is_csv else json.loads(line)
+    prompt, reward = row.get("prompt", row.get("input")), row.get("reward", row.get("score"))
+    return int(row["step"]), prompt_key(prompt), float(reward)
+
+
+def check_page(report) -> None:
+    """No name is more than text in the page."""
+    content = page(report)
+    content.encode()
+    assert "<script>alert" not in content
+    assert "<img src=x" not in content
+    assert all(c.isprintable() or c in "\n\t" for c in content), "control characters"
+
+
 def text_lines(folder: Path) -> int | None:
     """Lines that hold something, less headers; None where there are other files too."""
     total = 0
     for path in folder.iterdir():
+        if path.is_symlink() or not path.is_file() or path.name.startswith("zz"):
+            continue
         if path.suffix not in (".jsonl", ".csv"):
             return None
         lines = path.read_bytes().split(b"\n")
@@ -164,14 +278,15 @@ def text_lines(folder: Path) -> int | None:
     return total
 
 
-def trial(seed: int, folder: Path) -> str:
-    """Damage one log and audit it.
+def trial(seed: int, folder: Path, audited: bool = True) -> str:
+    """Damage one log, read it and audit it.
 
     Returns what came of it: "audited", or the first words of the refusal.
     """
     rng = np.random.default_rng(seed)
     rows = good_rows(rng)
-    if rng.random() < 0.4:
+    good = rng.random() >= 0.4
+    if not good:
         rows = change_rows(rng, rows)
     write = WRITERS[rng.integers(len(WRITERS))]
     try:
@@ -179,13 +294,25 @@ def trial(seed: int, folder: Path) -> str:
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError, UnicodeEncodeError, KeyError):
         return "not writable"
     paths = sorted(folder.iterdir())
-    if paths and rng.random() < 0.6:
+    plain = good and all(path.suffix in (".jsonl", ".csv") for path in paths)
+    whole = {path: path.read_bytes() for path in paths} if plain else {}
+    special = bool(paths) and rng.random() < 0.3
+    if paths and not special and rng.random() < 0.7:
         change_bytes(rng, paths[rng.integers(len(paths))])
+    elif paths and not special:
+        change_encoding(rng, paths[rng.integers(len(paths))])
+    clean = _read(folder) if special else None
+    if special:
+        add_special_files(rng, folder, paths)
     lines = text_lines(folder)
     start = time.process_time()
     try:
         log = read_log(folder, max_bad=1.0)
         notes = log.notes
+        if clean is not None:
+            for name, column in clean.trace.columns.items():
+                np.testing.assert_array_equal(log.trace.columns[name], column, "a file that is no log changed the rows")
+        compared = bool(whole) and check_misreading(log, folder, whole)
         assert notes.n_rows == len(log.trace)
         if lines is not None and not notes.refused:
             accounted = notes.n_rows + notes.n_bad + notes.n_joined + notes.n_left_out
@@ -193,14 +320,25 @@ def trial(seed: int, folder: Path) -> str:
         assert notes.n_rows or notes.n_bad
         assert bool(notes.n_left_out) <= bool(notes.doubts)
         assert bool(notes.n_bad + len(notes.refused) + len(notes.cut)) == bool(notes.omissions())
+        outcome = "read, and compared with the whole lines" if compared else "read"
+        if not audited:
+            return outcome
         report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"] if seed % 10 else None)
         assert len(report.table) == len(report.rows)
         json.dumps(report.to_dict(), allow_nan=False)
-        outcome = "audited"
+        check_page(report)
+        outcome = outcome.replace("read", "audited")
     except (ValueError, FileNotFoundError) as refusal:
         outcome = " ".join(str(refusal).split()[:4])
     assert time.process_time() - start < SECONDS, "took long"
     return outcome
+
+
+def _read(folder: Path):
+    try:
+        return read_log(folder, max_bad=1.0)
+    except (ValueError, FileNotFoundError):
+        return None
 
 
 def main() -> None:
@@ -208,6 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--audit-every", type=int, default=50, help="read all logs, and audit one of so many")
     options = parser.parse_args()
     outcomes: dict[str, int] = {}
     slowest = 0.0
@@ -215,12 +354,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             start = time.process_time()
             try:
-                outcome = trial(seed, Path(folder))
+                outcome = trial(seed, Path(folder), seed % options.audit_every == 0)
             except BaseException:
                 print(f"seed {seed} failed", flush=True)
                 raise
             slowest = max(slowest, time.process_time() - start)
-        kind = outcome if outcome in ("audited", "not writable") else "refused"
+        kind = outcome if outcome.startswith(("audited", "read", "not writable")) else "refused"
         outcomes[kind] = outcomes.get(kind, 0) + 1
     print(f"{options.number} damaged logs: {outcomes}; the slowest took {slowest:.1f} s of processor time")
 

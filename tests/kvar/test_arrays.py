@@ -68,3 +68,31 @@ def test_an_object_that_is_no_array_is_refused():
 
     with pytest.raises(TypeError, match="expected an array, a tensor or a list of numbers, got Pretender"):
         arrays.to_host(Pretender())
+
+
+@pytest.mark.parametrize("kind", ["sparse", "sparse_csr", "meta", "conjugate", "nested", "quantized"])
+@pytest.mark.parametrize("place", ["ids", "rewards", "column"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_without_plain_numbers_is_refused_by_its_kind(kind, place):
+    plain = torch.ones(2, 2)
+    tensor = {
+        "sparse": plain.to_sparse,
+        "sparse_csr": plain.to_sparse_csr,
+        "meta": lambda: plain.to("meta"),
+        "conjugate": lambda: (plain * 1j).conj(),
+        "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(1)]),
+        "quantized": lambda: torch.quantize_per_tensor(plain, 0.1, 0, torch.quint8),
+    }[kind]()
+    given = {"ids": [0, 1], "rewards": plain, "column": plain} | {place: tensor}
+    baseline = kvar.make_baseline("score-weighted")
+    before = baseline.state_dict()
+    with pytest.raises(TypeError, match=f"dense tensor of real numbers, got a {kind.partition('_')[0]} one"):
+        baseline.advantages(given["ids"], given["rewards"], 1, score_norm=given["column"])
+    np.testing.assert_equal(baseline.state_dict(), before)
+
+
+def test_a_tensor_that_negates_when_it_is_read_is_resolved():
+    rewards = torch.tensor([[1 + 2j, 3 + 4j], [0j, 1j]]).conj().imag
+    assert rewards.is_neg()
+    baseline = kvar.make_baseline("none")
+    assert baseline.advantages([0, 1], rewards, 1).tolist() == [[-2.0, -4.0], [0.0, -1.0]]

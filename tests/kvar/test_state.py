@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kvar
+from tests.kvar import state_mutations
 from tests.kvar.registered import SETTINGS, columns_of, experienced, features_of
 
 IDS = [f"{name}-{parameters}" for name, parameters in SETTINGS]
@@ -89,6 +90,7 @@ def test_another_version_is_refused_by_its_number(version):
 WRONG = [None, "x", b"x", True, -1, 1.5, math.nan, math.inf, -math.inf, 1e300, 10**400, [], {}, [[1.0], [2.0, 3.0]]]
 WRONG += [{"a": 1}, ["a", "a"], [1, True], [None], np.zeros(0), np.zeros((2, 2)), np.array(["x"]), np.array([None])]
 WRONG += [np.array(math.nan), np.array([1j])]
+CELLS = [math.nan, math.inf, -math.inf, -1, 0, 0.5, 7, 1e-320, 2.0**53, 1e30, 1e99, 1e150, 1e308, -1e99, -1e308]
 
 
 @st.composite
@@ -115,7 +117,7 @@ def mutations(draw):
         value = {**value, "more": 1} if isinstance(value, dict) else [*value, *value[:1], "more"]
     elif way == "cell":
         value = value.astype(np.float64)
-        value.flat[draw(st.integers(0, value.size - 1))] = draw(st.sampled_from([math.nan, math.inf, -math.inf, -1, 7]))
+        value.flat[draw(st.integers(0, value.size - 1))] = draw(st.sampled_from(CELLS))
     elif way == "shape":
         value = draw(st.sampled_from([value[..., None], value[:-1], value.T[:-1].T, value.ravel(), value[None]]))
     elif way == "dtype":
@@ -145,6 +147,10 @@ def test_a_damaged_state_is_refused_or_harmless(mutation):
     baseline.update(["a"], [[1.0]], 1e100, **columns_of((1, 1)), **features_of(["a"]))
     assert np.isfinite(values_of(baseline)).all()
     kvar.make_baseline(name, **parameters).load_state_dict(continued)
+
+
+def test_states_damaged_in_several_places_are_refused_or_harmless():
+    assert {state_mutations.trial(seed) for seed in range(150)} == {"loaded", "refused"}
 
 
 @pytest.mark.parametrize("k", range(len(STATES)), ids=IDS)
