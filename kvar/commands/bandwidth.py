@@ -33,7 +33,10 @@ class MethodOutcome:
 
 
 def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
-    """The columns, the first two as numbers, and how many rows were left out since one of these is not finite."""
+    """The columns, the first two as numbers, and how many rows were left out since one of these is not finite.
+
+    Dates and durations in the first column come in seconds.
+    """
     import polars as pl
 
     if path.suffix.lower() not in _READERS:
@@ -57,12 +60,34 @@ def _complete(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]:
     # polars does not read " 2" as a number.
     text = [name for name in columns[:2] if table.schema[name] == pl.String]
     table = table.with_columns(pl.col(name).str.strip_chars() for name in text)
+    if table.schema[columns[1]].is_temporal():
+        raise ValueError(f"{path.name}: {columns[1]} holds dates; only the column of x may")
+    table = table.with_columns(_in_seconds(columns[0], table.schema[columns[0]]))
     numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in columns[:2]]
-    complete = table.select(*numbers, *columns[2:]).drop_nulls()
+    complete = table.select(*numbers, *columns[2:]).drop_nulls(columns[:2])
     complete = complete.filter(pl.all_horizontal(pl.col(columns[:2]).is_finite()))
     if complete.is_empty():
         raise ValueError(f"{path.name}: none of its {len(table)} rows has a number in {' and in '.join(columns[:2])}")
     return complete, len(table) - len(complete)
+
+
+def _in_seconds(name, kind):
+    """A column of polars, dates in seconds since 1970 and durations in seconds."""
+    import polars as pl
+
+    per_second = {"ms": 1e3, "us": 1e6, "ns": 1e9}
+    if kind == pl.Date:
+        return pl.col(name).to_physical() * 86_400.0
+    if kind == pl.Time:
+        return pl.col(name).to_physical() / 1e9
+    return pl.col(name).to_physical() / per_second[kind.time_unit] if kind.is_temporal() else pl.col(name)
+
+
+def holds_dates(path: Path, column: str) -> bool:
+    """Whether the column of a Parquet file, the only kind with types of its own, holds dates or durations."""
+    import polars as pl
+
+    return path.suffix.lower() == ".parquet" and pl.read_parquet_schema(path)[column].is_temporal()
 
 
 def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) -> list[MethodOutcome]:
@@ -121,7 +146,7 @@ def _print_table(outcomes, title):
 
 def bandwidth_command(
     file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet or JSONL.")],
-    x: Annotated[str, typer.Option(help="Column of x, such as the step.")] = "x",
+    x: Annotated[str, typer.Option(help="Column of x, such as the step; dates of Parquet count in seconds.")] = "x",
     y: Annotated[str, typer.Option(help="Column of y, such as the reward.")] = "y",
     group: Annotated[
         str | None, typer.Option(help="Column of the series, such as the prompt; one bandwidth for all.")
@@ -146,6 +171,10 @@ def bandwidth_command(
     """
     try:
         table, n_dropped = read_columns(file, [x, y] + ([group] if group else []))
+        n_complete = len(table)
+        table = table.drop_nulls(group) if group else table
+        if table.is_empty():
+            raise ValueError(f"{file.name}: none of its rows has a {group}")
         points, responses = (table[name].to_numpy() for name in (x, y))
         groups = table[group].to_numpy() if group else None
         outcomes = compare_methods(points, responses, kernel=kernel, degree=degree, sided=sided, groups=groups)
@@ -161,7 +190,20 @@ def bandwidth_command(
         raise typer.Exit(2) from None
     if n_dropped:
         typer.echo(f"{n_dropped} rows without a finite {x} or {y} are left out.")
+    if len(table) < n_complete:
+        typer.echo(f"{n_complete - len(table)} rows without a {group} are left out.")
+    dated = holds_dates(file, x)
+    if dated:
+        typer.echo(f"{x} holds dates or durations: bandwidths are in seconds.")
     _print_table(outcomes, f"{file.name}: {points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided")
     picture = out or file.with_name(f"{file.stem}-bandwidth.png")
-    draw(points, responses, shown.selection, picture, x_name=x, y_name=y, single_series=groups is None)
+    draw(
+        points,
+        responses,
+        shown.selection,
+        picture,
+        x_name=f"{x} (seconds)" if dated else x,
+        y_name=y,
+        single_series=groups is None,
+    )
     typer.echo(f"Picture: {picture}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, squared_norms
 from kvar.smoothing.pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
 from kvar.smoothing.selection_problem import Problem
@@ -36,6 +37,10 @@ class Criterion:
     weigh: Callable[[Problem, np.ndarray], np.ndarray] = _all_on_the_least
     looks_back: bool = True  # Whether it can score an estimator that uses earlier points only
     pools: bool = True  # Whether it can score one bandwidth for many series
+    quadratics: bool = True  # Whether it can score local quadratics
+    counts: bool = True  # Whether the weights count observations, rather than only compare them
+    continuous: bool = True  # Whether it has its least score, which may lie between candidates
+    whole_step: bool = False  # Whether it predicts an observation without those at the same x
 
 
 def _prediction_error(problem, grid):
@@ -47,7 +52,13 @@ def _prediction_error(problem, grid):
     stand_in = nearest(problem.design, past=problem.past)[problem.design.member][use]
     for g, h in enumerate(grid):
         fits = leave_one_out(
-            problem.design, problem.kernel, h, past=problem.past, degree=problem.degree, tolerance=_TOLERANCE
+            problem.design,
+            problem.kernel,
+            h,
+            past=problem.past,
+            degree=problem.degree,
+            tolerance=_TOLERANCE,
+            whole_step=problem.whole_step,
         )
         estimate = fits.estimate[use]
         # A line whose window holds one x only has no slope.
@@ -105,6 +116,7 @@ def _asymptotic(find_pilot):
                 f"a quartic pilot fit needs more than 5 observations at 5 or more points, got {problem.y.size} at"
                 f" {problem.design.x.size}; use loo-cv"
             )
+        check_counts(problem.weight, 6)
         pilot = find_pilot(problem.design, problem.design.squares(problem.y, problem.weight))
         scores = mean_squared_error(pilot, problem.kernel, problem.degree, grid, past=problem.past)
         return scores, np.zeros(grid.size, dtype=np.int64)
@@ -177,12 +189,15 @@ def _difference_noise(problem):
 
 
 CRITERIA = {
-    "averaged": Criterion(_aicc_with_reference, weigh=_exponential_weights, looks_back=False),
-    "rule-of-thumb": Criterion(_asymptotic(polynomial_pilot), pools=False),
-    "plug-in": Criterion(_asymptotic(plug_in_pilot), pools=False),
-    "loo-cv": Criterion(_prediction_error),
+    "averaged": Criterion(
+        _aicc_with_reference, weigh=_exponential_weights, looks_back=False, quadratics=False, continuous=False
+    ),
+    "rule-of-thumb": Criterion(_asymptotic(polynomial_pilot), pools=False, quadratics=False),
+    "plug-in": Criterion(_asymptotic(plug_in_pilot), pools=False, quadratics=False),
+    "loo-cv": Criterion(_prediction_error, counts=False),
+    "leave-one-step-out": Criterion(_prediction_error, counts=False, whole_step=True),
     "gcv": Criterion(_penalised(_gcv), looks_back=False),
     "aicc": Criterion(_penalised(_aicc), looks_back=False),
-    "one-step-ahead": Criterion(_prediction_error),
-    "lepski": Criterion(_lepski),
+    "one-step-ahead": Criterion(_prediction_error, counts=False),
+    "lepski": Criterion(_lepski, continuous=False),
 }

@@ -84,14 +84,30 @@ class Design:
         """Weighted sum of squares about the mean response, at each point."""
         return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
 
-    def with_targets(self, targets) -> tuple[Design, np.ndarray]:
-        """The design of one series with further points of weight zero, at which sums are wanted too."""
-        union = np.union1d(self.x, targets)
-        w, v = np.zeros(union.size), np.zeros(union.size)
-        where = np.searchsorted(union, self.x)
-        w[where], v[where] = self.w, self.v
-        starts = np.array([0, union.size], dtype=np.int64)
-        return Design(union, w, v, starts, where, None, None), np.searchsorted(union, targets)
+    def with_targets(self, targets, series=None) -> tuple[Design, np.ndarray]:
+        """The design with further points of weight zero, at which sums are wanted too, and where these are in it.
+
+        `series` is the number of the series of each target; one past the last is a series without observations.
+        """
+        if series is None:
+            union = np.union1d(self.x, targets)
+            w, v = np.zeros(union.size), np.zeros(union.size)
+            where = np.searchsorted(union, self.x)
+            w[where], v[where] = self.w, self.v
+            starts = np.array([0, union.size], dtype=np.int64)
+            return Design(union, w, v, starts, where, None, None), np.searchsorted(union, targets)
+        owner = np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts))
+        order, ranked = series_order(np.append(self.x, targets), np.append(owner, series))
+        nothing = np.zeros(targets.size)
+        x, w, v = (np.append(a, b)[order] for a, b in ((self.x, targets), (self.w, nothing), (self.v, nothing)))
+        new = np.ones(x.size, dtype=bool)
+        new[1:] = (x[1:] != x[:-1]) | (ranked[1:] != ranked[:-1])
+        firsts = np.flatnonzero(new)
+        place = np.empty(x.size, dtype=np.int64)
+        place[order] = np.cumsum(new) - 1
+        starts = np.append(np.flatnonzero(np.diff(ranked[firsts], prepend=-1)), firsts.size)
+        w, v = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts)
+        return Design(x[firsts], w, v, starts, place[self.member], None, None), place[self.x.size :]
 
 
 def series_order(x, groups=None):

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from kvar.kernels import Kernel
-from kvar.smoothing.data_checks import check_data
+from kvar.smoothing.data_checks import check_data, check_groups
 from kvar.smoothing.design import Design, series_order
 
 __all__ = ["Problem"]
@@ -27,6 +27,7 @@ class Problem:
     past: bool  # Strictly earlier points only
     # ``"nan"`` rejects a bandwidth that leaves a scored observation without neighbour, ``"nearest"`` answers for it.
     empty: str
+    whole_step: bool = False  # An observation is predicted without those at its own x
 
     @classmethod
     def build(cls, x, y, weight, groups, **estimator) -> Problem:
@@ -35,10 +36,7 @@ class Problem:
         weight = np.ones(y.size) if weight is None else weight
         keep = weight > 0.0
         if groups is not None:
-            groups = np.asarray(groups)
-            if groups.shape != y.shape:
-                raise ValueError(f"groups must have one entry per observation, {y.size}, not shape {groups.shape}")
-            groups = groups[keep]
+            groups = check_groups(groups, y.size)[keep]
         x, y, weight = x[keep], y[keep], weight[keep]
         # In this order no pass over a candidate jumps about in memory.
         order, series = series_order(x, groups)
@@ -62,7 +60,7 @@ class Problem:
         if not self.past:
             gaps += [gap(count, design.last - 1 - index, 1) for count in range(1, n_others + 1)]
         distances = np.sort(np.stack(gaps), axis=0)[:, design.member]
-        if not self.past and design.mates_w is not None:
+        if not (self.past or self.whole_step) and design.mates_w is not None:
             # Another observation at the same x is a neighbour at distance zero.
             nearer = np.vstack([np.zeros(design.member.size), distances[:-1]])
             distances = np.where(design.mates_w > 0.0, nearer, distances)
