@@ -80,6 +80,12 @@ class Design:
         """Mean response at each point; zero at a point without weight."""
         return np.divide(self.v, self.w, out=np.zeros_like(self.v), where=self.w > 0.0)
 
+    @cached_property
+    def mean_range(self) -> tuple[float, float]:
+        """Least and largest mean response at a point with weight."""
+        means = self.mean[self.w > 0.0]
+        return float(means.min()), float(means.max())
+
     def squares(self, y, weight) -> np.ndarray:
         """Weighted sum of squares about the mean response, at each point."""
         return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)

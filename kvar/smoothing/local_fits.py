@@ -38,12 +38,13 @@ class LocalFits:
             return self.own / self.weight * (1.0 + self.tilt * self.offset)
 
 
-def _combine(sums, own_w, own_v, degree) -> LocalFits:
+def _combine(design, sums, own_w, own_v, degree) -> LocalFits:
     """Fits from the sums over the neighbours, and the weight and the weighted response at the target itself."""
     weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
-            estimate = np.divide(value, weight, out=value)
+            # A mean lies among the responses; the rounding of its sums might leave them.
+            estimate = np.clip(np.divide(value, weight, out=value), *design.mean_range, out=value)
             return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0)
         estimate = value / weight
         # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
@@ -62,18 +63,18 @@ def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: 
     """Fits at every point of the design, observations at the point included unless `past`."""
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)
     if past:
-        return _combine(sums, 0.0, 0.0, degree)
+        return _combine(design, sums, 0.0, 0.0, degree)
     at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * design.w, at_zero * design.v, degree)
+    return _combine(design, sums, at_zero * design.w, at_zero * design.v, degree)
 
 
 def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
     """Fits at every observation without it; with `past` these are the predictions one step ahead."""
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, design.member]
     if past or design.mates_w is None:
-        return _combine(sums, 0.0, 0.0, degree)
+        return _combine(design, sums, 0.0, 0.0, degree)
     at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
+    return _combine(design, sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
 
 
 def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):

@@ -54,6 +54,8 @@ def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degr
     responses.
     """
     m = design.x.size
+    if not h > 0.0:
+        raise ValueError(f"bandwidth must be positive, got {h!r}")  # no cell of points would ever end
     if isinstance(kernel, CompactKernel):
         tables = _tables(kernel, degree, squared)
         factors = (float(tables[0, 0, 0]), kernel.base, kernel.power * (2 if squared else 1))
