@@ -10,8 +10,42 @@ from kvar.intervals import rate_limits
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 from kvar.smoothing.smoother_rows import smoother_rows
+from kvar.utils.checks import checked_array
 
-__all__ = ["CorrectedFit", "bounded_limits", "corrected_fit", "level_at_each", "student_limits"]
+__all__ = [
+    "ConfidenceBand",
+    "CorrectedFit",
+    "bounded_limits",
+    "corrected_fit",
+    "level_at_each",
+    "response_bounds",
+    "student_limits",
+]
+
+
+@dataclass(frozen=True)
+class ConfidenceBand:
+    """Confidence limits; NaN where nothing is known of the noise."""
+
+    lower: np.ndarray  # lower, estimate, upper: shape (t,): Limits and the estimate that they belong to
+    estimate: np.ndarray
+    upper: np.ndarray
+    level: float  # Coverage at each point, or at all of them at once
+
+
+def response_bounds(bounds, y) -> tuple[tuple[float, float] | None, bool]:
+    """Least and largest possible response or None, and whether no other occurs; ``"auto"`` knows zeros and ones."""
+    if isinstance(bounds, str) and bounds == "auto":
+        return ((0.0, 1.0), True) if np.all((y == 0.0) | (y == 1.0)) else (None, False)
+    if bounds is None:
+        return None, False
+    low, high = checked_array(bounds, "bounds", (2,)).tolist()
+    if not low < high:
+        raise ValueError(f"bounds must be the least and the largest possible response, got {bounds!r:.60}")
+    outside = y[(y < low) | (y > high)]
+    if outside.size:
+        raise ValueError(f"a response, {outside[0]:g}, lies outside the bounds {low:g} to {high:g}; widen them")
+    return (low, high), bool(np.all((y == low) | (y == high)))
 
 
 def student_limits(estimate, standard_error, freedom, level: float):

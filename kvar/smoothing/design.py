@@ -82,8 +82,11 @@ class Design:
 
     @cached_property
     def mean_range(self) -> tuple[float, float]:
-        """Least and largest mean response at a point with weight."""
+        """Least and largest mean response at a point, with all its observations or without one of them."""
         means = self.mean[self.w > 0.0]
+        if self.mates_w is not None:
+            others = self.mates_w > 0.0
+            means = np.concatenate([means, self.mates_v[others] / self.mates_w[others]])
         return float(means.min()), float(means.max())
 
     def squares(self, y, weight) -> np.ndarray:

@@ -13,12 +13,19 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from kvar.kernels import get_kernel
-from kvar.smoothing.bands import bounded_limits, corrected_fit, level_at_each, student_limits
+from kvar.smoothing.bands import (
+    ConfidenceBand,
+    bounded_limits,
+    corrected_fit,
+    level_at_each,
+    response_bounds,
+    student_limits,
+)
 from kvar.smoothing.data_checks import check_data, check_points
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, noise_from_fit, squared_norms
 from kvar.smoothing.noise import constant_noise_freedom, local_noise
-from kvar.utils.checks import checked_array, is_number, require_choice
+from kvar.utils.checks import is_number, require_choice
 
 __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit"]
 
@@ -34,16 +41,6 @@ class LocalFit:
     empty: np.ndarray  # shape (t,): No neighbour carries weight; the estimate is what the `empty` parameter says
     degenerate: np.ndarray  # shape (t,): Degree 1: all weight is at one x, so the estimate is the local mean
     freedom: np.ndarray  # shape (t,): Degrees of freedom of the noise variance behind the standard error; 0 if unknown
-
-
-@dataclass(frozen=True)
-class ConfidenceBand:
-    """Confidence limits; NaN where nothing is known of the noise."""
-
-    lower: np.ndarray  # lower, estimate, upper: shape (t,): Limits and the estimate that they belong to
-    estimate: np.ndarray
-    upper: np.ndarray
-    level: float  # Coverage at each point, or at all of them at once
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -291,7 +288,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         if not (is_number(level) and 0.0 < level < 1.0):
             raise ValueError(f"level must lie between 0 and 1, got {level!r:.60}")
         design, where = self._at(x0)
-        bounds, binary = self._bounds(bounds)
+        bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
         targets = design.x[where]
         if bias_corrected:
             fit = corrected_fit(self._design, targets, **self._smoother)
@@ -382,18 +379,3 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             return local_noise(self._design, self._x, self._y, self._weight, design.x[where], **self._smoother)
         freedom = constant_noise_freedom(self._design, **self._smoother)
         return self.noise_variance(), np.full(where.size, freedom)
-
-    def _bounds(self, bounds):
-        """Least and largest possible response or None, and whether there are no others."""
-        y = self._y[self._weight > 0.0]
-        if isinstance(bounds, str) and bounds == "auto":
-            return ((0.0, 1.0), True) if np.all((y == 0.0) | (y == 1.0)) else (None, False)
-        if bounds is None:
-            return None, False
-        low, high = checked_array(bounds, "bounds", (2,)).tolist()
-        if not low < high:
-            raise ValueError(f"bounds must be the least and the largest possible response, got {bounds!r:.60}")
-        outside = y[(y < low) | (y > high)]
-        if outside.size:
-            raise ValueError(f"a response, {outside[0]:g}, lies outside bounds {low:g} to {high:g}; widen them")
-        return (low, high), bool(np.all((y == low) | (y == high)))

@@ -91,7 +91,7 @@ class Problem:
 
     @cached_property
     def served(self) -> np.ndarray:
-        """Whether an observation is scored and does not stand apart: the least default candidate reaches its neighbours."""
+        """Whether an observation is scored and does not stand apart, so that the least default candidate serves it."""
         apart = self.needed[self.scored & (self.needed > 0.0)]
         return self.scored & (self.needed <= (_APART * np.median(apart) if apart.size else 0.0))
 
@@ -108,7 +108,7 @@ class Problem:
 
     @cached_property
     def forced_by_one(self) -> float:
-        """The distance below which candidates are rejected on account of a single observation; zero if there is none."""
+        """The distance below which candidates are rejected on account of a single observation; zero if none is."""
         needed = self.needed[self.required]
         if needed.size < 2:
             return 0.0
