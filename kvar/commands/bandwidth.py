@@ -93,16 +93,15 @@ def holds_dates(path: Path, column: str) -> bool:
 def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) -> list[MethodOutcome]:
     """The outcome of every method."""
     outcomes = []
-    empty = "nan" if groups is None else "nearest"
     for method in bandwidth_methods():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             try:
-                chosen = select_bandwidth(x, y, method, kernel, degree, sided=sided, groups=groups, empty=empty)
+                chosen = select_bandwidth(x, y, method, kernel, degree, sided=sided, groups=groups)
             except ValueError as reason:
                 outcomes.append(MethodOutcome(method, None, str(reason)))
                 continue
-        note = "at the end of the grid" if any("end of the admissible grid" in str(w.message) for w in caught) else ""
+        note = "; ".join(str(warning.message) for warning in caught)
         outcomes.append(MethodOutcome(method, chosen, note))
     return outcomes
 

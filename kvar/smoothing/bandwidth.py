@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.kernels import Kernel, get_kernel
-from kvar.smoothing.criteria import CRITERIA
+from kvar.smoothing.criteria import CRITERIA, least
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.selection_problem import Problem
@@ -36,7 +36,8 @@ class BandwidthSelection:
     without_neighbour : ndarray of int64, shape (g,)
         Scored observations that a candidate leaves without a neighbour or, for local lines, without a second x.
     at_edge : bool
-        The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
+        The least score is that of the least or the largest admissible candidate, so a better one may lie outside; or a
+        single observation rules all bandwidths out that are less than half of the chosen one.
     n_scored : int
         Observations that the criterion uses.
     method, kernel, sided : str
@@ -141,8 +142,8 @@ def select_bandwidth(
     sided : {"two", "past"}
         As in `KernelRegressor`; ``"averaged"``, ``"gcv"`` and ``"aicc"`` need ``"two"``.
     grid : array_like, shape (g,), optional
-        Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
-        ``empty="nearest"``: half of them) up to the range.
+        Candidates. By default 50 of constant ratio, from the least that serves every scored observation that does not
+        stand apart (with ``empty="nearest"``: half of them) up to the range.
     groups : array_like, shape (n,), optional
         Series of each observation, such as its prompt: one bandwidth for all, windows within a series. Not for
         ``"rule-of-thumb"`` and ``"plug-in"``, which describe one curve.
@@ -152,7 +153,10 @@ def select_bandwidth(
     empty : {"nan", "nearest"}
         What the estimator does in an empty window. ``"nan"`` rejects a candidate that leaves some scored observation
         without another one in its window, under all methods but ``"rule-of-thumb"`` and ``"plug-in"``, which look at
-        no window. ``"nearest"`` scores the answer that `KernelRegressor` gives there.
+        no window. ``"nearest"`` scores the answer that `KernelRegressor` gives there. Observations that stand apart,
+        with neighbours more than ten times as far away as those of the median one, such as the first after a pause,
+        reject no candidate and are scored like that in either case. The Gaussian and the exponential kernel have no
+        empty windows and reject nothing.
     refine : bool
         Look for the least score between the two candidates next to the best one, to a thousandth of the bandwidth.
         Not for ``"averaged"``, which lies between candidates anyway, and ``"lepski"``, which compares them.
@@ -171,7 +175,8 @@ def select_bandwidth(
     Warns
     -----
     UserWarning
-        If the least score is that of the first or the last admissible candidate.
+        If the least score is that of the first or the last admissible candidate, or the choice follows from a single
+        observation; `at_edge` of the result says so too.
 
     Notes
     -----
@@ -187,6 +192,8 @@ def select_bandwidth(
 
     Observations whose series has fewer than ``degree + 1`` other (earlier) points are not scored. All others count
     under every candidate, so that small windows cannot win by skipping the hard ones.
+
+    Of candidates with equal scores the widest is taken, as where all responses are equal.
 
     References
     ----------
@@ -236,31 +243,40 @@ def select_bandwidth(
     )  # fmt: skip
     if criterion.counts:
         check_counts(problem.weight, degree + 3)
-    grid = default_grid(problem) if grid is None else given_grid(grid)
+    grid = default_grid(problem) if grid is None else given_grid(grid) / problem.x_unit
     scores, lonely = criterion.score(problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
+    grid = grid * problem.x_unit
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
-        raise ValueError(
-            f"every bandwidth leaves some observation without a neighbour, up to {grid[-1]:.4g}; widen the grid"
-        )
-    best = int(np.argmin(scores))
+        lack = "some observation without a neighbour" if np.all(lonely > 0) else "no degrees of freedom"
+        raise ValueError(f"every bandwidth leaves {lack}, up to {grid[-1]:.4g}; widen the grid")
+    best = least(scores)
     weights = criterion.weigh(problem, scores)
     # The geometric mean, relative to the best candidate: where that has all the weight it comes out to the last bit.
     bandwidth = float(grid[best] * np.exp(np.sum(weights * np.log(grid / grid[best]))))
     if refine:
-        bandwidth = _refined(criterion, problem, grid, scores, best)
-    at_edge = best in (admissible[0], admissible[-1])
-    if at_edge:
+        bandwidth = _refined(criterion, problem, grid / problem.x_unit, scores, best) * problem.x_unit
+    forced = problem.forced_by_one * problem.x_unit
+    warning = ""
+    if not np.any(problem.y):
+        pass  # every window fits equal responses exactly
+    elif best in (admissible[0], admissible[-1]):
         end = "lower" if best == admissible[0] else "upper"
-        warnings.warn(
+        warning = (
             f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
-            " one may be outside",
-            UserWarning,
-            stacklevel=2,
+            " one may be outside"
         )
+    elif bandwidth < 2.0 * forced:
+        warning = (
+            f"a single observation has no neighbour within {forced:.4g} and forces the bandwidth, {bandwidth:.4g};"
+            ' leave it out, or pass empty="nearest"'
+        )
+    if warning:
+        warnings.warn(warning, UserWarning, stacklevel=2)
+    scores = criterion.in_units(scores, problem.y_unit)
     return BandwidthSelection(
-        bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
+        bandwidth, grid, scores, weights, lonely, bool(warning), int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
 

@@ -80,9 +80,24 @@ class Design:
         """Mean response at each point; zero at a point without weight."""
         return np.divide(self.v, self.w, out=np.zeros_like(self.v), where=self.w > 0.0)
 
+    @cached_property
+    def mean_range(self) -> tuple[float, float]:
+        """Least and largest mean response at a point, with all its observations or without one of them."""
+        means = self.mean[self.w > 0.0]
+        if self.mates_w is not None:
+            others = self.mates_w > 0.0
+            means = np.concatenate([means, self.mates_v[others] / self.mates_w[others]])
+        return float(means.min()), float(means.max())
+
     def squares(self, y, weight) -> np.ndarray:
         """Weighted sum of squares about the mean response, at each point."""
         return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
+
+    def points(self, begin, end) -> Design:
+        """The points of one series, from its first to before its last, as a design without observations."""
+        nothing = np.zeros(0, dtype=np.int64)
+        starts = np.array([0, end - begin], dtype=np.int64)
+        return Design(self.x[begin:end], self.w[begin:end], self.v[begin:end], starts, nothing, None, None)
 
     def with_targets(self, targets, series=None) -> tuple[Design, np.ndarray]:
         """The design with further points of weight zero, at which sums are wanted too, and where these are in it.

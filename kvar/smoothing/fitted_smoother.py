@@ -30,6 +30,7 @@ class FittedSmoother:
         if groups is not None:
             self._labels, self._series = np.unique(check_groups(groups, y.size), return_inverse=True)
         self._x, self._y = x.copy(), y.copy()
+        self._pseudo = self._y
         self._weight = np.ones(y.size) if weight is None else weight.copy()
         self._design = self._linear = Design.build(x, y, weight, self._series)
         if self.robust_iterations > 0:
@@ -41,8 +42,8 @@ class FittedSmoother:
         keep, cut = robust_weights(*data, self._series, self.robust_iterations, **self._smoother)
         self._design = Design.build(self._x, self._y, self._weight * keep, self._series)
         fitted = self._fits(self._design).estimate[self._design.member]
-        self._y = pseudo_responses(self._y, self._weight, fitted, cut)
-        self._linear = Design.build(self._x, self._y, self._weight, self._series)
+        self._pseudo = pseudo_responses(self._y, self._weight, fitted, cut)
+        self._linear = Design.build(self._x, self._pseudo, self._weight, self._series)
 
     def _points(self, x, reset=False):
         """Points as a vector; scikit-learn keeps (or compares with what it kept) the name of their column."""

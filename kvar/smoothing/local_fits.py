@@ -48,12 +48,13 @@ class LocalFits:
             return self.own / self.weight * (1.0 + self.tilt * self.offset)
 
 
-def _combine(sums, own_w, own_v, degree) -> LocalFits:
+def _combine(design, sums, own_w, own_v, degree) -> LocalFits:
     """Fits from the sums over the neighbours, and the weight and the weighted response at the target itself."""
     weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
-            estimate = np.divide(value, weight, out=value)
+            # A mean lies among the responses; the rounding of its sums might leave them.
+            estimate = np.clip(np.divide(value, weight, out=value), *design.mean_range, out=value)
             return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0, math.nan, math.nan)
         estimate = value / weight
         # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
@@ -97,7 +98,7 @@ def _fits_at(design, kernel, h, past, degree, tolerance, points, own_w, own_v):
         return quadratic_fits(design, kernel, h, past=past, points=points, own_w=own_w, own_v=own_v)
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, points]
     at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * own_w, at_zero * own_v, degree)
+    return _combine(design, sums, at_zero * own_w, at_zero * own_v, degree)
 
 
 def squared_norms(design: Design, kernel: Kernel, h: float, fits, *, past: bool, degree: int, derivative=0):

@@ -11,9 +11,10 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from kvar.smoothing.bands import ConfidenceBand
 from kvar.smoothing.data_checks import check_points, check_regressor, from_seconds, refuse_masked
 from kvar.smoothing.fit_picture import draw_fit
-from kvar.smoothing.inference import ConfidenceBand, Inference, LocalFit
+from kvar.smoothing.inference import Inference, LocalFit
 from kvar.smoothing.local_fits import leave_one_out
 from kvar.utils.checks import require_choice
 
@@ -252,7 +253,7 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
             x0 = from_seconds(np.linspace(self._x[mine].min(), self._x[mine].max(), 300), self._kind)
         at = check_points(x0)
         groups = None if shown is None else np.full(at.size, group)
-        band = self.confidence_band(x0, level, noise, groups)
+        band = self.confidence_band(x0, level, noise, groups=groups)
         curve = truth(x0) if callable(truth) else truth
         return draw_fit(ax, self._x[mine], self._y[mine], at, band, truth=curve, as_dates=self._kind == "dates")
 

@@ -56,6 +56,8 @@ def neighbour_sums(
     responses. A `power` of the distance, even and for compact kernels only, multiplies the kernel.
     """
     m = design.x.size
+    if not h > 0.0:
+        raise ValueError(f"bandwidth must be positive, got {h!r}")  # no cell of points would ever end
     if isinstance(kernel, CompactKernel):
         tables = _tables(kernel, degree, squared, power)
         factors = (float(tables[0, 0, 0]), kernel.base, kernel.power * (2 if squared else 1))
