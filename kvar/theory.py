@@ -239,10 +239,10 @@ def optimal_bandwidth(
     boundary : bool
         At a boundary, or looking back only.
     order : {1, 2}
-        Order of the bias, as in `asymptotic_bias`. Pass 2 for local means that look back along a curve that bends: of
-        the first-order optimum theirs is 0.76 to 1.43 times at n = 20,000 on usual curves, and more near an extremum,
-        where the slope is small. It is the first local minimum as h grows from zero; a wide window at which the two
-        terms cancel lies beyond what the expansion describes.
+        Order of the bias, as in `asymptotic_bias`. Pass 2 for local means that look back along a curve that bends: near
+        an extremum, where the slope is small, the first-order optimum can be several times too narrow, at n = 20,000
+        too. It is the first local minimum as h grows from zero; a wide window at which the two terms cancel lies beyond
+        what the expansion describes.
 
     Returns
     -------

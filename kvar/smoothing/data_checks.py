@@ -120,7 +120,14 @@ def check_groups(groups, size):
     groups = np.asarray(groups)
     if groups.shape != (size,):
         raise ValueError(f"groups must have one entry per observation, {size}, not shape {groups.shape}")
-    if np.any(groups != groups) or any(label is None for label in (groups if groups.dtype.kind == "O" else ())):
+    if groups.dtype.kind == "O":
+        # What is missing in NumPy or pandas does not equal itself, or has no truth value.
+        missing = [label is None or type(label).__name__ == "NAType" or label != label for label in groups]
+        if not any(missing) and len({isinstance(label, str) for label in groups}) > 1:
+            raise ValueError("groups must hold labels of one kind, not words and numbers")
+    else:
+        missing = groups != groups
+    if np.any(missing):
         raise ValueError("groups has missing entries; leave these observations out")
     return groups
 

@@ -97,7 +97,8 @@ class Design:
         """The points of one series, from its first to before its last, as a design without observations."""
         nothing = np.zeros(0, dtype=np.int64)
         starts = np.array([0, end - begin], dtype=np.int64)
-        return Design(self.x[begin:end], self.w[begin:end], self.v[begin:end], starts, nothing, None, None)
+        x, w, v = self.x[begin:end], self.w[begin:end], self.v[begin:end]
+        return replace(self, x=x, w=w, v=v, starts=starts, member=nothing, mates_w=None, mates_v=None)
 
     def with_targets(self, targets, series=None) -> tuple[Design, np.ndarray]:
         """The design with further points of weight zero, at which sums are wanted too, and where these are in it.
@@ -121,8 +122,9 @@ class Design:
         place = np.empty(x.size, dtype=np.int64)
         place[order] = np.cumsum(new) - 1
         starts = np.append(np.flatnonzero(np.diff(ranked[firsts], prepend=-1)), firsts.size)
-        w, v = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts)
-        return Design(x[firsts], w, v, starts, place[self.member], None, None), place[self.x.size :]
+        w, v, where = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), place[: self.x.size]
+        union = replace(self, x=x[firsts], w=w, v=v, starts=starts, member=where, mates_w=None, mates_v=None)
+        return union, place[self.x.size :]
 
 
 def series_order(x, groups=None):
