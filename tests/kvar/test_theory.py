@@ -122,7 +122,7 @@ def test_looking_back_the_second_order_bandwidth_is_the_exact_one(kernel, t, wav
         errors.append((row @ np.sin(wave * near) - math.sin(wave * t)) ** 2 + noise * row @ row)
     facts = {"slope": -wave * math.cos(wave * t), "curvature": -(wave**2) * math.sin(wave * t)}
     best = theory.optimal_bandwidth(kernel, 0, n=n, noise=noise, **facts, boundary=True, order=2)
-    assert np.interp(best, grid, errors) < 1.05 * min(errors)
+    assert np.interp(best, grid, errors) < 1.1 * min(errors)
     assert best == pytest.approx(grid[np.argmin(errors)], rel=0.08)
     if t == 0.3:  # near the crest the slope alone says little
         first = theory.optimal_bandwidth(kernel, 0, n=n, noise=noise, **facts, boundary=True)
