@@ -26,6 +26,7 @@ class Design:
     # ties.
     mates_w: np.ndarray | None
     mates_v: np.ndarray | None
+    span: tuple[float, float]  # Least and largest response with weight, which no mean may leave by its rounding
 
     @classmethod
     def build(cls, x, y, weight=None, groups=None) -> Design:
@@ -48,6 +49,8 @@ class Design:
         if series is not None:
             new[1:] |= series[1:] != series[:-1]
         firsts, member = np.flatnonzero(new), np.cumsum(new) - 1
+        counted = y if np.all(weight > 0.0) else y[weight > 0.0]
+        span = float(np.min(counted)), float(np.max(counted))
         w, v = weight, weight * y
         mates_w = mates_v = None
         if firsts.size < x.size:
@@ -58,7 +61,7 @@ class Design:
             w, v, x = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), x[firsts]
         changes = np.flatnonzero(np.diff(np.zeros(x.size) if series is None else series[firsts]))
         starts = np.concatenate([[0], changes + 1, [x.size]]).astype(np.int64)
-        return cls(x, w, v, starts, member, mates_w, mates_v)
+        return cls(x, w, v, starts, member, mates_w, mates_v, span)
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -80,15 +83,6 @@ class Design:
         """Mean response at each point; zero at a point without weight."""
         return np.divide(self.v, self.w, out=np.zeros_like(self.v), where=self.w > 0.0)
 
-    @cached_property
-    def mean_range(self) -> tuple[float, float]:
-        """Least and largest mean response at a point, with all its observations or without one of them."""
-        means = self.mean[self.w > 0.0]
-        if self.mates_w is not None:
-            others = self.mates_w > 0.0
-            means = np.concatenate([means, self.mates_v[others] / self.mates_w[others]])
-        return float(means.min()), float(means.max())
-
     def squares(self, y, weight) -> np.ndarray:
         """Weighted sum of squares about the mean response, at each point."""
         return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
@@ -100,7 +94,7 @@ class Design:
         where = np.searchsorted(union, self.x)
         w[where], v[where] = self.w, self.v
         starts = np.array([0, union.size], dtype=np.int64)
-        return Design(union, w, v, starts, where, None, None), np.searchsorted(union, targets)
+        return Design(union, w, v, starts, where, None, None, self.span), np.searchsorted(union, targets)
 
 
 def series_order(x, groups=None):
