@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 
 from kvar import KernelRegressor, select_bandwidth
+from kvar.intervals import rate_limits
+from kvar.kernels import get_kernel
 from simulations.harness import figures
 from simulations.harness.statistics import Claim
 from simulations.harness.study import Study, StudyConfig
@@ -35,6 +37,7 @@ _NOISES: dict[str, Callable] = {
 _KERNEL, _PAST_KERNEL = "epanechnikov", "triangular"
 _ROLLOUTS = 4  # of a step, looking back
 _TARGETS = 50  # of a simultaneous band
+_SAMPLES = 20  # of a repetition, where the bandwidth of a rate is fixed
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Coverage(Study):
 
     Rates and flat curves: at even x with the Epanechnikov kernel, at an end and in the middle of the range; looking
     back, with four rollouts a step and the triangular kernel, after the last step and in the middle of the run. The
-    bandwidth is fixed (a quarter of the range, 10 steps), or that of ``select_bandwidth``. Other noise: Gaussian,
+    bandwidth is fixed (a quarter of the range, 10 steps; a repetition is then 20 samples), or that of
+    ``select_bandwidth``. Other noise: Gaussian,
     heteroscedastic with standard deviation 0.2 + x and ``noise="local"``, Student's t with 3 degrees of freedom, and
     the beta distribution of mean 0.1 with ``bounds``, at fixed bandwidth. Curves: random x, Gaussian noise of standard
     deviation 0.5, selected bandwidth; the band as it is, and bias-corrected. The peak has its top in the middle. The
@@ -62,7 +66,7 @@ class Coverage(Study):
 
     name: ClassVar[str] = "coverage"
     title: ClassVar[str] = "What do the confidence bands cover?"
-    full: ClassVar[CoverageConfig] = CoverageConfig(repetitions=2000, block=200)
+    full: ClassVar[CoverageConfig] = CoverageConfig(repetitions=600, block=100)
     quick: ClassVar[CoverageConfig] = CoverageConfig(
         repetitions=40, block=20, rates=(0.02, 0.5), n=(50, 200), small_n=(5,)
     )
@@ -70,18 +74,21 @@ class Coverage(Study):
     def cells(self):
         config = self.config
         rates = [
-            {"part": "rates", "design": design, "n": n, "p": p}
-            for design in ("two-sided", "past-only") for n in config.n for p in config.rates
+            {"part": "rates", "bandwidth": bandwidth, "design": design, "n": n, "p": p}
+            for bandwidth in ("fixed", "selected") for design in ("two-sided", "past-only")
+            for n in config.n for p in config.rates
         ]  # fmt: skip
-        noises = [{"part": "noise", "noise": noise, "n": n} for noise in _NOISES for n in config.n]
-        small = [{"part": "small", "n": n} for n in config.small_n]
+        noises = [
+            {"part": "noise", "bandwidth": "fixed", "noise": noise, "n": n} for noise in _NOISES for n in config.n
+        ]
+        small = [{"part": "small", "bandwidth": "fixed", "n": n} for n in config.small_n]
         curves = [
-            {"part": "curves", "curve": curve, "design": design, "degree": degree, "n": n}
+            {"part": "curves", "bandwidth": "selected", "curve": curve, "design": design, "degree": degree, "n": n}
             for curve in list(_CURVES)[1:] for design in ("two-sided", "past-only") for degree in (0, 1)
             for n in config.n if n >= 200
         ]  # fmt: skip
         together = [
-            {"part": "simultaneous", "curve": curve, "degree": degree, "n": n}
+            {"part": "simultaneous", "bandwidth": "selected", "curve": curve, "degree": degree, "n": n}
             for curve in ("flat", "sine") for degree in (0, 1) for n in config.n if n >= 200
         ]  # fmt: skip
         return rates + noises + small + curves + together
@@ -104,11 +111,21 @@ class Coverage(Study):
         else:
             x = (np.arange(n) + 0.5) / n
             places, fixed = {"end": 0.0, "middle": 0.5}, self.config.bandwidth
-        kernel, sided = (_PAST_KERNEL, "past") if past else (_KERNEL, "two")
-        y = (rng.random(x.size) < p).astype(np.float64)
-        selected = select_bandwidth(x, y, kernel=kernel, sided=sided).bandwidth
-        for name, h in (("fixed", fixed), ("selected", selected)):
-            found.add(KernelRegressor(kernel, h, sided=sided).fit(x, y), places, lambda x: p, bandwidth=name)
+        options = {"kernel": _PAST_KERNEL if past else _KERNEL, "sided": "past" if past else "two"}
+        y = (rng.random((_SAMPLES, x.size)) < p).astype(np.float64)
+        if cell["bandwidth"] == "selected":
+            h = select_bandwidth(x, y[0], **options).bandwidth
+            found.add(KernelRegressor(bandwidth=h, **options).fit(x, y[0]), places, lambda x: p)
+            return
+        # One smoother matrix serves all samples; the first one says whether this is the band of the regressor.
+        at = np.array(list(places.values()))
+        rows = _smoother_rows(x, at, get_kernel(options["kernel"]), fixed, past)
+        low, high = rate_limits(y @ rows.T, 1.0 / np.sum(rows**2, axis=1))
+        band = KernelRegressor(bandwidth=fixed, **options).fit(x, y[0]).confidence_band(at)
+        np.testing.assert_allclose([low[0], high[0]], [band.lower, band.upper], rtol=1e-9, atol=1e-12)
+        for k, place in enumerate(places):
+            covered = float(np.mean((low[:, k] <= p) & (p <= high[:, k])))
+            found.row(place, covered, float(np.mean(high[:, k] - low[:, k])), 0, "plain")
 
     def _noise(self, cell, rng, found):
         x, noise = (np.arange(cell["n"]) + 0.5) / cell["n"], cell["noise"]
@@ -118,12 +135,12 @@ class Coverage(Study):
         options = {"noise": "local" if noise == "heteroscedastic" else "constant", "bounds": bounds}
         for degree in (0, 1):
             model = KernelRegressor(_KERNEL, self.config.bandwidth, degree).fit(x, y)
-            found.add(model, places, lambda x: shift, bandwidth="fixed", degree=degree, **options)
+            found.add(model, places, lambda x: shift, degree=degree, **options)
 
     def _small(self, cell, rng, found):
         y = rng.standard_normal(cell["n"])
         model = KernelRegressor(_KERNEL, 0.7).fit(np.linspace(0.0, 1.0, cell["n"]), y)
-        found.add(model, {"end": 0.0, "middle": 0.5}, np.zeros_like, bandwidth="fixed")
+        found.add(model, {"end": 0.0, "middle": 0.5}, np.zeros_like)
 
     def _curves(self, cell, rng, found):
         past, curve = cell["design"] == "past-only", _CURVES[cell["curve"]]
@@ -134,7 +151,7 @@ class Coverage(Study):
         if cell["curve"] == "kink":
             places["bend"] = 0.4
         for corrected in (False, True):
-            found.add(model, places, curve, bandwidth="selected", degree=cell["degree"], bias_corrected=corrected)
+            found.add(model, places, curve, degree=cell["degree"], bias_corrected=corrected)
 
     def _simultaneous(self, cell, rng, found):
         curve = _CURVES[cell["curve"]]
@@ -142,11 +159,9 @@ class Coverage(Study):
         at, corrected = np.linspace(0.0, 1.0, _TARGETS), cell["curve"] != "flat"
         for together in (False, True):
             band = model.confidence_band(at, bias_corrected=corrected, simultaneous=together)
-            inside = bool(np.all((band.lower <= curve(at)) & (curve(at) <= band.upper)))
+            inside = float(np.all((band.lower <= curve(at)) & (curve(at) <= band.upper)))
             width = float(np.mean(band.upper - band.lower))
-            found.row(
-                "everywhere", inside, width, "selected", cell["degree"], "simultaneous" if together else "pointwise"
-            )
+            found.row("everywhere", inside, width, cell["degree"], "simultaneous" if together else "pointwise")
 
     def _fitted(self, cell, rng, curve, sided):
         x = np.sort(rng.random(cell["n"]))
@@ -157,7 +172,7 @@ class Coverage(Study):
     def tables(self, rows):
         by = ["part", "design", "curve", "noise", "n", "p", "degree", "bandwidth", "band", "place"]
         missing = [pl.lit(None).alias(name) for name in by if name not in rows.columns]
-        rows = rows.with_columns(*missing, pl.col("covered").cast(pl.Float64))
+        rows = rows.with_columns(*missing)
         every = summary(rows, by, ["covered", "width"]).rename({"covered": "coverage", "covered_se": "coverage_se"})
 
         def part(name, index, on):
@@ -235,24 +250,31 @@ class Coverage(Study):
         return {"cells": figure}
 
 
+def _smoother_rows(x, at, kernel, h, past):
+    """The weights of the observations in the local means at some points."""
+    u = (x - at[:, None]) / h
+    weights = kernel(np.abs(u)) * (u < 0.0 if past else 1.0)
+    return weights / np.sum(weights, axis=1, keepdims=True)
+
+
 class _Found:
     """Rows of a block: a repetition, a band and a place each."""
 
     def __init__(self):
         self.rows, self.repetition = [], 0
 
-    def add(self, model, places, curve, *, bandwidth, degree=0, **options):
+    def add(self, model, places, curve, *, degree=0, **options):
         """Whether the band of a fit covers a curve, and its width, at each place."""
         at = np.array(list(places.values()))
         band = model.confidence_band(at, **options)
         name = "corrected" if options.get("bias_corrected") else "plain"
         truth = np.broadcast_to(curve(at), at.shape)
         for place, low, true, high in zip(places, band.lower, truth, band.upper, strict=True):
-            self.row(place, bool(low <= true <= high), float(high - low), bandwidth, degree, name)
+            self.row(place, float(low <= true <= high), float(high - low), degree, name)
 
-    def row(self, place, covered, width, bandwidth, degree, band):
+    def row(self, place, covered, width, degree, band):
         """Add one."""
         self.rows.append({
             "repetition": self.repetition, "place": place, "covered": covered, "width": width,
-            "bandwidth": bandwidth, "degree": degree, "band": band,
+            "degree": degree, "band": band,
         })  # fmt: skip
