@@ -11,22 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kvar.utils.checks import checked_array, is_number
+
 __all__ = [
     "ClusteredSums",
     "Interval",
     "MeanInterval",
     "Ratio",
+    "checked_bounds",
     "fraction_limits",
     "mean_interval",
     "period_length",
     "rate_limits",
+    "value_limits",
 ]
 
 # As a fraction of the terms of an estimate: what is smaller is their rounding, and would pass for a clear difference.
 _ROUNDING = 1e-12
 _NORMAL_QUANTILE = 1.959964
-# Weight of the heaviest observation, times the effective sample size, where weights are uniform between it and zero.
-_FEW = 1.5
+# Weight of the heaviest observation times the effective sample size: 1.5 under the triangular kernel, whose weights are
+# uniform between that and zero, 1.25 under that of Epanechnikov, 1 under the uniform one. The study `coverage` covers
+# best with a number between the first two.
+_FEW = 1.4
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,9 @@ def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[
     """Confidence limits of a probability that is estimated by a weighted mean of zeros and ones.
 
     Wilson's limits (1927, Journal of the American Statistical Association 22:209) with the effective sample size of the
-    weights, ``1 / sum(l**2)`` (Kish 1965). With fewer than one and a half successes (or failures) they would rule out
-    too much: a single one decides, and its weight varies. The rate is then at least that with which a sum of a Poisson
-    number of weights, uniform between zero and twice their mean as under a triangular kernel, is as large as the one
-    seen with probability ``1 - level``.
+    weights, ``1 / sum(l**2)`` (Kish 1965). With fewer than 1.4 successes (or failures) they would rule out too much: a
+    single one decides, and its weight varies. The rate is then at least that with which a sum of a Poisson number of
+    weights, uniform between zero and twice their mean, is as large as the one seen with probability ``1 - level``.
 
     Parameters
     ----------
@@ -156,6 +161,33 @@ def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[
     high = np.maximum(high, 1.0 - _least_rate((1.0 - rate) * size, size, level))
     # At either end Wilson's limit is exactly there, but for rounding.
     return np.where(rate <= 0.0, 0.0, np.maximum(low, 0.0)), np.where(rate >= 1.0, 1.0, np.minimum(high, 1.0))
+
+
+def value_limits(values, standard_error, size, level: float = 0.95, bounds=None) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of values with a standard error and an effective sample size: normal, or within bounds of the rewards."""
+    # Slow to import, and needed only here.
+    from scipy.special import ndtri
+
+    if not (is_number(level) and 0.0 < level < 1.0):
+        raise ValueError(f"level must lie between 0 and 1, got {level!r:.60}")
+    if bounds is None:
+        half = float(ndtri(0.5 + 0.5 * level)) * standard_error
+        return values - half, values + half
+    low, high = checked_bounds(bounds)
+    rate = np.clip((values - low) / (high - low), 0.0, 1.0)
+    # Half a reward at either end keeps the variance away from zero (Agresti and Coull 1998).
+    typical = (rate * size + 0.5) / (size + 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = typical * (1.0 - typical) * ((high - low) / standard_error) ** 2
+    return tuple(low + (high - low) * limit for limit in rate_limits(rate, worth, level))
+
+
+def checked_bounds(bounds) -> tuple[float, float]:
+    """Least and largest possible response."""
+    low, high = checked_array(bounds, "bounds", (2,)).tolist()
+    if not low < high:
+        raise ValueError(f"bounds must be the least and the largest possible response, got {bounds!r:.60}")
+    return low, high
 
 
 def _least_rate(successes: np.ndarray, size: np.ndarray, level: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvar.kernels import kernel_names
+from kvar.smoothing.bands import response_bounds
 from kvar.smoothing.bandwidth import BandwidthSelection, bandwidth_methods, select_bandwidth
 
 if TYPE_CHECKING:
@@ -101,13 +102,16 @@ def compare_methods(x, y, *, kernel: str, degree: int, sided: str, groups=None) 
             except ValueError as reason:
                 outcomes.append(MethodOutcome(method, None, str(reason)))
                 continue
-        note = "; ".join(str(warning.message) for warning in caught)
+        at_end = any("end of the admissible grid" in str(warning.message) for warning in caught)
+        note = "at the end of the grid" if at_end else "set by one observation" if chosen.at_edge else ""
         outcomes.append(MethodOutcome(method, chosen, note))
     return outcomes
 
 
-def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: str, single_series: bool = True) -> None:
-    """Save a picture: the scores over the grid and, for a single series, the data with the fit."""
+def draw(
+    x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: str, single_series: bool = True, bounds=None
+) -> None:
+    """Save a picture: the scores over the grid and, for a single series, the data with the fit and its limits."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -120,12 +124,17 @@ def draw(x, y, chosen: BandwidthSelection, path: Path, *, x_name: str, y_name: s
     if single_series:
         model = KernelRegressor(chosen.kernel, chosen.bandwidth, chosen.degree, chosen.sided).fit(x, y)
         at = np.linspace(x.min(), x.max(), 300)
-        band = model.confidence_band(at, noise="local")
         axes[1].plot(x, y, ".", color="0.7", markersize=3, zorder=0)
-        axes[1].plot(at, band.estimate, color="C0")
-        axes[1].fill_between(at, band.lower, band.upper, color="C0", alpha=0.25, linewidth=0.0)
+        axes[1].plot(at, model.predict(at), color="C0", label="fit")
+        corrected = chosen.degree < 2
+        for label, together, alpha in (("95 % limits at each x", False, 0.3), ("at all x at once", True, 0.15)):
+            band = model.confidence_band(
+                at, noise="local", bounds=bounds or "auto", bias_corrected=corrected, simultaneous=together
+            )
+            axes[1].fill_between(at, band.lower, band.upper, color="C0", alpha=alpha, linewidth=0.0, label=label)
         axes[1].set_xlabel(x_name)
-        axes[1].set_ylabel(f"{y_name}, fit and pointwise 95 % limits")
+        axes[1].set_ylabel(y_name)
+        axes[1].legend(title="limits are bias-corrected" if corrected else None, frameon=False)
     plotting.save(figure, path)
 
 
@@ -151,11 +160,15 @@ def bandwidth_command(
         str | None, typer.Option(help="Column of the series, such as the prompt; one bandwidth for all.")
     ] = None,
     kernel: Annotated[str, typer.Option(help=f"Kernel: {', '.join(kernel_names())}.")] = "epanechnikov",
-    degree: Annotated[int, typer.Option(help="0: local means; 1: local lines.")] = 0,
+    degree: Annotated[int, typer.Option(help="0: local means; 1: local lines; 2: local quadratics.")] = 0,
     sided: Annotated[str, typer.Option(help="two: points on both sides; past: earlier points only.")] = "two",
     draw_method: Annotated[
         str | None,
         typer.Option("--draw", help="Method to draw: averaged by default, or one-step-ahead with --sided past."),
+    ] = None,
+    bounds: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Least and largest possible y, which the limits drawn stay between: 0 1 for rates."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Picture to write: FILE-bandwidth.png by default; the suffix sets the format.")
@@ -184,6 +197,7 @@ def bandwidth_command(
         shown = by_name[wanted]
         if shown.selection is None:
             raise ValueError(f"{wanted}: {shown.note}")
+        response_bounds(bounds, responses)
     except (OSError, ValueError) as error:
         typer.echo(f"kvar bandwidth: {error}", err=True)
         raise typer.Exit(2) from None
@@ -196,13 +210,15 @@ def bandwidth_command(
         typer.echo(f"{x} holds dates or durations: bandwidths are in seconds.")
     _print_table(outcomes, f"{file.name}: {points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided")
     picture = out or file.with_name(f"{file.stem}-bandwidth.png")
+    x_name = f"{x} (seconds)" if dated else x
     draw(
         points,
         responses,
         shown.selection,
         picture,
-        x_name=f"{x} (seconds)" if dated else x,
+        x_name=x_name,
         y_name=y,
         single_series=groups is None,
+        bounds=bounds,
     )
     typer.echo(f"Picture: {picture}")

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.intervals import rate_limits
+from kvar.intervals import checked_bounds, rate_limits
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 from kvar.smoothing.smoother_rows import smoother_rows
-from kvar.utils.checks import checked_array
 
 __all__ = [
     "ConfidenceBand",
@@ -39,9 +38,7 @@ def response_bounds(bounds, y) -> tuple[tuple[float, float] | None, bool]:
         return ((0.0, 1.0), True) if np.all((y == 0.0) | (y == 1.0)) else (None, False)
     if bounds is None:
         return None, False
-    low, high = checked_array(bounds, "bounds", (2,)).tolist()
-    if not low < high:
-        raise ValueError(f"bounds must be the least and the largest possible response, got {bounds!r:.60}")
+    low, high = checked_bounds(bounds)
     outside = y[(y < low) | (y > high)]
     if outside.size:
         raise ValueError(f"a response, {outside[0]:g}, lies outside the bounds {low:g} to {high:g}; widen them")

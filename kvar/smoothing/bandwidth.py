@@ -249,7 +249,8 @@ def select_bandwidth(
     grid = grid * problem.x_unit
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
-        lack = "some observation without a neighbour" if np.all(lonely > 0) else "no degrees of freedom"
+        alone = np.all(lonely > 0) and np.any(problem.required)
+        lack = "some observation without a neighbour" if alone else "no degrees of freedom"
         raise ValueError(f"every bandwidth leaves {lack}, up to {grid[-1]:.4g}; widen the grid")
     best = least(scores)
     weights = criterion.weigh(problem, scores)

@@ -26,19 +26,21 @@ class Design:
     # ties.
     mates_w: np.ndarray | None
     mates_v: np.ndarray | None
+    span: tuple[float, float]  # Least and largest response with weight, which no mean may leave by its rounding
 
     @classmethod
     def build(cls, x, y, weight=None, groups=None) -> Design:
         """The design of observations in any order."""
-        weight = np.ones(x.size) if weight is None else weight
         order, series = series_order(x, groups)
-        ordered = cls.of_sorted(x[order], y[order], weight[order], series)
+        weight = np.ones(x.size) if weight is None else weight[order]
+        ordered = cls.of_sorted(x[order], y[order], weight, series)
         back = np.empty_like(order)
+        if ordered.mates_w is None:
+            back[order] = ordered.member
+            return replace(ordered, member=back)
         back[order] = np.arange(x.size)
-        member, mates_w, mates_v = (
-            None if values is None else values[back] for values in (ordered.member, ordered.mates_w, ordered.mates_v)
-        )
-        return replace(ordered, member=member, mates_w=mates_w, mates_v=mates_v)  # type: ignore[arg-type]
+        member, mates_w, mates_v = (values[back] for values in (ordered.member, ordered.mates_w, ordered.mates_v))
+        return replace(ordered, member=member, mates_w=mates_w, mates_v=mates_v)
 
     @classmethod
     def of_sorted(cls, x, y, weight, series=None) -> Design:
@@ -48,6 +50,8 @@ class Design:
         if series is not None:
             new[1:] |= series[1:] != series[:-1]
         firsts, member = np.flatnonzero(new), np.cumsum(new) - 1
+        counted = y if np.all(weight > 0.0) else y[weight > 0.0]
+        span = float(np.min(counted)), float(np.max(counted))
         w, v = weight, weight * y
         mates_w = mates_v = None
         if firsts.size < x.size:
@@ -56,9 +60,9 @@ class Design:
             values = np.stack([w, v])
             mates_w, mates_v = running_sums(values, firsts) + running_sums(values, firsts, backwards=True)
             w, v, x = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), x[firsts]
-        changes = np.flatnonzero(np.diff(np.zeros(x.size) if series is None else series[firsts]))
-        starts = np.concatenate([[0], changes + 1, [x.size]]).astype(np.int64)
-        return cls(x, w, v, starts, member, mates_w, mates_v)
+        changes = [] if series is None else np.flatnonzero(np.diff(series[firsts]))
+        starts = np.concatenate([[0], np.add(changes, 1), [x.size]]).astype(np.int64)
+        return cls(x, w, v, starts, member, mates_w, mates_v, span)
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -79,15 +83,6 @@ class Design:
     def mean(self) -> np.ndarray:
         """Mean response at each point; zero at a point without weight."""
         return np.divide(self.v, self.w, out=np.zeros_like(self.v), where=self.w > 0.0)
-
-    @cached_property
-    def mean_range(self) -> tuple[float, float]:
-        """Least and largest mean response at a point, with all its observations or without one of them."""
-        means = self.mean[self.w > 0.0]
-        if self.mates_w is not None:
-            others = self.mates_w > 0.0
-            means = np.concatenate([means, self.mates_v[others] / self.mates_w[others]])
-        return float(means.min()), float(means.max())
 
     def squares(self, y, weight) -> np.ndarray:
         """Weighted sum of squares about the mean response, at each point."""

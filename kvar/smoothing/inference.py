@@ -209,8 +209,8 @@ class Inference(FittedSmoother):
         Returns
         -------
         ndarray of float64, shape (t,)
-            Local means of the squared leave-one-out residuals, each divided by one plus the variance that its
-            prediction adds. The root is the sigma of ``noise="local"``.
+            Means of the squared leave-one-out residuals nearby, each divided by one plus the variance that its
+            prediction adds, with the squared weights of the fit. The root is the sigma of ``noise="local"``.
         """
         return self._noise(self._targets(x0, groups), "local")[0]
 
@@ -225,7 +225,6 @@ class Inference(FittedSmoother):
         require_choice("noise", noise, ("constant", "local"))
         check_counts(self._weight, self.degree + 2)
         if noise == "local":
-            data = self._x, self._pseudo, self._weight, self._series
-            return local_noise(self._linear, *data, *targets, **self._smoother)
+            return local_noise(self._linear, self._pseudo, self._weight, *targets, **self._smoother)
         freedom = constant_noise_freedom(self._linear, **self._smoother)
         return self.noise_variance(), np.full(targets[0].size, freedom)

@@ -54,7 +54,7 @@ def _combine(design, sums, own_w, own_v, degree) -> LocalFits:
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
             # A mean lies among the responses; the rounding of its sums might leave them.
-            estimate = np.clip(np.divide(value, weight, out=value), *design.mean_range, out=value)
+            estimate = np.clip(np.divide(value, weight, out=value), *design.span, out=value)
             return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0, math.nan, math.nan)
         estimate = value / weight
         # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
