@@ -179,7 +179,8 @@ def value_limits(values, standard_error, size, level: float = 0.95, bounds=None)
     typical = (rate * size + 0.5) / (size + 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = typical * (1.0 - typical) * ((high - low) / standard_error) ** 2
-    return tuple(low + (high - low) * limit for limit in rate_limits(rate, worth, level))
+    lower, upper = rate_limits(rate, worth, level)
+    return low + (high - low) * lower, low + (high - low) * upper
 
 
 def checked_bounds(bounds) -> tuple[float, float]:

@@ -121,7 +121,7 @@ def _by_series(design, targets, series):
 
 
 def level_at_each(
-    design: Design, targets, series, level: float, kernel: Kernel, h: float, *, past: bool, degree: int
+    design: Design, targets, series, kernel: Kernel, h: float, *, level: float, past: bool, degree: int
 ) -> float:
     """The pointwise level at which all targets at once have coverage `level`.
 
@@ -133,18 +133,18 @@ def level_at_each(
     from scipy.optimize import brentq  # slow to import
     from scipy.special import ndtr
 
-    angles = []
+    turns: list[np.ndarray] = []
     for part, mine in _by_series(design, targets, series):
         # A series starts anew, as a target after one without a fit does.
-        angles.append(np.full(1 if angles else 0, np.pi))
+        turns.append(np.full(1 if turns else 0, np.pi))
         for _, columns, weights in smoother_rows(part, np.unique(targets[mine]), kernel, h, past=past, degree=degree):
             with np.errstate(divide="ignore", invalid="ignore"):
                 normed = np.where(part.w[columns] > 0.0, weights / np.sqrt(part.w[columns]), 0.0)
                 normed = normed / np.sqrt(np.sum(normed**2, axis=1, keepdims=True))
             # The length of the chord gives small angles without cancellation.
             chord = np.sqrt(np.sum((normed[1:] - normed[:-1]) ** 2, axis=1))
-            angles.append(2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0)))
-    angles = np.concatenate([*angles, np.zeros(0)])
+            turns.append(2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0)))
+    angles = np.concatenate([*turns, np.zeros(0)])
     # A target without a fit has no limits to leave.
     angles = np.where(np.isnan(angles), np.pi, np.minimum(angles, np.pi))
 

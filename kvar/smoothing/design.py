@@ -39,8 +39,8 @@ class Design:
             back[order] = ordered.member
             return replace(ordered, member=back)
         back[order] = np.arange(x.size)
-        member, mates_w, mates_v = (values[back] for values in (ordered.member, ordered.mates_w, ordered.mates_v))
-        return replace(ordered, member=member, mates_w=mates_w, mates_v=mates_v)
+        mates_w, mates_v = ordered.mates_w[back], ordered.mates_v[back]  # type: ignore[index]
+        return replace(ordered, member=ordered.member[back], mates_w=mates_w, mates_v=mates_v)
 
     @classmethod
     def of_sorted(cls, x, y, weight, series=None) -> Design:
@@ -60,8 +60,8 @@ class Design:
             values = np.stack([w, v])
             mates_w, mates_v = running_sums(values, firsts) + running_sums(values, firsts, backwards=True)
             w, v, x = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), x[firsts]
-        changes = [] if series is None else np.flatnonzero(np.diff(series[firsts]))
-        starts = np.concatenate([[0], np.add(changes, 1), [x.size]]).astype(np.int64)
+        changes = np.zeros(0, dtype=np.int64) if series is None else np.flatnonzero(np.diff(series[firsts]))
+        starts = np.concatenate([[0], changes + 1, [x.size]]).astype(np.int64)
         return cls(x, w, v, starts, member, mates_w, mates_v, span)
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kvar.kernels import get_kernel
+from kvar.kernels import Kernel, get_kernel
 from kvar.smoothing.data_checks import check_data, check_groups, check_points, kind_of_points
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, nearest
@@ -21,6 +21,14 @@ class FittedSmoother:
     `_design` has the data that the fits come from and `_linear` those that describe their noise: the same, but for a
     robust fit.
     """
+
+    kernel: str | Kernel
+    bandwidth: float
+    degree: int
+    sided: str
+    empty: str
+    tolerance: float
+    robust_iterations: int
 
     def _keep(self, x, y, sample_weight, groups):
         """Check and keep the data."""
@@ -60,7 +68,7 @@ class FittedSmoother:
             "degree": self.degree,
         }
 
-    def _targets(self, x0, groups):
+    def _targets(self, x0, groups) -> tuple[np.ndarray, np.ndarray | None]:
         """Points and the numbers of their series (None for one)."""
         check_is_fitted(self)
         points, kind = self._points(x0), kind_of_points(x0)
@@ -81,7 +89,7 @@ class FittedSmoother:
 
     def _at(self, design, points, series):
         """A design that has all the points, and the place of each in it."""
-        if np.array_equal(points, self._x) and (series is None or np.array_equal(series, self._series)):
+        if np.array_equal(points, self._x) and (self._series is None or np.array_equal(series, self._series)):
             return design, design.member
         return design.with_targets(points, series)
 

@@ -163,12 +163,11 @@ class Inference(FittedSmoother):
             design, where = self._at(self._design, *targets)
             estimate = self._wanted(design, self._fits(design), 0)[where]
             norms = self._norms(targets)
-        each = level_at_each(self._linear, *targets, level, **self._smoother) if simultaneous else level
+        each = level_at_each(self._linear, *targets, level=level, **self._smoother) if simultaneous else level
         variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
         if bounds is not None:
-            return ConfidenceBand(
-                *bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary), level
-            )
+            lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
+            return ConfidenceBand(lower, estimate, upper, level)
         lower, upper = student_limits(estimate, np.sqrt(variance * norms), freedom, each)
         return ConfidenceBand(lower, estimate, upper, level)
 

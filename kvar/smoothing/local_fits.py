@@ -85,7 +85,8 @@ def leave_one_out(
 
     A `whole_step` leaves out the observations at the same point too.
     """
-    own_w, own_v = design.mates_w, design.mates_v
+    own_w: np.ndarray | float | None = design.mates_w
+    own_v: np.ndarray | float | None = design.mates_v
     if past or whole_step or own_w is None:
         own_w = own_v = 0.0
     return _fits_at(design, kernel, h, past, degree, tolerance, design.member, own_w, own_v)

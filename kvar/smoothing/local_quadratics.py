@@ -98,7 +98,7 @@ def quadratic_norms(design: Design, kernel: Kernel, h: float, fits: LocalQuadrat
     here = np.flatnonzero(direct | fits.direct)
     for chunk, owner, u, k, w, _ in _pairs(design, kernel, h, past, here, own_w[here], own_w[here]):
         target = here[chunk]
-        p1, p2 = _polynomials(*fits.recursion[:, target][:, owner], u)
+        p1, p2 = _polynomials(fits.recursion[:, target][:, owner], u)
         f0, f1, f2 = fits.factors[derivative][:, target][:, owner]
         row = k * (f0 + f1 * p1 + f2 * p2)
         norms[target] = np.bincount(owner, w * row**2, minlength=target.size)
@@ -131,7 +131,8 @@ def _pairs(design, kernel, h, past, points, own_w, own_v):
         yield chunk, np.append(owner, np.arange(points[chunk].size)), u, kernel(np.abs(u)), w, v
 
 
-def _polynomials(a, b, beta, u):
+def _polynomials(recursion, u):
+    a, b, beta = recursion
     p1 = u - a
     return p1, (u - b) * p1 - beta
 

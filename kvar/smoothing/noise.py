@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: f
     known = np.isfinite(squares) & (weight > 0.0) & (own < _ALL_OWN) & ~others.degenerate
     counts = np.bincount(design.member, np.where(known, weight, 0.0), minlength=design.x.size)
     totals = np.bincount(design.member, np.where(known, weight * squares, 0.0), minlength=design.x.size)
-    smoother = {"kernel": kernel, "h": h, "past": past}
+    smoother: dict[str, Any] = {"kernel": kernel, "h": h, "past": past}
     union, where = design.with_targets(targets, series)
     fits = fit_points(union, **smoother, degree=degree)
 
@@ -86,9 +87,9 @@ def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: f
         return squared_norms(replace(union, w=masses), fits=fits, **smoother, degree=degree)[where]
 
     known_part = norms_of(counts, fits, degree)
-    nearby = np.zeros(union.x.size)
-    nearby[union.member] = counts
-    nearby = fit_points(replace(union, w=nearby), **smoother, degree=0)
+    squares_near = np.zeros(union.x.size)
+    squares_near[union.member] = counts
+    nearby = fit_points(replace(union, w=squares_near), **smoother, degree=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = norms_of(totals, fits, degree) / known_part
         near = norms_of(counts, nearby, 0)

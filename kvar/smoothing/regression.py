@@ -73,8 +73,12 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
     smoothing of pseudo-responses (Cleveland, Grosse and Shyu 1992).
 
     Fitting sorts, O(n log n); a prediction at m points costs O(n + m) for the compact kernels and the exponential one,
-    and the number of pairs within ten bandwidths for the Gaussian, and for the exponential one at degree 2. A fit and a
-    prediction of n observations at degree 0 take about 110 bytes of memory each.
+    and the number of pairs within ten bandwidths for the Gaussian, and for the exponential one at degree 2. At degree 0
+    a fit to n observations and predictions at these take about 110 bytes of memory for each, predictions at n others
+    about 260. Ten million observations take 14 to 16 times as long as one million, other points 21 times.
+
+    With metadata routing, `sample_weight` and `groups` reach the estimator where `set_fit_request`,
+    `set_predict_request` and `set_score_request` ask for them; without a request `groups` go to the splitter alone.
 
     Before `fit`, every method that needs the data raises `sklearn.exceptions.NotFittedError`.
 
