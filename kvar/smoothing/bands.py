@@ -121,7 +121,7 @@ def _by_series(design, targets, series):
 
 
 def level_at_each(
-    design: Design, targets, series, kernel: Kernel, h: float, *, level: float, past: bool, degree: int
+    design: Design, targets, level: float, kernel: Kernel, h: float, *, past: bool, degree: int, series=None
 ) -> float:
     """The pointwise level at which all targets at once have coverage `level`.
 

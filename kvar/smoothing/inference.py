@@ -163,7 +163,8 @@ class Inference(FittedSmoother):
             design, where = self._at(self._design, *targets)
             estimate = self._wanted(design, self._fits(design), 0)[where]
             norms = self._norms(targets)
-        each = level_at_each(self._linear, *targets, level=level, **self._smoother) if simultaneous else level
+        points, series = targets
+        each = level_at_each(self._linear, points, level, series=series, **self._smoother) if simultaneous else level
         variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
         if bounds is not None:
             lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)

@@ -109,7 +109,7 @@ def test_local_noise_from_loops(degree, past):
         expected.append(np.sum(part * squares[known]) / np.sum(part))
     design = Design.build(x, y, w)
     found, freedom = local_noise(
-        design, x, y, w.astype(float), targets, get_kernel("epanechnikov"), 0.2, past=past, degree=degree
+        design, y, w.astype(float), targets, None, get_kernel("epanechnikov"), 0.2, past=past, degree=degree
     )
     np.testing.assert_allclose(found, expected, rtol=1e-8)
     assert np.all(freedom >= 1.0)
