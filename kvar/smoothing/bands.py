@@ -117,7 +117,7 @@ def level_at_each(design: Design, targets, level: float, kernel: Kernel, h: floa
     from scipy.special import ndtr
 
     targets = np.unique(targets)
-    angles = []
+    angles = [np.zeros(0)]
     for _, columns, weights in smoother_rows(design, targets, kernel, h, past=past, degree=degree):
         with np.errstate(divide="ignore", invalid="ignore"):
             normed = np.where(design.w[columns] > 0.0, weights / np.sqrt(design.w[columns]), 0.0)

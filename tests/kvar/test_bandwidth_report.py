@@ -108,3 +108,13 @@ def test_another_kind_of_file_is_named(run, tmp_path):
     result = run(tmp_path / "rewards.txt")
     assert result.exit_code == 2
     assert "expected one of .csv" in result.output
+
+
+def test_bounds_of_the_limits_drawn(run, table, tmp_path):
+    path = tmp_path / "rewards.csv"
+    table.with_columns(reward=0.5 * pl.col("reward")).write_csv(path)
+    drawn = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "1")
+    assert drawn.exit_code == 0, drawn.output
+    refused = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "0.4")
+    assert refused.exit_code == 2
+    assert "0.5, lies outside the bounds 0 to 0.4" in refused.output
