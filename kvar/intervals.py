@@ -160,7 +160,9 @@ def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[
     low = np.minimum(low, _least_rate(rate * size, size, level))
     high = np.maximum(high, 1.0 - _least_rate((1.0 - rate) * size, size, level))
     # At either end Wilson's limit is exactly there, but for rounding.
-    return np.where(rate <= 0.0, 0.0, np.maximum(low, 0.0)), np.where(rate >= 1.0, 1.0, np.minimum(high, 1.0))
+    known = ~np.isnan(size)
+    low = np.where(known & (rate <= 0.0), 0.0, np.maximum(low, 0.0))
+    return low, np.where(known & (rate >= 1.0), 1.0, np.minimum(high, 1.0))
 
 
 def value_limits(values, standard_error, size, level: float = 0.95, bounds=None) -> tuple[np.ndarray, np.ndarray]:

@@ -205,8 +205,7 @@ class Coverage(Study):
     def remarks(self, tables):
         every = tables["every"]
         error = 100.0 * math.sqrt(0.95 * 0.05 / every["repetitions"].max())
-        accuracy = f"The Monte Carlo standard error of a coverage of 95 % is {error:.1f} percentage points"
-        sentences = [f"{accuracy}, less for rates at fixed bandwidth."]
+        sentences = [f"The standard error of 95 % is {error:.1f} points, less for rates at fixed bandwidth."]
         for what, cells, low, high in _groups(every):
             inside = cells.filter(pl.col("coverage").is_between(low, high)).height
             sentences.append(

@@ -35,7 +35,8 @@ def test_limits_of_rates_mirror_contain_and_rise():
         assert np.all(np.diff(low) >= -1e-12)
         assert low[0] == 0.0
         assert high[-1] == 1.0
-    assert np.isnan(rate_limits(0.2, np.nan)).all()
+    for unknown in (0.0, 0.2, 1.0):
+        assert np.isnan(rate_limits(unknown, np.nan)).all()
     wide, narrow = rate_limits(0.03, 20.0, 0.99), rate_limits(0.03, 20.0, 0.8)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
@@ -169,6 +170,15 @@ def test_bounded_responses_stay_within_bounds(degree):
         np.testing.assert_allclose(
             model.confidence_band(at, bounds=(2.0, 5.0)).upper, 2.0 + 3.0 * unit.upper, rtol=1e-6
         )
+
+
+def test_where_nothing_is_known_there_are_no_limits():
+    model = KernelRegressor("epanechnikov", 0.5, empty="nearest").fit([0.0, 0.2, 0.4, 0.6], [0.0, 1.0, 0.0, 0.0])
+    for options in ({}, {"bounds": None}, {"simultaneous": True}, {"bias_corrected": True}):
+        band = model.confidence_band([0.3, 9.0], **options)
+        assert np.isfinite(band.lower[0])
+        assert np.isnan([band.lower[1], band.upper[1]]).all()
+        assert model.confidence_band([], **options).lower.size == 0
 
 
 @pytest.mark.parametrize(

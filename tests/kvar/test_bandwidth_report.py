@@ -136,3 +136,13 @@ def test_rows_without_a_group_are_counted_as_such(run, table, tmp_path):
     assert "finite" not in result.output
     table.with_columns(prompt=pl.lit(None, pl.String)).write_csv(path)
     assert "none of its rows has a prompt" in run(path, "--x", "step", "--y", "reward", "--group", "prompt").output
+
+
+def test_bounds_of_the_limits_drawn(run, table, tmp_path):
+    path = tmp_path / "rewards.csv"
+    table.with_columns(reward=0.5 * pl.col("reward")).write_csv(path)
+    drawn = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "1")
+    assert drawn.exit_code == 0, drawn.output
+    refused = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "0.4")
+    assert refused.exit_code == 2
+    assert "0.5, lies outside the bounds 0 to 0.4" in refused.output
