@@ -11,19 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kvar.utils.checks import checked_array, is_number
+
 __all__ = [
     "ClusteredSums",
     "Interval",
     "MeanInterval",
     "Ratio",
+    "checked_bounds",
     "fraction_limits",
     "mean_interval",
     "period_length",
+    "rate_limits",
+    "value_limits",
 ]
 
 # As a fraction of the terms of an estimate: what is smaller is their rounding, and would pass for a clear difference.
 _ROUNDING = 1e-12
 _NORMAL_QUANTILE = 1.959964
+# Weight of the heaviest observation times the effective sample size: 1.5 under the triangular kernel, whose weights are
+# uniform between that and zero, 1.25 under that of Epanechnikov, 1 under the uniform one. The study `coverage` covers
+# best with a number between the first two.
+_FEW = 1.4
 
 
 @dataclass(frozen=True)
@@ -107,13 +116,97 @@ def fraction_limits(fraction: Interval) -> tuple[float, float]:
     """
     if np.isnan(fraction.low):
         return np.nan, np.nan
-    # Slow to import, and needed only here.
-    from statsmodels.stats.proportion import proportion_confint
-
     variance, half = fraction.mean * (1 - fraction.mean), (fraction.high - fraction.low) / 2
     n = variance * (_NORMAL_QUANTILE / half) ** 2 if variance > 0 and half > 0 else fraction.n_prompts
-    low, high = proportion_confint(fraction.mean * n, n, method="wilson")
+    low, high = rate_limits(fraction.mean, n)
     return float(low), float(high)
+
+
+def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence limits of a probability that is estimated by a weighted mean of zeros and ones.
+
+    Wilson's limits (1927, Journal of the American Statistical Association 22:209) with the effective sample size of the
+    weights, ``1 / sum(l**2)`` (Kish 1965). With fewer than 1.4 successes (or failures) they would rule out too much: a
+    single one decides, and its weight varies. The rate is then at least that with which a sum of a Poisson number of
+    weights, uniform between zero and twice their mean, is as large as the one seen with probability ``1 - level``.
+
+    Parameters
+    ----------
+    rate : array_like
+        Weighted means, between 0 and 1.
+    size : array_like
+        Effective sample sizes, above 0; NaN gives NaN.
+    level : float
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    tuple of ndarray of float64
+        Lower and upper limits, between 0 and 1.
+
+    Examples
+    --------
+    >>> low, high = rate_limits([0.0, 0.5], [20.0, 20.0])
+    >>> low.round(3), high.round(3)
+    (array([0.   , 0.299]), array([0.161, 0.701]))
+    """
+    # Slow to import, and needed only here.
+    from scipy.special import ndtri
+
+    rate, size = np.broadcast_arrays(np.asarray(rate, dtype=np.float64), np.asarray(size, dtype=np.float64))
+    z = float(ndtri(0.5 + 0.5 * level))
+    centre, spread = rate + 0.5 * z**2 / size, z * np.sqrt(rate * (1.0 - rate) / size + 0.25 * z**2 / size**2)
+    low, high = ((centre + sign * spread) / (1.0 + z**2 / size) for sign in (-1.0, 1.0))
+    low = np.minimum(low, _least_rate(rate * size, size, level))
+    high = np.maximum(high, 1.0 - _least_rate((1.0 - rate) * size, size, level))
+    # At either end Wilson's limit is exactly there, but for rounding.
+    known = ~np.isnan(size)
+    low = np.where(known & (rate <= 0.0), 0.0, np.maximum(low, 0.0))
+    return low, np.where(known & (rate >= 1.0), 1.0, np.minimum(high, 1.0))
+
+
+def value_limits(values, standard_error, size, level: float = 0.95, bounds=None) -> tuple[np.ndarray, np.ndarray]:
+    """Limits of values with a standard error and an effective sample size: normal, or within bounds of the rewards."""
+    # Slow to import, and needed only here.
+    from scipy.special import ndtri
+
+    if not (is_number(level) and 0.0 < level < 1.0):
+        raise ValueError(f"level must lie between 0 and 1, got {level!r:.60}")
+    if bounds is None:
+        half = float(ndtri(0.5 + 0.5 * level)) * standard_error
+        return values - half, values + half
+    low, high = checked_bounds(bounds)
+    rate = np.clip((values - low) / (high - low), 0.0, 1.0)
+    # Half a reward at either end keeps the variance away from zero (Agresti and Coull 1998).
+    typical = (rate * size + 0.5) / (size + 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        worth = typical * (1.0 - typical) * ((high - low) / standard_error) ** 2
+    lower, upper = rate_limits(rate, worth, level)
+    return low + (high - low) * lower, low + (high - low) * upper
+
+
+def checked_bounds(bounds) -> tuple[float, float]:
+    """Least and largest possible response."""
+    low, high = checked_array(bounds, "bounds", (2,)).tolist()
+    if not low < high:
+        raise ValueError(f"bounds must be the least and the largest possible response, got {bounds!r:.60}")
+    return low, high
+
+
+def _least_rate(successes: np.ndarray, size: np.ndarray, level: float) -> np.ndarray:
+    """The limit of `rate_limits` for few successes; 1 for more."""
+    from scipy.special import i0e
+
+    # For a Poisson number of mean m the sum is at most x times the largest weight with probability
+    # exp(-m) I0(2 sqrt(m x)), which falls from 1 as m grows.
+    x = np.minimum(successes / _FEW, 1.0)
+    least, most = np.zeros(x.shape), np.full(x.shape, 30.0)
+    for _ in range(50):
+        middle = 0.5 * (least + most)
+        root = 2.0 * np.sqrt(middle * x)
+        above = i0e(root) * np.exp(root - middle) > level
+        least, most = np.where(above, middle, least), np.where(above, most, middle)
+    return np.where(successes < _FEW, np.minimum(least * 0.5 * _FEW / size, 1.0), 1.0)
 
 
 def period_length(n_steps: int) -> int:

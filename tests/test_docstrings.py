@@ -10,6 +10,7 @@ import pytest
 import kvar
 import kvar.theory
 import kvar.variance
+from kvar.smoothing.inference import Inference
 
 numpydoc = pytest.importorskip("numpydoc.validate")
 
@@ -26,16 +27,15 @@ WITH_EXAMPLES = [
 
 def public_names():
     """Every public function and class, and the methods that a class adds to its bases."""
-    for module in (kvar, kvar.theory, kvar.variance):
-        for name in module.__all__:
-            thing = getattr(module, name)
-            if callable(thing):
-                yield f"{thing.__module__}.{thing.__qualname__}"
-            if inspect.isclass(thing):
-                for method, body in vars(thing).items():
-                    inherited = any(hasattr(base, method) for base in thing.__mro__[1:])
-                    if inspect.isfunction(body) and not method.startswith("_") and not inherited:
-                        yield f"{thing.__module__}.{thing.__qualname__}.{method}"
+    modules = (kvar, kvar.theory, kvar.variance)
+    things = [getattr(module, name) for module in modules for name in module.__all__]
+    yield from (f"{thing.__module__}.{thing.__qualname__}" for thing in things if callable(thing))
+    # `Inference` is the other half of `KernelRegressor`.
+    for thing in filter(inspect.isclass, [*things, Inference]):
+        for method, body in vars(thing).items():
+            inherited = any(hasattr(base, method) for base in thing.__mro__[1:])
+            if inspect.isfunction(body) and not method.startswith("_") and not inherited:
+                yield f"{thing.__module__}.{thing.__qualname__}.{method}"
 
 
 @pytest.mark.parametrize("name", sorted(set(public_names())))

@@ -56,14 +56,17 @@ def _methods() -> str:
     return _METHODS + table + f"\n\n{listed}\n"
 
 
-def _results() -> str:
-    """The page of results; the files that it links to are in the repository, not on the site."""
-    return re.sub(r"\[[^\]]*\]\(([^)]*)\)", r"`docs/\1`", (ROOT / "docs" / "results.md").read_text())
+def _kept(page: str) -> str:
+    """A page of results; the files that it links to are in the repository, not on the site, but for its pictures."""
+    path = ROOT / page
+    return re.sub(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", rf"`{path.parent.relative_to(ROOT)}/\1`", path.read_text())
 
 
 def _write(app, config) -> None:
     (HERE / "methods.md").write_text(_methods())
-    (HERE / "results.md").write_text(_results())
+    (HERE / "results.md").write_text(_kept("docs/results.md"))
+    (HERE / "coverage.md").write_text(_kept("docs/simulations/coverage.md"))
+    shutil.copy(ROOT / "docs" / "simulations" / "coverage-cells.png", HERE)
     shutil.rmtree(HERE / "lessons", ignore_errors=True)
     (HERE / "lessons").mkdir()
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):

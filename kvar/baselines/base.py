@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kvar.baselines.estimate import Estimate
 from kvar.rollouts.batch import Batch
 from kvar.utils import arrays
 from kvar.utils.checks import checked_keys
@@ -17,30 +18,6 @@ from kvar.utils.checks import checked_keys
 __all__ = ["Baseline", "Estimate"]
 
 _STATE_VERSION = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """Values with their uncertainty, as arrays of one shape.
-
-    Attributes
-    ----------
-    values : array
-        One value a rollout.
-    standard_error : array
-        Standard error of the value as an estimate of the true value; NaN if the method gives none.
-    effective_sample_size : array
-        Number of rewards of equal weight with the same variance; NaN if the method gives none.
-    """
-
-    values: Any
-    standard_error: Any
-    effective_sample_size: Any
-
-    def in_rows(self, batch: Batch, like) -> Estimate:
-        """The estimate in the rows that the batch was made from, in the library, dtype and device of `like`."""
-        numbers = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return Estimate(*(arrays.like(batch.to_rows(column), like) for column in numbers))
 
 
 @dataclasses.dataclass

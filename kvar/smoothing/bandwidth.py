@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.kernels import Kernel, get_kernel
-from kvar.smoothing.criteria import CRITERIA
+from kvar.smoothing.criteria import CRITERIA, least
+from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.selection_problem import Problem
-from kvar.utils.checks import require_choice
+from kvar.utils.checks import require_choice, require_flags
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
@@ -24,8 +25,8 @@ class BandwidthSelection:
     Attributes
     ----------
     bandwidth : float
-        In units of x. The candidate with the least score; for ``"averaged"`` the geometric mean of all candidates under
-        `weights`.
+        In units of x. The candidate with the least score, or with `refine` the bandwidth next to it that has it; for
+        ``"averaged"`` the geometric mean of all candidates under `weights`.
     grid : ndarray of float64, shape (g,)
         Candidates in units of x, increasing.
     scores : ndarray of float64, shape (g,)
@@ -35,7 +36,8 @@ class BandwidthSelection:
     without_neighbour : ndarray of int64, shape (g,)
         Scored observations that a candidate leaves without a neighbour or, for local lines, without a second x.
     at_edge : bool
-        The least score is that of the least or the largest admissible candidate, so a better one may lie outside.
+        The least score is that of the least or the largest admissible candidate, so a better one may lie outside; or a
+        single observation rules all bandwidths out that are less than half of the chosen one.
     n_scored : int
         Observations that the criterion uses.
     method, kernel, sided : str
@@ -114,41 +116,50 @@ def select_bandwidth(
     groups=None,
     sample_weight=None,
     empty: str = "nan",
+    refine: bool = False,
 ) -> BandwidthSelection:
     """Choose the bandwidth of a kernel regression.
 
     Parameters
     ----------
     x : array_like, shape (n,) or (n, 1)
-        Points.
+        Points; the unit of dates and durations is the second.
     y : array_like, shape (n,)
         Responses; binary ones are scored by squared error too.
     method : str, optional
         By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
         ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
         geometric mean. ``"one-step-ahead"`` minimises the squared error of predictions from strictly earlier points,
-        and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error; ``"gcv"`` [3] and
-        ``"aicc"`` [4] minimise penalised residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
+        and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error;
+        ``"leave-one-step-out"`` predicts each observation without all those at its x; ``"gcv"`` [3] and ``"aicc"`` [4]
+        minimise penalised residuals; ``"lepski"`` compares each fit with all less smooth ones [5];
         ``"rule-of-thumb"`` and ``"plug-in"`` minimise the first-order mean squared error of `kvar.theory` with pilot
         estimates [1, 2].
     kernel : str or Kernel
         The weight function.
-    degree : {0, 1}
-        Local mean or local line.
+    degree : {0, 1, 2}
+        Local mean, line or quadratic; ``"averaged"``, ``"rule-of-thumb"`` and ``"plug-in"`` know no quadratics.
     sided : {"two", "past"}
         As in `KernelRegressor`; ``"averaged"``, ``"gcv"`` and ``"aicc"`` need ``"two"``.
     grid : array_like, shape (g,), optional
-        Candidates. By default 50 of constant ratio, from the least that serves every scored observation (with
-        ``empty="nearest"``: half of them) up to the range.
+        Candidates. By default 50 of constant ratio, from the least that serves every scored observation that does not
+        stand apart (with ``empty="nearest"``: half of them) up to the range.
     groups : array_like, shape (n,), optional
         Series of each observation, such as its prompt: one bandwidth for all, windows within a series. Not for
         ``"rule-of-thumb"`` and ``"plug-in"``, which describe one curve.
     sample_weight : array_like, shape (n,), optional
-        Weights; an observation of weight zero is dropped.
+        Weights, which count observations under all methods but ``"loo-cv"``, ``"leave-one-step-out"`` and
+        ``"one-step-ahead"``; an observation of weight zero is dropped.
     empty : {"nan", "nearest"}
         What the estimator does in an empty window. ``"nan"`` rejects a candidate that leaves some scored observation
         without another one in its window, under all methods but ``"rule-of-thumb"`` and ``"plug-in"``, which look at
-        no window. ``"nearest"`` scores the answer that `KernelRegressor` gives there.
+        no window. ``"nearest"`` scores the answer that `KernelRegressor` gives there. Observations that stand apart,
+        with neighbours more than ten times as far away as those of the median one, such as the first after a pause,
+        reject no candidate and are scored like that in either case. The Gaussian and the exponential kernel have no
+        empty windows and reject nothing.
+    refine : bool
+        Look for the least score between the two candidates next to the best one, to a thousandth of the bandwidth.
+        Not for ``"averaged"``, which lies between candidates anyway, and ``"lepski"``, which compares them.
 
     Returns
     -------
@@ -164,7 +175,8 @@ def select_bandwidth(
     Warns
     -----
     UserWarning
-        If the least score is that of the first or the last admissible candidate.
+        If the least score is that of the first or the last admissible candidate, or the choice follows from a single
+        observation; `at_edge` of the result says so too.
 
     Notes
     -----
@@ -172,12 +184,16 @@ def select_bandwidth(
     over many curves and is the default. Its weights are ``exp(-n score / 4)`` [6]. Its reference is the bandwidth that
     is best, to first order, where one wave spans the range with as much variance as the noise; it is trusted within a
     factor of six. ``"one-step-ahead"`` is a less noisy criterion and is minimised. ``"loo-cv"`` assumes least: use it
-    for many observations, for weights that are no counts, and to compare with other programs. ``"plug-in"`` suits
+    for many observations, for weights that are no counts, and to compare with other programs. Where several
+    observations share an x and more than the value there, such as the rollouts of a step, they predict each other and
+    ``"loo-cv"`` takes too narrow a window; ``"leave-one-step-out"`` does not. ``"plug-in"`` suits
     smooth curves with many observations and little noise, ``"rule-of-thumb"`` curves about as simple as a quartic;
     ``"lepski"`` guards against bias.
 
     Observations whose series has fewer than ``degree + 1`` other (earlier) points are not scored. All others count
     under every candidate, so that small windows cannot win by skipping the hard ones.
+
+    Of candidates with equal scores the widest is taken, as where all responses are equal.
 
     References
     ----------
@@ -204,8 +220,9 @@ def select_bandwidth(
     if method is None:
         method = "one-step-ahead" if sided == "past" else "averaged"
     require_choice("method", method, tuple(CRITERIA))
-    require_choice("degree", degree, (0, 1))
+    require_choice("degree", degree, (0, 1, 2))
     require_choice("empty", empty, ("nan", "nearest"))
+    require_flags(refine=refine)
     if method == "one-step-ahead":
         sided = "past"
     past = sided == "past"
@@ -216,29 +233,63 @@ def select_bandwidth(
         raise ValueError(f'the {kernel.name} kernel looks back only; use sided="past"')
     if groups is not None and not criterion.pools:
         raise ValueError(f"{method} describes one curve; for groups use averaged or loo-cv")
-    problem = Problem.build(x, y, sample_weight, groups, kernel=kernel, degree=degree, past=past, empty=empty)
-    grid = default_grid(problem) if grid is None else given_grid(grid)
+    if degree == 2 and not criterion.quadratics:
+        raise ValueError(f"{method} knows no local quadratics; at degree 2 use loo-cv or aicc")
+    if refine and not criterion.continuous:
+        raise ValueError(f"{method} has no least score between its candidates; refine loo-cv, for one")
+    problem = Problem.build(
+        x, y, sample_weight, groups, kernel=kernel, degree=degree, past=past, empty=empty,
+        whole_step=criterion.whole_step,
+    )  # fmt: skip
+    if criterion.counts:
+        check_counts(problem.weight, degree + 3)
+    grid = default_grid(problem) if grid is None else given_grid(grid) / problem.x_unit
     scores, lonely = criterion.score(problem, grid)
     scores = np.where(np.isnan(scores), math.inf, scores)
+    grid = grid * problem.x_unit
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
-        raise ValueError(
-            f"every bandwidth leaves some observation without a neighbour, up to {grid[-1]:.4g}; widen the grid"
-        )
-    best = int(np.argmin(scores))
+        alone = np.all(lonely > 0) and np.any(problem.required)
+        lack = "some observation without a neighbour" if alone else "no degrees of freedom"
+        raise ValueError(f"every bandwidth leaves {lack}, up to {grid[-1]:.4g}; widen the grid")
+    best = least(scores)
     weights = criterion.weigh(problem, scores)
     # The geometric mean, relative to the best candidate: where that has all the weight it comes out to the last bit.
     bandwidth = float(grid[best] * np.exp(np.sum(weights * np.log(grid / grid[best]))))
-    at_edge = best in (admissible[0], admissible[-1])
-    if at_edge:
+    if refine:
+        bandwidth = _refined(criterion, problem, grid / problem.x_unit, scores, best) * problem.x_unit
+    forced = problem.forced_by_one * problem.x_unit
+    warning = ""
+    if not np.any(problem.y):
+        pass  # every window fits equal responses exactly
+    elif best in (admissible[0], admissible[-1]):
         end = "lower" if best == admissible[0] else "upper"
-        warnings.warn(
+        warning = (
             f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
-            " one may be outside",
-            UserWarning,
-            stacklevel=2,
+            " one may be outside"
         )
+    elif bandwidth < 2.0 * forced:
+        warning = (
+            f"a single observation has no neighbour within {forced:.4g} and forces the bandwidth, {bandwidth:.4g};"
+            ' leave it out, or pass empty="nearest"'
+        )
+    if warning:
+        warnings.warn(warning, UserWarning, stacklevel=2)
+    scores = criterion.in_units(scores, problem.y_unit)
     return BandwidthSelection(
-        bandwidth, grid, scores, weights, lonely, at_edge, int(np.count_nonzero(problem.scored)),
+        bandwidth, grid, scores, weights, lonely, bool(warning), int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
+
+
+def _refined(criterion, problem, grid, scores, best):
+    """The bandwidth of least score between the candidates on either side of the best one; that one if none has less."""
+    from scipy.optimize import minimize_scalar  # slow to import
+
+    def score(log_h):
+        found = float(criterion.score(problem, np.exp([log_h]))[0][0])
+        return found if np.isfinite(found) else 1e300  # a rejected bandwidth, which no parabola should pass through
+
+    ends = np.log(grid[[max(best - 1, 0), min(best + 1, grid.size - 1)]])
+    found = minimize_scalar(score, bounds=ends, method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(found.x)) if found.fun < scores[best] else float(grid[best])

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.local_fits import fit_points, leave_one_out, nearest, squared_norms
 from kvar.smoothing.pilot import mean_squared_error, plug_in_pilot, polynomial_pilot
 from kvar.smoothing.selection_problem import Problem
 from kvar.theory import optimal_bandwidth
 
-__all__ = ["CRITERIA", "Criterion"]
+__all__ = ["CRITERIA", "Criterion", "least"]
 
 # Gaussian sums on a grid may err by this fraction of the range of the responses; scores then move by about as much.
 _TOLERANCE = 1e-7
@@ -21,8 +22,13 @@ _TOLERANCE = 1e-7
 _REFERENCE_SPREAD = 0.9
 
 
+def least(scores) -> int:
+    """The candidate with the least score; of equal ones the widest, which has the least variance."""
+    return scores.size - 1 - int(np.argmin(scores[::-1]))
+
+
 def _all_on_the_least(problem, scores):
-    return (np.arange(scores.size) == np.argmin(scores)).astype(float)
+    return (np.arange(scores.size) == least(scores)).astype(float)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,15 @@ class Criterion:
     weigh: Callable[[Problem, np.ndarray], np.ndarray] = _all_on_the_least
     looks_back: bool = True  # Whether it can score an estimator that uses earlier points only
     pools: bool = True  # Whether it can score one bandwidth for many series
+    quadratics: bool = True  # Whether it can score local quadratics
+    counts: bool = True  # Whether the weights count observations, rather than only compare them
+    continuous: bool = True  # Whether it has its least score, which may lie between candidates
+    whole_step: bool = False  # Whether it predicts an observation without those at the same x
+    logarithmic: bool = False  # Whether a score is the logarithm of a squared error, rather than one itself
+
+    def in_units(self, scores, unit):
+        """Scores of responses that were divided by a unit, in the units of the responses."""
+        return scores + 2.0 * math.log(unit) if self.logarithmic else scores * unit**2
 
 
 def _prediction_error(problem, grid):
@@ -47,12 +62,19 @@ def _prediction_error(problem, grid):
     stand_in = nearest(problem.design, past=problem.past)[problem.design.member][use]
     for g, h in enumerate(grid):
         fits = leave_one_out(
-            problem.design, problem.kernel, h, past=problem.past, degree=problem.degree, tolerance=_TOLERANCE
+            problem.design,
+            problem.kernel,
+            h,
+            past=problem.past,
+            degree=problem.degree,
+            tolerance=_TOLERANCE,
+            whole_step=problem.whole_step,
         )
         estimate = fits.estimate[use]
         # A line whose window holds one x only has no slope.
-        lonely[g] = np.count_nonzero(np.isnan(estimate) | fits.degenerate[use])
-        if lonely[g] and problem.empty == "nan":
+        alone = np.isnan(estimate) | fits.degenerate[use]
+        lonely[g] = np.count_nonzero(alone)
+        if np.any(alone & problem.required[use]):
             scores[g] = math.inf
             continue
         if lonely[g]:
@@ -61,18 +83,24 @@ def _prediction_error(problem, grid):
     return scores, lonely
 
 
-def _penalised(penalty):
-    """Scores that trade the residuals against the trace of the smoother matrix."""
+def _penalised(penalty, spare):
+    """Scores that trade the residuals against the trace of the smoother matrix, and need it to leave `spare` of n."""
 
     def score(problem, grid):
         scores, lonely = np.empty(grid.size), np.zeros(grid.size, dtype=np.int64)
         design, n = problem.design, float(np.sum(problem.weight))
+        if n <= problem.degree + 1 + spare:
+            raise ValueError(
+                f"this method needs at least {problem.degree + 2 + spare} observations at degree {problem.degree},"
+                f" got {n:g}; use loo-cv"
+            )
         within = np.sum(design.squares(problem.y, problem.weight))
         for g, h in enumerate(grid):
             fits = fit_points(design, problem.kernel, h, past=False, degree=problem.degree, tolerance=_TOLERANCE)
             residual = (np.sum(design.w * (design.mean - fits.estimate) ** 2) + within) / n
-            lonely[g] = np.count_nonzero(_alone(problem, fits))
-            rejected = lonely[g] and problem.empty == "nan"
+            alone = _alone(problem, fits)
+            lonely[g] = np.count_nonzero(alone)
+            rejected = np.any(alone & problem.required)
             scores[g] = math.inf if rejected else penalty(residual, float(np.sum(fits.influence)), n)
         return scores, lonely
 
@@ -105,6 +133,7 @@ def _asymptotic(find_pilot):
                 f"a quartic pilot fit needs more than 5 observations at 5 or more points, got {problem.y.size} at"
                 f" {problem.design.x.size}; use loo-cv"
             )
+        check_counts(problem.weight, 6)
         pilot = find_pilot(problem.design, problem.design.squares(problem.y, problem.weight))
         scores = mean_squared_error(pilot, problem.kernel, problem.degree, grid, past=problem.past)
         return scores, np.zeros(grid.size, dtype=np.int64)
@@ -114,7 +143,7 @@ def _asymptotic(find_pilot):
 
 def _aicc_with_reference(problem, grid):
     """AICc plus a penalty on the distance from the reference bandwidth, as a prior density would put it."""
-    scores, lonely = _penalised(_aicc)(problem, grid)
+    scores, lonely = _penalised(_aicc, 2)(problem, grid)
     distance = np.log(grid / _reference_bandwidth(problem)) / _REFERENCE_SPREAD
     return scores + 2.0 * distance**2 / np.sum(problem.weight), lonely
 
@@ -153,7 +182,7 @@ def _lepski(problem, grid):
         lonely[g] = np.count_nonzero(alone)
         variances[g] = noise * np.sum((weight * np.where(np.isnan(norms), 1.0, norms))[weight > 0.0])
         fits.append(np.where(weight > 0.0, np.where(np.isnan(fit.estimate), stand_in, fit.estimate), 0.0))
-        if lonely[g] and problem.empty == "nan":
+        if np.any(alone & problem.required):
             continue
         bias = 0.0
         for k in range(g):
@@ -177,12 +206,20 @@ def _difference_noise(problem):
 
 
 CRITERIA = {
-    "averaged": Criterion(_aicc_with_reference, weigh=_exponential_weights, looks_back=False),
-    "rule-of-thumb": Criterion(_asymptotic(polynomial_pilot), pools=False),
-    "plug-in": Criterion(_asymptotic(plug_in_pilot), pools=False),
-    "loo-cv": Criterion(_prediction_error),
-    "gcv": Criterion(_penalised(_gcv), looks_back=False),
-    "aicc": Criterion(_penalised(_aicc), looks_back=False),
-    "one-step-ahead": Criterion(_prediction_error),
-    "lepski": Criterion(_lepski),
+    "averaged": Criterion(
+        _aicc_with_reference,
+        weigh=_exponential_weights,
+        looks_back=False,
+        quadratics=False,
+        continuous=False,
+        logarithmic=True,
+    ),
+    "rule-of-thumb": Criterion(_asymptotic(polynomial_pilot), pools=False, quadratics=False),
+    "plug-in": Criterion(_asymptotic(plug_in_pilot), pools=False, quadratics=False),
+    "loo-cv": Criterion(_prediction_error, counts=False),
+    "leave-one-step-out": Criterion(_prediction_error, counts=False, whole_step=True),
+    "gcv": Criterion(_penalised(_gcv, 0), looks_back=False),
+    "aicc": Criterion(_penalised(_aicc, 2), looks_back=False, logarithmic=True),
+    "one-step-ahead": Criterion(_prediction_error, counts=False),
+    "lepski": Criterion(_lepski, continuous=False),
 }

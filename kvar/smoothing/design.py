@@ -26,19 +26,21 @@ class Design:
     # ties.
     mates_w: np.ndarray | None
     mates_v: np.ndarray | None
+    span: tuple[float, float]  # Least and largest response with weight, which no mean may leave by its rounding
 
     @classmethod
     def build(cls, x, y, weight=None, groups=None) -> Design:
         """The design of observations in any order."""
-        weight = np.ones(x.size) if weight is None else weight
         order, series = series_order(x, groups)
-        ordered = cls.of_sorted(x[order], y[order], weight[order], series)
+        weight = np.ones(x.size) if weight is None else weight[order]
+        ordered = cls.of_sorted(x[order], y[order], weight, series)
         back = np.empty_like(order)
+        if ordered.mates_w is None:
+            back[order] = ordered.member
+            return replace(ordered, member=back)
         back[order] = np.arange(x.size)
-        member, mates_w, mates_v = (
-            None if values is None else values[back] for values in (ordered.member, ordered.mates_w, ordered.mates_v)
-        )
-        return replace(ordered, member=member, mates_w=mates_w, mates_v=mates_v)  # type: ignore[arg-type]
+        mates_w, mates_v = ordered.mates_w[back], ordered.mates_v[back]  # type: ignore[index]
+        return replace(ordered, member=ordered.member[back], mates_w=mates_w, mates_v=mates_v)
 
     @classmethod
     def of_sorted(cls, x, y, weight, series=None) -> Design:
@@ -48,6 +50,8 @@ class Design:
         if series is not None:
             new[1:] |= series[1:] != series[:-1]
         firsts, member = np.flatnonzero(new), np.cumsum(new) - 1
+        counted = y if np.all(weight > 0.0) else y[weight > 0.0]
+        span = float(np.min(counted)), float(np.max(counted))
         w, v = weight, weight * y
         mates_w = mates_v = None
         if firsts.size < x.size:
@@ -56,9 +60,9 @@ class Design:
             values = np.stack([w, v])
             mates_w, mates_v = running_sums(values, firsts) + running_sums(values, firsts, backwards=True)
             w, v, x = np.add.reduceat(w, firsts), np.add.reduceat(v, firsts), x[firsts]
-        changes = np.flatnonzero(np.diff(np.zeros(x.size) if series is None else series[firsts]))
+        changes = np.zeros(0, dtype=np.int64) if series is None else np.flatnonzero(np.diff(series[firsts]))
         starts = np.concatenate([[0], changes + 1, [x.size]]).astype(np.int64)
-        return cls(x, w, v, starts, member, mates_w, mates_v)
+        return cls(x, w, v, starts, member, mates_w, mates_v, span)
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -84,14 +88,40 @@ class Design:
         """Weighted sum of squares about the mean response, at each point."""
         return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
 
-    def with_targets(self, targets) -> tuple[Design, np.ndarray]:
-        """The design of one series with further points of weight zero, at which sums are wanted too."""
-        union = np.union1d(self.x, targets)
-        w, v = np.zeros(union.size), np.zeros(union.size)
-        where = np.searchsorted(union, self.x)
+    def points(self, begin, end) -> Design:
+        """The points of one series, from its first to before its last, as a design without observations."""
+        nothing = np.zeros(0, dtype=np.int64)
+        starts = np.array([0, end - begin], dtype=np.int64)
+        x, w, v = self.x[begin:end], self.w[begin:end], self.v[begin:end]
+        return replace(self, x=x, w=w, v=v, starts=starts, member=nothing, mates_w=None, mates_v=None)
+
+    def with_targets(self, targets, series=None) -> tuple[Design, np.ndarray]:
+        """The design with further points of weight zero, at which sums are wanted too, and where these are in it.
+
+        `series` is the number of the series of each target; one past the last is a series without observations.
+        """
+        # Sorted targets end to end with sorted points make two runs, which a stable sort merges in O(n).
+        first = np.argsort(targets, kind="stable")
+        groups = None
+        if series is not None:
+            groups = np.append(np.repeat(np.arange(self.starts.size - 1), np.diff(self.starts)), series[first])
+        x = np.append(self.x, targets[first])
+        order, ranked = series_order(x, groups)
+        x = x[order]
+        new = np.ones(x.size, dtype=bool)
+        new[1:] = x[1:] != x[:-1]
+        starts = np.array([0, np.count_nonzero(new)], dtype=np.int64)
+        if ranked is not None:
+            new[1:] |= ranked[1:] != ranked[:-1]
+            starts = np.append(np.flatnonzero(np.diff(ranked[new], prepend=-1)), np.count_nonzero(new))
+        place = np.empty(x.size, dtype=np.int64)
+        place[order] = np.cumsum(new) - 1
+        where, there = place[: self.x.size], np.empty(targets.size, dtype=np.int64)
+        there[first] = place[self.x.size :]
+        x = x[new]
+        w, v = np.zeros(x.size), np.zeros(x.size)
         w[where], v[where] = self.w, self.v
-        starts = np.array([0, union.size], dtype=np.int64)
-        return Design(union, w, v, starts, where, None, None), np.searchsorted(union, targets)
+        return replace(self, x=x, w=w, v=v, starts=starts, member=where, mates_w=None, mates_v=None), there
 
 
 def series_order(x, groups=None):

@@ -23,8 +23,10 @@ def given_grid(grid):
 
 def default_grid(problem: Problem):
     """Candidates of constant ratio, from the least that serves the data up to the range."""
-    needed = problem.needed[problem.scored]
-    least = float(np.max(needed) if problem.empty == "nan" else np.median(needed))
+    if problem.empty == "nan":
+        least = float(np.max(problem.needed[problem.served]))
+    else:
+        least = float(np.median(problem.needed[problem.scored]))
     high = float(np.max(problem.design.spans))
     if not high > 0.0:
         high = 1.0  # all observations at one x: any window is the same

@@ -9,6 +9,7 @@ import numpy as np
 
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
+from kvar.smoothing.local_quadratics import LocalQuadratics, quadratic_fits, quadratic_norms
 from kvar.smoothing.sums.neighbour_sums import neighbour_sums
 
 __all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "noise_from_fit", "squared_norms"]
@@ -30,6 +31,15 @@ class LocalFits:
     # tilt, offset: shape (t,): ``estimate = sum_j w_j k_j (1 - tilt (u_j - offset)) y_j / weight``; zero for degree 0.
     tilt: np.ndarray | float
     offset: np.ndarray | float
+    # slope, spread: shape (t,): Derivative of the estimate per bandwidth, and the weighted squares about the offset.
+    # NaN where the window has no slope, and for degree 0.
+    slope: np.ndarray | float
+    spread: np.ndarray | float
+
+    @property
+    def values(self):
+        """The estimate and its derivative per bandwidth."""
+        return self.estimate, self.slope
 
     @property
     def influence(self) -> np.ndarray:
@@ -38,13 +48,14 @@ class LocalFits:
             return self.own / self.weight * (1.0 + self.tilt * self.offset)
 
 
-def _combine(sums, own_w, own_v, degree) -> LocalFits:
+def _combine(design, sums, own_w, own_v, degree) -> LocalFits:
     """Fits from the sums over the neighbours, and the weight and the weighted response at the target itself."""
     weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
-            estimate = np.divide(value, weight, out=value)
-            return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0)
+            # A mean lies among the responses; the rounding of its sums might leave them.
+            estimate = np.clip(np.divide(value, weight, out=value), *design.span, out=value)
+            return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0, math.nan, math.nan)
         estimate = value / weight
         # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
         offset = sums[2] * sums[0] / weight
@@ -55,29 +66,49 @@ def _combine(sums, own_w, own_v, degree) -> LocalFits:
         tilt = np.where(occupied & ~degenerate, offset / np.where(spread > 0.0, spread, 1.0) * weight, 0.0)
         offset = np.where(occupied, offset, 0.0)
         estimate = estimate - np.where(tilt == 0.0, 0.0, tilt * slope / weight)
-    return LocalFits(estimate, weight, degenerate, own_w, tilt, offset)
+        spread = np.where(occupied & ~degenerate, spread, math.nan)
+    return LocalFits(estimate, weight, degenerate, own_w, tilt, offset, slope / spread, spread)
 
 
-def fit_points(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
+def fit_points(
+    design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0
+) -> LocalFits | LocalQuadratics:
     """Fits at every point of the design, observations at the point included unless `past`."""
-    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)
-    if past:
-        return _combine(sums, 0.0, 0.0, degree)
+    own_w, own_v = (0.0, 0.0) if past else (design.w, design.v)
+    return _fits_at(design, kernel, h, past, degree, tolerance, slice(None), own_w, own_v)
+
+
+def leave_one_out(
+    design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0, whole_step=False
+) -> LocalFits | LocalQuadratics:
+    """Fits at every observation without it; with `past` these are the predictions one step ahead.
+
+    A `whole_step` leaves out the observations at the same point too.
+    """
+    own_w: np.ndarray | float | None = design.mates_w
+    own_v: np.ndarray | float | None = design.mates_v
+    if past or whole_step or own_w is None:
+        own_w = own_v = 0.0
+    return _fits_at(design, kernel, h, past, degree, tolerance, design.member, own_w, own_v)
+
+
+def _fits_at(design, kernel, h, past, degree, tolerance, points, own_w, own_v):
+    """Fits at some points of the design, given the weight and the weighted response at the target itself."""
+    if degree == 2:
+        points = np.arange(design.x.size)[points]
+        return quadratic_fits(design, kernel, h, past=past, points=points, own_w=own_w, own_v=own_v)
+    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, points]
     at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * design.w, at_zero * design.v, degree)
+    return _combine(design, sums, at_zero * own_w, at_zero * own_v, degree)
 
 
-def leave_one_out(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, tolerance=0.0) -> LocalFits:
-    """Fits at every observation without it; with `past` these are the predictions one step ahead."""
-    sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)[:, design.member]
-    if past or design.mates_w is None:
-        return _combine(sums, 0.0, 0.0, degree)
-    at_zero = float(kernel(0.0))
-    return _combine(sums, at_zero * design.mates_w, at_zero * design.mates_v, degree)  # type: ignore[operator]
+def squared_norms(design: Design, kernel: Kernel, h: float, fits, *, past: bool, degree: int, derivative=0):
+    """``sum_j l_j**2 / w_j`` over the smoother weights of each point: the variance of a fit at noise variance one.
 
-
-def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, past: bool, degree: int):
-    """``sum_j l_j**2 / w_j`` over the smoother weights of each point: the variance of a fit at noise variance one."""
+    Of the `derivative` per bandwidth, if that is wanted.
+    """
+    if degree == 2:
+        return quadratic_norms(design, kernel, h, fits, past=past, derivative=derivative)
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, squared=True)
     own = np.zeros(design.x.size) if past else float(kernel(0.0)) ** 2 * design.w
     weight = sums[0] + own
@@ -86,6 +117,8 @@ def squared_norms(design: Design, kernel: Kernel, h: float, fits: LocalFits, *, 
             return weight / fits.weight**2
         mean = np.where(weight > 0.0, sums[2] * sums[0] / weight, 0.0)
         spread = sums[3] + np.where(weight > 0.0, sums[0] * own / weight, 0.0) * sums[2] ** 2
+        if derivative == 1:
+            return (weight * (mean - fits.offset) ** 2 + spread) / fits.spread**2
         level = 1.0 - fits.tilt * (mean - fits.offset)
         return (weight * level**2 + fits.tilt**2 * spread) / fits.weight**2
 

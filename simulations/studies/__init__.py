@@ -7,6 +7,7 @@ from simulations.studies.allocation import Allocation
 from simulations.studies.bandwidth_choice import BandwidthChoice
 from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
+from simulations.studies.coverage import Coverage
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
 from simulations.studies.score_norms import ScoreNorms
@@ -25,6 +26,7 @@ STUDIES: dict[str, type[Study]] = {
         BrokenAssumptions,
         Race,
         ScoreNorms,
+        Coverage,
     )
 }
 

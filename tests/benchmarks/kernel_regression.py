@@ -9,7 +9,7 @@ where it is installed) of the same run. A program that would take longer than --
 size before and quadratic growth, is left out at that size and named. Errors are against direct sums at sampled points.
 A table that exists keeps its other rows, so that slow programs can be timed separately (--programs, parts of names).
 
-The peers are no dependencies of ours: statsmodels, scikit-learn, rgram, hessband, fastlpr, KDEpy, nprobust,
+The peers are no dependencies of ours: statsmodels, scikit-learn, rgram, hessband, fastlpr, KDEpy, nprobust-pkg,
 kernelsmooth and hbw, installed with kvar and numba in an environment of their own.
 """
 

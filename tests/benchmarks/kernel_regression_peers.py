@@ -70,10 +70,10 @@ def kdepy_fit(x, y, h):
 
 
 def nprobust_fit(x, y, h):
-    """Local means at all points."""
+    """Local means at all points, with the standard errors and corrected means that it always makes too."""
     from nprobust import lprobust
 
-    return lambda: np.asarray(lprobust(y, x, eval=x, p=0, h=h, kernel="epa").Estimate)[:, 4]
+    return lambda: lprobust(y, x, eval=x, p=0, h=h, kernel="epa", bwcheck=None).Estimate["tau.us"].to_numpy()
 
 
 def sklearn_fit(x, y, h):
@@ -154,7 +154,7 @@ def nprobust_search(x, y, grid):
     """Its plug-in for local lines, which is another criterion."""
     from nprobust import lpbwselect
 
-    return lambda: float(np.asarray(lpbwselect(y, x, p=1, kernel="epa", bwselect="imse-dpi").bws)[0, 1])
+    return lambda: float(lpbwselect(y, x, p=1, kernel="epa", bwselect="imse-dpi").bws["h"].iloc[0])
 
 
 def hessband_search(x, y, grid):

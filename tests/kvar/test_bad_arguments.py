@@ -26,11 +26,11 @@ def select(**parameters):
     ("call", "name", "wrong"),
     [
         (regress, "bandwidth", [0, -1.0, True, "ten", None, math.nan, math.inf, 10**400, np.array([1.0, 2.0])]),
-        (regress, "degree", [2, True, 1.5, "1", None, np.array([0, 1])]),
+        (regress, "degree", [3, True, 1.5, "1", None, np.array([0, 1])]),
         (regress, "sided", ["left", None, True, np.array(["two"])]),
         (regress, "kernel", ["box", None, 3, ["triangular"]]),
         (select, "grid", [0.0, "ten", [], [0.1, -0.1], [math.nan], [10**400], [True], 0.1]),
-        (select, "degree", [2, True, None]),
+        (select, "degree", [3, True, None]),
     ],
 )
 def test_a_parameter_of_regression_is_refused_by_name(call, name, wrong):

@@ -186,21 +186,37 @@ def test_a_series_too_short_to_predict_is_not_scored():
         select_bandwidth([0.0, 1.0], [1.0, 2.0], groups=[0, 1])
 
 
-@pytest.mark.filterwarnings("ignore:the least score")
+@pytest.mark.filterwarnings("ignore:the least score", "ignore:a single observation")
 def test_points_without_a_neighbour_are_counted_and_reject():
-    x, y = _sample(60)
-    x = np.append(x, [1.5, 1.5])
-    y = np.append(y, [0.0, 9.0])
-    far = np.append(x, 2.0)
+    # The last point lies five steps away from the others, not far enough to stand apart.
+    x = np.append(np.arange(60.0), 64.0)
+    y = np.sin(0.1 * x)
+    grid = [2.0, 3.0, 5.5, 7.0, 9.0]
     for method in ("loo-cv", "gcv", "aicc", "lepski"):
-        chosen = select_bandwidth(far, np.append(y, 0.0), method, grid=[0.2, 0.4, 0.55, 0.7, 0.9])
+        chosen = select_bandwidth(x, y, method, grid=grid)
         np.testing.assert_array_equal(chosen.without_neighbour, [1, 1, 0, 0, 0])
         np.testing.assert_array_equal(np.isfinite(chosen.scores), [False, False, True, True, True])
-        assert chosen.bandwidth >= 0.55
-    answered = select_bandwidth(far, np.append(y, 0.0), grid=[0.2, 0.4, 0.55, 0.7, 0.9], empty="nearest")
+        assert chosen.bandwidth >= 5.5
+    answered = select_bandwidth(x, y, grid=grid, empty="nearest")
     assert np.isfinite(answered.scores).all()
-    with pytest.raises(ValueError, match="every bandwidth leaves"):
-        select_bandwidth(far, np.append(y, 0.0), grid=[0.1, 0.2])
+    with pytest.raises(ValueError, match="every bandwidth leaves some observation without a neighbour"):
+        select_bandwidth(x, y, grid=grid[:2])
+
+
+@pytest.mark.filterwarnings("ignore:the least score")
+@pytest.mark.parametrize("degree", [0, 1])
+def test_points_that_stand_apart_are_scored_by_the_nearest(degree):
+    x, y = _sample(60)
+    x, y = np.append(x, [4.0, 4.0, 6.0]), np.append(y, [0.0, 9.0, 5.0])
+    for method in ("loo-cv", "gcv", "aicc", "lepski"):
+        chosen = select_bandwidth(x, y, method, degree=degree, grid=[0.2, 0.9, 2.5])
+        np.testing.assert_array_equal(chosen.without_neighbour, [1 + 2 * degree, 1 + 2 * degree, degree])
+        assert np.isfinite(chosen.scores).all()
+        nearest = select_bandwidth(x, y, method, degree=degree, grid=[0.2, 0.9, 2.5], empty="nearest")
+        np.testing.assert_array_equal(chosen.scores, nearest.scores)
+    residual = y - KernelRegressor("epanechnikov", 0.2, degree, empty="nearest").fit(x, y).loo_predict()
+    chosen = select_bandwidth(x, y, "loo-cv", degree=degree, grid=[0.2, 0.9])
+    assert chosen.scores[0] == pytest.approx(np.mean(residual**2), rel=1e-12)
 
 
 @pytest.mark.parametrize("method", ["averaged", "loo-cv"])

@@ -108,3 +108,41 @@ def test_another_kind_of_file_is_named(run, tmp_path):
     result = run(tmp_path / "rewards.txt")
     assert result.exit_code == 2
     assert "expected one of .csv" in result.output
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns", "date", "duration"])
+def test_dates_of_parquet_count_in_seconds(run, table, tmp_path, unit):
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 7, 18), eager=True)
+    dates = days if unit == "date" else days.cast(pl.Datetime("us" if unit == "duration" else unit))
+    path = tmp_path / "dates.parquet"
+    table.with_columns(step=dates - dates[0] if unit == "duration" else dates).write_parquet(path)
+    complete, n_dropped = read_columns(path, ["step", "reward"])
+    np.testing.assert_array_equal(complete["step"] - complete["step"][0], 86_400.0 * np.arange(200))
+    assert n_dropped == 0
+    if unit == "ns":
+        assert "bandwidths are in seconds" in run(path, "--x", "step", "--y", "reward").output
+    result = run(path, "--x", "reward", "--y", "step")
+    assert result.exit_code == 2
+    assert "step holds dates" in result.output
+
+
+def test_rows_without_a_group_are_counted_as_such(run, table, tmp_path):
+    path = tmp_path / "gaps.csv"
+    table.with_columns(pl.when(pl.col("step") < 3).then(None).otherwise(pl.col("prompt")).alias("prompt")).write_csv(
+        path
+    )
+    result = run(path, "--x", "step", "--y", "reward", "--group", "prompt")
+    assert "3 rows without a prompt are left out" in result.output
+    assert "finite" not in result.output
+    table.with_columns(prompt=pl.lit(None, pl.String)).write_csv(path)
+    assert "none of its rows has a prompt" in run(path, "--x", "step", "--y", "reward", "--group", "prompt").output
+
+
+def test_bounds_of_the_limits_drawn(run, table, tmp_path):
+    path = tmp_path / "rewards.csv"
+    table.with_columns(reward=0.5 * pl.col("reward")).write_csv(path)
+    drawn = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "1")
+    assert drawn.exit_code == 0, drawn.output
+    refused = run(path, "--x", "step", "--y", "reward", "--bounds", "0", "0.4")
+    assert refused.exit_code == 2
+    assert "0.5, lies outside the bounds 0 to 0.4" in refused.output

@@ -389,7 +389,7 @@ def test_running_sums_carry_no_rounding_across_blocks():
         ({"bandwidth": 0.0}, "bandwidth must be a positive number"),
         ({"bandwidth": math.nan}, "bandwidth must be a positive number"),
         ({"bandwidth": [0.1]}, "bandwidth must be a positive number"),
-        ({"degree": 2}, "degree must be one of"),
+        ({"degree": 3}, "degree must be one of"),
         ({"sided": "left"}, "sided must be one of"),
         ({"empty": "zero"}, "empty must be one of"),
         ({"kernel": "exponential"}, 'use sided="past"'),

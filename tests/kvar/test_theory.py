@@ -85,6 +85,50 @@ def test_the_optimal_bandwidth_minimises_the_error(name, degree, boundary):
     assert h / more == pytest.approx(1000.0**rate, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_second_order_bandwidth_minimises_its_error(name):
+    for curvature, log_density_slope in ((-4.0, 0.0), (4.0, 0.5), (0.0, -1.0), (0.0, 0.0)):
+        facts = {"n": 400, "noise": 0.3, "slope": 1.5, "curvature": curvature, "boundary": True, "order": 2}
+        facts["log_density_slope"] = log_density_slope
+        h = theory.optimal_bandwidth(name, 0, **facts)
+        least = theory.asymptotic_mse(name, 0, h, **facts)
+        assert least < theory.asymptotic_mse(name, 0, 1.02 * h, **facts)
+        assert least < theory.asymptotic_mse(name, 0, 0.98 * h, **facts)
+        # To first order again where n is large.
+        large = {**facts, "n": 1e16}
+        first = theory.optimal_bandwidth(name, 0, **{**large, "order": 1})
+        assert theory.optimal_bandwidth(name, 0, **large) == pytest.approx(first, rel=1e-3)
+    facts = {"n": 400, "noise": 0.3, "curvature": 2.0, "order": 2}
+    assert theory.optimal_bandwidth(name, 0, **facts, boundary=True) < math.inf
+    assert theory.optimal_bandwidth(name, 1, **facts, boundary=True) == theory.optimal_bandwidth(
+        name, 1, **{**facts, "order": 1}, boundary=True
+    )
+    with pytest.raises(ValueError, match="order must be one of 1, 2"):
+        theory.optimal_bandwidth(name, 0, n=1, noise=1.0, slope=1.0, boundary=True, order=3)
+
+
+@pytest.mark.parametrize("kernel", ["uniform", "triangular"])
+@pytest.mark.parametrize(("t", "wave"), [(0.3, 6.0), (0.55, 6.0)])
+def test_looking_back_the_second_order_bandwidth_is_the_exact_one(kernel, t, wave):
+    # The mean squared error of the local mean at t of sin(wave x), 20,000 even points, noise of variance 1 / 4.
+    n, noise = 20_000, 0.25
+    x = (np.arange(n) + 0.5) / n
+    x = x[x < t]
+    grid = np.geomspace(0.005, 0.6 * t, 50)
+    errors = []
+    for h in grid:
+        near = x[x > t - h]
+        row = smoother_row(near, np.ones(near.size), t, kernel, h, 0)
+        errors.append((row @ np.sin(wave * near) - math.sin(wave * t)) ** 2 + noise * row @ row)
+    facts = {"slope": -wave * math.cos(wave * t), "curvature": -(wave**2) * math.sin(wave * t)}
+    best = theory.optimal_bandwidth(kernel, 0, n=n, noise=noise, **facts, boundary=True, order=2)
+    assert np.interp(best, grid, errors) < 1.1 * min(errors)
+    assert best == pytest.approx(grid[np.argmin(errors)], rel=0.08)
+    if t == 0.3:  # near the crest the slope alone says little
+        first = theory.optimal_bandwidth(kernel, 0, n=n, noise=noise, **facts, boundary=True)
+        assert np.interp(first, grid, errors) > 5.0 * min(errors)
+
+
 def test_a_straight_line_wants_no_bandwidth():
     assert theory.optimal_bandwidth("epanechnikov", 1, n=10, noise=1.0, slope=2.0) == math.inf
 

@@ -10,7 +10,7 @@ import numpy as np
 from kvar.smoothing.design import Design
 from kvar.smoothing.sums import engine
 
-__all__ = ["direct_sums", "exponential_sums"]
+__all__ = ["direct_sums", "exponential_sums", "pair_blocks"]
 
 # Pairs of target and neighbour handled at once, which bounds the memory.
 _PAIRS = 1 << 20
@@ -22,6 +22,13 @@ def direct_sums(design: Design, here, low, high, h, weigh, degree: int):
     Degree 1 takes two passes, the second one centred.
     """
     out = np.zeros((2 if degree == 0 else 5, here.size))
+    for chunk, owner, j in pair_blocks(here, low, high):
+        out[:, chunk] = _sums_of_pairs(design, here[chunk], owner, j, h, weigh, degree)
+    return out
+
+
+def pair_blocks(here, low, high):
+    """Blocks of targets, with the pairs of target (counted within the block) and other point in its window."""
     counts = np.maximum(high - low, 0)
     total = np.cumsum(counts)
     begin = 0
@@ -29,18 +36,14 @@ def direct_sums(design: Design, here, low, high, h, weigh, degree: int):
         before = total[begin - 1] if begin else 0
         stop = max(int(np.searchsorted(total, before + _PAIRS)), begin + 1)
         chunk = slice(begin, stop)
-        out[:, chunk] = _sums_of_pairs(design, here[chunk], low[chunk], counts[chunk], h, weigh, degree)
+        owner = np.repeat(np.arange(stop - begin), counts[chunk])
+        j = np.arange(owner.size) - np.repeat(total[chunk] - counts[chunk] - before - low[chunk], counts[chunk])
+        other = j != here[chunk][owner]
+        yield chunk, owner[other], j[other]
         begin = stop
-    return out
 
 
-def _sums_of_pairs(design, here, low, counts, h, weigh, degree):
-    owner = np.repeat(np.arange(here.size), counts)
-    first = np.cumsum(counts) - counts
-    j = np.arange(owner.size) - np.repeat(first - low, counts)
-    other = j != here[owner]
-    owner, j = owner[other], j[other]
-
+def _sums_of_pairs(design, here, owner, j, h, weigh, degree):
     def total(values):
         return np.bincount(owner, weights=values, minlength=here.size)
 

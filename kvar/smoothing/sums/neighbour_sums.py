@@ -45,17 +45,21 @@ _UNROLLED = 5
 _BLOCK_POINTS = 1 << 14
 
 
-def neighbour_sums(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0):
+def neighbour_sums(
+    design: Design, kernel: Kernel, h: float, *, past: bool, degree: int, squared=False, tolerance=0.0, power=0
+):
     """Kernel sums over the other (earlier) points in the window of every point: float64, (2, m) or (5, m).
 
     With k_j the kernel weight (squared: its square) and ``u_j = (x_j - t) / h`` the rows are ``sum w_j k_j``,
     ``sum v_j k_j`` and for degree 1 the weighted mean of u, ``sum w_j k_j (u_j - mean)**2`` and
     ``sum k_j (u_j - mean) v_j``. Local means with the Gaussian kernel may err by `tolerance` times the range of the
-    responses.
+    responses. A `power` of the distance, even and for compact kernels only, multiplies the kernel.
     """
     m = design.x.size
+    if not h > 0.0:
+        raise ValueError(f"bandwidth must be positive, got {h!r}")  # no cell of points would ever end
     if isinstance(kernel, CompactKernel):
-        tables = _tables(kernel, degree, squared)
+        tables = _tables(kernel, degree, squared, power)
         factors = (float(tables[0, 0, 0]), kernel.base, kernel.power * (2 if squared else 1))
         if engine.numba_installed():
             out = np.zeros((2 if degree == 0 else 5, m))
@@ -107,11 +111,15 @@ def _unroll(tables):
 
 
 @cache
-def _tables(kernel, degree, squared):
-    """``(a + b)**r K(a + b)`` for r = 0 (1, 2), as polynomials: entry [r, m, l] multiplies ``b**m a**l``."""
+def _tables(kernel, degree, squared, shift=0):
+    """``(a + b)**r K(a + b)`` for r = 0 (1, 2), as polynomials: entry [r, m, l] multiplies ``b**m a**l``.
+
+    A `shift` makes the r larger.
+    """
     coefficients = np.array(kernel.coefficients)
     if squared:
         coefficients = polynomial.polymul(coefficients, coefficients)
+    coefficients = np.append(np.zeros(shift), coefficients)
     orders = range(3 if degree == 1 else 1)
     n = coefficients.size + orders[-1]
     tables = np.zeros((len(orders), n, n))

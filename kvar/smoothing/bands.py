@@ -1,0 +1,156 @@
+"""Confidence limits of a fit: pointwise or simultaneous, with or without its bias, of any responses or bounded ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.intervals import checked_bounds, rate_limits
+from kvar.kernels import Kernel
+from kvar.smoothing.design import Design
+from kvar.smoothing.smoother_rows import smoother_rows
+
+__all__ = [
+    "ConfidenceBand",
+    "CorrectedFit",
+    "bounded_limits",
+    "corrected_fit",
+    "level_at_each",
+    "response_bounds",
+    "student_limits",
+]
+
+
+@dataclass(frozen=True)
+class ConfidenceBand:
+    """Confidence limits; NaN where nothing is known of the noise."""
+
+    lower: np.ndarray  # lower, estimate, upper: shape (t,): Limits and the estimate that they belong to
+    estimate: np.ndarray
+    upper: np.ndarray
+    level: float  # Coverage at each point, or at all of them at once
+
+
+def response_bounds(bounds, y) -> tuple[tuple[float, float] | None, bool]:
+    """Least and largest possible response or None, and whether no other occurs; ``"auto"`` knows zeros and ones."""
+    if isinstance(bounds, str) and bounds == "auto":
+        return ((0.0, 1.0), True) if np.all((y == 0.0) | (y == 1.0)) else (None, False)
+    if bounds is None:
+        return None, False
+    low, high = checked_bounds(bounds)
+    outside = y[(y < low) | (y > high)]
+    if outside.size:
+        raise ValueError(f"a response, {outside[0]:g}, lies outside the bounds {low:g} to {high:g}; widen them")
+    return (low, high), bool(np.all((y == low) | (y == high)))
+
+
+def student_limits(estimate, standard_error, freedom, level: float):
+    """Limits ``estimate -+ t standard_error`` with Student's t; NaN where the error is unknown."""
+    from scipy.special import stdtrit  # slow to import
+
+    known = np.isfinite(standard_error) & (freedom > 0.0)
+    quantile = stdtrit(np.where(known, freedom, 1.0), 0.5 + 0.5 * level)
+    half = np.where(known, quantile * standard_error, np.nan)
+    return estimate - half, estimate + half
+
+
+def bounded_limits(estimate, norms, noise, freedom, level: float, bounds: tuple[float, float], *, binary: bool):
+    """Limits that stay within the bounds, and the estimate within them too.
+
+    A fit with squared norm N of its weights is worth 1 / N responses (Kish 1965). Binary responses have the variance
+    ``p (1 - p)``. Others have at most that, in units of the range: if theirs is a fraction f of it, they are worth
+    1 / f times as many, less what Student's t takes away for the estimation of f (Korn and Graubard 1998, Survey
+    Methodology 24:193). One more response of the largest variance keeps f from zero. Where no response differs, f is 1.
+    """
+    from scipy.special import ndtri, stdtrit  # slow to import
+
+    low, high = bounds
+    rate = np.clip((estimate - low) / (high - low), 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 1.0 / norms
+    if not binary:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            typical = (rate * size + 0.5) / (size + 1.0)
+            fraction = np.minimum(noise / (high - low) ** 2 / (typical * (1.0 - typical)), 1.0)
+            fraction = np.where(fraction > 0.0, (fraction * freedom + 1.0) / (freedom + 1.0), 1.0)
+            student = ndtri(0.5 + 0.5 * level) / stdtrit(np.where(freedom > 0.0, freedom, 1.0), 0.5 + 0.5 * level)
+        size = np.where(freedom > 0.0, size / fraction * student**2, size)
+    lower, upper = rate_limits(rate, size, level)
+    return low + (high - low) * lower, low + (high - low) * rate, low + (high - low) * upper
+
+
+@dataclass(frozen=True)
+class CorrectedFit:
+    """Fits of a degree higher at some points: what is left of a local fit once its estimated bias is taken out."""
+
+    estimate: np.ndarray  # shape (t,)
+    norms: np.ndarray  # shape (t,): ``sum_j l_j**2 / w_j`` over its smoother weights
+
+
+def corrected_fit(
+    design: Design, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int
+) -> CorrectedFit:
+    """The bias-corrected estimate, with the variance that the correction adds.
+
+    The bias of the fit is estimated by a polynomial of higher degree in the same window. The corrected estimate is then
+    that polynomial itself (Calonico, Cattaneo and Farrell 2018, Journal of the American Statistical Association 113,
+    767-779, remark 7, with equal bandwidths). Its degree is 2, since a line leaves the bias of a mean inside the data
+    as it is; looking back, where every point is an end, one more than that of the fit.
+    """
+    estimate, norms = np.full(targets.size, np.nan), np.full(targets.size, np.nan)
+    higher = degree + 1 if past else 2
+    for part, mine in _by_series(design, targets, series):
+        order, back = np.unique(targets[mine], return_inverse=True)
+        fitted, squares = np.empty(order.size), np.empty(order.size)
+        for rows, columns, weights in smoother_rows(part, order, kernel, h, past=past, degree=higher):
+            carries = part.w[columns] > 0.0
+            fitted[rows] = np.sum(weights * part.mean[columns], axis=1)
+            squares[rows] = np.sum(weights[:, carries] ** 2 / part.w[columns][carries], axis=1)
+        estimate[mine], norms[mine] = fitted[back], squares[back]
+    return CorrectedFit(estimate, norms)
+
+
+def _by_series(design, targets, series):
+    """Each series that has targets, as a design of its own, and which targets these are."""
+    if series is None:
+        yield design, slice(None)
+        return
+    for number in np.unique(series[series < design.starts.size - 1]):
+        yield design.points(*design.starts[number : number + 2]), series == number
+
+
+def level_at_each(
+    design: Design, targets, level: float, kernel: Kernel, h: float, *, past: bool, degree: int, series=None
+) -> float:
+    """The pointwise level at which all targets at once have coverage `level`.
+
+    Between neighbouring targets the normed weights of the smoother turn by an angle a. The chance that a normal process
+    leaves its limits -+c there for the first time is at most ``a / pi exp(-c**2 / 2)`` and at most that of leaving them
+    at one target (Naiman 1986, Annals of Statistics 14, 896-906; for smoothers Sun and Loader 1994, Annals of
+    Statistics 22, 1328-1345).
+    """
+    from scipy.optimize import brentq  # slow to import
+    from scipy.special import ndtr
+
+    turns: list[np.ndarray] = []
+    for part, mine in _by_series(design, targets, series):
+        # A series starts anew, as a target after one without a fit does.
+        turns.append(np.full(1 if turns else 0, np.pi))
+        for _, columns, weights in smoother_rows(part, np.unique(targets[mine]), kernel, h, past=past, degree=degree):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                normed = np.where(part.w[columns] > 0.0, weights / np.sqrt(part.w[columns]), 0.0)
+                normed = normed / np.sqrt(np.sum(normed**2, axis=1, keepdims=True))
+            # The length of the chord gives small angles without cancellation.
+            chord = np.sqrt(np.sum((normed[1:] - normed[:-1]) ** 2, axis=1))
+            turns.append(2.0 * np.arcsin(np.minimum(0.5 * chord, 1.0)))
+    angles = np.concatenate([*turns, np.zeros(0)])
+    # A target without a fit has no limits to leave.
+    angles = np.where(np.isnan(angles), np.pi, np.minimum(angles, np.pi))
+
+    def excess(c):
+        one = 2.0 * ndtr(-c)
+        return one + np.sum(np.minimum(angles / np.pi * np.exp(-0.5 * c**2), one)) - (1.0 - level)
+
+    c = brentq(excess, 0.0, 40.0) if excess(0.0) > 0.0 else 0.0
+    return float(1.0 - 2.0 * ndtr(-c))

@@ -1,0 +1,230 @@
+"""What a fitted kernel regression says of its own error: standard errors, limits, noise, degrees of freedom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from kvar.kernels import get_kernel
+from kvar.smoothing.bands import (
+    ConfidenceBand,
+    bounded_limits,
+    corrected_fit,
+    level_at_each,
+    response_bounds,
+    student_limits,
+)
+from kvar.smoothing.data_checks import check_counts
+from kvar.smoothing.fitted_smoother import FittedSmoother
+from kvar.smoothing.local_fits import noise_from_fit, squared_norms
+from kvar.smoothing.noise import constant_noise_freedom, local_noise
+from kvar.utils.checks import is_number, require_choice
+
+__all__ = ["Inference", "LocalFit"]
+
+
+@dataclass(frozen=True)
+class LocalFit:
+    """Estimates at some points, with their standard errors and flags."""
+
+    estimate: np.ndarray  # shape (t,): The fit
+    # shape (t,): Its standard deviation given the x, without the bias; NaN where the window is empty.
+    standard_error: np.ndarray
+    weight: np.ndarray  # shape (t,): Sum of the kernel weights, in units of ``K(0)``
+    empty: np.ndarray  # shape (t,): No neighbour carries weight; the estimate is what the `empty` parameter says
+    degenerate: np.ndarray  # shape (t,): Too few x for the degree: the fit is of a lower one
+    freedom: np.ndarray  # shape (t,): Degrees of freedom of the noise variance behind the standard error; 0 if unknown
+
+
+class Inference(FittedSmoother):
+    """Errors of a fitted smoother."""
+
+    def local_fit(self, x0, noise="constant", groups=None, derivative=0):
+        """Estimates with their standard errors and flags.
+
+        Parameters
+        ----------
+        x0 : array_like, shape (t,) or (t, 1)
+            Where.
+        noise : {"constant", "local"}
+            One noise variance for all x, or one that varies with x: squared leave-one-out residuals, smoothed at the
+            same bandwidth. Local noise is NaN where no more than two of them are known.
+        groups : array_like, shape (t,), optional
+            As in `predict`.
+        derivative : int
+            As in `predict`.
+
+        Returns
+        -------
+        LocalFit
+            Standard errors are ``sigma(t) sqrt(sum_j l_j**2 / w_j)`` with l_j the weights of the linear smoother (Fan
+            and Gijbels 1996, section 4.3); they leave the bias out. The degrees of freedom are those of Cleveland and
+            Devlin (1988) for constant noise, the effective number of squares less one for local noise.
+        """
+        require_choice("noise", noise, ("constant", "local"))
+        targets = self._targets(x0, groups)
+        design, where = self._at(self._design, *targets)
+        fits = self._fits(design)
+        variance, freedom = self._noise(targets, noise)
+        return LocalFit(
+            self._wanted(design, fits, derivative)[where],
+            np.sqrt(variance * self._norms(targets, derivative)) / self.bandwidth**derivative,
+            fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
+            fits.weight[where] <= 0.0,
+            fits.degenerate[where],
+            freedom,
+        )
+
+    def confidence_band(
+        self,
+        x0,
+        level=0.95,
+        noise="constant",
+        *,
+        bounds="auto",
+        bias_corrected=False,
+        simultaneous=False,
+        groups=None,
+        derivative=0,
+    ):
+        """Limits ``estimate -+ t standard_error``, or limits within bounds.
+
+        Parameters
+        ----------
+        x0 : array_like, shape (t,) or (t, 1)
+            Where.
+        level : float
+            Coverage, between 0 and 1.
+        noise : {"constant", "local"}
+            As in `local_fit`; binary responses need neither.
+        bounds : "auto", tuple of float or None
+            Least and largest possible response. Limits then stay between them, and cover near them too: Wilson's with
+            the effective sample size of the weights. By default 0 and 1 where every response is one of these, else
+            none.
+        bias_corrected : bool
+            Take the estimated bias out, and count the variance that this adds: the robust bias-corrected limits of
+            Calonico, Cattaneo and Farrell (2018), with equal bandwidths. The estimate is then the corrected one.
+        simultaneous : bool
+            Cover at all of `x0` at once, as a picture is read, rather than at each.
+        groups : array_like, shape (t,), optional
+            As in `predict`.
+        derivative : int
+            As in `predict`. Limits of a derivative have no bounds, and can be neither bias-corrected nor simultaneous.
+
+        Returns
+        -------
+        ConfidenceBand
+            Without `bias_corrected` the limits cover the expected estimate, and the curve only where the bias is small
+            against the standard error. The coverage study has the numbers: ``docs/simulations/coverage.md``.
+
+        Raises
+        ------
+        ValueError
+            If `level` is not between 0 and 1, a response lies outside `bounds`, or bias is to be taken out at degree 2.
+
+        Notes
+        -----
+        Cost as `local_fit`; with `bias_corrected` or `simultaneous`, the number of points of `x0` times those in a
+        window.
+
+        References
+        ----------
+        Calonico, S., Cattaneo, M. D. and Farrell, M. H. (2018). On the effect of bias estimation on coverage accuracy
+        in nonparametric inference. Journal of the American Statistical Association 113, 767-779.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from kvar import KernelRegressor
+        >>> x = np.arange(100) / 100
+        >>> rare = KernelRegressor("epanechnikov", 0.2).fit(x, x > 0.97)
+        >>> band = rare.confidence_band([0.5])
+        >>> band.lower, band.estimate, band.upper.round(3)
+        (array([0.]), array([0.]), array([0.103]))
+        """
+        if not (is_number(level) and 0.0 < level < 1.0):
+            raise ValueError(f"level must lie between 0 and 1, got {level!r:.60}")
+        targets = self._targets(x0, groups)
+        if derivative:
+            if bias_corrected or simultaneous:
+                raise ValueError("limits of a derivative are neither bias-corrected nor simultaneous")
+            fit = self.local_fit(x0, noise, groups, derivative)
+            limits = student_limits(fit.estimate, fit.standard_error, fit.freedom, level)
+            return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
+        bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
+        if bias_corrected:
+            if self.degree == 2:
+                raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
+            estimate = corrected_fit(self._design, *targets, **self._smoother).estimate
+            norms = corrected_fit(self._linear, *targets, **self._smoother).norms
+        else:
+            design, where = self._at(self._design, *targets)
+            estimate = self._wanted(design, self._fits(design), 0)[where]
+            norms = self._norms(targets)
+        points, series = targets
+        each = level_at_each(self._linear, points, level, series=series, **self._smoother) if simultaneous else level
+        variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
+        if bounds is not None:
+            lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
+            return ConfidenceBand(lower, estimate, upper, level)
+        lower, upper = student_limits(estimate, np.sqrt(variance * norms), freedom, each)
+        return ConfidenceBand(lower, estimate, upper, level)
+
+    def degrees_of_freedom(self):
+        """Trace of the smoother matrix: how many parameters the fit is worth.
+
+        Returns
+        -------
+        float
+            Between 1 (one mean for all) and the number of distinct x; zero for ``sided="past"``.
+        """
+        check_is_fitted(self)
+        return float(np.sum(self._fits(self._linear).influence)) if self.sided == "two" else 0.0
+
+    def noise_variance(self):
+        """Variance of the responses about the curve, from the residuals.
+
+        Returns
+        -------
+        float
+            ``sum w r**2 / (sum w - 2 tr L + tr L'L)`` (Fan and Gijbels 1996, equation 4.3), over the observations with
+            a neighbour; NaN where nothing is left to estimate it from.
+        """
+        check_is_fitted(self)
+        check_counts(self._weight, self.degree + 2)
+        return noise_from_fit(self._linear, self._linear.squares(self._pseudo, self._weight), **self._smoother)
+
+    def variance_function(self, x0, groups=None):
+        """Variance of the responses about the curve, as it varies with x.
+
+        Parameters
+        ----------
+        x0 : array_like, shape (t,) or (t, 1)
+            Where.
+        groups : array_like, shape (t,), optional
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of float64, shape (t,)
+            Means of the squared leave-one-out residuals nearby, each divided by one plus the variance that its
+            prediction adds, with the squared weights of the fit. The root is the sigma of ``noise="local"``.
+        """
+        return self._noise(self._targets(x0, groups), "local")[0]
+
+    def _norms(self, targets, derivative=0):
+        """Squared norms of the smoother weights at points, per bandwidth."""
+        design, where = self._at(self._linear, *targets)
+        fits = self._fits(design)
+        return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
+
+    def _noise(self, targets, noise):
+        """Noise variance at points, and its degrees of freedom."""
+        require_choice("noise", noise, ("constant", "local"))
+        check_counts(self._weight, self.degree + 2)
+        if noise == "local":
+            return local_noise(self._linear, self._pseudo, self._weight, *targets, **self._smoother)
+        freedom = constant_noise_freedom(self._linear, **self._smoother)
+        return self.noise_variance(), np.full(targets[0].size, freedom)
