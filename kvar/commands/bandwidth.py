@@ -206,9 +206,11 @@ def bandwidth_command(
     dated = holds_dates(file, x)
     picture, not_saved = out or file.with_name(f"{file.stem}-bandwidth.png"), None
     x_name = f"{x} (seconds)" if dated else x
-    names = {"x_name": x_name, "y_name": y, "single_series": groups is None, "bounds": bounds}
+    single = groups is None
     try:
-        draw(points, responses, shown.selection, picture, **names)
+        draw(
+            points, responses, shown.selection, picture, x_name=x_name, y_name=y, single_series=single, bounds=bounds
+        )  # fmt: skip
     except OSError as error:
         not_saved = error
     with printing():
