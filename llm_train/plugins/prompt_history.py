@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kvar import make_baseline
+from llm_train.plugins.rollout_parts import RolloutParts
 from llm_train.trainer.state_file import load_state, save_state
 
 __all__ = ["PromptHistory"]
@@ -68,7 +69,13 @@ class PromptHistory:
         """Whether the baseline needs the norm of each rollout's score."""
         return _NORM in self.baseline.needs
 
-    def advantages(self, prompt_ids: Sequence[int | str], rewards, score_norm=None) -> np.ndarray:
+    def advantages(
+        self,
+        prompt_ids: Sequence[int | str],
+        rewards,
+        score_norm=None,
+        rollout_ids: Sequence[Hashable] | None = None,
+    ) -> np.ndarray:
         """Advantages of one step, whose rewards are then remembered.
 
         Parameters
@@ -79,11 +86,14 @@ class PromptHistory:
             Reward of each rollout; NaN or None if it could not be scored.
         score_norm : array_like, shape (n,), optional
             Norm of each rollout's score, as from `kvar.score_norm_from_logprobs`, for a baseline that needs it.
+        rollout_ids : sequence of hashable, length n, optional
+            If a trainer splits rollouts into rows, the rollout of each row. A rollout counts once: with the prompt of
+            its first row, the mean of its rows' rewards and the norm of all its tokens. By default each row is one.
 
         Returns
         -------
         ndarray of float64, shape (n,)
-            Reward minus value; 0 for a rollout that could not be scored.
+            Reward minus value, of each row; 0 for one that could not be scored.
 
         Raises
         ------
@@ -98,8 +108,14 @@ class PromptHistory:
             logger.warning("Continuing with the history in %s, which ends at step %d.", self._path, self.step)
         self.step += 1
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
-        columns = {} if score_norm is None else {_NORM: np.asarray(score_norm, dtype=np.float64)}
-        advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step, **columns)
+        rollout_ids = range(len(rewards)) if rollout_ids is None else rollout_ids
+        for name, ids in (("prompt", prompt_ids), ("rollout", rollout_ids)):
+            if len(ids) != len(rewards):
+                raise ValueError(f"got {len(ids)} {name} ids for {len(rewards)} rewards: pass one for each row")
+        parts = RolloutParts(rollout_ids, rewards)
+        columns = {} if score_norm is None else {_NORM: parts.norms(np.asarray(score_norm, dtype=np.float64))}
+        keys = [prompt_ids[row] for row in parts.first_rows]
+        advantages = parts.in_rows(self.baseline.advantages(keys, parts.rewards, self.step, **columns))
         if self._path is not None:
             save_state({"step": self.step, "baseline": self.baseline.state_dict()}, self._path)
         return advantages

@@ -45,7 +45,8 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
         Settings of slime.
     samples : sequence of slime.utils.types.Sample
         All rollouts of a step. A prompt is identified by ``metadata["prompt_id"]``, or else by a hash of its text or
-        messages. slime's own indices identify no prompt: they count up from step to step.
+        messages. slime's own indices identify no prompt: they count up from step to step. Samples with one
+        ``rollout_id``, into which a compact rollout is split, count once, with the prompt of the first.
 
     Returns
     -------
@@ -58,7 +59,13 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
     keys = [_prompt_id(sample) for sample in samples]
     history = _history(args)
     norms = _norms(args, samples) if history.needs_norms else None
-    return raw, history.advantages(keys, raw, norms).tolist()
+    return raw, history.advantages(keys, raw, norms, [_rollout_id(k, sample) for k, sample in enumerate(samples)]).tolist()
+
+
+def _rollout_id(row: int, sample) -> tuple[str, int]:
+    """Samples without an id, and those of versions that have none, are a rollout each."""
+    given = getattr(sample, "rollout_id", None)
+    return ("row", row) if given is None else ("rollout", given)
 
 
 def _norms(args, samples) -> list[float]:
