@@ -1,4 +1,4 @@
-"""Rollouts that a trainer splits into several rows, such as the segments of an agent's session: one reward, one norm."""
+"""Rollouts that a trainer splits into several rows, such as the segments of an agent's session, count once."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
     keys = [_prompt_id(sample) for sample in samples]
     history = _history(args)
     norms = _norms(args, samples) if history.needs_norms else None
-    return raw, history.advantages(keys, raw, norms, [_rollout_id(k, sample) for k, sample in enumerate(samples)]).tolist()
+    rollout_ids = [_rollout_id(row, sample) for row, sample in enumerate(samples)]
+    return raw, history.advantages(keys, raw, norms, rollout_ids).tolist()
 
 
 def _rollout_id(row: int, sample) -> tuple[str, int]:

@@ -1,0 +1,28 @@
+"""The plug-in of SkyRL through SkyRL's own registry and trainer."""
+
+import numpy as np
+import pytest
+from skyrl.backends.skyrl_train.utils import ppo_utils
+
+from llm_train.plugins import skyrl
+from tests.llm_train.test_plugins import PROMPTS, STEPS, expected, token_level
+
+
+def test_the_registry_hands_over_what_the_estimator_needs():
+    skyrl.register("kvar-test")
+    for rewards, wanted in zip(STEPS, expected(), strict=True):
+        table, mask = token_level([*rewards, rewards[0]])
+        index = np.array([*map(str, PROMPTS), "pad0"])
+        advantages, _ = ppo_utils.compute_advantages_and_returns(table, mask, index, "kvar-test", None)
+        np.testing.assert_allclose(advantages[:6], wanted[:, None] * mask[:6].numpy(), atol=1e-7)
+        assert not advantages[6].any()
+
+
+def test_the_trainer_has_the_method_that_is_wrapped():
+    trainer = pytest.importorskip("skyrl.train.trainer", reason="SkyRL's trainer needs more of its requirements")
+    own = trainer.RayPPOTrainer.compute_advantages_and_returns
+    skyrl.use_log_probabilities()
+    try:
+        assert trainer.RayPPOTrainer.compute_advantages_and_returns is not own
+    finally:
+        trainer.RayPPOTrainer.compute_advantages_and_returns = own
