@@ -1,6 +1,5 @@
 """The plug-in of verl through verl's own code: both trainers, without a GPU or a queue's processes."""
 
-
 import numpy as np
 import pytest
 import torch
