@@ -60,6 +60,7 @@ class PromptHistory:
                 "or kernel"
             )
         self.step = 0
+        self._begun = False
         self._path = Path(state_path) if state_path is not None else None
         if self._path is not None and not self._path.is_absolute():
             raise ValueError(f"state_path must be absolute, because trainers change folders, got {state_path!r}")
@@ -75,6 +76,7 @@ class PromptHistory:
         rewards,
         score_norm=None,
         rollout_ids: Sequence[Hashable] | None = None,
+        step: int | None = None,
     ) -> np.ndarray:
         """Advantages of one step, whose rewards are then remembered.
 
@@ -89,6 +91,9 @@ class PromptHistory:
         rollout_ids : sequence of hashable, length n, optional
             If a trainer splits rollouts into rows, the rollout of each row. A rollout counts once: with the prompt of
             its first row, the mean of its rows' rewards and the norm of all its tokens. By default each row is one.
+        step : int, optional
+            The trainer's own clock, such as the version of its policy, if one step comes in several calls. It does not
+            go back: a smaller number counts as the last. The file is then written once a step. By default calls count.
 
         Returns
         -------
@@ -101,12 +106,14 @@ class PromptHistory:
             At the first step, if the file is damaged or belongs to another baseline. At any step, if the baseline needs
             norms and there are none.
         """
-        if self.step == 0 and self._path is not None and self._path.exists():
+        if not self._begun and self._path is not None and self._path.exists():
             state = load_state(self._path)
             self.baseline.load_state_dict(state["baseline"])
             self.step = state["step"]
             logger.warning("Continuing with the history in %s, which ends at step %d.", self._path, self.step)
-        self.step += 1
+        new = not self._begun or step is None or step > self.step
+        self._begun = True
+        self.step = self.step + 1 if step is None else max(self.step, step)
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
         rollout_ids = range(len(rewards)) if rollout_ids is None else rollout_ids
         for name, ids in (("prompt", prompt_ids), ("rollout", rollout_ids)):
@@ -116,6 +123,6 @@ class PromptHistory:
         columns = {} if score_norm is None else {_NORM: parts.norms(np.asarray(score_norm, dtype=np.float64))}
         keys = [prompt_ids[row] for row in parts.first_rows]
         advantages = parts.in_rows(self.baseline.advantages(keys, parts.rewards, self.step, **columns))
-        if self._path is not None:
+        if new and self._path is not None:
             save_state({"step": self.step, "baseline": self.baseline.state_dict()}, self._path)
         return advantages
