@@ -5,7 +5,6 @@ KVAR_HISTORY=$PWD/outputs/kvar-history.safetensors uv run python -m llm_train.pl
 
 The settings of its file that matter here:
 
-    [train]
     group_size = 1        # rollouts per prompt
     [algo]
     type = "grpo"         # the place that our baseline takes
