@@ -9,8 +9,8 @@ MUTANTS ?= kvar.kernels*
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
-.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types plugins lowest-install \
-	lowest lowest-quick packaging nightly mutation clean
+.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types plugins \
+	lowest-install lowest lowest-quick packaging trl-versions nightly mutation clean
 
 help:
 	@echo "make install         an environment in .venv with everything that the other commands need"
@@ -84,6 +84,7 @@ bench: .venv/installed
 	$(BIN)/python tests/benchmarks/training_step.py
 	$(BIN)/python tests/benchmarks/baselines.py
 	$(BIN)/python tests/benchmarks/audit_scale.py
+	$(BIN)/python tests/benchmarks/read_logs.py
 	$(BIN)/python tests/benchmarks/one_prompt.py
 
 types: .venv/installed
@@ -117,6 +118,9 @@ lowest-quick: lowest-install
 packaging: .venv/installed
 	tests/packaging_smoke.sh $(BIN)/python
 
+trl-versions: .venv/installed
+	tests/trl_versions.sh $(BIN)/python .venv-trl
+
 nightly: .venv/installed
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/kvar
 	$(BIN)/python -m tests.soak.kills --kills 200
@@ -133,4 +137,4 @@ mutation: .venv/installed
 	$(BIN)/mutmut results | grep -v 'not checked' || echo 'every mutant that was tried failed a test'
 
 clean:
-	rm -rf .venv .venv-lowest .venv-plugins results mutants
+	rm -rf .venv .venv-lowest .venv-plugins .venv-trl results mutants

@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llm_train.trainer.attach import attach, one_rollout
     from llm_train.trainer.audit_callback import AuditCallback
     from llm_train.trainer.config import KAEConfig
     from llm_train.trainer.kae_trainer import KAETrainer
 
-__all__ = ["AuditCallback", "KAEConfig", "KAETrainer"]
+__all__ = ["AuditCallback", "KAEConfig", "KAETrainer", "attach", "one_rollout"]
 
-_HOMES = {"AuditCallback": "audit_callback", "KAEConfig": "config", "KAETrainer": "kae_trainer"}
+_HOMES = {
+    "AuditCallback": "audit_callback",
+    "KAEConfig": "config",
+    "KAETrainer": "kae_trainer",
+    "attach": "attach",
+    "one_rollout": "attach",
+}
 
 
 def __getattr__(name: str):

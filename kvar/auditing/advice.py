@@ -39,8 +39,11 @@ def advise(
     gradient_saving: Interval | None,
     sizes: GroupSizeStudy | None,
     windows: WindowStudy | None,
+    filtered: str | None = None,
 ) -> Advice:
-    """Put an audit into words."""
+    """Put an audit into words; of a filtered log there is only the reason why nothing can be advised."""
+    if filtered is not None:
+        return Advice("No advice: groups are missing from this log.", [], [filtered, *log_warnings(facts)], {})
     reuse = _reuse(facts)
     findings = [
         *_value_findings(rows, chosen, facts),
@@ -90,13 +93,19 @@ def _percent(limits: tuple[float, float]) -> str:
 
 def _value_findings(rows: list[AuditRow], chosen: AuditRow, facts: LogStatistics) -> Iterator[str]:
     if found := error_saved(rows, chosen, facts):
-        usual, saved = found
-        user = "GRPO" if usual.baseline == "group-mean" else "REINFORCE++"
+        user = "GRPO" if found.usual.baseline == "group-mean" else "REINFORCE++"
         yield (
-            f"Its estimated value MSE (mean squared error against the true values) is "
-            f"{max(chosen.estimated_value_mse.mean, 0.0):.2g}, against {usual.estimated_value_mse.mean:.2g} for "
-            f"{usual.label}, which {user} uses: {100 * saved:.0f} % less."
+            "Its estimated value MSE (mean squared error against the true values) "
+            f"{_of_error(chosen.estimated_value_mse, limits=False)}, against "
+            f"{found.usual.estimated_value_mse.mean:.2g} for {found.usual.label}, which {user} uses: {found}."
         )
+
+
+def _of_error(error: Interval, limits: bool = True) -> str:
+    """The size of an estimated error, which may be below 0 by chance."""
+    if error.mean > 0:
+        return f"is {error.mean:.2g}{_interval(max(error.low, 0.0), error.high) if limits else ''}"
+    return f"cannot be told from 0 (at most {error.high:.2g}, the upper 95 % limit)"
 
 
 def _own_reward_findings(rows: list[AuditRow], chosen: AuditRow) -> Iterator[str]:
@@ -120,11 +129,9 @@ def _size_findings(sizes: GroupSizeStudy | None) -> Iterator[str]:
     if advised.size == sizes.full:
         yield f"Keep groups of {sizes.full}: no smaller size is as accurate with {sizes.baseline}{sample}."
         return
-    error = advised.value_mse
-    low, mean, high = (max(x, 0.0) for x in (error.low, error.mean, error.high))
     yield (
-        f"With {sizes.baseline}, groups of {advised.size} are enough: their estimated value MSE is "
-        f"{mean:.2g}{_interval(low, high)}, against {sizes.reference.mean:.2g} for group-mean with the groups of "
+        f"With {sizes.baseline}, groups of {advised.size} are enough: their estimated value MSE "
+        f"{_of_error(advised.value_mse)}, against {sizes.reference.mean:.2g} for group-mean with the groups of "
         f"{sizes.full} in your run. That is {100 * (1 - advised.size / sizes.full):.0f} % fewer rollouts{sample}, "
         "which could go to more prompts."
     )

@@ -14,7 +14,7 @@ from kvar.auditing.window_study import WindowStudy
 from kvar.baselines import baseline_class
 from kvar.intervals import Interval
 
-__all__ = ["AuditFindings", "AuditRow", "error_saved"]
+__all__ = ["AuditFindings", "AuditRow", "ErrorSaved", "error_saved"]
 
 _SCORES = (
     *("one_step_error", "above_best", "estimated_value_mse", "value_mse"),
@@ -87,15 +87,32 @@ class AuditRow:
         return f"{self.baseline} ({', '.join(changed)})" if changed else self.baseline
 
 
-def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogStatistics) -> tuple[AuditRow, float] | None:
-    """The usual baseline of trainers, and the fraction of its estimated value MSE that the chosen one saves."""
+@dataclass(frozen=True)
+class ErrorSaved:
+    """How much less estimated value MSE the chosen baseline has than the usual one of trainers."""
+
+    usual: AuditRow
+    percent: int
+    at_least: bool  # Whether the error of the chosen one cannot be told from 0, and its upper limit is compared
+
+    def __str__(self) -> str:
+        """The percentage in words."""
+        return f"{'at least ' if self.at_least else ''}{self.percent} % less"
+
+
+def error_saved(rows: Sequence[AuditRow], chosen: AuditRow, facts: LogStatistics) -> ErrorSaved | None:
+    """How much of the value MSE of the usual baseline the chosen one saves, or None if that is not known or nothing."""
     name = "group-mean" if facts.group_size > 1 else "batch-mean"
     usual = next((row for row in rows if row.baseline == name), chosen)
-    level = usual.estimated_value_mse.mean
+    level, error = usual.estimated_value_mse.mean, chosen.estimated_value_mse
     if not level > 0:
         return None
-    saved = 1 - max(chosen.estimated_value_mse.mean, 0.0) / level
-    return (usual, saved) if saved > 0 else None
+    at_least = not error.mean > 0.005 * level
+    if at_least and not error.high > 0:
+        return None
+    saved = 100 * (1 - (error.high if at_least else error.mean) / level)
+    percent = min(int(saved) if at_least else round(saved), 99)
+    return ErrorSaved(usual, percent, at_least) if percent > 0 else None
 
 
 @dataclass(frozen=True)

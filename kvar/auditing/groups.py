@@ -32,6 +32,10 @@ class Groups:
     variance: np.ndarray
     low: np.ndarray  # low, high: shape (C,): Least and largest reward
     high: np.ndarray
+    # one_off, two_off: shape (C,): Number of different rewards that all but one, or all but two, of the group are equal
+    # to.
+    one_off: np.ndarray
+    two_off: np.ndarray
 
     @classmethod
     def of(cls, chunk: StepChunk, first_time: int) -> Groups:
@@ -47,11 +51,24 @@ class Groups:
             squares = np.where(scored, below - chunk.spread(offset), 0.0) ** 2
             variance = np.where(count > 1, chunk.sums(squares) / np.maximum(count - 1, 1), np.nan)
         time = first_time + np.searchsorted(chunk.steps, starts, side="right") - 1
-        return cls(chunk.code[starts], time, chunk.step[starts], size, count, high + offset, variance, low, high)
+        off = _copies(chunk, count)
+        return cls(chunk.code[starts], time, chunk.step[starts], size, count, high + offset, variance, low, high, *off)
 
     def __len__(self) -> int:
         """Number of groups."""
         return len(self.prompt)
+
+
+def _copies(chunk: StepChunk, count: np.ndarray) -> list[np.ndarray]:
+    """How many different rewards of each group all but one, and all but two, of its rewards are equal to."""
+    group = chunk.spread(np.arange(len(count)))
+    order = np.lexsort((chunk.reward, group))
+    group, reward = group[order], chunk.reward[order]
+    # NaN comes last in each group and is equal to nothing.
+    first = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(reward, prepend=np.nan) != 0))
+    scored = ~np.isnan(reward[first])
+    copies, of = np.diff(first, append=len(group))[scored], group[first][scored]
+    return [np.bincount(of[copies == count[of] - k], minlength=len(count)) for k in (1, 2)]
 
 
 def sum_over_groups(

@@ -53,6 +53,9 @@ class LogStatistics:
     zero_variance_limits: tuple[float, float]
     wasted_limits: tuple[float, float]
     trend_limits: tuple[float, float]
+    n_groups: int = 0  # Groups of two rewards or more
+    # Least number of them whose rewards are all equal, if none are left out, by `EqualGroups.expected`.
+    equal_groups_expected: float = 0.0
     n_normed: int = 0  # Rollouts with a reward and a known score norm
     # W1 / W0: mean squared score norm of rollouts weighted by the reward on the scale from 0 to 1, over that weighted
     # by 1 less the reward, from pairs of rollouts of one prompt; NaN if unknown. At 1 the value is the baseline of

@@ -69,8 +69,8 @@ def _cards(report: AuditFindings) -> list[tuple[str, str]]:
             (f"{facts.norm_ratio:.2g}", "W1 / W0, squared score norm of right answers over that of wrong ones")
         )
     if found := error_saved(report.rows, report.chosen, facts):
-        usual, saved = found
-        cards.append((f"{100 * saved:.0f} %", f"less value MSE, {report.chosen.label} against {usual.label}"))
+        number = f"{'≥ ' if found.at_least else ''}{found.percent} %"
+        cards.append((number, f"less value MSE, {report.chosen.label} against {found.usual.label}"))
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None and sizes.advised.size < sizes.full:
         fewer = 100 * (1 - sizes.advised.size / sizes.full)

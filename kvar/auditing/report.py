@@ -36,7 +36,7 @@ class AuditReport(AuditFindings):
     warnings : list of str
         Why the numbers may mislead.
     lines : dict of str to str
-        Settings that follow the recommendation, by trainer.
+        Settings that follow the recommendation, by trainer; empty for a log from which groups were filtered out.
     facts : LogStatistics
         What the log shows without any baseline: groups, repeats, wasted rollouts, noise, drift, and whether the norm of
         the score goes with the reward.

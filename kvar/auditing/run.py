@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from kvar.auditing.advice import advise
 from kvar.auditing.error_sums import ScoreSums
+from kvar.auditing.filtered_groups import reason_filtered
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.mean_errors import MeanErrors
@@ -102,13 +104,14 @@ def audit(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
         f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
     )
-    reading, source = [], ""
+    reading, doubts, source = [], [], ""
     if not isinstance(trace, Trace):
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
-        trace, reading, source = log.trace, log.notes.sentences(), log.path
+        trace, doubts, source = log.trace, log.notes.doubts, log.path
+        reading = [sentence for sentence in log.notes.sentences() if sentence not in doubts]
     if len(trace) == 0 or np.isnan(trace.reward).all():
         raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
     candidates, skipped = _candidates(trace, baselines)
@@ -126,25 +129,33 @@ def audit(
         ranking = found.gradient or found.prediction
         best, of_values = (_best(found, errors, kept) for errors in (ranking, found.prediction))
         chosen, studied = candidates[best], candidates[of_values]
-        needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
-        needed |= {TRUTH} & trace.extras.keys()
-        sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
-        describe("studying windows")
-        windows = study_windows(sample)
-        describe("studying group sizes")
-        sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
-        describe("measuring effective sample sizes")
-        worth = effective_sample_size(sample, chosen)
-    adjusted = _holm([ranking.difference(k, best).p_value for k in kept])
-    rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
+        adjusted = _holm([ranking.difference(k, best).p_value for k in kept])
+        rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
+        filtered = reason_filtered(found.facts, list(rows.values()))
+        windows = sizes = None
+        worth = np.nan
+        if filtered is None:
+            needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
+            needed |= {TRUTH} & trace.extras.keys()
+            sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
+            describe("studying windows")
+            windows = study_windows(sample)
+            describe("studying group sizes")
+            sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
+            describe("measuring effective sample sizes")
+            worth = effective_sample_size(sample, chosen)
+        else:
+            unknown = Interval(np.nan, np.nan, np.nan, np.nan, 0, 0)
+            rows = {k: dataclasses.replace(row, estimated_value_mse=unknown) for k, row in rows.items()}
     ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.ranked.mean), row.ranked.mean))
-    advice = advise(found.facts, ranked, rows[best], _gradient_saving(found, kept, best), sizes, windows)
+    saving = _gradient_saving(found, kept, best)
+    advice = advise(found.facts, ranked, rows[best], saving, sizes, windows, filtered)
     return AuditReport(
         rows=ranked,
         chosen=rows[best],
         recommendation=advice.recommendation,
         findings=advice.findings,
-        warnings=advice.warnings,
+        warnings=[*doubts, *advice.warnings],
         lines=advice.lines,
         facts=found.facts,
         group_sizes=sizes,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.auditing.equal_groups import EqualGroups
 from kvar.auditing.groups import Groups
 from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.visit_changes import VisitChanges
@@ -42,6 +43,7 @@ class StatisticsCollector:
         self._sizes = np.zeros(1, dtype=np.int64)
         self._high = -np.inf
         self._zero_by_mean: dict[float, int] = {}
+        self._equal_groups = EqualGroups()
         self._rollouts = 0
         self._noise = self._n_noise = 0.0
 
@@ -71,6 +73,7 @@ class StatisticsCollector:
             if level >= self._high:
                 self._zero_by_mean[float(level)] = self._zero_by_mean.get(float(level), 0) + int(number)
 
+        self._equal_groups.add(groups)
         noise = np.where(grouped, groups.count * groups.variance, 0.0)
         noisy = np.where(grouped, groups.count, 0).astype(np.float64)
         self._noise += noise.sum()
@@ -133,6 +136,8 @@ class StatisticsCollector:
                 zero_variance_limits=fraction_limits(zero),
                 wasted_limits=fraction_limits(wasted) if n_groups else (np.nan, np.nan),
                 trend_limits=(100 * trend.low, 100 * trend.high),
+                n_groups=int(n_groups),
+                equal_groups_expected=self._equal_groups.expected(),
             )
 
     def _range(self, steps: slice) -> tuple[float, float]:

@@ -14,7 +14,7 @@ import typer
 from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
-from kvar.readers import layout_names, read_log
+from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
 from kvar.utils.progress import progress_bar
 
 __all__ = ["audit_command", "demo_path", "output_folder"]
@@ -30,7 +30,8 @@ def demo_path() -> Path:
 
 def audit_command(
     path: Annotated[
-        str | None, typer.Argument(help="A log: a file, a folder, or a pattern in quotes.", show_default=False)
+        str | None,
+        typer.Argument(help="A file, a folder, or a pattern in quotes; also s3://.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page, the table and the figure.", show_default="PATH-audit")
@@ -38,8 +39,9 @@ def audit_command(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format,logprobs=lp. By "
-            "default columns are chosen by name, and a note names them."
+            help="Which column is which: prompt=question,step=iteration,reward=accuracy+0.5*format,logprobs=lp; in "
+            "nested records a path, as in reward=traces[0].rewards.correct. By default columns are chosen by name, and "
+            "a note names them."
         ),
     ] = None,
     format: Annotated[  # noqa: A002  (the flag's name)
@@ -47,6 +49,7 @@ def audit_command(
     ] = "auto",
     baseline: Annotated[list[str] | None, typer.Option(help="Replay only this baseline; may be repeated.")] = None,
     max_bad: Annotated[float, typer.Option(help="Largest fraction of rows that may be unusable.")] = 0.05,
+    max_unpacked: Annotated[float, typer.Option(help="GiB that one compressed file may unpack to.")] = MAX_UNPACKED,
     jobs: Annotated[
         int | None,
         typer.Option(help="Number of processes; by default all cores for a long log and one for a short one."),
@@ -56,8 +59,10 @@ def audit_command(
 ) -> None:
     """Find the baseline, window and group size that would have served an RL run best, from its rollout log.
 
-    Reads what TRL writes with log_completions=True (the folder completions/), verl's rollout dumps, traces of kvar, and
-    any Parquet, CSV or JSON Lines with one row per rollout, gzip and zstd too. Prompts are hashed, never stored.
+    Reads what TRL writes with log_completions=True (the folder completions/), the rollout logs of verl, ms-swift and
+    other trainers, traces of kvar, and any Parquet, CSV, JSON or JSON Lines with a row per rollout or per prompt, gzip
+    and zstd too, on disk or at an address such as s3://bucket/run. Prompts are hashed, never stored. kvar inspect shows
+    how a log is understood.
 
     Every registered baseline is replayed over the log. Its one-step-ahead error needs no true values: it is the squared
     error of each value as a prediction of a reward that it has not seen, which is the noise of the reward plus the
@@ -75,7 +80,8 @@ def audit_command(
         raise typer.Exit(2)
     try:
         with progress_bar(not as_json, "reading rows") as (advance, _):
-            log = read_log(demo_path() if path is None else path, format, columns, max_bad=max_bad, advance=advance)
+            source = demo_path() if path is None else path
+            log = read_log(source, format, columns, max_bad=max_bad, advance=advance, max_unpacked=max_unpacked)
         if demo:
             log = dataclasses.replace(log, path=_DEMO)
         report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)
@@ -91,8 +97,11 @@ def audit_command(
 
 
 def output_folder(path: str) -> Path:
-    """Folder next to a log for its page: PATH without extensions or pattern, and ``-audit``."""
+    """Folder next to a log for its page: PATH without extensions or pattern, and ``-audit``; for an address, here."""
     place = Path(path)
+    if is_address(path):
+        parts = path.partition("://")[2].rstrip("/").split("/")
+        place = Path(next((part for part in reversed(parts) if part and not has_magic(part)), "log"))
     while has_magic(str(place)) and not place.exists():
         place = place.parent
     place = place.resolve()
@@ -122,5 +131,6 @@ def _print(report: AuditReport) -> None:
         console.print("- " + escape(finding))
     for warning in report.warnings:
         console.print("[yellow]![/yellow] " + escape(warning))
-    console.print("To use it in TRL:")
-    console.print(escape(report.lines["TRL"]), soft_wrap=True)
+    if report.lines:
+        console.print("To use it in TRL:")
+        console.print(escape(report.lines["TRL"]), soft_wrap=True)

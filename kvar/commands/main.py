@@ -11,6 +11,7 @@ def _app():
 
     from kvar.commands.audit import audit_command
     from kvar.commands.bandwidth import bandwidth_command
+    from kvar.commands.inspect import inspect_command
 
     app = typer.Typer(
         help="Kernel estimates of prompt values for reinforcement learning with few rollouts.",
@@ -20,6 +21,7 @@ def _app():
     )
 
     app.command("audit")(audit_command)
+    app.command("inspect")(inspect_command)
     app.command("bandwidth")(bandwidth_command)
     return app
 

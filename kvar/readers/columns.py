@@ -6,25 +6,42 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from kvar.readers.layouts import LAYOUTS
 from kvar.readers.token_lists import LOGPROBS
 
-__all__ = ["ColumnMap", "guess_notes", "listed", "map_columns", "parse_columns"]
+__all__ = [
+    *("IN_NAME", "PROMPT_NAMES", "STEP_NAMES"),
+    "ColumnMap",
+    "MissingColumnsError",
+    "guess",
+    "guess_notes",
+    "listed",
+    "map_columns",
+    "parse_columns",
+    "terms",
+]
 
 _SCHEMA = ("step", "prompt_id", "reward")
-_GUESSES = {
+# Names by which columns are chosen, in lower case; the first that a log has is taken.
+NAMES = {
     "step": (
         *("step", "global_step", "global_steps", "train_step", "training_step", "optimizer_step"),
-        *("iteration", "iter", "update", "rollout_step", "rollout_id", "policy_version", "version"),
+        *("iteration", "iter", "update", "gen_step", "rollout_step", "rollout_id", "policy_version", "version"),
+        "tail_version",
     ),
     "prompt": (
         *("prompt_id", "task_id", "problem_id", "question_id", "example_id"),
         *("prompt", "input", "question", "problem", "query", "instruction", "messages"),
+        *("prompts", "inputs", "questions", "problems", "queries"),
     ),
     "reward": (
         *("reward", "total_reward", "score", "rewards", "scores", "return"),
         *("correct", "is_correct", "accuracy", "acc"),
     ),
 }
+STEP_NAMES, PROMPT_NAMES = NAMES["step"], NAMES["prompt"]
+# What a step is called that no column holds.
+IN_NAME = "the number in the file's name"
 # A column with one of these words in its name may be a reward, whatever else it is called.
 _REWARD_WORDS = {
     *("reward", "rewards", "score", "scores", "return", "returns", "correct", "correctness", "accuracy", "acc"),
@@ -36,12 +53,20 @@ _NORM = "score_norm"
 _CHOSEN_LOGPROBS = "logprobs"
 
 
+class MissingColumnsError(ValueError):
+    """No column can be the step, the prompt or the reward."""
+
+    def __init__(self, missing: Sequence[str], message: str):
+        super().__init__(message)
+        self.missing = list(missing)  # Which of the three
+
+
 @dataclass(frozen=True)
 class ColumnMap:
     """Columns of a log that make up a trace."""
 
     layout: str  # Name of the layout: the trainer that writes such logs, or "table"
-    step: str | None  # Column of the step; None where the number in the file's name is the step
+    step: str | None  # Column of the step; None where the name of the file holds it
     prompt: str  # Column of the prompt's id or text
     rewards: dict[str, float]  # Columns of rewards with their weights
     text_ids: bool = False  # Whether ids that are text stay text; else they are hashed
@@ -52,11 +77,18 @@ class ColumnMap:
     # Columns chosen by their names alone, by ``step``, ``prompt`` or ``reward``.
     guessed: dict[str, str] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)  # Columns that could be the reward too, where that is guessed
+    step_of_file: float | None = None  # The step in the name of the file
 
     @property
     def needed(self) -> list[str]:
         """Columns without which a file cannot be used."""
         return [*([self.step] if self.step else []), self.prompt, *self.rewards]
+
+    @property
+    def read(self) -> list[str]:
+        """Columns that are read, as far as a file has them."""
+        content = ["completion"] if self.layout == "trl" else []
+        return list(dict.fromkeys([*self.needed, *self.extras.values(), *self.texts, *content]))
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -78,32 +110,36 @@ def map_columns(
     numeric: Sequence[str],
     lists: Sequence[str],
     chosen: dict[str, str],
-    numbered: bool,
+    step_of_file: float | None,
 ) -> ColumnMap:
-    """Find step, prompt, reward and norm among the columns; ``numbered`` files have their step in their name."""
+    """Find step, prompt, reward and norm among the columns; the name of the file may hold the step."""
     for column in chosen.values():
-        for name in _weights(column, columns):
+        for name in terms(column, columns):
             if name not in columns:
                 raise ValueError(f"the log has no column {name!r}; it has {listed(columns)}")
-    found = {name: chosen.get(name) or _guess(name, layout, columns) for name in _GUESSES}
+    found = {name: chosen.get(name) or _guess(name, layout, columns) for name in NAMES}
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None
-    if layout == "trl" and "reward" not in chosen:
-        fixed = {"step", "prompt", "completion", "advantage", _NORM, found["step"], found["prompt"]}
+    if (advantage := LAYOUTS[layout].advantage) and "reward" not in chosen:
+        fixed = {"step", "prompt", "completion", advantage, _NORM, found["step"], found["prompt"]}
         rewards = {name: 1.0 for name in columns if name in numeric and name not in fixed}
-        weights_from = "advantage" if len(rewards) > 1 else None
+        weights_from = advantage if len(rewards) > 1 else None
     prompt = found["prompt"] or ""
-    given = {"step": found["step"] or numbered, "prompt": prompt, "reward": rewards}
+    given = {"step": found["step"] or step_of_file is not None, "prompt": prompt, "reward": rewards}
     missing = [name for name, value in given.items() if not value]
     if missing:
         example = ",".join(f"{name}=COLUMN" for name in missing)
-        raise ValueError(
+        by_file = "; or write the rows of each step into a file or folder step_N" if "step" in missing else ""
+        likely = [name for name in numeric if _like_a_reward(name)] if "reward" in missing else []
+        by_sum = f"; perhaps reward={'+'.join(likely[:_LISTED])}" if likely else ""
+        raise MissingColumnsError(
+            missing,
             f"no column that looks like a {' or a '.join(missing)} among {listed(columns) or 'no columns'}; "
-            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}})"
+            f"name it with --columns {example} (in Python, columns={{'{missing[0]}': 'COLUMN'}}){by_sum}{by_file}",
         )
     in_use = {found["step"], found["prompt"], *rewards, *_SCHEMA}
     extras = {name: name for name in numeric if name not in in_use}
-    extras |= {name: column for name, column in chosen.items() if name not in _GUESSES}
+    extras |= {name: column for name, column in chosen.items() if name not in NAMES}
     logprobs = None if _NORM in extras else _logprobs(lists, chosen)
     if logprobs is not None:
         extras[_NORM] = logprobs
@@ -112,12 +148,13 @@ def map_columns(
     own = layout == "kvar"
     texts = [name for name in columns if own and name not in numeric and name not in {*in_use, logprobs}]
     # A layout fixes its names, except for the step, which some of verl's dumps lack.
-    open_to_guess = list(_GUESSES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
-    guessed = {n: found[n] or "the number in the file's name" for n in open_to_guess if n not in chosen}
+    open_to_guess = list(NAMES) if layout == "table" else ["step"] if found["step"] not in ("step", None) else []
+    guessed = {n: found[n] or IN_NAME for n in open_to_guess if n not in chosen}
     unused = [name for name in numeric if name in extras and name not in chosen.values() and _like_a_reward(name)]
     passed_over = unused if "reward" in guessed else []
     return ColumnMap(
-        layout, found["step"], prompt, rewards, own, weights_from, texts, extras, logprobs, guessed, passed_over
+        *(layout, found["step"], prompt, rewards, own, weights_from, texts, extras, logprobs, guessed, passed_over),
+        step_of_file,
     )
 
 
@@ -149,18 +186,28 @@ def _like_a_reward(name: str) -> bool:
     return name != _NORM and not _REWARD_WORDS.isdisjoint(re.split("[^a-z]+", name.lower()))
 
 
+def guess(name: str, columns: Sequence[str]) -> str | None:
+    """The column that is the step, the prompt or the reward by its name alone."""
+    return _guess(name, "table", columns)
+
+
 def _guess(name: str, layout: str, columns: Sequence[str]) -> str | None:
-    fixed = {"verl": {"prompt": "input", "reward": "score"}, "trl": {"prompt": "prompt"}}.get(layout, {})
+    fixed = LAYOUTS[layout].columns
     if name in fixed:
         return fixed[name]
     lower = {column.lower(): column for column in reversed(columns)}
-    return next((lower[guess] for guess in _GUESSES[name] if guess in lower), None)
+    return next((lower[guess] for guess in NAMES[name] if guess in lower), None)
 
 
 def _logprobs(lists: Sequence[str], chosen: dict[str, str]) -> str | None:
     lower = {column.lower(): column for column in lists}
     names = [chosen[_CHOSEN_LOGPROBS].lower()] if _CHOSEN_LOGPROBS in chosen else LOGPROBS
     return next((lower[name] for name in names if name in lower), None)
+
+
+def terms(expression: str, columns: Sequence[str]) -> list[str]:
+    """The columns and paths in ``a+0.5*b``."""
+    return list(_weights(expression, columns))
 
 
 def _weights(expression: str, columns: Sequence[str]) -> dict[str, float]:

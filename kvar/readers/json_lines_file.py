@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kvar.readers.lines import CutFileError, first_lines, lines
+from kvar.readers.lines import TOO_LONG, CutFileError, first_lines, lines
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import MISSING, PIECE, Table, TableFile
+from kvar.readers.table_file import MISSING, PIECE, PIECE_BYTES, Table, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_of
 
 __all__ = ["JsonLinesFile", "parsed"]
@@ -18,6 +18,8 @@ __all__ = ["JsonLinesFile", "parsed"]
 
 class JsonLinesFile(TableFile):
     """A file of JSON objects, one per line, whose first fifty lines show the columns; a cut last line counts as bad."""
+
+    kind = "JSON Lines"
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -31,28 +33,42 @@ class JsonLinesFile(TableFile):
         lists = {name: [value for value in values if isinstance(value, list)] for name, values in seen.items()}
         self.lists = [name for name, values in lists.items() if any(any(map(_is_number, value)) for value in values)]
 
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows."""
+        rows = [row for row in map(parsed, first_lines(self.path)) if isinstance(row, dict)]
+        return {name: [row.get(name, MISSING) for row in rows] for name in names if name in self.columns}
+
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
-        rows, numbers = [], []
+        rows, numbers, size = [], [], 0
         try:
-            for number, line in enumerate(lines(self.path), 1):
+            for number, line in enumerate(lines(self.path, self.max_unpacked), 1):
+                if not line:
+                    continue
                 row = parsed(line)
+                size += len(line)
                 if isinstance(row, dict):
                     # Of a row only what is asked for stays in memory.
                     rows.append({n: norm_of(row[n]) if n == logprobs else row[n] for n in names if n in row})
                     numbers.append(number)
                 elif line.strip():
                     notes.reject(row, self.path, [number])
-                if len(rows) == PIECE:
+                if rows and (len(rows) == PIECE or size >= PIECE_BYTES):
                     yield _table(rows, numbers, names)
-                    rows, numbers = [], []
+                    rows, numbers, size = [], [], 0
         except CutFileError:
             notes.cut.append(self.path)
+        except UnreadableError:
+            if rows:
+                yield _table(rows, numbers, names)
+            raise
         if rows:
             yield _table(rows, numbers, names)
 
 
 def parsed(line: bytes) -> dict | str:
     """Parse one line into an object, or into the reason why it is none."""
+    if line is TOO_LONG:
+        return "longer than 64 MiB"
     try:
         row = json.loads(line)
     except UnicodeDecodeError:

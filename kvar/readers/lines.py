@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CutFileError", "first_bytes", "first_lines", "lines"]
+from kvar.readers.table_file import MAX_UNPACKED, UnreadableError
+
+__all__ = ["COMPRESSED", "LONGEST", "TOO_LONG", "CutFileError", "chunks", "first_bytes", "first_lines", "lines"]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+COMPRESSED = (_GZIP, _ZSTD)
 # Longer lines are no rollouts, and would be in memory as a whole.
 LONGEST = 64 * 2**20
+# What stands for such a line: no format takes it for a row.
+TOO_LONG = b"\0 longer than 64 MiB"
+# So many empty lines in a row are no log, but a file made to cost time.
+_MOST_EMPTY = 2**20
+# A kilobyte of zstd unpacks to 32 MiB at most, so that no call fills the memory.
+_PACKED = 1024
 
 
 class CutFileError(Exception):
@@ -42,26 +52,28 @@ class _Zstd(io.RawIOBase):
         self._error = zstandard.ZstdError
         self._file = path.open("rb")
         self._frame: Any = self._new()
-        self._rest = self._ready = b""
+        self._rest = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         while not self._ready:
-            packed = self._rest or self._file.read(65_536)
+            packed = self._rest or self._file.read(_PACKED)
             if not packed:
                 if self._frame is not None:
                     raise EOFError("the last zstd frame is cut off")
                 return 0
             self._frame, self._rest = self._frame or self._new(), b""
             try:
-                self._ready = self._frame.decompress(packed)
+                self._ready = memoryview(self._frame.decompress(packed))
             except self._error as error:
                 raise EOFError(str(error)) from None
             if self._frame.eof:
                 self._frame, self._rest = None, self._frame.unused_data
         number = min(len(buffer), len(self._ready))
+        # A view: to copy what is left, once for every buffer, would take quadratic time.
         buffer[:number], self._ready = self._ready[:number], self._ready[number:]
         return number
 
@@ -73,7 +85,7 @@ class _Zstd(io.RawIOBase):
 _BROKEN = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
-def first_bytes(path: Path, number: int = 65_536) -> bytes:
+def first_bytes(path: Path, number: int) -> bytes:
     """First bytes of a file, uncompressed."""
     parts = []
     try:
@@ -86,17 +98,57 @@ def first_bytes(path: Path, number: int = 65_536) -> bytes:
     return b"".join(parts)
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """Read a file line by line."""
+def chunks(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
+    """Read a file in pieces of a megabyte at most; a compressed one up to so many GiB."""
+    return _pieces(path, max_unpacked, lambda file: file.read1(2**20))
+
+
+def lines(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
+    """Read a file line by line, in time that grows with its bytes; a compressed one up to so many GiB."""
+    n_empty, too_long = 0, False
+    for piece in _pieces(path, max_unpacked, lambda file: file.readline(LONGEST)):
+        if len(piece) == LONGEST and not piece.endswith(b"\n"):
+            too_long = True
+            continue
+        line = TOO_LONG if too_long else piece.rstrip(b"\r\n")
+        too_long = False
+        n_empty = 0 if line else n_empty + 1
+        if n_empty > _MOST_EMPTY:
+            raise UnreadableError(f"more than {_MOST_EMPTY:,} empty lines follow each other in it")
+        yield line
+    if too_long:
+        yield TOO_LONG
+
+
+def _pieces(path: Path, max_unpacked: float, read: Callable[[Any], bytes]) -> Iterator[bytes]:
+    """What a reading function gives until the file ends."""
+    size = 0
     try:
         with _open(path) as file:
-            while line := file.readline(LONGEST):
-                yield line.rstrip(b"\r\n")
+            most = math.inf if _is_plain(file) else max_unpacked * 2**30
+            while piece := read(file):
+                size += len(piece)
+                if size > most:
+                    raise UnreadableError(
+                        f"it unpacks to more than {max_unpacked:g} GiB (max_unpacked, --max-unpacked)"
+                    )
+                yield piece
     except _BROKEN as error:
         raise CutFileError(str(error)) from None
+    except OSError as error:
+        raise UnreadableError(f"it cannot be read: {error.strerror or error}") from None
+
+
+def _is_plain(file: io.BufferedIOBase) -> bool:
+    return isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
 
 
 def first_lines(path: Path, number: int = 50) -> Iterator[bytes]:
     """First lines of a text file: a rollout may be longer than any fixed number of bytes."""
+    size = 0
     with suppress(CutFileError):
-        yield from islice(lines(path), number)
+        for line in islice(lines(path), number):
+            yield line
+            size += len(line)
+            if size > LONGEST:
+                return

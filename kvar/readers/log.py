@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from kvar.readers.addresses import local_copy
+from kvar.readers.advantage_groups import groups_of_rows
 from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
-from kvar.readers.log_files import layout_names, map_files, number_in_name, open_log_files
+from kvar.readers.layouts import layout_names
+from kvar.readers.log_files import map_files, open_log_files
+from kvar.readers.meaning import settle
 from kvar.readers.parse_rows import parse_rows
+from kvar.readers.read_rows import FileRows, ReadRows
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import TableFile, UnreadableError
+from kvar.readers.repeated_batches import RepeatedBatches
+from kvar.readers.table_file import MAX_UNPACKED, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
-from kvar.readers.trl_reward_weights import reward_weights
+from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.trace import Trace
 
 __all__ = ["RolloutLog", "read_log"]
@@ -51,17 +57,18 @@ def read_log(
     keep_text: bool = False,
     max_bad: float = 0.05,
     advance: Callable[[int], object] = lambda n_rows: None,
+    max_unpacked: float = MAX_UNPACKED,
 ) -> RolloutLog:
     """Read a log of rollouts from any trainer.
 
     Parameters
     ----------
     path : path
-        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``. In a folder the logs that lie directly in it are
-        read, or if there are none, those below it.
+        A file, a folder, or a pattern such as ``logs/*.jsonl.gz``, here or at an address of fsspec such as
+        ``s3://bucket/run``. In a folder the logs that lie directly in it are read, or if there are none, those below.
     format : str
-        Who wrote it: "kvar", "trl" (``completions/*.parquet``), "verl" (``{step}.jsonl``), "table" for any other
-        Parquet, CSV or JSON Lines; "auto" decides by the columns.
+        Who wrote it, one of `layout_names`, or "table" for any other Parquet, CSV, JSON or JSON Lines; "auto" decides
+        by the columns.
     columns : mapping of str to str, or str, optional
         Which columns are ``step``, ``prompt`` and ``reward``, if their names do not show it; as a string,
         ``prompt=question,step=iteration,reward=accuracy+0.5*format``. Further names become columns of the trace, but
@@ -73,6 +80,9 @@ def read_log(
         The largest fraction of rows that may be unusable.
     advance : callable
         Called with the number of rows after each piece.
+    max_unpacked : float
+        Number of GiB that one compressed file may unpack to; what lies behind them is left out, with a note. A line of
+        more than 64 MiB is a bad row.
 
     Returns
     -------
@@ -90,28 +100,33 @@ def read_log(
         raise ValueError(f"unknown trace format {format!r}; choose auto, {', '.join(layout_names())}")
     chosen = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
     notes = ReadingNotes()
-    layout, files = open_log_files(path, format, chosen, notes)
-    mapped = map_files(layout, files, chosen, notes)
-    notes.remarks += guess_notes(column_map for _, column_map in mapped)
-    batches: dict[str, int] = {}
+    batches = RepeatedBatches()
     made_from: dict[str, int] = {}
-    with DiskColumns() as disk:
+    files_rows: list[FileRows] = []
+    with local_copy(path) as copy, DiskColumns() as disk:
+        layout, files = open_log_files(copy, format, chosen, notes)
+        mapped = map_files(layout, files, chosen, notes)
+        notes.remarks += guess_notes(column_map for _, column_map in mapped)
+        copy.prepare([(table, column_map.read) for table, column_map in mapped])
         for table, column_map in mapped:
-            for rows in _usable_rows(table, column_map, batches, notes, keep_text):
-                disk.append(rows)
+            start = len(disk)
+            table.max_unpacked = max_unpacked
+            for piece in _usable_rows(table, column_map, batches, notes, keep_text):
+                disk.append(piece)
                 if column_map.logprobs is not None:
-                    unknown = int(np.isnan(rows["score_norm"]).sum())
+                    unknown = int(np.isnan(piece["score_norm"]).sum())
                     made_from[column_map.logprobs] = made_from.get(column_map.logprobs, 0) + unknown
-                advance(len(rows["step"]))
+                advance(len(piece["step"]))
+            files_rows.append(FileRows(table, column_map, start, len(disk)))
         notes.n_rows = len(disk)
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
         _check_bad_rows(notes, max_bad, os.fspath(path))
-        if batches.get("repeated"):
-            notes.remarks.append(
-                f"{batches['repeated']} batches that were logged again at the next step are counted once."
-            )
-        return RolloutLog(_trace(disk, mapped[0][1], notes), notes, layout, os.fspath(path))
+        if batches.n:
+            notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
+        rows = ReadRows(disk.columns(), files_rows, chosen, notes)
+        settle(rows)
+        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, os.fspath(path))
 
 
 def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
@@ -123,19 +138,17 @@ def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
 
 
 def _usable_rows(
-    table: TableFile, column_map: ColumnMap, batches: dict, notes: ReadingNotes, keep_text: bool
+    table: TableFile, column_map: ColumnMap, batches: RepeatedBatches, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
-    step = number_in_name(table.path)
-    names = list(dict.fromkeys([*column_map.needed, *column_map.extras.values(), *column_map.texts]))
-    if column_map.layout == "trl":
-        names.append("completion")
-    n_rows = 0
+    n_rows = n_seen = 0
+    batches.begin_file()
     try:
-        for piece in table.tables(names, notes, column_map.logprobs):
-            if column_map.layout == "trl" and _seen_before(piece.columns, batches):
+        for piece in table.tables(column_map.read, notes, column_map.logprobs):
+            first, n_seen = n_seen, n_seen + len(piece.rows)
+            if column_map.layout == "trl" and batches.seen(piece.columns):
                 continue
-            rows = parse_rows(piece, column_map, step, table.path, notes, keep_text)
+            rows = parse_rows(piece, column_map, table.path, notes, keep_text, first)
             n_rows += len(rows["step"])
             yield rows
     except UnreadableError as reason:
@@ -144,28 +157,13 @@ def _usable_rows(
         notes.used.append(table.path)
 
 
-def _seen_before(columns: dict, batches: dict) -> bool:
-    """Whether TRL has logged this batch at the last step already: one generation may serve several steps."""
-    parts = (column if isinstance(column, list) else column.tolist() for n, column in columns.items() if n != "step")
-    content = hash(repr(list(parts)))
-    repeated = batches.get("last") == content
-    batches["last"] = content
-    batches["repeated"] = batches.get("repeated", 0) + repeated
-    return repeated
-
-
-def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Trace:
-    columns: dict[str, Any] = disk.columns()
+def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:
+    columns: dict[str, Any] = rows.columns
+    notes = rows.notes
     rewards = {name: columns.pop(f"reward:{name}") for name in column_map.rewards}
     weights = np.array(list(column_map.rewards.values()))
     if column_map.weights_from in columns:
-        # The rollouts of a group are consecutive rows.
-        change = np.diff(columns["prompt_id"], prepend=0) != 0
-        change |= np.diff(columns["step"], prepend=0) != 0
-        parts = np.column_stack([column[:20_000] for column in rewards.values()])
-        group = np.cumsum(change)[:20_000] - change[0]
-        weights, remark = reward_weights(parts, columns[column_map.weights_from][:20_000], group, list(rewards))
-        notes.remarks.append(remark)
+        weights = _weights(columns, rewards, columns[column_map.weights_from], notes)
     columns["reward"] = _weighted(rewards.values(), weights)
     if len(rewards) > 1:
         columns |= rewards
@@ -176,6 +174,21 @@ def _trace(disk: DiskColumns, column_map: ColumnMap, notes: ReadingNotes) -> Tra
             del columns["rollout"]
             notes.remarks.append("The column rollout has gaps and is left out: rollouts are numbered in row order.")
     return Trace.from_columns(columns)
+
+
+def _weights(columns: dict, rewards: dict[str, np.ndarray], advantage: np.ndarray, notes: ReadingNotes) -> np.ndarray:
+    """Weights of the rewards by the advantages; the rollouts of a group are consecutive rows."""
+    change = np.diff(columns["prompt_id"], prepend=0) != 0
+    change |= np.diff(columns["step"], prepend=0) != 0
+    enough = slice(20_000)
+    group, _ = groups_of_rows(advantage[enough], np.cumsum(change)[enough] - change[0])
+    parts = np.column_stack([column[enough] for column in rewards.values()])
+    found = read_rewards(parts, advantage[enough], group, columns["step"][enough], list(rewards))
+    if found.sure:
+        notes.remarks.append(found.remark)
+    else:
+        notes.doubt(found.remark)
+    return found.weights
 
 
 def _weighted(rewards: Iterable[np.ndarray], weights: np.ndarray) -> np.ndarray:

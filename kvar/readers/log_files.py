@@ -9,40 +9,33 @@ from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
+from kvar.readers.addresses import LocalCopy
 from kvar.readers.columns import ColumnMap, listed, map_columns
-from kvar.readers.file_types import open_table
+from kvar.readers.distinct_files import check_path, distinct_files
+from kvar.readers.layouts import LAYOUTS, layout_of
+from kvar.readers.list_shapes import check_cells, nested_places, shaped
+from kvar.readers.log_names import called_like_a_log
 from kvar.readers.reading_notes import ReadingNotes
+from kvar.readers.runs import refuse_many_runs
+from kvar.readers.sources import training_files
+from kvar.readers.step_in_name import steps_in_names
 from kvar.readers.table_file import TableFile, UnreadableError
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
-__all__ = ["layout_names", "map_files", "number_in_name", "open_log_files"]
+# Files without the name of a log that are looked into.
+_SHOWN = 20
 
-# Columns by which a layout is recognised; the first that fits is taken, and anything may be a table.
-_LAYOUTS = {
-    "kvar": {"step", "prompt_id", "reward"},
-    "trl": {"step", "prompt", "completion", "advantage"},
-    "verl": {"input", "output", "score"},
-    "table": set(),
-}
+__all__ = ["map_files", "open_log_files"]
 
 
-def layout_names() -> list[str]:
-    """Names of the layouts that can be read."""
-    return list(_LAYOUTS)
-
-
-def number_in_name(file: Path) -> float | None:
-    """The last number in the name of a file, which may be its step."""
-    numbers = re.findall(r"\d+", file.name)
-    return float(numbers[-1]) if numbers else None
-
-
-def _log_files(path: str | os.PathLike) -> list[Path]:
+def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     """The files of a path, folder or pattern, in the order of the numbers in their names."""
-    text = os.fspath(path)
+    text = os.fspath(copy.path)
+    check_path(text)
     place = Path(text)
     if place.is_dir():
         files = _of_folder(place)
+        refuse_many_runs(place, files, copy.source)
     elif place.exists():
         files = [place]
     elif has_magic(text):
@@ -51,7 +44,8 @@ def _log_files(path: str | os.PathLike) -> list[Path]:
         raise FileNotFoundError(f"No file or folder at {text}.")
     if not files:
         raise FileNotFoundError(f"No rollout log in {text} (looked for .parquet, .jsonl, .csv).")
-    return sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
+    files = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
+    return distinct_files(files, notes)
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -59,39 +53,36 @@ def _of_folder(folder: Path) -> list[Path]:
         return not file.name.startswith(".") and file.suffix != TEMPORARY_SUFFIX and file.is_file()
 
     direct = [file for file in folder.iterdir() if visible(file)]
-    if any(_is_log(file) for file in direct):
+    if any(called_like_a_log(file) for file in direct):
         return direct
     below = [file for file in folder.rglob("*") if visible(file) and not any(p.startswith(".") for p in file.parts)]
-    logs = [file for file in below if _is_log(file)]
-    return logs or direct
-
-
-def _is_log(file: Path) -> bool:
-    """Whether the name is that of a log; the content decides later."""
-    name = file.name.removesuffix(".gz").removesuffix(".zst")
-    return name.endswith((".parquet", ".jsonl", ".ndjson", ".csv", ".tsv"))
+    documents = [file for file in below if file.suffix == ".json"]
+    # Where nothing is called like a log, some of the files show what they are.
+    return [file for file in below if called_like_a_log(file)] or direct or documents or sorted(below)[:_SHOWN]
 
 
 def open_log_files(
-    path: str | os.PathLike, wanted: str, chosen: dict[str, str], notes: ReadingNotes
+    copy: LocalCopy, wanted: str, chosen: dict[str, str], notes: ReadingNotes
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in _log_files(path):
+    for file in training_files(_log_files(copy, notes), notes):
         try:
-            table = open_table(file)
+            table = copy.open(file)
         except UnreadableError as reason:
             notes.refused[file] = str(reason)
             continue
         files.append(table)
-        layouts.append(next(name for name, needs in _LAYOUTS.items() if needs <= set(table.columns)))
+        layouts.append(layout_of(table.columns))
     if not files:
-        reasons = "; ".join(f"{file.name}: {reason}" for file, reason in list(notes.refused.items())[:5])
-        raise ValueError(f"No rollout log at {os.fspath(path)}: {reasons}")
+        raise ValueError(f"No rollout log at {copy.source}. {' '.join(notes.omissions()[:5])}")
     if wanted == "auto":
         # A file of no known layout is more often unrelated than a log.
         known = Counter(layout for layout in layouts if layout != "table")
-        wanted = known.most_common(1)[0][0] if known and "reward" not in chosen and "prompt" not in chosen else "table"
+        wanted = known.most_common(1)[0][0] if known else "table"
+        # Where a trainer's names are fixed, other columns make it a table like any other.
+        if wanted in ("kvar", "trl", "verl") and ("reward" in chosen or "prompt" in chosen):
+            wanted = "table"
     if wanted == "table":
         return wanted, files
     kept = [table for table, layout in zip(files, layouts, strict=True) if layout == wanted]
@@ -100,7 +91,7 @@ def open_log_files(
             notes.refused[table.path] = f"it is no {wanted} log; its columns are {listed(table.columns)}"
     if not kept:
         raise ValueError(
-            f"No {wanted} log at {os.fspath(path)}: it needs the columns {', '.join(sorted(_LAYOUTS[wanted]))}; "
+            f"No {wanted} log at {copy.source}: it needs the columns {', '.join(sorted(LAYOUTS[wanted].needs))}; "
             f"found {listed(files[0].columns)}"
         )
     return wanted, kept
@@ -110,18 +101,37 @@ def map_files(
     layout: str, files: Sequence[TableFile], chosen: dict[str, str], notes: ReadingNotes
 ) -> list[tuple[TableFile, ColumnMap]]:
     """Each file with its columns; a file that lacks columns of the others is left out."""
-    mapped, first_error = [], None
-    # The number in the name of a single file is more often that of a run than that of a step.
-    stepped = layout == "verl" or len(files) > 1
-    for table in files:
-        numbered = stepped and number_in_name(table.path) is not None
+    if LAYOUTS[layout].refusal and "prompt" not in chosen:
+        raise ValueError(LAYOUTS[layout].refusal)
+    mapped: list[tuple[TableFile, ColumnMap]] = []
+    errors: list[tuple[int, int, ValueError, TableFile]] = []
+    seen: set[tuple[str, ...]] = set()
+    # The number that is all of the name of a single file is more often that of a run than that of a step.
+    bare = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
+    steps = steps_in_names([file.path for file in files], bare)
+    for file, step in zip(files, steps, strict=True):
         try:
-            mapped.append((table, map_columns(layout, table.columns, table.numeric, table.lists, chosen, numbered)))
+            table = file
+            table = shaped(file, layout, chosen)
+            column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
+            if (kind := (*table.columns, *table.numeric)) not in seen:
+                check_cells(table, column_map, chosen)
+                seen.add(kind)
+            mapped.append((table, column_map))
+        except UnreadableError as reason:
+            notes.refused[file.path] = str(reason)
         except ValueError as error:
-            first_error = first_error or error
-            notes.refused[table.path] = f"it differs from the other files: {error}"
+            errors.append((len(getattr(error, "missing", ())), -file.path.stat().st_size, error, table))
+            notes.refused[file.path] = f"it differs from the other files: {error}"
     if not mapped:
-        raise ValueError(str(first_error))
+        # Of the file that lacks least, and of these of the largest: the others are no logs.
+        if not errors:
+            raise ValueError(" ".join(notes.omissions()))
+        _, _, first, table = min(errors, key=lambda e: e[:2])
+        raise ValueError(str(first) + nested_places(table, getattr(first, "missing", ())))
+    notes.remarks += dict.fromkeys(table.remark for table, _ in mapped if table.remark)
+    for doubt in dict.fromkeys(table.doubt for table, _ in mapped if table.doubt):
+        notes.doubt(doubt)
     # The reward must consist of the same columns in all files.
     usual = Counter(tuple(m.rewards) for _, m in mapped).most_common(1)[0][0]
     for table, column_map in mapped:

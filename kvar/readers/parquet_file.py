@@ -3,50 +3,89 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from kvar.readers.reading_notes import ReadingNotes
-from kvar.readers.table_file import PIECE, Table, TableFile, UnreadableError
+from kvar.readers.table_file import HEAD, PIECE, PIECE_BYTES, Table, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_of
 
 __all__ = ["ParquetFile"]
 
-# Rows at a time where they hold a list each. Every slice decodes its whole group of rows, so that it is not smaller.
-_PIECE_OF_LISTS = 20_000
+# Rows at a time where they hold lists. Every slice of those decodes its whole group of rows, so that it is not smaller.
+_SLICE_OF_LISTS = 20_000
+# Rows of the first slice, which shows how long they are.
+_FIRST_SLICE = 1_000
 
 
 class ParquetFile(TableFile):
     """A Parquet file, in which no single row can be damaged: a damaged file is refused."""
 
+    kind = "Parquet"
+
     def __init__(self, path: Path):
         super().__init__(path)
-        self._frame = _guarded(lambda polars: polars.scan_parquet(path, hive_partitioning=False))
+        # Brackets in a path are brackets, and not a pattern.
+        self._frame = _guarded(lambda polars: polars.scan_parquet(self._source(), hive_partitioning=False, glob=False))
         schema = _guarded(lambda polars: self._frame.collect_schema())
         self.columns = schema.names()
         self.numeric = [name for name, kind in schema.items() if kind.is_numeric() or str(kind) == "Boolean"]
         inner = {name: getattr(kind, "inner", None) for name, kind in schema.items()}
         self.lists = [name for name, kind in inner.items() if kind is not None and kind.is_numeric()]
 
-    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
-        present, start = [name for name in names if name in self.columns], 0
-        while True:
-            columns = _guarded(lambda polars: self._slice(present, start, logprobs, polars))  # noqa: B023  (called at once)
-            size = len(next(iter(columns.values()), ()))
-            if size == 0:
-                return
-            yield Table(columns, np.arange(start + 1, start + size + 1))
-            start += size
+    def _source(self) -> Path | str:
+        """What polars opens: the path, or where its name is not UTF-8 that of the open file."""
+        try:
+            os.fspath(self.path).encode()
+        except UnicodeEncodeError:
+            file = self.path.open("rb")
+            weakref.finalize(self, file.close)
+            return f"/dev/fd/{file.fileno()}"
+        return self.path
 
-    def _slice(self, names: list[str], start: int, logprobs: str | None, polars) -> dict[str, np.ndarray | list]:
-        piece = self._frame.select(names).slice(start, _PIECE_OF_LISTS if logprobs in names else PIECE).collect()
-        return {
-            name: np.array(list(map(norm_of, piece[name]))) if name == logprobs else _values(piece[name], polars)
-            for name in names
-        }
+    def head(self, names: Sequence[str]) -> dict[str, list]:
+        """Cells of the first rows."""
+        present = [name for name in names if name in self.columns]
+        rows = _guarded(lambda polars: self._frame.select(present).head(HEAD).collect())
+        cells = _guarded(lambda polars: {column.name: _values(column, None, polars) for column in rows})
+        return {name: found if isinstance(found, list) else found.tolist() for name, found in cells.items()}
+
+    def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
+        frame = self._frame.select([name for name in names if name in self.columns])
+        nested = _guarded(lambda polars: any(kind.is_nested() for kind in frame.collect_schema().dtypes()))
+        start, rows, size = 0, _SLICE_OF_LISTS if nested else _FIRST_SLICE, 0.0
+        while True:
+            piece = _guarded(lambda polars: frame.slice(start, rows).collect())  # noqa: B023  (called at once)
+            if piece.height == 0:
+                return
+            row_bytes = _guarded(lambda polars: _row_bytes(piece, polars))  # noqa: B023
+            fit = int(min(PIECE, max(1.0, PIECE_BYTES / row_bytes)))
+            size += piece.height * row_bytes
+            if size > self.max_unpacked * 2**30:
+                raise UnreadableError(
+                    f"it unpacks to more than {self.max_unpacked:g} GiB (max_unpacked, --max-unpacked)"
+                )
+            for part in piece.iter_slices(fit):
+                columns = _guarded(lambda polars: {c.name: _values(c, logprobs, polars) for c in part})  # noqa: B023
+                yield Table(columns, np.arange(start + 1, start + part.height + 1))
+                start += part.height
+            rows = rows if nested else fit
+
+
+def _row_bytes(frame, polars) -> float:
+    """Bytes of a row as objects, about: text that equal rows share in the file is counted for each of them."""
+    texts = [column for column in frame if column.dtype == polars.String]
+    rest = frame.drop([column.name for column in texts])
+    total = sum(column.str.len_bytes().sum() for column in texts) + (rest.estimated_size() if rest.width else 0)
+    return max(1.0, total / frame.height)
+
+
+# What a damaged file, or a value of a type that Python has no equal of, raises besides the errors of polars.
+_OF_DAMAGED = (OSError, ValueError, TypeError, ArithmeticError, LookupError)
 
 
 def _guarded(call):
@@ -56,7 +95,7 @@ def _guarded(call):
     try:
         with _silent():
             return call(polars)
-    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, OSError) as error:
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, *_OF_DAMAGED) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableError(f"it is not a readable Parquet file: {first}") from None
 
@@ -74,9 +113,19 @@ def _silent() -> Iterator[None]:
         os.close(saved)
 
 
-def _values(series, polars) -> np.ndarray | list:
-    if series.dtype.is_integer() and series.null_count() == 0:
-        return series.to_numpy()
-    if series.dtype.is_float() or series.dtype == polars.Boolean or series.dtype.is_integer():
-        return series.cast(polars.Float64).to_numpy()
-    return series.to_list()
+def _values(column, logprobs: str | None, polars) -> np.ndarray | list:
+    if column.name == logprobs:
+        return np.array(list(map(norm_of, column)))
+    if column.dtype == polars.Boolean:
+        return column.cast(polars.Float64).to_numpy()
+    if column.dtype.is_float():
+        return column.to_numpy()
+    if column.dtype.is_integer():
+        whole = column.cast(polars.Int64, strict=False)
+        if whole.null_count() == 0:
+            return whole.to_numpy()
+    if column.dtype.is_temporal():
+        # As its name and its count: Python knows no nanoseconds, and no year 10,000.
+        return [None if count is None else f"{column.dtype} {count}" for count in column.to_physical().to_list()]
+    # Integers with gaps or of more than 64 bits too: as floats, neighbours beyond 2**53 would become one.
+    return column.to_list()

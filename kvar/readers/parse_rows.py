@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from kvar.readers.columns import ColumnMap
+from kvar.readers.prompt_cells import prompt_ids, text_ids
+from kvar.readers.read_rows import PLACE
 from kvar.readers.reading_notes import EXAMPLES, ReadingNotes
 from kvar.readers.table_file import MISSING, TRUTH, Table
-from kvar.rollouts.prompt_ids import prompt_key
 
 __all__ = ["parse_rows"]
 
@@ -19,9 +20,9 @@ _LARGEST_REWARD, _LARGEST_STEP = 1e30, 2.0**53
 
 
 def parse_rows(
-    table: Table, columns: ColumnMap, step: float | None, path: Path, notes: ReadingNotes, keep_text: bool
+    table: Table, columns: ColumnMap, path: Path, notes: ReadingNotes, keep_text: bool, first: int = 0
 ) -> dict[str, np.ndarray | list]:
-    """Columns of a trace from the usable rows of a table; ``step`` is that of the file, where no column holds it."""
+    """Columns of a trace from the usable rows of a table; ``first`` is the place of its first row in the file."""
     n = len(table.rows)
     usable = np.ones(n, dtype=bool)
 
@@ -32,7 +33,7 @@ def parse_rows(
         usable[bad] = False
 
     if columns.step is None:
-        steps = np.full(n, step)
+        steps = np.full(n, columns.step_of_file)
     else:
         steps, missing, strange = _numbers(table.columns.get(columns.step), n, {})
         reject(missing, f"no {columns.step}")
@@ -40,10 +41,14 @@ def parse_rows(
     with np.errstate(invalid="ignore"):
         reject(np.abs(steps) > _LARGEST_STEP, "its step is beyond 2**53")
     prompts = table.columns.get(columns.prompt, [MISSING] * n)
-    ids, missing = _text_ids(prompts) if columns.text_ids else _ids(prompts)
+    ids, missing, inexact = (text_ids if columns.text_ids else prompt_ids)(prompts, notes.prompts)
+    if missing.any():
+        empty = np.array([not isinstance(p, np.ndarray) and p in ("", [], {}) for p in prompts], dtype=bool)
+        reject(empty, f"{columns.prompt} is empty: choose another column with --columns prompt=COLUMN")
     reject(missing, f"no {columns.prompt}")
+    reject(inexact, f"{columns.prompt} is a float so large that it stands for several integers", prompts)
 
-    result = {"step": steps, "prompt_id": ids}
+    result = {"step": steps, "prompt_id": ids, PLACE: np.arange(first, first + n)}
     for name in columns.rewards:
         cells = table.columns.get(name)
         reward, missing, strange = _numbers(cells, n, TRUTH)
@@ -59,7 +64,11 @@ def parse_rows(
     for name, column in columns.extras.items():
         numbers, _, _ = _numbers(table.columns.get(column), n, TRUTH)
         result[name] = np.where(np.isfinite(numbers), numbers, np.nan)
-    result |= {name: list(table.columns.get(name, [None] * n)) for name in columns.texts}
+    for name in columns.texts:
+        result[name] = cells = list(table.columns.get(name, [None] * n))
+        if not all(cell is None or isinstance(cell, str) for cell in cells):
+            result[name] = [cell if isinstance(cell, str) else None for cell in cells]
+            notes.set_aside |= {name} if any(isinstance(cell, (list, dict)) for cell in cells) else set()
     if keep_text:
         result["prompt"] = [p if isinstance(p, str) else str(p) for p in prompts]
     if usable.all():
@@ -113,55 +122,3 @@ def _lists(values: np.ndarray | list, strange: np.ndarray) -> np.ndarray:
     for k in np.flatnonzero(strange):
         lists[k] = isinstance(values[k], list)
     return lists
-
-
-def _ids(prompts: np.ndarray | list) -> tuple[np.ndarray, np.ndarray]:
-    """A 64-bit integer per prompt, and which rows have no prompt: whole numbers stay, all else is hashed."""
-    if isinstance(prompts, np.ndarray) and prompts.dtype.kind in "iu":
-        return prompts.astype(np.int64), np.zeros(len(prompts), dtype=bool)
-    values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
-    known: dict[object, int | None] = {}
-    ids, missing = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=bool)
-    for k, value in enumerate(values):
-        hashable = isinstance(value, (str, int, float)) or value is None or value is MISSING
-        if not hashable:
-            found = _id(value)
-        # True, 1 and 1.0 are equal, and all have the same id.
-        elif value in known:
-            found = known[value]
-        else:
-            found = known[value] = _id(value)
-        if found is None:
-            missing[k] = True
-        else:
-            ids[k] = found
-    return ids, missing
-
-
-def _id(value) -> int | None:
-    if value is None or value is MISSING or value != value:
-        return None
-    if isinstance(value, (int, float)) and value == value // 1 and abs(value) < 2**63:
-        return int(value)
-    if isinstance(value, (int, float)):
-        value = str(value)
-    try:
-        return prompt_key(_canonical(value))
-    except (TypeError, RecursionError):
-        return prompt_key(str(value))
-
-
-def _canonical(prompt):
-    """A conversation without empty keys, which columns of structures add."""
-    if isinstance(prompt, dict):
-        return {key: _canonical(value) for key, value in prompt.items() if value is not None}
-    if isinstance(prompt, list):
-        return [_canonical(value) for value in prompt]
-    return prompt
-
-
-def _text_ids(prompts: np.ndarray | list) -> tuple[np.ndarray | list, np.ndarray]:
-    """Ids as they are, numbers or text, and which rows have no prompt."""
-    if isinstance(prompts, np.ndarray):
-        return _ids(prompts)
-    return prompts, np.array([p is None or p is MISSING for p in prompts])

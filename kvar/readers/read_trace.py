@@ -23,12 +23,16 @@ def read_trace(
     ----------
     path : path
         A file, a folder, or a pattern such as ``logs/*.jsonl.gz``: what a `TraceWriter` wrote, TRL's ``completions``
-        folder, verl's rollout dumps, or any Parquet, CSV or JSON Lines (gzip and zstd too) with one row per rollout.
-    format : {"auto", "kvar", "trl", "verl", "table"}
-        Who wrote the log; "auto" decides by the columns.
+        folder, the rollout logs of other trainers, or any Parquet, CSV, JSON or JSON Lines (gzip and zstd too) with a
+        row per rollout or per prompt; also at an address of fsspec, such as ``s3://bucket/run``.
+    format : str
+        Who wrote the log: "kvar", "trl", "verl", "ms-swift", "areal", "skyrl", "slime", "nemo-rl", "prime-rl",
+        "open-instruct", or "table" for any other; "auto" decides by the columns.
     columns : mapping of str to str, or str, optional
         Which columns are ``step``, ``prompt`` and ``reward``, if their names do not show it, as in
-        ``"prompt=question,step=iteration,reward=accuracy+0.5*format"``.
+        ``"prompt=question,step=iteration,reward=accuracy+0.5*format"``. Paths lead into nested cells:
+        ``"prompt=content[0],reward=traces[0].rewards.correct"``; ``rewards[]`` takes each element as a rollout, and
+        ``sum(rewards)`` adds them up.
     **options
         ``keep_text=True`` keeps the prompts as a column; ``max_bad`` is the largest fraction of rows that may be
         unusable, 0.05 by default. See `kvar.readers.read_log`, which also reports what was left out.
@@ -48,7 +52,7 @@ def read_trace(
     Warns
     -----
     UserWarning
-        If files or rows were left out.
+        If files or rows were left out, or it is not clear what the rows are.
 
     Examples
     --------
@@ -60,6 +64,6 @@ def read_trace(
     from kvar.readers import read_log
 
     log = read_log(path, format, columns, **options)
-    if omissions := log.notes.omissions():
-        warnings.warn(" ".join(omissions), UserWarning, stacklevel=2)
+    if said := [*log.notes.omissions(), *log.notes.doubts]:
+        warnings.warn(" ".join(said), UserWarning, stacklevel=2)
     return log.trace

@@ -25,7 +25,8 @@ from llm_train.run.warm_up import warmed_up_policy
 from llm_train.studies.norm_kinds import norm_columns
 from llm_train.studies.stage_errors import BLOCK
 from llm_train.tasks.load_task import Task, load_task
-from llm_train.trainer.critic import CriticBaseline
+from llm_train.trainer.critic import CriticBaseline, critic_values
+from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 
 __all__ = ["OFFLINE_FILE", "OFFLINE_SAMPLES", "STAGES", "Study", "policy_and_task", "record", "right_answers"]
@@ -124,28 +125,33 @@ def record(study: Study, g: int) -> None:
     done.touch()
 
 
-class _StudyTrainer(KAETrainer):
+class _StudyBaseline(KAEBaseline):
     """Records score norms of every kind and the values of a critic that learns along the run as a baseline would."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, trainer):
+        super().__init__(trainer)
         self._critic = CriticBaseline()
-        self._critic.build(self.accelerator.unwrap_model(self.model), self.accelerator.device, self.args.seed)
+        self._critic.build(
+            trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.device, trainer.args.seed
+        )
 
-    def _columns(self, names, inputs, output):
+    def columns(self, inputs, output):
         sides = ("prompt", "completion")
         rows = [zip(output[f"{side}_ids"], output[f"{side}_mask"].bool(), strict=True) for side in sides]
         prompts, completions = ([ids[real].tolist() for ids, real in side] for side in rows)
-        norms = norm_columns(self.model, prompts, completions)
-        return super()._columns(names, inputs, output) | {name: self._to_device(norms[name]) for name in norms}
+        norms = norm_columns(self._trainer.model, prompts, completions)
+        measured = {name: torch.as_tensor(column, dtype=torch.float32) for name, column in norms.items()}
+        measured["critic_value"] = critic_values(self._critic, self._trainer, output)
+        return super().columns(inputs, output) | measured
 
-    def _critic_column(self, output):
-        return self._read_by(self._critic, output)
-
-    def _advantages(self, keys, rewards, columns):
-        advantages = super()._advantages(keys, rewards, columns)
-        self._critic.update(keys, rewards, self._generations, critic_value=columns["critic_value"])
+    def advantages(self, keys, rewards, columns, own):
+        advantages = super().advantages(keys, rewards, columns, own)
+        self._critic.update(keys, rewards, self.generations, critic_value=columns["critic_value"])
         return advantages
+
+
+class _StudyTrainer(KAETrainer):
+    baseline_class = _StudyBaseline
 
 
 def policy_and_task(settings: RunSettings) -> tuple[object, object, Task]:

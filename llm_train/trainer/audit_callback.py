@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
-from accelerate.utils import gather_object
 from transformers import TrainerCallback
-from trl import GRPOTrainer
 
 from kvar import AuditReport, TraceWriter, audit, read_trace
-from kvar.rollouts.prompt_ids import prompt_key
-from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
+from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards, replace_method
+from llm_train.trainer.prompt_keys import PromptKeys
 
 __all__ = ["AuditCallback"]
 
@@ -52,16 +51,18 @@ class AuditCallback(TrainerCallback):
         self._prompt_id_column = prompt_id_column
         self._print_report = print_report
         self._writer: TraceWriter | None = None
+        self._rewards: GatheredRewards | None = None  # of the last generation
         self._generations = 0
 
     @classmethod
-    def attach(cls, trainer: GRPOTrainer, **settings) -> AuditCallback:
+    def attach(cls, trainer: Any, **settings) -> AuditCallback:
         """Record and audit a trainer's run.
 
         Parameters
         ----------
-        trainer : trl.GRPOTrainer
-            A trainer whose ``train`` has not been called yet.
+        trainer : trl.GRPOTrainer, trl.RLOOTrainer, or like them
+            A trainer whose ``train`` has not been called yet, with TRL's two methods ``_calculate_rewards`` and
+            ``_generate_and_score_completions``.
         **settings
             Parameters of `AuditCallback`.
 
@@ -73,15 +74,14 @@ class AuditCallback(TrainerCallback):
         Raises
         ------
         TypeError
-            If `trainer` is not a ``trl.GRPOTrainer``.
+            If the trainer lacks one of the methods; the message names it.
         """
-        if not isinstance(trainer, GRPOTrainer):
-            raise TypeError(f"AuditCallback records a trl.GRPOTrainer, got {type(trainer).__name__}")
         callback = cls(**settings)
-        callback._trainer = trainer
+        callback._trainer, callback._keys = trainer, PromptKeys(trainer, callback._prompt_id_column)
+        on_rewards(trainer, callback._receive)
+        replace_method(trainer, "_generate_and_score_completions", ("inputs",), callback._generate)
         if callback._trace_dir is None:
             callback._trace_dir = Path(trainer.args.output_dir) / "trace"
-        on_rewards(trainer, callback._record)
         trainer.add_callback(callback)
         return callback
 
@@ -92,11 +92,18 @@ class AuditCallback(TrainerCallback):
         if state.is_world_process_zero:
             self._writer = TraceWriter(self._trace_dir, self._generations or None)
 
-    def _record(self, inputs: list[dict], rewards: GatheredRewards) -> None:
-        trainer = self._trainer
-        if not trainer.model.training:  # an evaluation
-            return
-        keys = gather_object([self._key(example) for example in inputs])
+    def _receive(self, inputs: list[dict], rewards: GatheredRewards) -> None:
+        self._rewards = rewards
+
+    def _generate(self, original, inputs: list[dict]) -> dict:
+        known = self._keys.before(inputs)
+        output = original(inputs)
+        if self._trainer.model.training:  # no evaluation
+            self._record(self._keys.gathered(known, self._rewards.prompts, self._trainer.num_generations))
+        return output
+
+    def _record(self, keys: list) -> None:
+        trainer, rewards = self._trainer, self._rewards
         lengths = trainer.accelerator.gather(rewards.completion_lengths)
         self._generations += 1
         if self._writer is None:
@@ -106,9 +113,6 @@ class AuditCallback(TrainerCallback):
             columns |= dict(zip(trainer.reward_func_names, rewards.by_function.T, strict=True))
         columns = {name: column.cpu().numpy() for name, column in columns.items()}
         self._writer.write(self._generations, {"prompt_id": keys, **columns})
-
-    def _key(self, example: dict) -> int | str:
-        return prompt_key(example["prompt"]) if self._prompt_id_column is None else example[self._prompt_id_column]
 
     def on_train_end(self, args, state, control, **kwargs):
         """Audit what was recorded."""

@@ -18,13 +18,13 @@ def save_history(
     folder: Path,
     baseline: Baseline,
     generations: int,
-    offline_values: Mapping[int | str, float],
-    order: dict,
     metrics: Mapping[str, list],
+    order: dict,
+    offline_values: Mapping[int | str, float],
 ) -> None:
     """Write the history into a checkpoint's folder.
 
-    `order` is the state of the sampler of prompts. `metrics` are the values of each metric since the last log entry.
+    `metrics` are the values of each metric since the last log entry. `order` is the state of the sampler of prompts.
     """
     state = {
         "generations": generations,
@@ -44,8 +44,8 @@ def load_history(checkpoint: str | None) -> dict | None:
         return None
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} is missing: this checkpoint was not written by KAETrainer, and training would continue with an "
-            "empty history; start a new run from its weights instead"
+            f"{path} is missing: this checkpoint was written without a baseline of kvar, and training would continue "
+            "with an empty history; start a new run from its weights instead"
         )
     state = load_state(path)
     if critic := state.get("critic"):  # earlier versions kept the network outside of the baseline

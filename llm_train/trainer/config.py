@@ -64,9 +64,10 @@ class KAEConfig(GRPOConfig):
         Least reward of a completion that passes.
     trace_dir : str, optional
         Folder into which every rollout is recorded, for ``kvar audit``. By default nothing is recorded.
-    scale_rewards : {"none", "group"}
-        "group" divides advantages by the standard deviation of the group's rewards, as GRPO does. It requires the
-        baseline "group-mean" and two or more rollouts per prompt.
+    scale_rewards : {"none", "group", "batch"}
+        As in TRL, where "group" is the default: divide advantages by the standard deviation of the rewards of the
+        group, as GRPO does, or of the generation. It requires the baseline "group-mean", whose advantages are those of
+        TRL, and two or more rollouts per prompt.
 
     Raises
     ------
@@ -144,10 +145,10 @@ class KAEConfig(GRPOConfig):
     scale_rewards: str = field(
         default="none",
         metadata={
-            "help": "'group' divides advantages by the standard deviation of the group's rewards. With baseline "
-            "group-mean this is GRPO as published. Other baselines take 'none'; whiten_advantages divides by the "
-            "standard deviation of the whole generation.",
-            "choices": ["none", "group"],
+            "help": "'group' divides advantages by the standard deviation of the group's rewards, 'batch' by that of "
+            "the generation. With baseline group-mean 'group' is GRPO as published. Other baselines take 'none'; "
+            "whiten_advantages divides by the standard deviation of the whole generation.",
+            "choices": ["none", "group", "batch"],
         },
     )
 
@@ -183,18 +184,21 @@ class KAEConfig(GRPOConfig):
                 f"prompt_order='variance' needs standard errors of values, which baseline {self.baseline!r} does not "
                 "state: use baseline='adaptive' or 'kernel'"
             )
-        if self.scale_rewards == "batch":
-            raise ValueError("scale_rewards='batch' is not supported: set whiten_advantages=True, which also centres")
-        if self.scale_rewards == "group" and (self.baseline != "group-mean" or single):
-            raise ValueError(
-                "scale_rewards='group' requires baseline='group-mean' and num_generations of 2 or more, got "
-                f"{self.baseline!r} and {self.num_generations}: set scale_rewards='none'"
-            )
-        if self.multi_objective_aggregation != "sum_then_normalize":
-            raise ValueError(
-                f"multi_objective_aggregation={self.multi_objective_aggregation!r} centres each reward on its group, "
-                "but a baseline takes the weighted sum of rewards: set it to 'sum_then_normalize'"
-            )
+        if self.baseline != "group-mean" or single:
+            self._refuse_scaling_by_group()
+
+    def _refuse_scaling_by_group(self) -> None:
+        """Refuse what TRL does to the advantages of its group's mean, which other baselines replace."""
+        found = {"scale_rewards": (str(self.scale_rewards), "none")}
+        if hasattr(self, "multi_objective_aggregation"):  # TRL before 0.27 only sums
+            found["multi_objective_aggregation"] = (self.multi_objective_aggregation, "sum_then_normalize")
+        for name, (value, needed) in found.items():
+            if value != needed:
+                raise ValueError(
+                    f"{name}={value!r} requires baseline='group-mean' and num_generations of 2 or more, got "
+                    f"{self.baseline!r} and {self.num_generations}: set {name}={needed!r}; whiten_advantages=True "
+                    "divides by the standard deviation of the whole generation"
+                )
 
     @property
     def kind_of_score_norms(self) -> str:

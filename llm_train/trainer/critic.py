@@ -7,6 +7,7 @@ completion, so the policy gradient stays unbiased.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_count, checked_keys
 from llm_train.policy.prompt_features import last_states
 
-__all__ = ["CriticBaseline"]
+__all__ = ["CriticBaseline", "critic_values"]
 
 _KINDS = ("head", "network")
 
@@ -182,3 +183,15 @@ class _Network(nn.Module):
         mask = tokens > 0
         hidden = self.body(input_ids=(tokens - 1).clamp(min=0), attention_mask=mask.long()).last_hidden_state
         return self.head(hidden[:, -1])
+
+
+def critic_values(critic: CriticBaseline, trainer, output: Mapping) -> torch.Tensor:
+    """The critic's values of the prompts of all N rollouts of a generation, in all processes."""
+    accelerator = trainer.accelerator
+
+    def gather(features):
+        if critic.kind == "network":  # its features are the tokens, of different width on each process
+            features = accelerator.pad_across_processes(features, dim=1, pad_first=True)
+        return accelerator.gather(features)
+
+    return critic.read(trainer.model, output["prompt_ids"], output["prompt_mask"], gather)

@@ -20,9 +20,9 @@ __all__ = ["PLAIN_SAMPLING", "generation_norms"]
 PLAIN_SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
 
 
-def generation_norms(trainer, output) -> torch.Tensor:
+def generation_norms(trainer, output, kind: str) -> torch.Tensor:
     """Norm of the score of each of the n completions of this process."""
-    kind, written = trainer.args.kind_of_score_norms, output.get("tool_mask")
+    written = output.get("tool_mask")
     if kind == "sampled":
         mask = output["completion_mask"] if written is None else output["completion_mask"] * written
         return score_norm_from_logprobs(_log_probabilities(trainer, output).float(), mask)
@@ -48,7 +48,8 @@ def _log_probabilities(trainer, output) -> torch.Tensor:
     if "old_per_token_logps" in output:
         return output["old_per_token_logps"]
     config = trainer.args
-    plain = all(getattr(config, name) == value for name, value in PLAIN_SAMPLING.items())
+    # top_k = None is what 0 is, in older versions.
+    plain = all((getattr(config, name) or value) == value for name, value in PLAIN_SAMPLING.items())
     # Under other sampling vLLM's are of the restricted distribution, or a server's are of temperature 1.
     if "sampling_per_token_logps" in output and plain and not config.generation_kwargs:
         return output["sampling_per_token_logps"]

@@ -1,47 +1,47 @@
 """TRL's GRPO trainer with a baseline of `kvar` in place of the group mean.
 
-Left as TRL has it: generation, rewards, clipping, loss, logging, vLLM, distribution. Replaced: the advantages, and the
-order in which prompts come. TRL has no hook for the advantages. The rewards are picked up by
-`llm_train.trainer.gathered_rewards`, and what `_generate_and_score_completions` returns is given other advantages.
+The baseline is put on the trainer as `attach` does it. Besides, the trainer has an order of prompts, rollouts before
+training, exact values, times by part and pass@k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import gather_object
-from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
 
-from kvar import TraceWriter, make_baseline
+from kvar import Baseline
 from kvar.online.feature_prior import feature_columns
-from llm_train.trainer.checkpoint_history import load_history, save_history
 from llm_train.trainer.config import KAEConfig
-from llm_train.trainer.critic import CriticBaseline
+from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.measured_trainer import MeasuredTrainer
 from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler, VarianceSampler
-from llm_train.trainer.rank_consistency import require_same_advantages
 from llm_train.trainer.setting_checks import batches_per_generation, check_settings, prompts_per_generation
-from llm_train.trainer.step_advantages import require_rates, step_advantages, whitened
 from llm_train.trainer.warm_start import WarmStart
 
 __all__ = ["KAETrainer"]
 
 _SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
+_TITLE = "Kernelized Advantage Estimation: From Nonparametric Statistics to LLM Reasoning"
 
 
-class _SaveAfterGeneration(TrainerCallback):
-    """Asks for the checkpoint that was due inside a generation, once the generation ends."""
-
-    def __init__(self, trainer):
-        self._trainer = trainer
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_save |= self._trainer._checkpoint_due
-        return control
+def _by_name(*args, **kwargs) -> dict[str, Any]:
+    """Arguments of ``GRPOTrainer`` by name, with settings if none are given, as TRL makes them."""
+    named = inspect.signature(GRPOTrainer.__init__).bind_partial(None, *args, **kwargs).arguments
+    named = {**named, **named.get("kwargs", {})}
+    named.pop("kwargs", None), named.pop("self")
+    if named.get("args") is None:
+        model = named.get("model")
+        name = model if isinstance(model, str) else model.config._name_or_path
+        named["args"] = KAEConfig(f"{name.split('/')[-1]}-KAE")
+    if not isinstance(named["args"], KAEConfig):
+        raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(named['args']).__name__}")
+    return named
 
 
 class KAETrainer(MeasuredTrainer):
@@ -57,8 +57,11 @@ class KAETrainer(MeasuredTrainer):
         ``true_value_func(model, examples) -> sequence of float``: the exact value of each example of this process under
         the current policy. It is recorded in the trace, and the oracle baseline uses it. If it has a true attribute
         ``is_pass_rate``, evaluation uses it instead of samples.
+    prompt_key_func : callable, optional
+        ``prompt_key_func(example) -> int or str``: the id of an example's prompt, where neither its text nor a column
+        tells prompts apart.
     **kwargs
-        As for ``GRPOTrainer``.
+        As for ``GRPOTrainer``. Without `args`, the settings are those of ``KAEConfig()``.
 
     Attributes
     ----------
@@ -83,106 +86,73 @@ class KAETrainer(MeasuredTrainer):
 
     _tag_names: Sequence[str] = ["trl", "kvar"]
     _name = "KAE"
+    _paper: Mapping[str, str] = {
+        "title": _TITLE,
+        "id": "2604.28005",
+        "citation": textwrap.dedent(f"""\
+            @article{{kernelized2026,
+                title        = {{{{{_TITLE}}}}},
+                author       = {{Shijin Gong and Kai Ye and Jin Zhu and Xinyu Zhang and Hongyi Zhou and Chengchun Shi}},
+                year         = 2026,
+                eprint       = {{arXiv:2604.28005}},
+            }}"""),
+    }
 
-    def __init__(self, *args, true_value_func: Callable | None = None, **kwargs):
-        config = kwargs.get("args", args[2] if len(args) > 2 else None)
-        if not isinstance(config, KAEConfig):
-            raise TypeError(f"KAETrainer takes args=KAEConfig(...), got {type(config).__name__}")
-        super().__init__(*args, true_value_func=true_value_func, **kwargs)
-        self.baseline = make_baseline(config.baseline, **config.baseline_kwargs)
-        self.offline_values: dict[int | str, float] = {}
+    baseline_class = KAEBaseline
+
+    def __init__(
+        self,
+        *args,
+        true_value_func: Callable | None = None,
+        prompt_key_func: Callable[[dict], int | str] | None = None,
+        **kwargs,
+    ):
+        given = _by_name(*args, **kwargs)
+        config = given["args"]
+        super().__init__(true_value_func=true_value_func, prompt_key_func=prompt_key_func, **given)
+        self._all_keys: list[int | str] | None = None
+        self._attached = self.baseline_class(self)
         samples = None if self.eval_dataset is None or self._evaluates_exactly else self.num_generations_eval
         check_settings(
-            config, self.baseline, self.train_dataset, has_environments=self.environments is not None,
-            has_true_values=true_value_func is not None, evaluation_samples=samples,
+            config, self.baseline, self.train_dataset, self._keys, has_true_values=true_value_func is not None,
+            evaluation_samples=samples,
         )  # fmt: skip
-        self._feature_columns = feature_columns(self.train_dataset.column_names or ())
-        self._generations = 0
-        self._sampler: BlockSampler | None = None
-        self._all_keys: list[int | str] | None = None
-        self._trace_writer: TraceWriter | None = None
-        self._checkpoint_due = False
-        self.add_callback(_SaveAfterGeneration(self))
-        if isinstance(self.baseline, CriticBaseline):
-            policy = self.accelerator.unwrap_model(self.model)
-            self.baseline.build(policy, self.accelerator.device, config.seed)
         if config.warm_start_rollouts:
             self.add_callback(WarmStart(self))
 
-    def _generate_and_score_completions(self, inputs):
-        output = super()._generate_and_score_completions(inputs)
-        if not self.model.training:
-            return output
-        keys = gather_object([self.prompt_key(example) for example in inputs])
-        rewards = self._rewards.total
-        with self._timer.part("truth"):
-            columns = self._columns(self._wanted_columns(), inputs, output)
-        with self._timer.part("baseline"):
-            columns |= self._critic_column(output)
-            advantages = self._advantages(keys, rewards, columns)
+    @property
+    def baseline(self) -> Baseline:
+        """The baseline with the history of the run."""
+        return self._attached.baseline
 
-        start = self.accelerator.process_index * len(inputs)
-        output["advantages"] = advantages[start : start + len(inputs)]
-        logged = self._logs["advantages"]
-        for _ in range(min(len(advantages), len(logged))):
-            logged.pop()
-        logged.extend(advantages.tolist())
-        if self.args.trace_dir is not None and self.accelerator.is_main_process:
-            self._record(keys, {"reward": rewards, **columns, "advantage": advantages})
-        return output
-
-    def _wanted_columns(self) -> set[str]:
-        """Columns that the baseline uses and that the trace records, but for those of a critic."""
-        wanted = {*self.baseline.needs, *self.baseline.columns_used(self._feature_columns)} - {"critic_value"}
-        if self.args.trace_dir is not None:
-            wanted |= {"completion_length", *self._feature_columns}
-            wanted |= set() if self._true_value_func is None else {"true_value"}
-            wanted |= set() if self.args.score_norms is None else {"score_norm"}
-        return wanted
-
-    def _column(self, name, inputs, output) -> torch.Tensor:
-        if name == "offline_value" and self.args.warm_start_rollouts:
-            return self._to_device([self.offline_values.get(self.prompt_key(example), 0.5) for example in inputs])
-        return super()._column(name, inputs, output)
-
-    def _critic_column(self, output) -> dict[str, torch.Tensor]:
-        return self._read_by(self.baseline, output) if isinstance(self.baseline, CriticBaseline) else {}
-
-    def _advantages(self, keys, rewards, columns) -> torch.Tensor:
-        """Advantages of the N rollouts of all processes; the baseline remembers their rewards."""
-        config = self.args
-        if config.prompt_order == "variance":
-            require_rates(rewards)
-        self._generations += 1
-        advantages, metrics = step_advantages(
-            self.baseline, keys, rewards, self._generations, self.num_generations, columns,
-            scale_by_group=config.scale_rewards == "group",
-        )  # fmt: skip
-        for name, number in metrics.items():
-            self._metrics["train"][f"baseline/{name}"].append(number)
-        require_same_advantages(self.accelerator, keys, advantages, self._generations)
-        return whitened(advantages, rewards) if config.whiten_advantages else advantages
+    @property
+    def offline_values(self) -> dict[int | str, float]:
+        """Mean reward of each prompt over its ``warm_start_rollouts``."""
+        return self._attached.offline_values
 
     def sample(self, inputs: list[dict], n_rollouts: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Rewards of shape (N,) and columns of completions sampled outside of training.
 
         `inputs` are the examples of this process, each repeated `n_rollouts` times in consecutive places.
         """
-        usual, self.num_generations_eval = self.num_generations_eval, n_rollouts
+        usual = self.num_generations_eval, self.num_generations
+        self.num_generations_eval = n_rollouts
+        if not hasattr(self.args, "num_generations_eval"):  # TRL before 0.26 evaluates with as many as it trains with
+            self.num_generations = n_rollouts
         self.model.eval()
         try:
-            output = super()._generate_and_score_completions(inputs)
-            columns = self._columns(self._wanted_columns(), inputs, output) | self._critic_column(output)
+            output = self._generate_and_score_completions(inputs)
+            columns = self._attached.columns(inputs, output)
         finally:
             self.model.train()
-            self.num_generations_eval = usual
+            self.num_generations_eval, self.num_generations = usual
             self._metrics["eval"].clear()
             self._evaluated.clear()
         return self._rewards.total, columns
 
     def _get_train_sampler(self, dataset=None):
         order = self.args.prompt_order
-        self._sampler = _SAMPLERS[order](
+        return _SAMPLERS[order](
             self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
             batch_size=prompts_per_generation(self.args),
@@ -192,56 +162,15 @@ class KAETrainer(MeasuredTrainer):
             seed=self.args.seed,
             **({"assess": self._assess_all} if order == "variance" else {}),
         )
-        return self._sampler
 
     def _assess_all(self) -> tuple[np.ndarray, np.ndarray]:
         """Values and standard errors of every prompt of the training set, from the history alone."""
         with self._timer.part("baseline", of_next_step=True):
-            data = self.train_dataset
+            data, baseline = self.train_dataset, self.baseline
             if self._all_keys is None:
                 self._all_keys = [self.prompt_key(example) for example in data]
-            columns = {name: np.asarray(data[name]) for name in self.baseline.columns_used(self._feature_columns)}
+            columns = {n: np.asarray(data[n]) for n in baseline.columns_used(feature_columns(data.column_names))}
             nothing = np.full(len(self._all_keys), np.nan)
-            found = self.baseline.estimate(self._all_keys, nothing, self._generations + 1, return_info=True, **columns)
+            step = self._attached.generations + 1
+            found = baseline.estimate(self._all_keys, nothing, step, return_info=True, **columns)
             return found.values, found.standard_error
-
-    def _record(self, keys, columns) -> None:
-        if self._trace_writer is None:
-            resumed = self._generations > 1
-            self._trace_writer = TraceWriter(self.args.trace_dir, self._generations - 1 if resumed else None)
-        columns = {name: column.cpu().numpy() for name, column in columns.items()}
-        optimizer_step = [self.state.global_step] * len(keys)
-        self._trace_writer.write(self._generations, {"prompt_id": keys, **columns, "optimizer_step": optimizer_step})
-
-    def train(self, resume_from_checkpoint=None, **kwargs):
-        """As in TRL; refuses at once to record over another run."""
-        # Only the process that records looks: of two at once, each would take the other for another run.
-        records = self.args.trace_dir is not None and self.accelerator.is_main_process
-        if records and not resume_from_checkpoint and self._generations == 0:
-            TraceWriter(self.args.trace_dir)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-
-    def _save_checkpoint(self, model, trial):
-        # Never inside a generation: a resumed run would sample it again and remember it twice.
-        self._checkpoint_due = bool(self._step % batches_per_generation(self.args))
-        if self._checkpoint_due:
-            return
-        # Before TRL's own files: TRL uploads the folder and removes older ones, and no checkpoint may lack its history.
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
-            order = self._sampler.state_dict() if self._sampler else {}
-            # The loss is not among the metrics: after a resume, transformers averages it over the steps since then.
-            metrics = self._metrics["train"]
-            save_history(folder, self.baseline, self._generations, self.offline_values, order, metrics)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        state = load_history(checkpoint)
-        if state is None:
-            return
-        self._generations, self.offline_values = state["generations"], state["offline_values"]
-        self.baseline.load_state_dict(state["baseline"])
-        if self._sampler:
-            self._sampler.load_state_dict(state["order"])
-        self._metrics["train"].update(state["metrics"])

@@ -1,19 +1,16 @@
-"""TRL's GRPO trainer with measurements: seconds by part, rewards, columns of each rollout, pass rates."""
+"""TRL's GRPO trainer with measurements: seconds by part, exact values, pass rates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import torch
-from accelerate.utils import gather_object
 from trl import GRPOTrainer
 
-from kvar.rollouts.prompt_ids import prompt_key
 from llm_train.policy.eval_mode import evaluating
-from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
-from llm_train.trainer.generation_norms import generation_norms
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates
+from llm_train.trainer.prompt_keys import PromptKeys
 from llm_train.trainer.step_timing import StepTimer
 
 __all__ = ["MeasuredTrainer"]
@@ -22,9 +19,12 @@ __all__ = ["MeasuredTrainer"]
 class MeasuredTrainer(GRPOTrainer):
     """Measures what `KAETrainer` needs of a step, and evaluates; the parameters are those of `KAETrainer`."""
 
-    def __init__(self, *args, true_value_func: Callable | None = None, **kwargs):
+    def __init__(self, *args, true_value_func: Callable | None, prompt_key_func: Callable | None, **kwargs):
         super().__init__(*args, **kwargs)
         self._true_value_func = true_value_func
+        self._keys = PromptKeys(self, self.args.prompt_id_column, prompt_key_func)
+        if not hasattr(self, "num_generations_eval"):  # TRL before 0.26
+            self.num_generations_eval = self.num_generations
         self._rewards: GatheredRewards | None = None  # of the last generation
         self._evaluated: dict[int | str, list[float]] = {}
         self._evaluation_prefix = "eval"
@@ -36,9 +36,9 @@ class MeasuredTrainer(GRPOTrainer):
     def _evaluates_exactly(self) -> bool:
         return getattr(self._true_value_func, "is_pass_rate", False)
 
-    def _generate(self, prompts):
+    def _generate(self, *args, **kwargs):
         with self._timer.part("generation"):
-            return super()._generate(prompts)
+            return super()._generate(*args, **kwargs)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         with self._timer.part("reward"):
@@ -48,9 +48,10 @@ class MeasuredTrainer(GRPOTrainer):
         self._rewards = rewards
 
     def _generate_and_score_completions(self, inputs):
+        known = self._keys.before(inputs)
         output = super()._generate_and_score_completions(inputs)
         if not self.model.training:
-            keys = gather_object([self.prompt_key(example) for example in inputs])
+            keys = self._keys.gathered(known, self._rewards.prompts, self.num_generations_eval)
             samples = self._rewards.total.view(-1, self.num_generations_eval).tolist()
             for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
                 self._evaluated.setdefault(key, row)  # the last batch is filled up with prompts seen before
@@ -58,51 +59,15 @@ class MeasuredTrainer(GRPOTrainer):
 
     def prompt_key(self, example: dict) -> int | str:
         """Id by which the history knows the prompt of an example."""
-        column = self.args.prompt_id_column
-        if column is None:
-            return prompt_key(example["prompt"])
-        try:
-            return example[column]
-        except KeyError:
-            raise ValueError(
-                f"prompt_id_column={column!r} is not a column of the dataset: choose one of {', '.join(example)}"
-            ) from None
-
-    def _columns(self, names: Collection[str], inputs, output) -> dict[str, torch.Tensor]:
-        """Columns of the generation by name, each of shape (N,), over all processes."""
-        # Sorted, so that all processes gather in the same order.
-        return {name: self.accelerator.gather(self._column(name, inputs, output)) for name in sorted(names)}
-
-    def _column(self, name: str, inputs, output) -> torch.Tensor:
-        """One number for each of the n rollouts of this process: measured, or from the dataset."""
-        if name == "completion_length":
-            return self._rewards.completion_lengths
-        if name == "score_norm":
-            return self._to_device(generation_norms(self, output))
-        if name == "true_value":
-            return self._true_values(inputs)
-        return self._to_device([example[name] for example in inputs])
-
-    def _to_device(self, numbers) -> torch.Tensor:
-        return torch.as_tensor(numbers, dtype=torch.float32).detach().to(self.accelerator.device)
+        return self._keys.of_example(example)
 
     def _true_values(self, inputs) -> torch.Tensor:
         """Exact values of the n examples, under the policy that samples: without dropout."""
         with evaluating(self.model), torch.no_grad():
-            values = self._to_device(self._true_value_func(self.model, inputs))
+            values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
         if values.shape != (len(inputs),):
             raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
-        return values
-
-    def _read_by(self, critic: CriticBaseline, output) -> dict[str, torch.Tensor]:
-        """The critic's values of all N prompts, as a column."""
-
-        def gather(features):
-            if critic.kind == "network":  # its features are the tokens, of different width on each process
-                features = self.accelerator.pad_across_processes(features, dim=1, pad_first=True)
-            return self.accelerator.gather(features)
-
-        return {"critic_value": critic.read(self.model, output["prompt_ids"], output["prompt_mask"], gather)}
+        return values.detach().to(self.accelerator.device)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """As in TRL, with pass@k: from exact values if these are pass rates, else from samples."""

@@ -17,8 +17,9 @@ _FLOOR = 0.05
 class BlockSampler(RepeatSampler):
     """TRL's order of prompts, each batch of prompts kept for `block_reuse` consecutive generations.
 
-    With `block_reuse` 1 this is TRL's own order. The shuffle depends on the seed and the epoch alone. A run that
-    resumes in a later epoch therefore continues with the same prompts, where TRL's sampler restarts at the first epoch.
+    With `block_reuse` 1 this is TRL's own order, in every epoch. The shuffle depends on the seed and the epoch alone. A
+    run that resumes in a later epoch therefore continues with the same prompts, where TRL's sampler restarts at the
+    first epoch.
 
     Parameters
     ----------
@@ -48,11 +49,16 @@ class BlockSampler(RepeatSampler):
             seed=seed,
         )
         self._epoch = 0
+        self._as_trl = block_reuse == 1
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle for an epoch; the trainer calls this before each one."""
         self._epoch = epoch
-        if self.shuffle:
+        if self.shuffle and self._as_trl:
+            self.generator.manual_seed(self.seed)
+            for _ in range(epoch):  # TRL's generator goes on from one epoch to the next
+                torch.randperm(self.num_samples, generator=self.generator)
+        elif self.shuffle:
             self.generator.manual_seed(self.seed + epoch)
 
     def state_dict(self) -> dict:
@@ -67,6 +73,10 @@ class BlockSampler(RepeatSampler):
 
 class IndependentSampler(BlockSampler):
     """Prompts drawn independently with replacement: a prompt may come twice in a batch, or in no batch of an epoch."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._as_trl = False
 
     def __iter__(self) -> Iterator[int]:
         """Draw as many batches as an epoch has, each kept for its block."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection
 
 from datasets import IterableDataset
 from transformers.utils import logging
 
 from kvar import Baseline, get_kernel
 from llm_train.trainer.config import KAEConfig
+from llm_train.trainer.prompt_keys import PromptKeys
 
-__all__ = ["batches_per_generation", "check_settings", "prompts_per_generation"]
+__all__ = ["batches_per_generation", "check_settings", "prompts_per_generation", "require_columns", "require_ids"]
 
 logger = logging.get_logger(__name__)
 
 # Columns that the trainer measures itself.
-_MEASURED = {"true_value", "completion_length", "critic_value", "score_norm"}
+_MEASURED = {"completion_length", "critic_value", "score_norm"}
 
 
 def batches_per_generation(config: KAEConfig) -> int:
@@ -32,7 +33,7 @@ def check_settings(
     config: KAEConfig,
     baseline: Baseline,
     data,
-    has_environments: bool,
+    keys: PromptKeys,
     has_true_values: bool,
     evaluation_samples: int | None,
 ) -> None:
@@ -54,10 +55,11 @@ def check_settings(
         )
     else:
         _warn_if_prompts_never_return(config, baseline, len(data) // prompts)
-    if config.prompt_id_column is None and (has_environments or columns & {"image", "images"}):
+    require_ids(keys, columns)
+    if config.prompt_order == "variance" and not keys.by_example:
         raise ValueError(
-            "prompts with images or from an environment are not identified by their text: set prompt_id_column to a "
-            "column of ids"
+            "prompt_order='variance' needs the id of a prompt before an environment has made it: set prompt_id_column "
+            "to a column of ids, or pass prompt_key_func"
         )
     needed = max(config.pass_at, default=1)
     if evaluation_samples is not None and evaluation_samples < needed:
@@ -67,14 +69,22 @@ def check_settings(
         )
     if "true_value" in baseline.needs and not has_true_values:
         raise ValueError(f"baseline {config.baseline!r} needs true values: pass true_value_func")
-    provided = _MEASURED | columns | ({"offline_value"} if config.warm_start_rollouts else set())
-    if missing := [name for name in baseline.needs if name not in provided]:
-        raise ValueError(f"baseline {config.baseline!r} needs {missing[0]!r}: add it as a column of the dataset")
-    batches, per_step = batches_per_generation(config), config.gradient_accumulation_steps
-    if config.save_strategy != "no" and config.max_steps > 0 and config.max_steps * per_step % batches:
+    given = {"true_value"} | ({"offline_value"} if config.warm_start_rollouts else set())
+    require_columns(baseline, columns | given)
+
+
+def require_columns(baseline: Baseline, columns: Collection[str]) -> None:
+    """Refuse a baseline that needs columns which are neither among these nor measured by the trainer."""
+    if missing := [name for name in baseline.needs if name not in _MEASURED and name not in columns]:
+        raise ValueError(f"baseline {baseline.name!r} needs {missing[0]!r}: add it as a column of the dataset")
+
+
+def require_ids(keys: PromptKeys, columns: Collection[str]) -> None:
+    """Refuse prompts with images whose ids would come from their text."""
+    if keys.needs_text and {"image", "images"} & set(columns):
         raise ValueError(
-            f"max_steps={config.max_steps} ends inside a generation, where no checkpoint is written: set max_steps to "
-            f"a multiple of {batches // math.gcd(batches, per_step)}, or save_strategy='no'"
+            "prompts with images are not identified by their text: set prompt_id_column to a column of ids, or pass "
+            "prompt_key_func"
         )
 
 

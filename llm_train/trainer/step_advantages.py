@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from trl.trainer.utils import nanstd
 
 from kvar import Baseline
 from llm_train.trainer.baseline_metrics import baseline_metrics
 
 __all__ = ["require_rates", "step_advantages", "whitened"]
 
-_DEVIATION_FLOOR = 1e-4  # as in TRL
 _ROUNDING = 1e-6  # of a weighted sum of rewards in single precision
 
 
@@ -27,21 +25,19 @@ def step_advantages(
     step: int,
     group_size: int,
     columns: Mapping[str, torch.Tensor],
-    scale_by_group: bool = False,
+    own: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Advantages of shape (N,) and the metrics of the baseline, which then remembers the rewards.
 
-    Ids, rewards and columns have N entries each. `scale_by_group` divides by the standard deviation of the group.
+    Ids, rewards and columns have N entries each. Advantages that the trainer made itself, `own`, are kept.
     """
     groups = (-1, group_size)
     rewards = rewards.view(groups)
     columns = {name: column.view(groups) for name, column in columns.items()}
     advantages, info = baseline.advantages(prompt_ids[::group_size], rewards, step, return_info=True, **columns)
+    advantages = advantages if own is None else own.view(groups)
     metrics = baseline_metrics(info, rewards, advantages, columns.get("true_value"))
     metrics["window"] = baseline.window_in_use
-    if scale_by_group:
-        deviation = nanstd(rewards, dim=1, keepdim=True).nan_to_num()  # a single reward has none
-        advantages = advantages / (deviation + _DEVIATION_FLOOR)
     return advantages.flatten(), metrics
 
 

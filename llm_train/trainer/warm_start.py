@@ -19,7 +19,7 @@ class WarmStart(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Sample, and keep the mean rewards as the trainer's offline values."""
         if state.global_step == 0:
-            self._trainer.offline_values = _sample_all(self._trainer, args.warm_start_rollouts)
+            self._trainer.offline_values.update(_sample_all(self._trainer, args.warm_start_rollouts))
 
 
 def _sample_all(trainer, n_rollouts: int) -> dict[int | str, float]:

@@ -64,7 +64,7 @@ class ScoreNorms(Study):
 
     name: ClassVar[str] = "score-norms"
     title: ClassVar[str] = "Which baseline is best for the gradient where norm and reward go together?"
-    full: ClassVar[ScoreNormsConfig] = ScoreNormsConfig(repetitions=8, block=8)
+    full: ClassVar[ScoreNormsConfig] = ScoreNormsConfig(repetitions=16, block=8)
     quick: ClassVar[ScoreNormsConfig] = ScoreNormsConfig(repetitions=2, block=2, groups=(1,), visits=60)
 
     def cells(self):

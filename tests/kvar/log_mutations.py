@@ -87,7 +87,28 @@ def jsonl_zst(folder: Path, rows: list[dict]) -> None:
     (folder / "log.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(text.encode()))
 
 
-WRITERS = (trl, verl, own, csv, csv_gz, jsonl, jsonl_zst)
+def document(folder: Path, rows: list[dict]) -> None:
+    (folder / "log.json").write_text(json.dumps(rows, indent=1))
+
+
+def table(folder: Path, rows: list[dict]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    content = {"columns": names, "data": [[row.get(name) for name in names] for row in rows]}
+    (folder / "media.table.json").write_text(json.dumps(content))
+
+
+def by_prompt(folder: Path, rows: list[dict]) -> None:
+    groups: dict[str, dict] = {}
+    for row in rows:
+        key = repr((row.get("step"), row.get("prompt")))
+        group = groups.setdefault(key, {**row, "reward": [], "responses": []})
+        group["reward"].append(row.get("reward"))
+        group["responses"].append("it is 3")
+    text = "".join(json.dumps(group) + "\n" for group in groups.values())
+    (folder / "groups.json").write_text(text)
+
+
+WRITERS = (trl, verl, own, csv, csv_gz, jsonl, jsonl_zst, document, table, by_prompt)
 STRANGE = [
     *(None, "", "abc", True, float("nan"), float("inf"), -float("inf"), -3, 10**400, 2**64, 1e308, -1e-300),
     *([1, 2], {"a": None}, "1.5", " 7 ", "\ud800", "<b>&", '"', "a\nb", "\0"),
@@ -167,9 +188,10 @@ def trial(seed: int, folder: Path) -> str:
         notes = log.notes
         assert notes.n_rows == len(log.trace)
         if lines is not None and not notes.refused:
-            accounted = notes.n_rows + notes.n_bad + notes.n_joined
+            accounted = notes.n_rows + notes.n_bad + notes.n_joined + notes.n_left_out
             assert accounted == lines, f"{lines - accounted} of {lines} lines vanished"
         assert notes.n_rows or notes.n_bad
+        assert bool(notes.n_left_out) <= bool(notes.doubts)
         assert bool(notes.n_bad + len(notes.refused) + len(notes.cut)) == bool(notes.omissions())
         report = kvar.audit(log, ["kernel", "group-mean", "batch-mean"] if seed % 10 else None)
         assert len(report.table) == len(report.rows)

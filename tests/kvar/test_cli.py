@@ -45,6 +45,8 @@ def test_audit_of_chosen_baselines(tmp_path, rng):
         ("log.v2.jsonl.gz", "log.v2-audit"),
         ("dumps/*.jsonl", "dumps-audit"),
         ("dumps/*/steps/[0-9]*.jsonl", "dumps-audit"),
+        ("s3://bucket/run.v1/*.jsonl", "run.v1-audit"),
+        ("s3://bucket/log.jsonl.gz", "log-audit"),
     ],
 )
 def test_the_page_lies_beside_the_log(tmp_path, monkeypatch, path, folder):

@@ -12,7 +12,7 @@ import zstandard
 import kvar
 from kvar.readers import csv_file, json_lines_file, read_log
 from kvar.readers.columns import parse_columns
-from kvar.readers.trl_reward_weights import reward_weights
+from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.prompt_ids import prompt_key
 from tests.kvar import log_mutations
 from tests.kvar.test_audit import simulated
@@ -284,7 +284,7 @@ def test_a_batch_that_trl_logs_again_counts_once(tmp_path):
 def test_weights_of_rewards_from_advantages(rng):
     group = np.repeat(np.arange(40), 4)
     rewards = rng.random((160, 3))
-    names = ["a", "b", "length"]
+    names, step = ["a", "b", "length"], np.repeat(np.arange(4), 40)
 
     def advantages(weights, divided):
         total = rewards @ weights
@@ -293,16 +293,19 @@ def test_weights_of_rewards_from_advantages(rng):
         return np.float32(centred / (deviation + 1e-4) if divided else centred)
 
     for divided in (False, True):
-        weights, remark = reward_weights(rewards, advantages(np.ones(3), divided), group, names)
-        assert weights.tolist() == [1, 1, 1]
-        assert "agrees with the advantages" in remark
+        found = read_rewards(rewards, advantages(np.ones(3), divided), group, step, names)
+        assert found.weights.tolist() == [1, 1, 1]
+        assert "agrees with the advantages" in found.remark
         # A number that was only logged beside the rewards has no weight.
-        weights, remark = reward_weights(rewards, advantages(np.array([0.5, 2.0, 0.0]), divided), group, names)
-        np.testing.assert_allclose(weights, [0.25, 1, 0], atol=1e-3)
-        assert "0.25 a + 1 b" in remark
-    weights, remark = reward_weights(rewards, rng.normal(size=160), group, names)
-    assert weights.tolist() == [1, 1, 1]
-    assert "plain sum" in remark
+        found = read_rewards(rewards, advantages(np.array([0.5, 2.0, 0.0]), divided), group, step, names)
+        np.testing.assert_allclose(found.weights, [0.25, 1, 0], atol=1e-3)
+        assert found.sure
+        assert "0.25 a + 1 b" in found.remark
+    found = read_rewards(rewards, rng.normal(size=160), group, step, names)
+    # A length is no reward by its name.
+    assert found.weights.tolist() == [1, 1, 0]
+    assert not found.sure
+    assert "--columns reward=a+b" in found.remark
 
 
 def test_own_traces_keep_their_text_and_foreign_ones_lose_it(tmp_path, rng):
@@ -317,7 +320,7 @@ def test_patterns_and_folders_below(tmp_path):
     deep = tmp_path / "run" / "completions"
     deep.mkdir(parents=True)
     for step in (2, 10, 1):
-        parquet(deep / f"{step}.parquet", [row for row in ROWS if row["step"] == step % 3])
+        parquet(deep / f"{step}.parquet", [{**row, "step": step} for row in ROWS if row["step"] == 1])
     by_folder, by_pattern = kvar.read_trace(tmp_path), kvar.read_trace(str(deep / "*.parquet"))
     assert by_folder.step.tolist() == by_pattern.step.tolist()
     with pytest.raises(FileNotFoundError, match="nix"):
@@ -394,7 +397,7 @@ def test_a_line_of_a_csv_that_is_not_utf_8_counts_once(tmp_path):
     assert (log.notes.n_rows, log.notes.n_bad, log.notes.n_joined) == (2, 2, 0)
     not_utf, too_few = log.notes.omissions()
     assert "not UTF-8 (first log.csv:3)" in not_utf
-    assert "2 fields instead of 3 (first log.csv:5)" in too_few
+    assert "number of fields is not 3 (first log.csv:5: 2)" in too_few
 
 
 # --- score norms --------------------------------------------------------------------------------------------------

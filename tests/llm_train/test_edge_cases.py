@@ -1,14 +1,13 @@
 """Unusual settings and rewards: each works, or is refused with an error that names the remedy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-import kvar
 from llm_train.policy.tiny import answer_reward, make_tokenizer, sums
-
-
-def trace_of(trainer):
-    return kvar.read_trace(trainer.args.trace_dir)
+from tests.llm_train.conftest import checkpoint_of, trace_of
 
 
 def test_prompts_that_do_not_fill_the_last_batch_wait_for_the_next_epoch(make_trainer):
@@ -80,15 +79,21 @@ def test_an_order_by_variance_refuses_rewards_that_are_no_rates(make_trainer):
     make_trainer("tenths", reward=tenths, reward_weights=[0.1] * 10, prompt_order="variance", max_steps=1).train()
 
 
-def test_a_last_checkpoint_that_could_not_be_written_is_refused(make_trainer):
-    settings = {"save_strategy": "steps", "gradient_accumulation_steps": 2, "steps_per_generation": 4,
-                "per_device_train_batch_size": 4}  # fmt: skip
-    with pytest.raises(ValueError, match=r"max_steps=5 .*multiple of 2, or save_strategy"):
-        make_trainer(max_steps=5, **settings)
-    with pytest.raises(ValueError, match=r"max_steps=4 .*multiple of 6"):
-        make_trainer(max_steps=4, num_iterations=3, **settings)
-    for given in ({"max_steps": 6}, {"max_steps": -1}, {"max_steps": 5, "save_strategy": "no"}):
-        make_trainer(**{**settings, **given})
+def test_a_run_that_ends_inside_a_generation_has_a_checkpoint_of_the_last_whole_one(make_trainer, caplog):
+    settings = {"save_strategy": "steps", "save_steps": 500, "gradient_accumulation_steps": 2,
+                "steps_per_generation": 4, "per_device_train_batch_size": 4}  # fmt: skip
+    whole = make_trainer("whole", max_steps=6, **settings)
+    whole.train()
+    cut = make_trainer("cut", max_steps=5, **settings)
+    cut.train()
+    assert [path.name for path in Path(cut.args.output_dir).glob("checkpoint-*")] == ["checkpoint-4"]
+    resumed = make_trainer("cut", max_steps=6, **settings)
+    resumed.train(resume_from_checkpoint=str(checkpoint_of(cut, 4)))
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert "Raise max_steps" not in caplog.text
+    make_trainer("none", max_steps=1, **settings).train()
+    assert "Raise max_steps" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["adaptive", "batch-mean", "critic"])

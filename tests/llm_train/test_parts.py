@@ -119,8 +119,9 @@ def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
         ({"pass_at": [1, 0]}, "pass_at must be a whole number from 1 on, got 0"),
         ({"scale_rewards": "group"}, "got 'adaptive' and 8: set scale_rewards='none'"),
         ({"scale_rewards": "group", "baseline": "group-mean", "num_generations": 1}, "and 1: set scale_rewards='none'"),
-        ({"scale_rewards": "batch"}, "set whiten_advantages=True"),
-        ({"multi_objective_aggregation": "normalize_then_sum"}, "set it to 'sum_then_normalize'"),
+        ({"scale_rewards": "batch"}, "set scale_rewards='none'; whiten_advantages=True"),
+        ({"scale_rewards": True}, "scale_rewards='group' requires"),
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "multi_objective_aggregation='sum_then_normalize'"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, settings, message):

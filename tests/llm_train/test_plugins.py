@@ -277,3 +277,17 @@ def test_the_examples_name_what_exists():
     settings = yaml.safe_load((EXAMPLES / "slime.yaml").read_text())
     assert settings.keys() == {"kvar_baseline", "kvar_baseline_kwargs", "kvar_state_path"}
     assert "llm_train.plugins.slime.post_process_rewards" in (EXAMPLES / "slime.sh").read_text()
+
+
+def test_slime_counts_the_siblings_of_a_rollout_once():
+    def sample(prompt, reward, rollout):
+        return SimpleNamespace(
+            prompt=prompt, reward=reward, rollout_id=rollout, metadata={}, get_reward_value=lambda args: reward
+        )
+
+    args = SimpleNamespace(kvar_baseline="leave-one-out", kvar_baseline_kwargs={})
+    slime._histories.clear()
+    samples = [*[sample("p", 1.0, 0)] * 3, *[sample("p", 0.0, 1)] * 2, sample("q", 1.0, 2), sample("q", 1.0, None)]
+    raw, advantages = slime.post_process_rewards(args, samples)
+    assert raw == [1.0] * 3 + [0.0] * 2 + [1.0] * 2
+    assert advantages == [1.0] * 3 + [-1.0] * 2 + [0.0] * 2

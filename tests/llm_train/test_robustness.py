@@ -13,7 +13,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(tmp_path):
 
 
 def test_two_processes_give_what_one_gives(tmp_path):
-    two_processes.compare(tmp_path, ["adaptive"])
+    two_processes.compare(tmp_path, ["adaptive", "attached adaptive"])
 
 
 def test_four_processes_hold_one_history(tmp_path):

@@ -122,7 +122,7 @@ def padded_output(trainer, tokenizer):
 def test_only_tokens_of_the_loss_count(kind, make_trainer, policy, tokenizer):
     trainer = make_trainer(model=copy_of(policy, tokenizer), temperature=0.7, score_norms=kind)
     output = padded_output(trainer, tokenizer)
-    found = generation_norms(trainer, output)
+    found = generation_norms(trainer, output, kind)
     prompt, completion, written = ids(tokenizer, ["1+2="]), ids(tokenizer, ["3+4"]), [[1, 0, 1]]
     if kind == "sampled":
         ((logs, y),) = log_probabilities(policy, prompt, completion, temperature=0.7)
@@ -134,7 +134,7 @@ def test_only_tokens_of_the_loss_count(kind, make_trainer, policy, tokenizer):
     np.testing.assert_allclose(found, [float(wanted), 0.0], rtol=1e-4)
     if kind != "sampled":
         with pytest.raises(ValueError, match=f"{kind}' cannot pass images"):
-            generation_norms(trainer, {**output, "pixel_values": torch.zeros(1)})
+            generation_norms(trainer, {**output, "pixel_values": torch.zeros(1)}, kind)
 
 
 def test_log_probabilities_come_from_where_they_are_right(make_trainer, tokenizer, monkeypatch):
@@ -153,7 +153,7 @@ def test_log_probabilities_come_from_where_they_are_right(make_trainer, tokenize
 
         counted.__wrapped__ = inner
         monkeypatch.setattr(trainer, "_get_per_token_logps_and_entropies", counted)
-        found = generation_norms(trainer, {**output, **{name: known[name] for name in names}})
+        found = generation_norms(trainer, {**output, **{name: known[name] for name in names}}, "sampled")
         return float(found[0]), len(passes)
 
     own, vllm = "old_per_token_logps", "sampling_per_token_logps"

@@ -18,15 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from trl import GRPOConfig, GRPOTrainer
 
 from kvar import read_trace
-from llm_train import KAEConfig, KAETrainer
+from llm_train import KAEConfig, KAETrainer, attach
 from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 from llm_train.run.train import quiet_libraries
 from llm_train.trainer.state_file import load_state, save_state
 from tests.llm_train.conftest import ON_CPU
 
 ROWS, STEPS = 16, 4
+ATTACHED = "attached "  # before a baseline that is put on a trainer of TRL
 
 
 def train(folder: Path, baseline: str, rank: int, world: int) -> None:
@@ -40,18 +42,22 @@ def train(folder: Path, baseline: str, rank: int, world: int) -> None:
         numbers[4::5] = [None] * 3  # these could not be scored
         return numbers[rank * own : (rank + 1) * own]
 
-    config = KAEConfig(
-        output_dir=str(folder), trace_dir=str(folder / "trace"), baseline=baseline, num_generations=2, max_steps=STEPS,
-        per_device_train_batch_size=own, max_completion_length=3, block_reuse=2, save_strategy="no",
-        warm_start_rollouts=2, learning_rate=1e-9, **ON_CPU,
-    )  # fmt: skip
-    trainer = KAETrainer(
-        model=make_policy(tokenizer, seed=0), reward_funcs=reward, args=config, train_dataset=sums(20, 9, seed=0),
-        processing_class=tokenizer,
-    )  # fmt: skip
+    common = {
+        "output_dir": str(folder), "num_generations": 2, "max_steps": STEPS, "per_device_train_batch_size": own,
+        "max_completion_length": 3, "save_strategy": "no", "learning_rate": 1e-9, **ON_CPU,
+    }  # fmt: skip
+    given = {"model": make_policy(tokenizer, seed=0), "reward_funcs": reward, "train_dataset": sums(20, 9, seed=0)}
+    given["processing_class"] = tokenizer
+    if baseline.startswith(ATTACHED):
+        trainer = GRPOTrainer(args=GRPOConfig(scale_rewards="none", **common), **given)
+        found = attach(trainer, baseline.removeprefix(ATTACHED), trace_dir=folder / "trace").baseline
+    else:
+        further = {"block_reuse": 2, "warm_start_rollouts": 2, "trace_dir": str(folder / "trace")}
+        trainer = KAETrainer(args=KAEConfig(baseline=baseline, **further, **common), **given)
+        found = trainer.baseline
     assert trainer.accelerator.num_processes == world
     trainer.train()
-    save_state(trainer.baseline.state_dict(), folder / f"state-{rank}")
+    save_state(found.state_dict(), folder / f"state-{rank}")
 
 
 def train_in_two(folder: Path, baselines: list[str]) -> None:
