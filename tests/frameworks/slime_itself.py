@@ -8,7 +8,7 @@ from llm_train.plugins import slime as plugin
 from tests.frameworks.gpu_only import stand_in_for
 
 stand_in_for("httpx", "sglang", "sglang_router")
-rollout = pytest.importorskip("slime.ray.rollout", reason="slime comes from GitHub, see requirements.txt")
+rollout = pytest.importorskip("slime.ray.rollout", reason="slime comes from GitHub, see the Makefile")
 from slime.utils.misc import load_function  # noqa: E402
 from slime.utils.types import Sample  # noqa: E402
 
