@@ -9,8 +9,8 @@ MUTANTS ?= kvar.kernels*
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
-.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types lowest-install \
-	lowest lowest-quick packaging trl-versions nightly mutation clean
+.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types plugins \
+	lowest-install lowest lowest-quick packaging trl-versions nightly mutation clean
 
 help:
 	@echo "make install         an environment in .venv with everything that the other commands need"
@@ -24,6 +24,7 @@ help:
 	@echo "make types           type checks of kvar and of its public names"
 	@echo "make coverage        coverage of kvar by its tests, with branches"
 	@echo "make bench           speed, as ratios to named peers"
+	@echo "make plugins         tests of the plug-ins on the code of the trainers themselves, without a GPU"
 	@echo "make lowest          tests of kvar on the oldest versions allowed; lowest-quick runs a part with few examples"
 	@echo "make packaging       install wheel and source distribution into empty environments and use them"
 	@echo "make nightly         many examples, many kills, long histories, several processes"
@@ -90,6 +91,17 @@ types: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/mypy --strict --allow-untyped-calls --follow-imports=silent --ignore-missing-imports tests/typed_use.py
 
+# Without their requirements, most of which need a GPU. slime is on GitHub only; without it, its test is skipped (code 5).
+.venv-plugins/installed: tests/frameworks/requirements.txt tests/frameworks/trainers.txt pyproject.toml
+	$(PYTHON) -m venv .venv-plugins
+	.venv-plugins/bin/python -m pip install --quiet -c constraints.txt -e '.[llm,dev]' -r tests/frameworks/requirements.txt
+	.venv-plugins/bin/python -m pip install --quiet --no-deps -r tests/frameworks/trainers.txt
+	-.venv-plugins/bin/python -m pip install --quiet --no-deps git+https://github.com/THUDM/slime@v0.3.1
+	touch $@
+
+plugins: .venv-plugins/installed
+	for file in tests/frameworks/*_itself.py; do .venv-plugins/bin/python -m pytest -rs -W default $$file || [ $$? = 5 ] || exit 1; done
+
 lowest-install:
 	test -d .venv-lowest || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e '.[fast]' \
@@ -127,4 +139,4 @@ mutation: .venv/installed
 	$(BIN)/mutmut results | grep -v 'not checked' || echo 'every mutant that was tried failed a test'
 
 clean:
-	rm -rf .venv .venv-lowest .venv-trl results mutants
+	rm -rf .venv .venv-lowest .venv-plugins .venv-trl results mutants

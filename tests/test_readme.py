@@ -1,6 +1,7 @@
 """What the README shows works: its code runs, its links and commands exist, and it stays short."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,13 @@ LONGEST = 1200
 @pytest.mark.parametrize("code", SNIPPETS)
 def test_a_snippet_runs(code):
     compiled = compile(code, "snippet", "exec")
-    if imported := re.findall(r"^from llm_train import (.*)$", code, flags=re.MULTILINE):
+    if imported := re.findall(r"^from llm_train import ([\w, ]+\w)", code, flags=re.MULTILINE):
         # These need TRL and a model.
         assert set(", ".join(imported).split(", ")) <= set(llm_train.__all__)
+    elif plugins := re.findall(r"^from (llm_train\.plugins\.\w+) import (.*)$", code, flags=re.MULTILINE):
+        # These need the trainer that they belong to: see `make plugins`.
+        for module, names in plugins:
+            assert set(names.split(", ")) <= set(import_module(module).__all__)
     else:
         exec(compiled, {})
 

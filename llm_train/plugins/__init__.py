@@ -1,7 +1,8 @@
-"""The baselines as plug-ins of other trainers: SkyRL, slime, verl and NeMo-RL. For TRL see `llm_train.KAETrainer`.
+"""The baselines as plug-ins of other trainers. For TRL see `llm_train.KAETrainer`.
 
-A plug-in imports its framework only where it registers with it. All of them use `PromptHistory`, a baseline that counts
-its own steps and keeps its history on disk, since none of these frameworks saves a plug-in's state in its checkpoints.
+There is one for verl, SkyRL, slime, NeMo-RL, OpenRLHF and prime-rl each. A plug-in imports its framework only where it
+registers with it. All of them use `PromptHistory`, a baseline that counts its own steps and keeps its history on disk,
+since none of these frameworks saves a plug-in's state in its checkpoints.
 """
 
 from llm_train.plugins.prompt_history import PromptHistory

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kvar import make_baseline
+from llm_train.plugins.rollout_parts import RolloutParts
 from llm_train.trainer.state_file import load_state, save_state
 
 __all__ = ["PromptHistory"]
@@ -59,6 +60,7 @@ class PromptHistory:
                 "or kernel"
             )
         self.step = 0
+        self._begun = False
         self._path = Path(state_path) if state_path is not None else None
         if self._path is not None and not self._path.is_absolute():
             raise ValueError(f"state_path must be absolute, because trainers change folders, got {state_path!r}")
@@ -68,7 +70,14 @@ class PromptHistory:
         """Whether the baseline needs the norm of each rollout's score."""
         return _NORM in self.baseline.needs
 
-    def advantages(self, prompt_ids: Sequence[int | str], rewards, score_norm=None) -> np.ndarray:
+    def advantages(
+        self,
+        prompt_ids: Sequence[int | str],
+        rewards,
+        score_norm=None,
+        rollout_ids: Sequence[Hashable] | None = None,
+        step: int | None = None,
+    ) -> np.ndarray:
         """Advantages of one step, whose rewards are then remembered.
 
         Parameters
@@ -79,11 +88,17 @@ class PromptHistory:
             Reward of each rollout; NaN or None if it could not be scored.
         score_norm : array_like, shape (n,), optional
             Norm of each rollout's score, as from `kvar.score_norm_from_logprobs`, for a baseline that needs it.
+        rollout_ids : sequence of hashable, length n, optional
+            If a trainer splits rollouts into rows, the rollout of each row. A rollout counts once: with the prompt of
+            its first row, the mean of its rows' rewards and the norm of all its tokens. By default each row is one.
+        step : int, optional
+            The trainer's own clock, such as the version of its policy, if one step comes in several calls. It does not
+            go back: a smaller number counts as the last. The file is then written once a step. By default calls count.
 
         Returns
         -------
         ndarray of float64, shape (n,)
-            Reward minus value; 0 for a rollout that could not be scored.
+            Reward minus value, of each row; 0 for one that could not be scored.
 
         Raises
         ------
@@ -91,15 +106,23 @@ class PromptHistory:
             At the first step, if the file is damaged or belongs to another baseline. At any step, if the baseline needs
             norms and there are none.
         """
-        if self.step == 0 and self._path is not None and self._path.exists():
+        if not self._begun and self._path is not None and self._path.exists():
             state = load_state(self._path)
             self.baseline.load_state_dict(state["baseline"])
             self.step = state["step"]
             logger.warning("Continuing with the history in %s, which ends at step %d.", self._path, self.step)
-        self.step += 1
+        new = not self._begun or step is None or step > self.step
+        self._begun = True
+        self.step = self.step + 1 if step is None else max(self.step, step)
         rewards = np.array([np.nan if reward is None else reward for reward in rewards], dtype=np.float64)
-        columns = {} if score_norm is None else {_NORM: np.asarray(score_norm, dtype=np.float64)}
-        advantages = self.baseline.advantages(list(prompt_ids), rewards, self.step, **columns)
-        if self._path is not None:
+        rollout_ids = range(len(rewards)) if rollout_ids is None else rollout_ids
+        for name, ids in (("prompt", prompt_ids), ("rollout", rollout_ids)):
+            if len(ids) != len(rewards):
+                raise ValueError(f"got {len(ids)} {name} ids for {len(rewards)} rewards: pass one for each row")
+        parts = RolloutParts(rollout_ids, rewards)
+        columns = {} if score_norm is None else {_NORM: parts.norms(np.asarray(score_norm, dtype=np.float64))}
+        keys = [prompt_ids[row] for row in parts.first_rows]
+        advantages = parts.in_rows(self.baseline.advantages(keys, parts.rewards, self.step, **columns))
+        if new and self._path is not None:
             save_state({"step": self.step, "baseline": self.baseline.state_dict()}, self._path)
         return advantages

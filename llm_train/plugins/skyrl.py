@@ -54,14 +54,9 @@ class AdvantageEstimator:
         if index is None:
             raise ValueError("SkyRL passed no index, by which the history identifies prompts: pass each one's row")
         names = [str(name) for name in index]
-        rows = [row for row, name in enumerate(names) if not name.startswith("pad")]
+        prompt_ids = [None if name.startswith("pad") else name for name in names]
         norms = norms_for(self.history, len(names), _REMEDY)
-        real = token_advantages(
-            self.history, [names[row] for row in rows], token_level_rewards[rows], response_mask[rows],
-            None if norms is None else norms[rows],
-        )  # fmt: skip
-        advantages = real.new_zeros(token_level_rewards.shape)
-        advantages[rows] = real
+        advantages = token_advantages(self.history, prompt_ids, token_level_rewards, response_mask, norms)
         return advantages, advantages
 
 

@@ -45,8 +45,8 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
         Settings of slime.
     samples : sequence of slime.utils.types.Sample
         All rollouts of a step. A prompt is identified by ``metadata["prompt_id"]``, or else by a hash of its text or
-        messages. slime's own indices identify no prompt: they count up from step to step. Samples with the same
-        ``rollout_id`` are parts of one rollout, as after the compaction of a context, and count as one reward.
+        messages. slime's own indices identify no prompt: they count up from step to step. Samples with one
+        ``rollout_id``, into which a compact rollout is split, count once, with the prompt of the first.
 
     Returns
     -------
@@ -54,44 +54,19 @@ def post_process_rewards(args, samples: Sequence) -> tuple[list[float], list[flo
         The rewards, for logging.
     rewards : list of float
         The advantages.
-
-    Raises
-    ------
-    ValueError
-        If samples of one rollout have different rewards.
     """
     raw = [None if sample.reward is None else sample.get_reward_value(args) for sample in samples]
-    rollouts = _rollouts(samples)
-    for parts in rollouts:
-        if len(found := {raw[k] for k in parts}) > 1:
-            raise ValueError(
-                f"the samples with rollout_id {samples[parts[0]].rollout_id} have different rewards "
-                f"({', '.join(map(str, sorted(found, key=str)))}): give those of one rollout its reward, and others "
-                "another rollout_id"
-            )
-    first = [parts[0] for parts in rollouts]
-    keys = [_prompt_id(samples[k]) for k in first]
+    keys = [_prompt_id(sample) for sample in samples]
     history = _history(args)
-    norms = None
-    if history.needs_norms:
-        of_samples = _norms(args, samples)
-        # The squared norm of a rollout is the sum of those of its parts, whose tokens are different ones.
-        norms = [math.hypot(*(of_samples[k] for k in parts)) for parts in rollouts]
-    advantages = history.advantages(keys, [raw[k] for k in first], norms)
-    spread = [0.0] * len(samples)
-    for parts, advantage in zip(rollouts, advantages.tolist(), strict=True):
-        for k in parts:
-            spread[k] = advantage
-    return raw, spread
+    norms = _norms(args, samples) if history.needs_norms else None
+    rollout_ids = [_rollout_id(row, sample) for row, sample in enumerate(samples)]
+    return raw, history.advantages(keys, raw, norms, rollout_ids).tolist()
 
 
-def _rollouts(samples: Sequence) -> list[list[int]]:
-    """Places of the samples of each rollout; one without a ``rollout_id`` is a rollout of its own."""
-    places: dict[object, list[int]] = {}
-    for k, sample in enumerate(samples):
-        rollout = getattr(sample, "rollout_id", None)
-        places.setdefault(("sample", k) if rollout is None else rollout, []).append(k)
-    return list(places.values())
+def _rollout_id(row: int, sample) -> tuple[str, int]:
+    """Samples without an id, and those of versions that have none, are a rollout each."""
+    given = getattr(sample, "rollout_id", None)
+    return ("row", row) if given is None else ("rollout", given)
 
 
 def _norms(args, samples) -> list[float]:
