@@ -11,6 +11,7 @@ from kvar import Baseline, make_baseline
 from llm_train.trainer.attached_baseline import AttachedBaseline
 from llm_train.trainer.prompt_keys import PromptKeys
 from llm_train.trainer.setting_checks import require_columns, require_ids
+from llm_train.trainer.swift_baseline import SwiftBaseline, is_of_swift
 
 __all__ = ["attach", "one_rollout"]
 
@@ -35,8 +36,8 @@ def attach(
     ----------
     trainer : trl.GRPOTrainer, trl.RLOOTrainer, or like them
         A trainer whose ``train`` has not been called yet, with TRL's two methods ``_calculate_rewards`` and
-        ``_generate_and_score_completions``: from TRL 0.24 on, subclasses and patched classes included. Only this
-        instance is changed.
+        ``_generate_and_score_completions``: from TRL 0.24 on, subclasses and patched classes included; or with
+        ``_compute_advantages`` of ms-swift. Only this instance is changed.
     baseline : str or kvar.Baseline
         A name from `kvar.baseline_names`, or a baseline.
     prompt_id_column : str, optional
@@ -92,7 +93,8 @@ def attach(
     columns = set(trainer.train_dataset.column_names or ())
     require_ids(keys, columns)
     require_columns(baseline, columns)
-    return AttachedBaseline(trainer, baseline, keys, score_norms, trace_dir)
+    kind = SwiftBaseline if is_of_swift(trainer) else AttachedBaseline
+    return kind(trainer, baseline, keys, score_norms, trace_dir)
 
 
 def _attached(trainer: Any) -> AttachedBaseline | None:

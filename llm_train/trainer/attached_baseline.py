@@ -78,13 +78,17 @@ class AttachedBaseline(TrainerCallback):
             baseline.build(
                 trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.device, trainer.args.seed
             )
-        on_rewards(trainer, self._receive)
-        replace_method(trainer, "_generate_and_score_completions", ("inputs",), self._generate)
-        replace_method(trainer, "_get_train_sampler", ("dataset",), self._resumable_sampler)
+        self.take_over_advantages()
         replace_method(trainer, "_save_checkpoint", ("model", "trial"), self._save_checkpoint)
         replace_method(trainer, "_load_optimizer_and_scheduler", ("checkpoint",), self._load)
         trainer.add_callback(self._run)
         trainer.add_callback(self)
+
+    def take_over_advantages(self) -> None:
+        """Replace the methods by which advantages are made, and the order of prompts where it is TRL's."""
+        on_rewards(self._trainer, self._receive)
+        replace_method(self._trainer, "_generate_and_score_completions", ("inputs",), self._generate)
+        replace_method(self._trainer, "_get_train_sampler", ("dataset",), self._resumable_sampler)
 
     def _receive(self, inputs: list[dict], rewards: GatheredRewards) -> None:
         self._rewards = rewards
@@ -104,8 +108,7 @@ class AttachedBaseline(TrainerCallback):
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
         logged.extend(advantages.tolist())
-        if self._trace_dir is not None and trainer.accelerator.is_main_process:
-            self._record(keys, {"reward": self._rewards.total, **columns, "advantage": advantages})
+        self.record(keys, {"reward": self._rewards.total, **columns, "advantage": advantages})
         return output
 
     def wanted_columns(self) -> set[str]:
@@ -150,7 +153,10 @@ class AttachedBaseline(TrainerCallback):
         require_same_advantages(trainer.accelerator, keys, advantages, self.generations)
         return advantages
 
-    def _record(self, keys: list, columns: Mapping[str, torch.Tensor]) -> None:
+    def record(self, keys: list, columns: Mapping[str, torch.Tensor]) -> None:
+        """Write a generation into the trace, if there is one."""
+        if self._trace_dir is None or not self._trainer.accelerator.is_main_process:
+            return
         if self._trace_writer is None:
             resumed = self.generations > 1
             self._trace_writer = TraceWriter(self._trace_dir, self.generations - 1 if resumed else None)

@@ -3,6 +3,7 @@
 import functools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -181,6 +182,57 @@ def test_a_trainer_that_cannot_be_served_is_refused(plain, make_trainer, caplog)
     assert "learning rate" in caplog.text
     with pytest.raises(TypeError, match=r"one_rollout takes .* got dict"):
         one_rollout({})
+
+
+# --- ms-swift -----------------------------------------------------------------------------------------------------
+
+
+def swift_batch(mask, logprobs):
+    return {"grpo_batch": SimpleNamespace(
+        completion_mask=mask, old_per_token_logps=None, rollout_per_token_logps=logprobs
+    )}  # fmt: skip
+
+
+def test_the_trainer_of_swift_has_one_method(plain, tmp_path):
+    class Swift(GRPOTrainer):
+        _calculate_rewards = None
+
+        def _compute_advantages(self, samples, rewards_per_func, batch_encoded_inputs):
+            return torch.zeros(len(rewards_per_func))
+
+    trainer = plain(num_generations=2)
+    trainer.__class__ = Swift
+    attached = attach(trainer, "variance-optimal", trace_dir=tmp_path / "trace")
+    loop = kvar.make_baseline("variance-optimal")
+    trainer.model.train()
+    rng = torch.Generator().manual_seed(0)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]] * 2)
+    for step in range(1, 6):
+        samples = [
+            SimpleNamespace(extra={"row": k // 2}, messages=[{"role": "user", "content": f"{k // 2}?"}] * (1 + k // 2)
+            + [{"role": "assistant", "content": f"{step} {k}"}]) for k in range(8)
+        ]  # fmt: skip
+        rewards = torch.randint(0, 2, (8, 1), generator=rng).float()
+        logprobs = -torch.rand((2, 4, 3), generator=rng)
+        batches = [swift_batch(mask, some) for some in logprobs]
+        found = trainer._compute_advantages(samples, rewards, batches)
+        norms = torch.cat([kvar.score_norm_from_logprobs(some, mask) for some in logprobs]).view(4, 2)
+        expected = loop.advantages(range(4), rewards.view(4, 2), step, score_norm=norms)
+        torch.testing.assert_close(found, expected.flatten())
+    assert attached.generations == 5
+    trace = kvar.read_trace(tmp_path / "trace")
+    assert trace.extras["completion_length"].tolist() == [2, 3] * 20
+    assert len(set(trace.prompt_id)) == 4
+    with pytest.raises(ValueError, match="no log-probabilities"):
+        trainer._compute_advantages(samples, rewards, [swift_batch(mask, None)] * 2)
+    trainer.model.eval()
+    assert not trainer._compute_advantages(samples, rewards, batches).any()
+    assert attached.generations == 5
+    several = plain(folder="several")
+    several.__class__ = Swift
+    several.dynamic_num_samples = True
+    with pytest.raises(ValueError, match="dynamic_num_samples"):
+        attach(several)
 
 
 # --- ids of prompts -----------------------------------------------------------------------------------------------
