@@ -9,7 +9,7 @@ from kvar.readers.cells import as_list, as_value, is_message
 from kvar.readers.columns import NAMES, ColumnMap, guess, terms
 from kvar.readers.exploded import ExplodedFile
 from kvar.readers.layouts import LAYOUTS
-from kvar.readers.table_file import MISSING, TableFile
+from kvar.readers.table_file import MISSING, TableFile, UnreadableError
 
 __all__ = ["check_cells", "nested_places", "shaped"]
 
@@ -106,7 +106,11 @@ def _check_first_message(table: TableFile, column_map: ColumnMap) -> None:
 
 def nested_places(table: TableFile, missing: Sequence[str]) -> str:
     """A sentence on values inside of cells that may be what no column is, or nothing."""
-    inside = {name: paths_to(NAMES[name], table.head(table.columns)) for name in missing}
+    try:
+        sample = table.head(table.columns)
+    except UnreadableError:  # a column that nobody asked for may be damaged
+        return ""
+    inside = {name: paths_to(NAMES[name], sample) for name in missing}
     if not (found := {name: paths[0] for name, paths in inside.items() if paths}):
         return ""
     return f". Inside of cells there is more: --columns '{','.join(f'{n}={path}' for n, path in found.items())}'"

@@ -60,6 +60,7 @@ class ParquetFile(TableFile):
         start, rows, size = 0, _SLICE_OF_LISTS if nested else _FIRST_SLICE, 0.0
         while True:
             piece = _guarded(lambda polars: frame.slice(start, rows).collect())  # noqa: B023  (called at once)
+            is_last = piece.height < rows
             if piece.height == 0:
                 return
             row_bytes = _guarded(lambda polars: _row_bytes(piece, polars))  # noqa: B023
@@ -73,6 +74,8 @@ class ParquetFile(TableFile):
                 columns = _guarded(lambda polars: {c.name: _values(c, logprobs, polars) for c in part})  # noqa: B023
                 yield Table(columns, np.arange(start + 1, start + part.height + 1))
                 start += part.height
+            if is_last:
+                return
             rows = rows if nested else fit
 
 

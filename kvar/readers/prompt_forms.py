@@ -13,8 +13,8 @@ _MEDIA = {"image", "image_url", "input_image", "video", "video_url", "input_vide
 _MARKS = ("<image", "<|image", "<|vision", "<video", "<audio", "[IMG]")
 # What may stand beside the type of a part whose content was left out.
 _NO_CONTENT = {"type", "index", "min_pixels", "max_pixels", "detail"}
-# Prompts of each piece that are read.
-_READ = 32
+# Prompts of each piece that are read, as long as there are not so many in all; one of each later piece.
+_READ, _ENOUGH = 32, 1000
 
 
 @dataclass
@@ -31,7 +31,7 @@ class PromptForms:
 
     def begin_piece(self) -> None:
         """Read some prompts again."""
-        self._left = _READ
+        self._left = _READ if self.n_read < _ENOUGH else 1
 
     def add(self, prompt) -> None:
         """Look at a prompt."""

@@ -12,7 +12,7 @@ from kvar.readers.prompt_cells import prompt_ids
 from kvar.readers.prompt_forms import PromptForms, lacks_media
 from kvar.readers.prompt_text import first_date, is_conversation, plain_text, without_dates, without_padding
 from kvar.readers.read_rows import ReadRows, codes, paired
-from kvar.readers.table_file import MISSING
+from kvar.readers.table_file import MISSING, UnreadableError
 from kvar.rollouts.prompt_ids import prompt_key
 
 __all__ = ["settle_prompts"]
@@ -195,7 +195,10 @@ def _have_several_texts(rows: ReadRows, used: str) -> bool:
     found: dict[str, set] = {}
     for name in [name for name in _other_prompts(rows, used) if not _ends_like_an_id(name)][:1]:
         for file in rows.files[:_HEADS]:
-            head = file.table.head([used, name])
+            try:
+                head = file.table.head([used, name])
+            except UnreadableError:  # a column that nobody has read may be damaged
+                continue
             for key, text in zip(head.get(used, []), head.get(name, []), strict=False):
                 if isinstance(text, (str, list)) and text:
                     found.setdefault(repr(key), set()).add(repr(without_dates(text)))

@@ -232,7 +232,7 @@ def check_misreading(log, folder: Path, whole: dict[Path, bytes]) -> bool:
         return False
     expected, n_lines = Counter(), 0
     for path, before in whole.items():
-        lines, known = path.read_bytes().split(b"\n"), set(before.split(b"\n"))
+        lines, known = _lines(path), set(before.split(b"\n"))
         if path.suffix == ".csv":
             header = before.split(b"\n")[0]
             if lines[0] != header or b'"' in before:
@@ -265,6 +265,12 @@ def check_page(report) -> None:
     assert all(c.isprintable() or c in "\n\t" for c in content), "control characters"
 
 
+def _lines(path: Path) -> list[bytes]:
+    """Lines of a text; those of an old Macintosh end in carriage returns."""
+    content = path.read_bytes()
+    return content.split(b"\n" if b"\n" in content else b"\r")
+
+
 def text_lines(folder: Path) -> int | None:
     """Lines that hold something, less headers; None where there are other files too."""
     total = 0
@@ -273,7 +279,7 @@ def text_lines(folder: Path) -> int | None:
             continue
         if path.suffix not in (".jsonl", ".csv"):
             return None
-        lines = path.read_bytes().split(b"\n")
+        lines = _lines(path)
         total += sum(bool(line.strip()) for line in lines) - (path.suffix == ".csv")
     return total
 

@@ -41,12 +41,18 @@ def nested(name):
     }
 
 
+def _annotations(base):
+    return vars(base).get("__annotations__", {})
+
+
 def fill(config):
     """Fill in all that may hold a secret: by its name, by its type, or text in which one may stand."""
     names = []
+    # As they are written: a parser of arguments changes the types of the fields.
+    written = {name: str(kind) for base in reversed(type(config).__mro__) for name, kind in _annotations(base).items()}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        kind = str(field.type)
+        kind = written[field.name]
         if is_secret_name(field.name):
             setattr(config, field.name, secret(field.name))
         elif "dict" in kind.lower() or "Any" in kind:
