@@ -100,7 +100,7 @@ types: .venv/installed
 	touch $@
 
 plugins: .venv-plugins/installed
-	for file in tests/frameworks/*_itself.py; do .venv-plugins/bin/python -m pytest -rs -W default $$file || [ $$? = 5 ] || exit 1; done
+	for file in tests/frameworks/*_itself.py; do .venv-plugins/bin/python -m pytest -o addopts=--strict-markers -rs -W default $$file || [ $$? = 5 ] || exit 1; done
 
 lowest-install:
 	test -d .venv-lowest || $(PYTHON) -m venv .venv-lowest
