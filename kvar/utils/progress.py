@@ -18,16 +18,16 @@ def progress_bar(
     shown: bool, description: str, total: int | None = None, completed: int = 0
 ) -> Iterator[tuple[Advance, Describe]]:
     """Show a bar with the time left; yields one function that advances it and one that changes its description."""
-    if not shown:
-        yield lambda n: None, lambda text: None
-        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     # Not among the results, which may go into a pipe.
     console = Console(stderr=True)
-    with Progress(*columns, transient=True, console=console, disable=not console.is_terminal) as bar:
+    if not (shown and console.is_terminal):
+        yield lambda n: None, lambda text: None
+        return
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, transient=True, console=console) as bar:
         task = bar.add_task(description, total=total, completed=completed)
         yield lambda n: bar.advance(task, n), lambda text: bar.update(task, description=text)
 
