@@ -95,10 +95,10 @@ class AttachedBaseline(TrainerCallback):
 
     def _generate(self, original, inputs: list[dict]) -> dict:
         trainer = self._trainer
+        if not trainer.model.training:  # an evaluation
+            return original(inputs)
         known = self._keys.before(inputs)
         output = original(inputs)
-        if not trainer.model.training:
-            return output
         keys = self._keys.gathered(known, self._rewards.prompts, trainer.num_generations)
         columns = self.columns(inputs, output)
         advantages = self.advantages(keys, self._rewards.total, columns, output["advantages"])

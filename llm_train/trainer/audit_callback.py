@@ -96,10 +96,11 @@ class AuditCallback(TrainerCallback):
         self._rewards = rewards
 
     def _generate(self, original, inputs: list[dict]) -> dict:
+        if not self._trainer.model.training:  # an evaluation
+            return original(inputs)
         known = self._keys.before(inputs)
         output = original(inputs)
-        if self._trainer.model.training:  # no evaluation
-            self._record(self._keys.gathered(known, self._rewards.prompts, self._trainer.num_generations))
+        self._record(self._keys.gathered(known, self._rewards.prompts, self._trainer.num_generations))
         return output
 
     def _record(self, keys: list) -> None:

@@ -48,13 +48,14 @@ class MeasuredTrainer(GRPOTrainer):
         self._rewards = rewards
 
     def _generate_and_score_completions(self, inputs):
+        if self.model.training:
+            return super()._generate_and_score_completions(inputs)
         known = self._keys.before(inputs)
         output = super()._generate_and_score_completions(inputs)
-        if not self.model.training:
-            keys = self._keys.gathered(known, self._rewards.prompts, self.num_generations_eval)
-            samples = self._rewards.total.view(-1, self.num_generations_eval).tolist()
-            for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
-                self._evaluated.setdefault(key, row)  # the last batch is filled up with prompts seen before
+        keys = self._keys.gathered(known, self._rewards.prompts, self.num_generations_eval)
+        samples = self._rewards.total.view(-1, self.num_generations_eval).tolist()
+        for key, row in zip(keys[:: self.num_generations_eval], samples, strict=True):
+            self._evaluated.setdefault(key, row)  # the last batch is filled up with prompts seen before
         return output
 
     def prompt_key(self, example: dict) -> int | str:
