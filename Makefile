@@ -70,8 +70,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# A process for each core, four at most: each loads torch. Threads would only fight over the same cores.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 coverage: .venv/installed
 	rm -f .coverage*
