@@ -130,5 +130,16 @@ def _values(column, logprobs: str | None, polars) -> np.ndarray | list:
     if column.dtype.is_temporal():
         # As its name and its count: Python knows no nanoseconds, and no year 10,000.
         return [None if count is None else f"{column.dtype} {count}" for count in column.to_physical().to_list()]
+    if column.dtype == polars.String:
+        return _shared_texts(column, polars)
     # Integers with gaps or of more than 64 bits too: as floats, neighbours beyond 2**53 would become one.
     return column.to_list()
+
+
+def _shared_texts(column, polars) -> list:
+    """Cells of text, of which equal ones are one object: the rollouts of a prompt repeat it."""
+    first = column.to_frame("text").select(polars.int_range(polars.len()).first().over("text")).to_series().to_numpy()
+    is_first = first == np.arange(len(first))
+    distinct = np.empty(len(first), dtype=object)
+    distinct[is_first] = column.filter(polars.Series(is_first)).to_list()
+    return distinct[first].tolist()

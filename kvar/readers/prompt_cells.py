@@ -25,9 +25,11 @@ def prompt_ids(
     if isinstance(prompts, np.ndarray) and prompts.dtype.kind == "f":
         largest = 2.0 ** (np.finfo(prompts.dtype).nmant + 1)
     values = prompts.tolist() if isinstance(prompts, np.ndarray) else prompts
-    known: dict[object, int | None] = {}
     if forms is not None:
         forms.begin_piece()
+    if set(map(type, values)) == {str} and "" not in (distinct := dict.fromkeys(values)):
+        return _ids_of_texts(values, distinct, forms), none, none
+    known: dict[object, int | None] = {}
     ids, missing, inexact = np.zeros(len(values), dtype=np.int64), none.copy(), none.copy()
     for k, value in enumerate(values):
         kind = type(value)
@@ -49,6 +51,16 @@ def prompt_ids(
         else:
             ids[k] = found
     return ids, missing, inexact
+
+
+def _ids_of_texts(texts: list[str], distinct: dict[str, None], forms: PromptForms | None) -> np.ndarray:
+    """An id for each text, and of every text that is new its form."""
+    known = {} if forms is None else forms.known
+    new = [text for text in distinct if text not in known]
+    known.update(zip(new, map(prompt_key, new), strict=True))
+    if forms is not None:
+        forms.add_texts(distinct, new)
+    return np.fromiter(map(known.__getitem__, texts), dtype=np.int64, count=len(texts))
 
 
 def _id(value) -> int | None:

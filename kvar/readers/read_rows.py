@@ -148,9 +148,12 @@ class ReadRows:
 def codes(values) -> np.ndarray:
     """Number of each value among the different ones in their order."""
     values = np.asarray(values)
-    if len(values) and values.dtype.kind in "if" and (values[1:] >= values[:-1]).all():
-        return np.cumsum(np.diff(values, prepend=values[0]) != 0)
-    return np.unique(values, return_inverse=True)[1]
+    # The rollouts of a group are neighbours: of equal neighbours, only the first is sorted.
+    starts = np.flatnonzero(np.append(len(values) > 0, values[1:] != values[:-1]))
+    heads = values[starts]
+    rises = values.dtype.kind in "if" and (heads[1:] > heads[:-1]).all()
+    number = np.arange(len(heads)) if rises else np.unique(heads, return_inverse=True)[1]
+    return np.repeat(number, np.diff(starts, append=len(values)))
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> np.ndarray:
