@@ -9,6 +9,8 @@ from kvar.readers.table_file import MISSING, Table
 
 __all__ = ["drop_identical_rows"]
 
+_FEW_GROUPS = 100
+
 
 def drop_identical_rows(rows: ReadRows) -> None:
     """Count rows once that are identical to an earlier one of their step, where groups show that they are copies.
@@ -60,16 +62,21 @@ def _usual(sizes: np.ndarray) -> int:
 def _may_have_copies(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, usual: int) -> bool:
     """Whether groups are larger than usual, and not because their prompt was drawn twice, by the rewards alone."""
     if (sizes == usual).all():
-        return bool(usual % 2 == 0 and len(sizes) >= 10 and _repeated(rows, group, sizes, usual // 2).all())
+        # A few groups tell of most logs that they have none.
+        asked = [np.arange(len(sizes)) < most for most in (_FEW_GROUPS, len(sizes))]
+        even = usual % 2 == 0 and len(sizes) >= 10
+        return bool(even and all(_repeated(rows, group, sizes, usual // 2, some).all() for some in asked))
     over = sizes > usual
     if (sizes[over] % usual).any():
         return bool(over.mean() > 0.005)
-    return bool(over.any() and _repeated(rows, group, sizes, usual)[over].mean() > 0.9)
+    return bool(over.any() and _repeated(rows, group, sizes, usual, over).mean() > 0.9)
 
 
-def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -> np.ndarray:
-    """Whether the rewards of each group are the same ones over and over, a block of some rows or row by row."""
-    order = np.argsort(group, kind="stable")
+def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int, asked: np.ndarray) -> np.ndarray:
+    """Whether the rewards of each group asked for are the same ones over and over, in blocks of rows or row by row."""
+    order = np.flatnonzero(asked[group])
+    order = order[np.argsort(group[order], kind="stable")]
+    sizes = sizes[asked]
     start = np.cumsum(sizes) - sizes
     place = np.arange(len(order)) - np.repeat(start, sizes)
     copies = np.repeat(sizes // size, sizes)
@@ -78,15 +85,10 @@ def _repeated(rows: ReadRows, group: np.ndarray, sizes: np.ndarray, size: int) -
         wrong = np.zeros(len(order), dtype=bool)
         for name, column in rows.columns.items():
             if name.startswith("reward:"):
-                value = np.nan_to_num(column, nan=-1e300)[order]
+                value = np.nan_to_num(column[order], nan=-1e300)
                 wrong |= value != value[np.minimum(np.repeat(start, sizes) + source, len(order) - 1)]
-        same.append(np.bincount(group[order], weights=wrong, minlength=len(sizes)) == 0)
+        same.append(~np.logical_or.reduceat(wrong, start))
     return same[0] | same[1]
-
-
-def _regular(sizes: np.ndarray) -> float:
-    """Fraction of the groups that have the commonest size."""
-    return float(np.bincount(sizes).max() / len(sizes))
 
 
 def _own(rows: ReadRows) -> set[str]:

@@ -105,19 +105,25 @@ def chunks(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
 
 def lines(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
     """Read a file line by line, in time that grows with its bytes; a compressed one up to so many GiB."""
-    n_empty, too_long = 0, False
-    for piece in _pieces(path, max_unpacked, lambda file: file.readline(LONGEST)):
-        if len(piece) == LONGEST and not piece.endswith(b"\n"):
-            too_long = True
-            continue
-        line = TOO_LONG if too_long else piece.rstrip(b"\r\n")
-        too_long = False
-        n_empty = 0 if line else n_empty + 1
-        if n_empty > _MOST_EMPTY:
-            raise UnreadableError(f"more than {_MOST_EMPTY:,} empty lines follow each other in it")
-        yield line
-    if too_long:
-        yield TOO_LONG
+    n_empty, size = 0, 0
+    held: list[bytes] = []  # The beginning of a line whose end is in a later piece; of one that is too long, nothing
+
+    def whole(end: bytes) -> bytes:
+        return TOO_LONG if size + len(end) >= LONGEST else b"".join([*held, end]).rstrip(b"\r")
+
+    for piece in chunks(path, max_unpacked):
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            line = whole(end) if size or len(end) >= LONGEST else end.rstrip(b"\r")
+            held, size = [], 0
+            n_empty = 0 if line else n_empty + 1
+            if n_empty > _MOST_EMPTY:
+                raise UnreadableError(f"more than {_MOST_EMPTY:,} empty lines follow each other in it")
+            yield line
+        size += len(rest)
+        held = [*held, rest] if size < LONGEST else []
+    if size:
+        yield whole(b"")
 
 
 def _pieces(path: Path, max_unpacked: float, read: Callable[[Any], bytes]) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from kvar.readers.repeated_batches import RepeatedBatches
 from kvar.readers.table_file import MAX_UNPACKED, TableFile, UnreadableError
 from kvar.readers.token_lists import norm_note
 from kvar.readers.trl_reward_weights import read_rewards
+from kvar.rollouts.batch import occurrence
 from kvar.rollouts.trace import Trace
 
 __all__ = ["RolloutLog", "read_log"]
@@ -173,6 +174,9 @@ def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:
         if columns["rollout"].dtype.kind != "i":
             del columns["rollout"]
             notes.remarks.append("The column rollout has gaps and is left out: rollouts are numbered in row order.")
+    elif isinstance(columns["prompt_id"], np.ndarray):
+        # The trace would number the groups again.
+        columns["rollout"] = occurrence(rows.groups)
     return Trace.from_columns(columns)
 
 

@@ -138,7 +138,8 @@ def _values(column, logprobs: str | None, polars) -> np.ndarray | list:
 
 def _shared_texts(column, polars) -> list:
     """Cells of text, of which equal ones are one object: the rollouts of a prompt repeat it."""
-    first = column.to_frame("text").select(polars.int_range(polars.len()).first().over("text")).to_series().to_numpy()
+    frame = column.to_frame("text").with_row_index("row")
+    first = frame.select(polars.col("row").first().over("text")).to_series().to_numpy()
     is_first = first == np.arange(len(first))
     distinct = np.empty(len(first), dtype=object)
     distinct[is_first] = column.filter(polars.Series(is_first)).to_list()
