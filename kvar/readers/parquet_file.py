@@ -20,6 +20,8 @@ __all__ = ["ParquetFile"]
 _SLICE_OF_LISTS = 20_000
 # Rows of the first slice, which shows how long they are.
 _FIRST_SLICE = 1_000
+# For fewer rows, to look for equal texts costs more than it saves.
+_FEW = 1_000
 
 
 class ParquetFile(TableFile):
@@ -33,6 +35,7 @@ class ParquetFile(TableFile):
         self._frame = _guarded(lambda polars: polars.scan_parquet(self._source(), hive_partitioning=False, glob=False))
         schema = _guarded(lambda polars: self._frame.collect_schema())
         self.columns = schema.names()
+        self._nested = {name for name, kind in schema.items() if kind.is_nested()}
         self.numeric = [name for name, kind in schema.items() if kind.is_numeric() or str(kind) == "Boolean"]
         inner = {name: getattr(kind, "inner", None) for name, kind in schema.items()}
         self.lists = [name for name, kind in inner.items() if kind is not None and kind.is_numeric()]
@@ -56,7 +59,7 @@ class ParquetFile(TableFile):
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         frame = self._frame.select([name for name in names if name in self.columns])
-        nested = _guarded(lambda polars: any(kind.is_nested() for kind in frame.collect_schema().dtypes()))
+        nested = not self._nested.isdisjoint(names)
         start, rows, size = 0, _SLICE_OF_LISTS if nested else _FIRST_SLICE, 0.0
         while True:
             piece = _guarded(lambda polars: frame.slice(start, rows).collect())  # noqa: B023  (called at once)
@@ -81,10 +84,10 @@ class ParquetFile(TableFile):
 
 def _row_bytes(frame, polars) -> float:
     """Bytes of a row as objects, about: text that equal rows share in the file is counted for each of them."""
-    texts = [column for column in frame if column.dtype == polars.String]
-    rest = frame.drop([column.name for column in texts])
-    total = sum(column.str.len_bytes().sum() for column in texts) + (rest.estimated_size() if rest.width else 0)
-    return max(1.0, total / frame.height)
+    texts = [name for name, kind in frame.schema.items() if kind == polars.String]
+    lengths = frame.select(polars.col(texts).str.len_bytes().sum()).row(0) if texts else ()
+    rest = frame.drop(texts)
+    return max(1.0, (sum(lengths) + (rest.estimated_size() if rest.width else 0)) / frame.height)
 
 
 # What a damaged file, or a value of a type that Python has no equal of, raises besides the errors of polars.
@@ -130,7 +133,7 @@ def _values(column, logprobs: str | None, polars) -> np.ndarray | list:
     if column.dtype.is_temporal():
         # As its name and its count: Python knows no nanoseconds, and no year 10,000.
         return [None if count is None else f"{column.dtype} {count}" for count in column.to_physical().to_list()]
-    if column.dtype == polars.String:
+    if column.dtype == polars.String and len(column) > _FEW:
         return _shared_texts(column, polars)
     # Integers with gaps or of more than 64 bits too: as floats, neighbours beyond 2**53 would become one.
     return column.to_list()
