@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 
 ROOT = Path(__file__).parents[2]
 WORDS = "The quick brown fox. "
@@ -47,14 +48,16 @@ def long_rows(folder: Path, n: int, kind: str) -> Path:
 
 def short_rows(folder: Path, n: int) -> Path:
     """Rows of 0.5 kB of text."""
-    path = folder / f"short-{n}.jsonl"
+    path, random = folder / f"short-{n}.jsonl", Random(0)
+    values = [random.random() for _ in range(20_000)]
     with path.open("w") as file:
         for k in range(n):
+            prompt = k // 4 % len(values)
             row = {
                 "step": k // 1024,
-                "prompt": f"{WORDS * 8}{k // 4 % 20_000}",
-                "completion": WORDS * 14,
-                "reward": k % 2,
+                "prompt": f"{WORDS * 8}{prompt}",
+                "completion": f"{WORDS * 14}{k}",
+                "reward": int(random.random() < values[prompt]),
             }
             file.write(json.dumps(row) + "\n")
     return path
@@ -87,6 +90,13 @@ def read(path: Path) -> None:
     read_log(path, max_bad=1.0)
 
 
+def audit(path: Path) -> None:
+    """Read and audit a log in one process, whose processor time is all there is."""
+    import kvar
+
+    kvar.audit(path, n_jobs=1)
+
+
 def hot(folder: Path, n: int) -> int:
     """Number of steps."""
     return n
@@ -109,6 +119,7 @@ CASES = {
     "50 kB rows, CSV": (20_000, lambda folder, n: long_rows(folder, n, "csv"), read),
     "50 kB rows, TRL Parquet": (20_000, lambda folder, n: long_rows(folder, n, "parquet"), read),
     "0.5 kB rows, JSON Lines": (1_000_000, short_rows, read),
+    "0.5 kB rows, audit": (1_000_000, short_rows, audit),
     "3 kB rows, zstd": (10_000, zst, read),
     "stray quotes in CSV": (4_000, stray_quotes, read),
     "steps with a hot prompt": (257, hot, hot_prompt),
