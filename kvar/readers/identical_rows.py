@@ -111,5 +111,10 @@ def _row_hashes(file: FileRows, piece: Table) -> list[np.ndarray]:
 
 def _hashes(columns: list, n: int) -> np.ndarray:
     cells = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns]
-    rows = ([None if cell is MISSING else cell for cell in row] for row in zip(*cells, strict=True))
-    return np.array([hash(repr(row)) for row in rows] if cells else [0] * n, dtype=np.int64)
+    rows = (tuple(map(_content, row)) for row in zip(*cells, strict=True))
+    return np.array([hash(row) for row in rows] if cells else [0] * n, dtype=np.int64)
+
+
+def _content(cell) -> object:
+    """What equal cells share and others do not: text as it is, whose hash is fast, all else in brackets as printed."""
+    return cell if type(cell) is str else (repr(None if cell is MISSING else cell),)

@@ -86,8 +86,8 @@ def _row_bytes(frame, polars) -> float:
     """Bytes of a row as objects, about: text that equal rows share in the file is counted for each of them."""
     texts = [name for name, kind in frame.schema.items() if kind == polars.String]
     lengths = frame.select(polars.col(texts).str.len_bytes().sum()).row(0) if texts else ()
-    rest = frame.drop(texts)
-    return max(1.0, (sum(lengths) + (rest.estimated_size() if rest.width else 0)) / frame.height)
+    rest = sum(column.estimated_size() for column in frame if column.name not in texts)
+    return max(1.0, (sum(lengths) + rest) / frame.height)
 
 
 # What a damaged file, or a value of a type that Python has no equal of, raises besides the errors of polars.

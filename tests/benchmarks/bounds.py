@@ -26,6 +26,9 @@ WORDS = "The quick brown fox. "
 def long_rows(folder: Path, n: int, kind: str) -> Path:
     """Rows of 50 kB of text."""
     text, path = WORDS * 2360, folder / f"long-{n}.{kind}"
+    # Rewards in turn would look like copies of rows, for which a log is read again.
+    random = Random(0)
+    rewards = [random.randrange(2) for _ in range(n)]
     if kind == "parquet":
         import polars as pl
 
@@ -35,13 +38,13 @@ def long_rows(folder: Path, n: int, kind: str) -> Path:
             "prompt": [f"p{k // 4 % 2000}" for k in rows],
             "advantage": [0.0] * n,
         }
-        columns |= {"completion": [f"{text}{k}" for k in rows], "right": [k % 2 for k in rows]}
+        columns |= {"completion": [f"{text}{k}" for k in rows], "right": rewards}
         pl.DataFrame(columns).write_parquet(path)
         return path
     with path.open("w") as file:
         file.write("step,prompt,completion,reward\n" if kind == "csv" else "")
         for k in range(n):
-            row = {"step": k // 64, "prompt": f"p{k // 4 % 2000}", "completion": text, "reward": k % 2}
+            row = {"step": k // 64, "prompt": f"p{k // 4 % 2000}", "completion": text, "reward": rewards[k]}
             file.write((",".join(map(str, row.values())) if kind == "csv" else json.dumps(row)) + "\n")
     return path
 
