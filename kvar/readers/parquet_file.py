@@ -85,7 +85,7 @@ class ParquetFile(TableFile):
 def _row_bytes(frame, polars) -> float:
     """Bytes of a row as objects, about: text that equal rows share in the file is counted for each of them."""
     texts = [name for name, kind in frame.schema.items() if kind == polars.String]
-    lengths = frame.select(polars.col(texts).str.len_bytes().sum()).row(0) if texts else ()
+    lengths = frame.select(polars.col(polars.String).str.len_bytes().sum()).row(0) if texts else ()
     rest = sum(column.estimated_size() for column in frame if column.name not in texts)
     return max(1.0, (sum(lengths) + rest) / frame.height)
 
