@@ -1,4 +1,4 @@
-"""Whether the prompts get easier or harder as a run goes on: which prompts come when, not how well they are answered."""
+"""Whether prompts get easier or harder as a run goes on, by which come when and not by how well they are answered."""
 
 from __future__ import annotations
 

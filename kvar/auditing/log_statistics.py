@@ -24,8 +24,8 @@ class LogStatistics:
     reward_mean: float
     # Fraction of the groups of two rewards or more in which all rewards are equal; NaN without such groups.
     zero_variance_groups: float
-    # zero_at_top, zero_at_bottom: Fraction of the groups of two rewards or more in which all rewards are the largest, or
-    # the least, of the run.
+    # zero_at_top, zero_at_bottom: Fraction of the groups of two rewards or more in which all rewards are the largest,
+    # or the least, of the run.
     zero_at_top: float
     zero_at_bottom: float
     # Fraction of scored rollouts in a group without variance, from which a group baseline learns nothing.

@@ -127,7 +127,7 @@ class PromptValues:
             ax.plot(at, band.estimate, color="#0072B2", label="value")
             ax.fill_between(at, band.lower, band.upper, color="#0072B2", alpha=0.2, linewidth=0, label="95 % band")
         verdict = str(self.verdicts.verdict[self.verdicts.prompts == prompt][0])
-        ax.set(xlabel="step", ylabel="reward", title=f"prompt {str(prompt):.40}: {verdict}")
+        ax.set(xlabel="step", ylabel="reward", title=f"prompt {prompt!s:.40}: {verdict}")
         ax.legend(frameon=False)
         return ax
 
