@@ -42,8 +42,8 @@ def all_right(evidence: Evidence) -> Finding | None:
         "all-right",
         share_severity(facts.zero_at_top_limits[0], 0.3),
         f"In {100 * facts.zero_at_top:.0f} % of the groups{percent(facts.zero_at_top_limits)} all rewards are the "
-        f"largest of the run, {facts.reward_high:g}. A group baseline learns nothing from them. These rollouts could go "
-        "to other prompts.",
+        f"largest of the run, {facts.reward_high:g}. A group baseline learns nothing from them. These rollouts could "
+        "go to other prompts.",
         *(facts.zero_at_top, *facts.zero_at_top_limits, "fraction of the groups", evidence.rests_on),
         action={"TRL": 'KAEConfig(prompt_order="variance")', **_FILTERS},
         saves=facts.zero_at_top * evidence.n_scored,

@@ -33,7 +33,7 @@ def _share(
         verdict,
         severity(low),
         f"{found.sum():,} of {judged.sum():,} prompts with enough visits, {100 * share:.0f} %{percent((low, high))}, "
-        f"{says}. prompts.parquet lists them; at most {100 * FALSE_DISCOVERY_RATE:.0f} % are expected to be on the list "
+        f"{says}. prompts.parquet lists them; at most {100 * FALSE_DISCOVERY_RATE:.0f} % are expected to be there "
         "by chance.",
         *(share, low, high, "fraction of the judged prompts"),
         rests_on=f"the last {np.median(prompts.rewards[judged]):.0f} rewards of a prompt (median)",
