@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,14 +36,7 @@ from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import checked_count
 
-__all__ = [
-    "GradientComparison",
-    "GradientVariance",
-    "ScoreMoments",
-    "compare_gradients",
-    "gradient_variance",
-    "score_columns",
-]
+__all__ = ["GradientComparison", "GradientVariance", "ScoreMoments", "compare_gradients", "gradient_variance"]
 
 _NORM, _TRUE_VALUE = "score_norm", "true_value"
 _SKETCH = re.compile(r"sketch_\d+")
@@ -318,11 +310,6 @@ class _Rows:
     def interval(self, values: np.ndarray) -> Interval:
         """Mean of a number a rollout over the kept rollouts; NaN is left out."""
         return Interval.over_prompts_and_steps(np.where(self.kept, values, np.nan), self.prompts, self.steps)
-
-
-def score_columns(extras: Iterable[str]) -> list[str]:
-    """Names of the columns that say something of the scores: their norm and their sketches."""
-    return [name for name in extras if name == _NORM or _SKETCH.fullmatch(name)]
 
 
 def _sketches(trace: Trace) -> np.ndarray | None:

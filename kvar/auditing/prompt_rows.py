@@ -34,10 +34,10 @@ def prompt_rows(prompts: PromptVerdicts) -> PromptRows:
     part = f"The {len(shown)} that most want a look. " if len(shown) < len(prompts.prompts) else ""
     return PromptRows(
         f"{len(prompts.prompts):,} prompts: {seen}.",
-        f"{part}prompts.parquet has all prompts. Value and slope are of the last visits, at most 32, ± one standard error. "
-        "Each head sorts by its column.",
+        f"{part}prompts.parquet has all prompts. Value and slope are of the last visits, at most 32, ± one standard "
+        "error. Each head sorts by its column.",
         ["prompt", "verdict", "value now", "slope, 100 steps", "visits", "last reward"],
-        [_cells(prompts, k) for k in shown] if counts["too few"] < len(prompts.prompts) else [],
+        [_cells(prompts, k) for k in shown] if counts["not judged"] < len(prompts.prompts) else [],
     )
 
 

@@ -42,8 +42,7 @@ def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
     A verdict looks at the last 32 visits of a prompt. "improving" and "forgotten" are prompts whose rewards have a
     slope, "solved" and "stuck" are prompts with a value above 0.9 or below 0.1 of the range of the rewards. Of each
     kind at most 5 % are expected to be false, by the method of Benjamini and Hochberg (1995, Journal of the Royal
-    Statistical Society B 57:289). "open" is the rest, and with fewer than 4 visits or 8 rewards there is no verdict
-    ("too few").
+    Statistical Society B 57:289). "open" is the rest. A prompt with fewer than 4 visits or 8 rewards is "not judged".
 
     Examples
     --------

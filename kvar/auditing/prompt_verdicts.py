@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ __all__ = ["FALSE_DISCOVERY_RATE", "SOLVED", "VERDICTS", "PromptVerdicts"]
 FALSE_DISCOVERY_RATE = 0.05
 # As a fraction of the range of the rewards: a prompt is solved above it, and stuck as far from the other end.
 SOLVED = 0.9
-VERDICTS = ("forgotten", "stuck", "improving", "solved", "open", "too few")
+VERDICTS = ("forgotten", "stuck", "improving", "solved", "open", "not judged")
 # With less than this no verdict is looked for.
 _FEW_VISITS, _FEW_REWARDS = 4, 8
 
@@ -79,6 +80,10 @@ class PromptVerdicts:
             _verdicts(rate, size, slope / slope_error, enough),
         )
 
+    def unjudged(self) -> PromptVerdicts:
+        """The same without verdicts, as for a log that is a selection by its rewards."""
+        return dataclasses.replace(self, verdict=np.full(len(self.prompts), "not judged"))
+
     def are(self, verdict: str) -> np.ndarray:
         """Which prompts have a verdict, shape (P,)."""
         return self.verdict == verdict
@@ -107,7 +112,7 @@ def _verdicts(rate: np.ndarray, size: np.ndarray, z: np.ndarray, enough: np.ndar
     moving, solved, stuck = (_found(np.where(enough, p, np.nan)) for p in (p_moving, p_solved, p_stuck))
     return np.select(
         [~enough, moving & (z < 0), moving, solved, stuck],
-        ["too few", "forgotten", "improving", "solved", "stuck"],
+        ["not judged", "forgotten", "improving", "solved", "stuck"],
         default="open",
     )
 

@@ -16,6 +16,7 @@ from kvar.auditing.filtered_groups import reason_filtered
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.mean_errors import MeanErrors
+from kvar.auditing.norm_pairs import NORM
 from kvar.auditing.prediction_error import TRUTH
 from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.replay_errors import score_baselines
@@ -28,7 +29,7 @@ from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
 from kvar.utils.progress import progress_bar
 from kvar.utils.terminal import visible
-from kvar.variance import GradientVariance, gradient_variance, score_columns
+from kvar.variance import GradientVariance, gradient_variance
 
 if TYPE_CHECKING:
     from kvar.readers import RolloutLog
@@ -164,6 +165,8 @@ def audit(
             rows = {k: dataclasses.replace(row, estimated_value_mse=unknown) for k, row in rows.items()}
     ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.ranked.mean), row.ranked.mean))
     prompts = PromptVerdicts.of(order.prompts, found.recent_visits)
+    if filtered is not None:
+        prompts = prompts.unjudged()
     evidence = Evidence(
         facts=found.facts,
         rows=ranked,
@@ -267,7 +270,7 @@ def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditR
 def _gradient_parts(order: SortedTrace, group_size: int) -> GradientVariance | None:
     """Parts of the gradient's variance under the usual baseline; None where the log does not show them."""
     extras = order.trace.extras
-    scores = score_columns(extras)
+    scores = [name for name in extras if name == NORM or name.startswith("sketch_")]
     if not scores:
         return None
     sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted({*scores, *({TRUTH} & extras.keys())})).trace

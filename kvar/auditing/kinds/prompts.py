@@ -24,7 +24,7 @@ def _share(
 ) -> Finding | None:
     """The fraction of the prompts with a verdict, and the rollouts spent on their last visits; None for no prompt."""
     prompts = evidence.prompts
-    found, judged = prompts.are(verdict), ~prompts.are("too few")
+    found, judged = prompts.are(verdict), ~prompts.are("not judged")
     if not found.any():
         return None
     share = float(found.sum() / judged.sum())
