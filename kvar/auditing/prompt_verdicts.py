@@ -100,18 +100,19 @@ class PromptVerdicts:
 def _verdicts(rate: np.ndarray, size: np.ndarray, z: np.ndarray, enough: np.ndarray) -> np.ndarray:
     """Verdicts at `FALSE_DISCOVERY_RATE`, by the method of Benjamini and Hochberg over the prompts.
 
-    Solved and stuck are one-sided binomial tests of the value against `SOLVED`, with the effective sample size; a
-    prompt moves by a two-sided test of its slope, whose sign is then taken. A prompt that moves is not called solved or
-    stuck.
+    All are one-sided tests, a family for each verdict. Solved and stuck are binomial tests of the value against
+    `SOLVED`, with the effective sample size; improving and forgotten are normal tests of the slope. A prompt that moves
+    is not called solved or stuck.
     """
     # Slow to import, and needed only here.
     from scipy.special import betainc, ndtr
 
-    p_moving = 2 * ndtr(-np.abs(z))
     p_solved, p_stuck = (betainc(size * part, size * (1 - part) + 1, SOLVED) for part in (rate, 1 - rate))
-    moving, solved, stuck = (_found(np.where(enough, p, np.nan)) for p in (p_moving, p_solved, p_stuck))
+    forgotten, improving, solved, stuck = (
+        _found(np.where(enough, p, np.nan)) for p in (ndtr(z), ndtr(-z), p_solved, p_stuck)
+    )
     return np.select(
-        [~enough, moving & (z < 0), moving, solved, stuck],
+        [~enough, forgotten, improving, solved, stuck],
         ["not judged", "forgotten", "improving", "solved", "stuck"],
         default="open",
     )

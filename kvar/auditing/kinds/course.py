@@ -115,7 +115,7 @@ def trend(evidence: Evidence) -> Finding | None:
     """How the values of prompts change over the run."""
     facts = evidence.facts
     size, low, high = ((facts.n_steps - 1) / 100 * x for x in (facts.trend, *facts.trend_limits))
-    if not abs(size) > 0.01 * evidence.reward_range:
+    if not abs(size) > 0.01 * evidence.reward_range or low <= 0 <= high:
         return None
     return Finding(
         "trend",
