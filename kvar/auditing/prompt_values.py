@@ -52,7 +52,7 @@ def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
     >>> values.table.columns[:5]
     ['prompt', 'value', 'error', 'low', 'high']
     >>> values.table.filter(verdict="solved").height
-    0
+    11
     """
     trace = trace if isinstance(trace, Trace) else read_trace(trace)
     if np.isnan(trace.reward).all():

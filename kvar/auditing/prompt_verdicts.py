@@ -57,7 +57,7 @@ class PromptVerdicts:
             # Half a reward at either end keeps the variance away from zero.
             typical = (rate * size + 0.5) / (size + 1)
             variance = width**2 * typical * (1 - typical)
-            limits = rate_limits(rate, size)
+            lower, upper = rate_limits(rate, size)
             mean = total.sum(axis=1) / number
             away = np.where(count > 0, step - ((count * step).sum(axis=1) / number)[:, None], 0.0)
             spread = (count * away**2).sum(axis=1)
@@ -71,7 +71,8 @@ class PromptVerdicts:
             prompts,
             value,
             np.sqrt(variance / size),
-            *(low + width * limit for limit in limits),
+            low + width * lower,
+            low + width * upper,
             slope,
             np.where(spread > 0, slope_error, np.nan),
             visits.n_visits,
