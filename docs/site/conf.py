@@ -65,8 +65,9 @@ def _kept(page: str) -> str:
 def _write(app, config) -> None:
     (HERE / "methods.md").write_text(_methods())
     (HERE / "results.md").write_text(_kept("docs/results.md"))
-    (HERE / "coverage.md").write_text(_kept("docs/simulations/coverage.md"))
-    shutil.copy(ROOT / "docs" / "simulations" / "coverage-cells.png", HERE)
+    for study, picture in (("coverage", "cells"), ("audit-findings", "kinds")):
+        (HERE / f"{study}.md").write_text(_kept(f"docs/simulations/{study}.md"))
+        shutil.copy(ROOT / "docs" / "simulations" / f"{study}-{picture}.png", HERE)
     shutil.rmtree(HERE / "lessons", ignore_errors=True)
     (HERE / "lessons").mkdir()
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):

@@ -15,7 +15,7 @@ from kvar.auditing.window_study import WindowStudy
 from kvar.intervals import Interval
 from kvar.variance import GradientVariance
 
-__all__ = ["Evidence", "interval", "percent"]
+__all__ = ["Evidence", "interval", "percent", "usual_baseline"]
 
 _MOST_REUSE = 16
 
@@ -37,8 +37,8 @@ class Evidence:
 
     @property
     def usual(self) -> str:
-        """The baseline of most trainers."""
-        return "leave-one-out" if self.facts.group_size > 1 else "batch-mean"
+        """See `usual_baseline`."""
+        return usual_baseline(self.facts.group_size)
 
     @property
     def n_scored(self) -> int:
@@ -67,6 +67,11 @@ class Evidence:
         if np.isnan(facts.move) or facts.move**2 <= within_group:
             return 1
         return int(np.clip(facts.gap * within_group / facts.move**2, 2, _MOST_REUSE))
+
+
+def usual_baseline(group_size: int) -> str:
+    """The baseline of most trainers, in the form that leaves the own reward out."""
+    return "leave-one-out" if group_size > 1 else "batch-mean"
 
 
 def interval(low: float, high: float, *, unit: str = "", digits: str = ".2g") -> str:

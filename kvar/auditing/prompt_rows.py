@@ -35,7 +35,7 @@ def prompt_rows(prompts: PromptVerdicts) -> PromptRows:
     return PromptRows(
         f"{len(prompts.prompts):,} prompts: {seen}.",
         f"{part}prompts.parquet has all prompts. Value and slope are of the last visits, at most 32, ± one standard "
-        "error. Each head sorts by its column.",
+        "error.",
         ["prompt", "verdict", "value now", "slope, 100 steps", "visits", "last reward"],
         [_cells(prompts, k) for k in shown] if counts["not judged"] < len(prompts.prompts) else [],
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvar.auditing.advice import advise
 from kvar.auditing.error_sums import ScoreSums
-from kvar.auditing.evidence import Evidence
+from kvar.auditing.evidence import Evidence, usual_baseline
 from kvar.auditing.filtered_groups import reason_filtered
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
@@ -65,7 +65,7 @@ def audit(
         ``joblib.parallel_config(backend="dask")`` or ``"ray"``, what that sets.
     cost_per_rollout : float, optional
         What a rollout costs, in any unit of money; findings then say what they save. A column ``seconds`` of the trace,
-        the seconds that each rollout took, says it in hours.
+        the seconds that each rollout took, says it in hours. Savings of several findings overlap.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def audit(
         n_duplicates=n_duplicates,
     )
     advice = advise(evidence)
-    seconds = float(np.nanmean(trace.extras[_SECONDS])) if _SECONDS in trace.extras else np.nan
+    seconds = float(np.mean(trace.extras.get(_SECONDS, np.nan)))
     return AuditReport(
         rows=ranked,
         chosen=rows[best],
@@ -275,7 +275,7 @@ def _gradient_parts(order: SortedTrace, group_size: int) -> GradientVariance | N
         return None
     sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted({*scores, *({TRUTH} & extras.keys())})).trace
     try:
-        return gradient_variance(sample, "leave-one-out" if group_size > 1 else "batch-mean")
+        return gradient_variance(sample, usual_baseline(group_size))
     except ValueError:  # norms that are missing or damaged, or neither groups of three nor true values
         return None
 
@@ -285,6 +285,6 @@ def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval |
     errors = found.gradient
     if errors is None:
         return None
-    usual = "leave-one-out" if found.facts.group_size > 1 else "batch-mean"
+    usual = usual_baseline(found.facts.group_size)
     others = [k for k in kept if found.baselines[k].name == usual and errors.comparable(k)]
     return errors.reduction(best, others[0]) if others and errors.comparable(best) else None

@@ -36,7 +36,7 @@ def audit_command(
         typer.Argument(help="A file, a folder, or a pattern in quotes; also s3://.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page, the table and the figure.", show_default="PATH-audit")
+        Path | None, typer.Option(help="Folder for the page, the tables and the figure.", show_default="PATH-audit")
     ] = None,
     columns: Annotated[
         str | None,
