@@ -14,6 +14,7 @@ import polars as pl
 
 import kvar
 from kvar.auditing.prompt_verdicts import FALSE_DISCOVERY_RATE, SOLVED, PromptVerdicts
+from simulations.bandit.faulty_runs import FAULTS, faulty_run
 from simulations.harness import figures
 from simulations.harness.statistics import Claim, MonteCarloEstimate
 from simulations.harness.study import Study, StudyConfig
@@ -35,7 +36,8 @@ class AuditFindingsConfig(StudyConfig):
     prompts: int = 96  # Prompts of a simulated run
     steps: int = 120  # Its steps
     batch: int = 32  # Prompts a step
-    kept: tuple[str, ...] = ("slow", "fast", "jumping", "epoch-g4", "epoch-g8", "block-g4", "independent-g4")
+    faults: tuple[str, ...] = tuple(FAULTS)  # Simulated runs
+    kept: tuple[str, ...] = ("fast", "jumping", "epoch-g4", "block-g4")  # Kept runs
 
 
 class AuditFindings(Study):
@@ -56,28 +58,23 @@ class AuditFindings(Study):
     quick: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=2, block=1)
 
     def cells(self):
-        return [{"run": run} for run in (*_WRONG, *self.config.kept)]
+        return [{"run": run} for run in (*self.config.faults, *self.config.kept)]
 
     def simulate(self, cell, repetitions, rng):
         rows = []
         for repetition in range(repetitions):
-            run = self._run(cell["run"], rng)
-            with np.errstate(invalid="ignore"):
-                rows += [{"repetition": repetition, **row} for row in _judged(run)]
+            trace = self._trace(cell["run"], rng)
+            rows += [{"repetition": repetition, **row} for row in _judged(cell["run"], trace)]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
-    def _run(self, name: str, rng: np.random.Generator) -> _Run:
+    def _trace(self, name: str, rng: np.random.Generator) -> kvar.Trace:
         config = self.config
         if name in config.kept:
             kept = kvar.read_trace(_KEPT_RUNS / f"{name}.parquet")
             columns = {key: kept.columns[key] for key in ("step", "prompt_id", "rollout", "true_value")}
             reward = (rng.random(len(kept)) < kept.extras["true_value"]).astype(np.float64)
-            return _Run(name, kvar.Trace.from_columns({**columns, "reward": reward}))
-        values = np.tile(rng.uniform(0.2, 0.8, config.prompts), (config.steps, 1))
-        epochs = -(-config.steps * config.batch // config.prompts)
-        order = np.concatenate([rng.permutation(config.prompts) for _ in range(epochs)])
-        ids = order[: config.steps * config.batch].reshape(config.steps, config.batch)
-        return _WRONG[name](_Sketch(values, ids, 4), rng).drawn(name, rng)
+            return kvar.Trace.from_columns({**columns, "reward": reward})
+        return faulty_run(name, config.prompts, config.steps, config.batch, rng)
 
     def tables(self, rows):
         asked = rows.filter(pl.col("must").is_not_nan())
@@ -118,120 +115,6 @@ class AuditFindings(Study):
         return {"kinds": figure}
 
 
-@dataclass(frozen=True)
-class _Run:
-    name: str
-    trace: kvar.Trace
-    as_log: bool = False
-
-
-@dataclass
-class _Sketch:
-    """What a run is drawn from: values by step and prompt, ids by step, group size, and what is done afterwards."""
-
-    values: np.ndarray
-    ids: np.ndarray
-    group: int
-    norm_ratio: float = 1.0
-    filtered: bool = False
-    bonus: bool = False
-    copies: bool = False
-
-    def drawn(self, name: str, rng: np.random.Generator) -> _Run:
-        """Draw the rewards."""
-        step = np.repeat(np.arange(len(self.ids)), self.ids.shape[1] * self.group)
-        ids = np.repeat(self.ids.ravel(), self.group)
-        value = self.values[step, ids]
-        reward = (rng.random(len(value)) < value).astype(np.float64)
-        norm = np.where(reward > 0, np.sqrt(self.norm_ratio), 1.0) * rng.uniform(0.5, 1.5, len(value))
-        kept = np.ones(len(value), dtype=bool)
-        if self.filtered:
-            groups = reward.reshape(-1, self.group)
-            kept = np.repeat(groups.min(axis=1) < groups.max(axis=1), self.group)
-        if self.bonus:
-            reward[(step >= len(self.ids) // 2) & (rng.random(len(value)) < 0.1)] = 3.0
-        columns = {"step": step, "prompt_id": ids, "reward": reward, "true_value": value, "score_norm": norm}
-        columns = {key: column[kept] for key, column in columns.items()}
-        return _Run(name, kvar.Trace.from_columns(columns), self.copies)
-
-
-def _nothing(run: _Sketch, rng) -> _Sketch:
-    return run
-
-
-def _some(run: _Sketch, rng, fraction: float) -> np.ndarray:
-    n = run.values.shape[1]
-    return rng.permutation(n)[: int(fraction * n)]
-
-
-def _hopeless(run: _Sketch, rng) -> _Sketch:
-    run.values[:, _some(run, rng, 0.4)] = 0.01
-    return run
-
-
-def _easy(run: _Sketch, rng) -> _Sketch:
-    run.values[:, _some(run, rng, 0.4)] = 0.99
-    return run
-
-
-def _moving(run: _Sketch, rng, start: float, end: float) -> _Sketch:
-    run.values[:, _some(run, rng, 0.3)] = np.linspace(start, end, len(run.values))[:, None]
-    return run
-
-
-def _jumping(run: _Sketch, rng) -> _Sketch:
-    half = len(run.values) // 2
-    run.values *= 0.7
-    run.values[half:] += 0.4
-    return run
-
-
-def _harder(run: _Sketch, rng) -> _Sketch:
-    level = run.values[0]
-    for step, ids in enumerate(run.ids):
-        odds = np.exp(4 * (0.5 - step / len(run.ids)) * (level - 0.5) / 0.3)
-        ids[:] = rng.choice(len(level), len(ids), replace=False, p=odds / odds.sum())
-    return run
-
-
-def _waves(run: _Sketch, rng) -> _Sketch:
-    phase = rng.uniform(0, 2 * np.pi, run.values.shape[1])
-    run.values[:] = 0.5 + 0.4 * np.sin(np.arange(len(run.values))[:, None] / 8 + phase)
-    return run
-
-
-def _once(run: _Sketch, rng) -> _Sketch:
-    run.ids = np.arange(run.ids.size).reshape(run.ids.shape)
-    run.values = np.tile(rng.uniform(0.2, 0.8, run.ids.size), (len(run.ids), 1))
-    return run
-
-
-def _with(**changes):
-    def changed(run: _Sketch, rng) -> _Sketch:
-        for name, value in changes.items():
-            setattr(run, name, value)
-        return run
-
-    return changed
-
-
-# What is wrong with each kind of simulated run.
-_WRONG = {
-    "nothing": _nothing,
-    "stuck prompts": _hopeless,
-    "solved prompts": _easy,
-    "improving prompts": lambda run, rng: _moving(run, rng, 0.2, 0.8),
-    "forgotten prompts": lambda run, rng: _moving(run, rng, 0.8, 0.2),
-    "jump": _jumping,
-    "bonus rewards": _with(bonus=True),
-    "harder and harder": _harder,
-    "waves": _waves,
-    "prompts once": _once,
-    "groups of 32": _with(group=32),
-    "score norms": _with(norm_ratio=0.2),
-    "filtered": _with(filtered=True),
-    "copied rows": _with(copies=True),
-}
 # Kinds that appear in one kind of run and in no other; of kept runs, in none.
 _OF_ONE = {
     "reward-jump": "jump",
@@ -245,24 +128,23 @@ _OF_ONE = {
 _OTHER_REWARDS = ("filtered", "bonus rewards")
 
 
-def _judged(run: _Run) -> Iterator[dict]:
+def _judged(run: str, trace: kvar.Trace) -> Iterator[dict]:
     """A row a kind: whether it must appear (NaN: it may) and whether it did; for verdicts, how many prompts."""
-    trace = run.trace
-    report = _audited(run)
+    report = _audited(run, trace)
     alarms = {finding.kind for finding in report.findings if finding.severity != "info"}
-    must = {kind: float(run.name == only) for kind, only in _OF_ONE.items()}
-    if run.name not in _OTHER_REWARDS:
-        must |= _truth(run.name, trace, report)
+    must = {kind: float(run == only) for kind, only in _OF_ONE.items()}
+    if run not in _OTHER_REWARDS:
+        must |= _truth(run, trace, report)
     nothing = dict.fromkeys(("found", "false", "true", "false_fraction"), np.nan)
     for kind, expected in must.items():
         yield {"kind": kind, "must": expected, "appeared": float(kind in alarms), **nothing}
-    if run.name in _OTHER_REWARDS:
+    if run in _OTHER_REWARDS:
         return
     verdicts = report.prompts
     for kind, true in _true_verdicts(trace, verdicts).items():
         found = verdicts.are(kind)
         false = int((found & ~true).sum())
-        expected = 1.0 if run.name == f"{kind} prompts" else 0.0 if not true.any() else np.nan
+        expected = 1.0 if run == f"{kind} prompts" else 0.0 if not true.any() else np.nan
         yield {
             "kind": kind,
             "must": expected,
@@ -274,12 +156,12 @@ def _judged(run: _Run) -> Iterator[dict]:
         }
 
 
-def _audited(run: _Run) -> kvar.AuditReport:
-    if not run.as_log:
-        return kvar.audit(run.trace, _BASELINES, n_jobs=1)
-    columns = {name: run.trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value")}
+def _audited(run: str, trace: kvar.Trace) -> kvar.AuditReport:
+    if run != "copied rows":
+        return kvar.audit(trace, _BASELINES, n_jobs=1)
+    columns = {name: trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value")}
     texts = {"prompt": [f"question {k}" for k in columns.pop("prompt_id")]}
-    log = pl.DataFrame({**columns, **texts, "completion": [f"answer {k}" for k in range(len(run.trace))]})
+    log = pl.DataFrame({**columns, **texts, "completion": [f"answer {k}" for k in range(len(trace))]})
     with tempfile.TemporaryDirectory() as folder:
         pl.concat([log, log.filter(pl.col("step") % 4 == 0)]).sort("step", maintain_order=True).write_parquet(
             Path(folder) / "log.parquet"
@@ -302,7 +184,7 @@ def _truth(name: str, trace: kvar.Trace, report: kvar.AuditReport) -> dict[str, 
         must["group-size"] = 1.0 if min(smaller) < 0.9 else 0.0 if min(smaller) > 1.1 else np.nan
     still = {"nothing", "stuck prompts", "solved prompts", "groups of 32", "score norms", "copied rows"}
     must["stale-window"] = 1.0 if name == "waves" else 0.0 if name in still else np.nan
-    must["return-of-prompts"] = 1.0 if name == "prompts once" else 0.0 if name in still else np.nan
+    must["return-of-prompts"] = 1.0 if "once" in name else 0.0 if name in still else np.nan
     return must
 
 
