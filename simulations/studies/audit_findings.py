@@ -78,22 +78,26 @@ class AuditFindings(Study):
 
     def tables(self, rows):
         asked = rows.filter(pl.col("must").is_not_nan())
-        kinds = summary(asked, ["kind", "must"], ["appeared"])
+        names = {1.0: ("sensitivity", "runs_with"), 0.0: ("false_alarms", "runs_without")}
         wide = [
-            kinds.filter(must=must).select("kind", pl.col("appeared", "appeared_se", "repetitions").name.prefix(prefix))
-            for must, prefix in ((1.0, "must_"), (0.0, "must_not_"))
+            summary(asked.filter(must=must), ["kind"], ["appeared"]).rename(
+                {"appeared": share, "appeared_se": f"{share}_se", "repetitions": runs}
+            )
+            for must, (share, runs) in names.items()
         ]
         verdicts = rows.filter(pl.col("kind").is_in(_JUDGED))
-        false = summary(verdicts, ["kind", "run"], ["false_fraction", "found"])
+        true = (
+            verdicts.filter(must=1.0)
+            .group_by("kind")
+            .agg(sensitivity=(pl.col("found") - pl.col("false")).sum() / pl.col("true").sum())
+        )
+        false = summary(verdicts, ["kind"], ["false_fraction"])
         return {
             "kinds": wide[0].join(wide[1], "kind", "full", coalesce=True).sort("kind"),
-            "verdicts": summary(verdicts, ["kind"], ["false_fraction"]).join(
-                verdicts.filter(must=1.0).group_by("kind").agg(
-                    sensitivity=(pl.col("found") - pl.col("false")).sum() / pl.col("true").sum()
-                ), "kind", "left", maintain_order="left"),
-            "verdicts-by-run": false,
+            "verdicts": false.join(true, "kind", "left", maintain_order="left"),
+            "verdicts-by-run": summary(verdicts, ["kind", "run"], ["false_fraction", "found"]),
             "every": summary(asked, ["run", "kind", "must"], ["appeared"]),
-        }  # fmt: skip
+        }
 
     def claims(self, tables):
         claims: list[Claim] = []
@@ -107,9 +111,10 @@ class AuditFindings(Study):
     def pictures(self, tables):
         figure, (left, right) = figures.panels(2)
         kinds = tables["kinds"]
-        for axes, name, title in ((left, "must_", "where it must appear"), (right, "must_not_", "where it must not")):
+        shares = ((left, "sensitivity", "where it must appear"), (right, "false_alarms", "where it must not"))
+        for axes, share, title in shares:
             places = np.arange(len(kinds))
-            axes.barh(places, 100 * kinds[f"{name}appeared"].fill_null(np.nan).to_numpy(), color="C0")
+            axes.barh(places, 100 * kinds[share].fill_null(np.nan).to_numpy(), color="C0")
             axes.set(xlabel="appears in % of the runs", title=title, xlim=(0, 100))
             axes.set_yticks(places, kinds["kind"] if axes is left else [""] * len(places))
         return {"kinds": figure}
