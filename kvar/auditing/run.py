@@ -47,7 +47,7 @@ def audit(
     baselines: str | Baseline | Iterable[str | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
-    cost_per_rollout: float = np.nan,
+    cost_per_rollout: float | None = None,
 ) -> AuditReport:
     """Replay baselines over a recorded run and say which one would have served it best.
 
@@ -115,7 +115,7 @@ def audit(
         f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
     )
     require(
-        np.isnan(cost_per_rollout) or (is_number(cost_per_rollout) and 0 <= cost_per_rollout < np.inf),
+        cost_per_rollout is None or (is_number(cost_per_rollout) and cost_per_rollout >= 0),
         f"cost_per_rollout must be a number from 0 on, got {cost_per_rollout!r:.60}",
     )
     reading, doubts, source, n_duplicates = [], [], "", 0
@@ -181,11 +181,12 @@ def audit(
     )
     advice = advise(evidence)
     seconds = float(np.mean(trace.extras.get(_SECONDS, np.nan)))
+    cost = np.nan if cost_per_rollout is None else float(cost_per_rollout)
     return AuditReport(
         rows=ranked,
         chosen=rows[best],
         recommendation=advice.recommendation,
-        findings=[finding.priced(seconds, cost_per_rollout) for finding in advice.findings],
+        findings=[finding.priced(seconds, cost) for finding in advice.findings],
         warnings=[*doubts, *advice.warnings],
         lines=advice.lines,
         facts=found.facts,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from glob import has_magic
 from importlib import resources
 from pathlib import Path
@@ -57,8 +56,9 @@ def audit_command(
         typer.Option(help="Number of processes; by default all cores for a long log and one for a short one."),
     ] = None,
     cost_per_rollout: Annotated[
-        float, typer.Option(help="What a rollout costs, in any unit of money: findings then say what they save.")
-    ] = math.nan,
+        float | None,
+        typer.Option(help="What a rollout costs, in any unit of money: findings then say what they save."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and write no files.")] = False,
     demo: Annotated[bool, typer.Option(help="Audit a small recorded run that comes with kvar.")] = False,
 ) -> None:

@@ -15,7 +15,6 @@ import polars as pl
 import kvar
 from kvar.auditing.prompt_verdicts import FALSE_DISCOVERY_RATE, SOLVED, PromptVerdicts
 from simulations.bandit.faulty_runs import FAULTS, faulty_run
-from simulations.harness import figures
 from simulations.harness.statistics import Claim, MonteCarloEstimate
 from simulations.harness.study import Study, StudyConfig
 from simulations.harness.tables import summary
@@ -108,16 +107,13 @@ class AuditFindings(Study):
             )
         return claims
 
+    def remarks(self, tables):
+        worst = tables["verdicts-by-run"].sort("false_fraction", descending=True).row(0, named=True)
+        rate = f"{worst['false_fraction']:.2g} ± {worst['false_fraction_se']:.1g}"
+        return [f"The largest false discovery rate in one run is {rate}: {worst['kind']} in the run “{worst['run']}”."]
+
     def pictures(self, tables):
-        figure, (left, right) = figures.panels(2)
-        kinds = tables["kinds"]
-        shares = ((left, "sensitivity", "where it must appear"), (right, "false_alarms", "where it must not"))
-        for axes, share, title in shares:
-            places = np.arange(len(kinds))
-            axes.barh(places, 100 * kinds[share].fill_null(np.nan).to_numpy(), color="C0")
-            axes.set(xlabel="appears in % of the runs", title=title, xlim=(0, 100))
-            axes.set_yticks(places, kinds["kind"] if axes is left else [""] * len(places))
-        return {"kinds": figure}
+        return {}
 
 
 # Kinds that appear in one kind of run and in no other; of kept runs, in none.

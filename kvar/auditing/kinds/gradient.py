@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from kvar.auditing.evidence import Evidence, percent
@@ -77,7 +79,7 @@ def _from_values(evidence: Evidence) -> Finding | None:
     )
 
 
-def _more_prompts(evidence: Evidence):
+def _more_prompts(evidence: Evidence) -> Iterator[tuple[str, str]]:
     yield "TRL", f'KAEConfig(baseline="{evidence.chosen.baseline}"); more prompts: per_device_train_batch_size'
     yield "verl", "data.train_batch_size for more prompts"
     yield "OpenRLHF", "--rollout.batch_size for more prompts"

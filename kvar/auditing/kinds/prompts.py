@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from kvar.auditing.evidence import Evidence, percent
@@ -20,7 +22,7 @@ _OPEN_FILTER = {
 
 
 def _share(
-    evidence: Evidence, verdict: str, says: str, severity, action: dict[str, str], saves: bool
+    evidence: Evidence, verdict: str, says: str, severity: Callable[[float], str], action: dict[str, str], saves: bool
 ) -> Finding | None:
     """The fraction of the prompts with a verdict, and the rollouts spent on their last visits; None for no prompt."""
     prompts = evidence.prompts
