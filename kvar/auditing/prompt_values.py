@@ -43,6 +43,7 @@ def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
     slope, "solved" and "stuck" are prompts with a value above 0.9 or below 0.1 of the range of the rewards. Of each
     kind at most 5 % are expected to be false, by the method of Benjamini and Hochberg (1995, Journal of the Royal
     Statistical Society B 57:289). "open" is the rest. A prompt with fewer than 4 visits or 8 rewards is "not judged".
+    Values of a log from which groups were filtered out are those of what is left; `kvar.audit` recognises such a log.
 
     Examples
     --------
