@@ -16,6 +16,7 @@ from kvar.score_norms import score_norm_from_logprobs
 from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
 
 if TYPE_CHECKING:
+    from kvar.auditing.prompt_values import prompt_values
     from kvar.smoothing.regression import KernelRegressor
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "get_kernel",
     "kernel_names",
     "make_baseline",
+    "prompt_values",
     "read_trace",
     "replay",
     "score_norm_from_logprobs",
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 # Names whose modules import libraries that `import kvar` leaves alone.
-_LAZY = {"KernelRegressor": "kvar.smoothing.regression"}
+_LAZY = {"KernelRegressor": "kvar.smoothing.regression", "prompt_values": "kvar.auditing.prompt_values"}
 
 
 def __getattr__(name):

@@ -256,6 +256,11 @@ class ClusteredSums:
         self._products[np.ix_(used, used)] += both.T @ both
         self._n_cells += len(keys)
 
+    def clear(self, column: int) -> None:
+        """Forget what was added to a column."""
+        for sums in (self._by_prompt, self._by_period, self._products, self._products.T):
+            sums[column] = 0.0
+
     def total(self, columns: Sequence[int] | np.ndarray) -> float:
         """Sum of some columns over all cells."""
         return float(self.by_period(columns).sum())

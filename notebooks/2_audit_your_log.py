@@ -77,13 +77,25 @@ figure.tight_layout()
 # %%
 print(report.recommendation)
 for finding in report.findings:
-    print("-", finding)
+    print(f"- {finding.severity}: {finding}")
 
 # %% [markdown]
 # And the lines to paste:
 
 # %%
 print(report.lines["TRL"])
+
+# %% [markdown]
+# ## One prompt
+#
+# The audit also judges each prompt by its last visits: solved, stuck, improving, forgotten, or open. It lists them in
+# `prompts.parquet`. Here is the curve of the prompt that improves most clearly.
+
+# %%
+values = kvar.prompt_values(trace)
+print(values.table["verdict"].value_counts(sort=True))
+table = values.table.sort(values.table["slope"] / values.table["slope_error"])
+values.plot(table["prompt"][-1])
 
 # %% [markdown]
 # ## Was it right?

@@ -65,7 +65,8 @@ def _kept(page: str) -> str:
 def _write(app, config) -> None:
     (HERE / "methods.md").write_text(_methods())
     (HERE / "results.md").write_text(_kept("docs/results.md"))
-    (HERE / "coverage.md").write_text(_kept("docs/simulations/coverage.md"))
+    for study in ("coverage", "audit-findings"):
+        (HERE / f"{study}.md").write_text(_kept(f"docs/simulations/{study}.md"))
     shutil.copy(ROOT / "docs" / "simulations" / "coverage-cells.png", HERE)
     shutil.rmtree(HERE / "lessons", ignore_errors=True)
     (HERE / "lessons").mkdir()

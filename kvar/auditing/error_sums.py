@@ -9,6 +9,7 @@ import numpy as np
 
 from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.mean_errors import MeanErrors
+from kvar.auditing.recent_visits import RecentVisits
 from kvar.baselines import Baseline
 from kvar.intervals import ClusteredSums, Interval, Ratio
 
@@ -67,6 +68,7 @@ class ScoreSums:
     columns: ScoreColumns  # Where each quantity is in the sums
     sums: ClusteredSums  # All quantities by prompt and by period
     facts: LogStatistics  # What the log shows without any baseline
+    recent_visits: RecentVisits  # The last visits of each prompt
     refusals: dict[int, str]  # Baselines that could not be replayed to the end, and why
 
     @property

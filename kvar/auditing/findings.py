@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kvar.auditing.finding import Finding
 from kvar.auditing.group_size_study import GroupSizeStudy
 from kvar.auditing.log_statistics import LogStatistics
+from kvar.auditing.prompt_verdicts import VERDICTS, PromptVerdicts
 from kvar.auditing.window_study import WindowStudy
 from kvar.baselines import baseline_class
 from kvar.intervals import Interval
@@ -122,10 +124,11 @@ class AuditFindings:
     rows: list[AuditRow]
     chosen: AuditRow
     recommendation: str
-    findings: list[str]
+    findings: list[Finding]
     warnings: list[str]
     lines: dict[str, str]
     facts: LogStatistics
+    prompts: PromptVerdicts
     group_sizes: GroupSizeStudy | None = None
     windows: WindowStudy | None = None
     effective_sample_size: float = np.nan
@@ -193,6 +196,7 @@ class AuditFindings:
             "reading": self.reading,
             "source": self.source,
             "facts": self.facts.as_dict(),
+            "verdicts": {verdict: int(self.prompts.are(verdict).sum()) for verdict in VERDICTS},
             "effective_sample_size": self.effective_sample_size,
             "group_sizes": self.group_sizes,
             "windows": self.windows,

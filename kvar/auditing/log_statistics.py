@@ -24,7 +24,10 @@ class LogStatistics:
     reward_mean: float
     # Fraction of the groups of two rewards or more in which all rewards are equal; NaN without such groups.
     zero_variance_groups: float
-    zero_at_top: float  # Fraction of the groups of two rewards or more in which all rewards are the largest of the run
+    # zero_at_top, zero_at_bottom: Fraction of the groups of two rewards or more in which all rewards are the largest,
+    # or the least, of the run.
+    zero_at_top: float
+    zero_at_bottom: float
     # Fraction of scored rollouts in a group without variance, from which a group baseline learns nothing.
     wasted_rollouts: float
     seen_once: float  # Fraction of prompts with rewards at one step only
@@ -53,6 +56,13 @@ class LogStatistics:
     zero_variance_limits: tuple[float, float]
     wasted_limits: tuple[float, float]
     trend_limits: tuple[float, float]
+    zero_at_top_limits: tuple[float, float]  # zero_at_top_limits, zero_at_bottom_limits: The same of these fractions
+    zero_at_bottom_limits: tuple[float, float]
+    jump_limits: tuple[float, float]  # Of the jump; it was looked for, so that they are too narrow
+    # Change over the run of the mean level of the prompts that come, with 95 % limits over prompts: positive where they
+    # get easier. See `DifficultyDrift`.
+    difficulty: float
+    difficulty_limits: tuple[float, float]
     n_groups: int = 0  # Groups of two rewards or more
     # Least number of them whose rewards are all equal, if none are left out, by `EqualGroups.expected`.
     equal_groups_expected: float = 0.0

@@ -40,19 +40,3 @@ def log_warnings(facts: LogStatistics) -> Iterator[str]:
             f"The log holds one step in {facts.step_spacing:g}. Prompts came back in between, so real histories are "
             "longer than those replayed. Log every step (in TRL, logging_steps=1)."
         )
-    yield from _scale_warnings(facts)
-
-
-def _scale_warnings(facts: LogStatistics) -> Iterator[str]:
-    low, high, later_low, later_high = facts.ranges
-    ranges = [high - low, later_high - later_low]
-    if np.isfinite(ranges).all() and max(ranges) > 2 * min(ranges) and max(ranges) > 0:
-        yield (
-            f"The scale of the rewards changes: {low:g} to {high:g} in the first half of the run, {later_low:g} to "
-            f"{later_high:g} in the second. If the reward function changed, audit the two parts separately."
-        )
-    if not np.isnan(facts.jump):
-        yield (
-            f"All rewards {'rise' if facts.jump > 0 else 'fall'} by {abs(facts.jump):.2g} at once at step "
-            f"{facts.jump_step:g}. If the reward function changed there, audit the parts before and after separately."
-        )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from functools import cache
+
 import numpy as np
 
 from kvar._version import __version__
+from kvar.auditing.finding import Finding
 from kvar.auditing.findings import AuditFindings, AuditRow, error_saved
 from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.pictures import pictures
+from kvar.auditing.prompt_rows import prompt_rows
 from kvar.intervals import Interval
 
 __all__ = ["fragment", "page", "score_table", "what_was_read"]
@@ -15,32 +21,74 @@ __all__ = ["fragment", "page", "score_table", "what_was_read"]
 
 def page(report: AuditFindings) -> str:
     """Render a whole page."""
-    return _template("page.html.j2").render(fragment=fragment(report), source=report.source)
+    # The browser runs no other script than this one.
+    script = _templates().loader.get_source(_templates(), "sort.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts = {"fragment": fragment(report), "source": report.source, "script": script, "digest": digest}
+    return _templates().get_template("page.html.j2").render(parts)
 
 
 def fragment(report: AuditFindings) -> str:
     """Render the part of the page that a notebook shows."""
     heads, table = score_table(report)
-    return _template("fragment.html.j2").render(
-        report=report,
-        source=report.source,
-        cards=_cards(report),
-        pictures=pictures(report),
-        heads=[*heads, "p, adjusted"],
-        table=[
-            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.p_value_adjusted)]}
-            for row, cells in table
-        ],
-        details=what_was_read(report),
-        version=__version__,
+    alarms, facts = ([f for f in report.findings if (f.severity == "info") is calm] for calm in (False, True))
+    return (
+        _templates()
+        .get_template("fragment.html.j2")
+        .render(
+            report=report,
+            source=report.source,
+            cards=_cards(report),
+            contents=_contents(report, alarms, facts),
+            alarms=alarms,
+            facts=facts,
+            prompts=prompt_rows(report.prompts),
+            unseen=_unseen(report),
+            pictures=pictures(report),
+            heads=[*heads, "p, adjusted"],
+            table=[
+                {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.p_value_adjusted)]}
+                for row, cells in table
+            ],
+            details=what_was_read(report),
+            version=__version__,
+        )
     )
 
 
-def _template(name: str):
+@cache
+def _templates():
     import jinja2
 
     loader = jinja2.PackageLoader("kvar.auditing", "templates")
-    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+
+
+def _contents(report: AuditFindings, alarms: list[Finding], facts: list[Finding]) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections that there are."""
+    sections = [
+        ("findings", "Findings", alarms),
+        ("facts", "Good to know", facts),
+        ("settings", "Settings", report.lines),
+        ("prompts", "Prompts", True),
+        ("pictures", "Baselines and pictures", True),
+        ("unseen", "What it cannot see", True),
+        ("reading", "How to read this", True),
+    ]
+    return [(name, title) for name, title, there in sections if there]
+
+
+def _unseen(report: AuditFindings) -> list[str]:
+    """What no log of rewards shows, and what this one leaves out."""
+    sentences = [
+        "Whether the rewards are right: a reward that is exploited everywhere looks like a prompt that is solved.",
+        "How the policy does on other prompts. Forgetting shows on the prompts of this log only.",
+        "Completions: their text, length and diversity are not looked at.",
+        "What another baseline would have made of the training. Baselines are replayed on the rollouts of this policy.",
+    ]
+    if not report.by_gradient:
+        sentences.append("The gradient: the log has no score norms, so that its noise is known by the rewards only.")
+    return sentences
 
 
 def what_was_read(report: AuditFindings) -> list[str]:

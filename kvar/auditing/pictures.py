@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from html import escape
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def pictures(report: AuditFindings) -> list[Picture]:
     ]
     with _style():
         drawn = [made for made in (make(report) for make in makers) if made is not None]
-        return [(title, caption, _svg(figure)) for title, caption, figure in drawn]
+        return [(title, caption, _svg(figure, f"{title}. {caption}")) for title, caption, figure in drawn]
 
 
 def _style():
@@ -56,11 +57,13 @@ def _style():
     )
 
 
-def _svg(figure) -> str:
+def _svg(figure, text: str) -> str:
+    """The drawing as an image with a text for those who do not see it."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
+    label = f'<svg role="img" aria-label="{escape(text)}"'
+    drawing = label + drawing[drawing.index("<svg") + len("<svg") :]
     drawing = re.sub("<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     for stand_in, meaning in ((_INK, "currentColor"), (_FAINT, "var(--faint)"), ("#000000", "currentColor")):
         drawing = drawing.replace(stand_in, meaning)

@@ -73,7 +73,7 @@ def sum_scores(
         ratio, limits = norm_ratio(sums, columns.norm_pairs)
         n_normed = round(sums.total(columns.normed))
         facts = dataclasses.replace(facts, n_normed=n_normed, norm_ratio=ratio, norm_ratio_limits=limits)
-    return ScoreSums(baselines, columns, sums, facts, refusals)
+    return ScoreSums(baselines, columns, sums, facts, collector.recent_visits, refusals)
 
 
 def _reward_variance(groups: Groups, terms: NoiseTerms) -> np.ndarray:

@@ -31,8 +31,9 @@ class AuditReport(AuditFindings):
         The row of the recommended baseline.
     recommendation : str
         Which baseline to use, in one sentence with numbers.
-    findings : list of str
-        What else is worth knowing.
+    findings : list of Finding
+        What else is worth knowing, the worst first. As text a finding is its sentence; it has its severity, its number
+        with 95 % limits, what it rests on, what to do in each trainer, and what that saves.
     warnings : list of str
         Why the numbers may mislead.
     lines : dict of str to str
@@ -40,6 +41,8 @@ class AuditReport(AuditFindings):
     facts : LogStatistics
         What the log shows without any baseline: groups, repeats, wasted rollouts, noise, drift, and whether the norm of
         the score goes with the reward.
+    prompts : PromptVerdicts
+        Value now, slope and verdict of each prompt, as in `kvar.prompt_values`.
     group_sizes : GroupSizeStudy or None
         Value error of the baseline with the best values with smaller groups; None where there are no groups.
     windows : WindowStudy or None
@@ -71,12 +74,13 @@ class AuditReport(AuditFindings):
     """
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the page as HTML, the table as CSV, everything as JSON, and the main picture as PNG.
+        """Write the page as HTML, both tables, everything as JSON, and the main picture as PNG.
 
         Parameters
         ----------
         folder : path
-            Where to write ``audit.html``, ``audit.csv``, ``audit.json`` and ``audit.png``; made if need be.
+            Where to write ``audit.html``, ``audit.csv``, ``audit.json``, ``audit.png`` and ``prompts.parquet``; made if
+            need be.
 
         Returns
         -------
@@ -96,6 +100,8 @@ class AuditReport(AuditFindings):
             temporary.write_text(self.table.write_csv(), encoding="utf-8")
         with atomic_write(folder / "audit.json") as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        with atomic_write(folder / "prompts.parquet") as temporary, temporary.open("wb") as file:
+            self.prompts.table.write_parquet(file)
         plotting.save(audit_picture(self), folder / "audit.png")
         return folder
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from kvar.auditing.advice import advise
 from kvar.auditing.error_sums import ScoreSums
+from kvar.auditing.evidence import Evidence, usual_baseline
 from kvar.auditing.filtered_groups import reason_filtered
 from kvar.auditing.findings import AuditRow
 from kvar.auditing.group_size_study import study_group_sizes
 from kvar.auditing.mean_errors import MeanErrors
+from kvar.auditing.norm_pairs import NORM
 from kvar.auditing.prediction_error import TRUTH
+from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
 from kvar.auditing.window_study import effective_sample_size, study_windows
@@ -26,6 +29,7 @@ from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
 from kvar.utils.progress import progress_bar
 from kvar.utils.terminal import visible
+from kvar.variance import GradientVariance, gradient_variance
 
 if TYPE_CHECKING:
     from kvar.readers import RolloutLog
@@ -35,6 +39,7 @@ __all__ = ["audit"]
 _PARTS = 12
 # The studies replay a run ten times and more, so of a long run they take only some of the prompts.
 _STUDIED_ROLLOUTS = 400_000
+_SECONDS = "seconds"
 
 
 def audit(
@@ -42,6 +47,7 @@ def audit(
     baselines: str | Baseline | Iterable[str | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
+    cost_per_rollout: float | None = None,
 ) -> AuditReport:
     """Replay baselines over a recorded run and say which one would have served it best.
 
@@ -57,6 +63,9 @@ def audit(
     n_jobs : int, optional
         Number of processes, as in joblib. By default all cores for 300,000 rollouts or more and one for fewer; inside
         ``joblib.parallel_config(backend="dask")`` or ``"ray"``, what that sets.
+    cost_per_rollout : float, optional
+        What a rollout costs, in any unit of money; findings then say what they save. A column ``seconds`` of the trace,
+        the seconds that each rollout took, says it in hours. Savings of several findings overlap.
 
     Returns
     -------
@@ -66,8 +75,8 @@ def audit(
     Raises
     ------
     ValueError
-        If the trace is empty, no reward in it is scored, or a baseline that was asked for is unknown or cannot be
-        replayed.
+        If the trace is empty, no reward in it is scored, a baseline that was asked for is unknown or cannot be
+        replayed, or a cost is negative.
     FileNotFoundError
         If there is no log at the path.
 
@@ -105,13 +114,17 @@ def audit(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
         f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
     )
-    reading, doubts, source = [], [], ""
+    require(
+        cost_per_rollout is None or (is_number(cost_per_rollout) and cost_per_rollout >= 0),
+        f"cost_per_rollout must be a number from 0 on, got {cost_per_rollout!r:.60}",
+    )
+    reading, doubts, source, n_duplicates = [], [], "", 0
     if not isinstance(trace, Trace):
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
         log = trace if isinstance(trace, RolloutLog) else read_log(trace)
-        trace, source = log.trace, visible(log.path)
+        trace, source, n_duplicates = log.trace, visible(log.path), log.notes.n_copies
         doubts = list(map(visible, log.notes.doubts))
         reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]
     if len(trace) == 0 or np.isnan(trace.reward).all():
@@ -134,7 +147,7 @@ def audit(
         adjusted = _holm([ranking.difference(k, best).p_value for k in kept])
         rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
         filtered = reason_filtered(found.facts, list(rows.values()))
-        windows = sizes = None
+        windows = sizes = parts = None
         worth = np.nan
         if filtered is None:
             needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
@@ -146,20 +159,38 @@ def audit(
             sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
             describe("measuring effective sample sizes")
             worth = effective_sample_size(sample, chosen)
+            parts = _gradient_parts(order, found.facts.group_size)
         else:
             unknown = Interval(np.nan, np.nan, np.nan, np.nan, 0, 0)
             rows = {k: dataclasses.replace(row, estimated_value_mse=unknown) for k, row in rows.items()}
     ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.ranked.mean), row.ranked.mean))
-    saving = _gradient_saving(found, kept, best)
-    advice = advise(found.facts, ranked, rows[best], saving, sizes, windows, filtered)
+    prompts = PromptVerdicts.of(order.prompts, found.recent_visits)
+    if filtered is not None:
+        prompts = prompts.unjudged()
+    evidence = Evidence(
+        facts=found.facts,
+        rows=ranked,
+        chosen=rows[best],
+        prompts=prompts,
+        gradient_saving=_gradient_saving(found, kept, best),
+        gradient_parts=parts,
+        sizes=sizes,
+        windows=windows,
+        filtered=filtered,
+        n_duplicates=n_duplicates,
+    )
+    advice = advise(evidence)
+    seconds = float(np.mean(trace.extras.get(_SECONDS, np.nan)))
+    cost = np.nan if cost_per_rollout is None else float(cost_per_rollout)
     return AuditReport(
         rows=ranked,
         chosen=rows[best],
         recommendation=advice.recommendation,
-        findings=advice.findings,
+        findings=[finding.priced(seconds, cost) for finding in advice.findings],
         warnings=[*doubts, *advice.warnings],
         lines=advice.lines,
         facts=found.facts,
+        prompts=prompts,
         group_sizes=sizes,
         windows=windows,
         effective_sample_size=worth,
@@ -237,11 +268,24 @@ def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditR
     )
 
 
+def _gradient_parts(order: SortedTrace, group_size: int) -> GradientVariance | None:
+    """Parts of the gradient's variance under the usual baseline; None where the log does not show them."""
+    extras = order.trace.extras
+    scores = [name for name in extras if name == NORM or name.startswith("sketch_")]
+    if not scores:
+        return None
+    sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted({*scores, *({TRUTH} & extras.keys())})).trace
+    try:
+        return gradient_variance(sample, usual_baseline(group_size))
+    except ValueError:  # norms that are missing or damaged, or neither groups of three nor true values
+        return None
+
+
 def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval | None:
     """Fraction by which the gradient error is below that of leave-one-out, or of the batch mean without groups."""
     errors = found.gradient
     if errors is None:
         return None
-    usual = "leave-one-out" if found.facts.group_size > 1 else "batch-mean"
+    usual = usual_baseline(found.facts.group_size)
     others = [k for k in kept if found.baselines[k].name == usual and errors.comparable(k)]
     return errors.reduction(best, others[0]) if others and errors.comparable(best) else None

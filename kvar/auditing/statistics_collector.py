@@ -6,17 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvar.auditing.difficulty_drift import DifficultyDrift
 from kvar.auditing.equal_groups import EqualGroups
 from kvar.auditing.groups import Groups
 from kvar.auditing.log_statistics import LogStatistics
+from kvar.auditing.recent_visits import RecentVisits
 from kvar.auditing.visit_changes import VisitChanges
 from kvar.intervals import ClusteredSums, Ratio, fraction_limits, period_length
 
 __all__ = ["NoiseTerms", "StatisticsCollector"]
 
 # Columns of the collector's sums: groups of two rewards or more, those with equal rewards, rewards, those in groups
-# with equal rewards, change of a prompt's mean, and logged steps in which it changed.
-_GROUPS, _EQUAL, _REWARDS, _WASTED, _RISE, _GAP = range(6)
+# with equal rewards, change of a prompt's mean, logged steps in which it changed, and groups in which all rewards are
+# the largest, or the least, of the run.
+_GROUPS, _EQUAL, _REWARDS, _WASTED, _RISE, _GAP, _TOP, _BOTTOM = range(8)
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,16 @@ class StatisticsCollector:
     """Takes groups in the order of steps; memory is a few numbers for each prompt and step."""
 
     def __init__(self, n_prompts: int, n_steps: int):
+        self.recent_visits = RecentVisits(n_prompts)
         self._changes = VisitChanges(n_prompts, n_steps)
+        self._difficulty = DifficultyDrift(n_prompts)
         self._period_length = period_length(n_steps)
-        self._sums = ClusteredSums(6, n_prompts, -(-n_steps // self._period_length))
+        self._sums = ClusteredSums(8, n_prompts, -(-n_steps // self._period_length))
         self._step = np.full(n_steps, np.nan)
         self._count, self._total, self._wasted = (np.zeros(n_steps) for _ in range(3))
         self._lows, self._highs = np.full(n_steps, np.inf), np.full(n_steps, -np.inf)
         self._sizes = np.zeros(1, dtype=np.int64)
-        self._high = -np.inf
-        self._zero_by_mean: dict[float, int] = {}
+        self._low, self._high = np.inf, -np.inf
         self._equal_groups = EqualGroups()
         self._rollouts = 0
         self._noise = self._n_noise = 0.0
@@ -59,7 +63,7 @@ class StatisticsCollector:
         scored = groups.count > 0
         np.minimum.at(self._lows, groups.time[scored], groups.low[scored])
         np.maximum.at(self._highs, groups.time[scored], groups.high[scored])
-        self._high = max(self._high, float(np.max(groups.high[scored], initial=-np.inf)))
+        self._widen_range(groups.low[scored], groups.high[scored])
         total = np.where(scored, groups.mean * groups.count, 0.0)
         self._count += np.bincount(groups.time, weights=groups.count, minlength=n_steps)
         self._total += np.bincount(groups.time, weights=total, minlength=n_steps)
@@ -68,10 +72,7 @@ class StatisticsCollector:
         equal = grouped & (groups.low == groups.high)
         wasted = np.where(equal, groups.count, 0)
         self._wasted += np.bincount(groups.time, weights=wasted, minlength=n_steps)
-        for level, number in zip(*np.unique(groups.high[equal], return_counts=True), strict=True):
-            # Only what may turn out to be the largest reward of the run is worth keeping.
-            if level >= self._high:
-                self._zero_by_mean[float(level)] = self._zero_by_mean.get(float(level), 0) + int(number)
+        top, bottom = equal & (groups.high == self._high), equal & (groups.low == self._low)
 
         self._equal_groups.add(groups)
         noise = np.where(grouped, groups.count * groups.variance, 0.0)
@@ -79,9 +80,22 @@ class StatisticsCollector:
         self._noise += noise.sum()
         self._n_noise += noisy.sum()
         changes = self._changes.add(groups)
-        cells = np.array([grouped, equal, groups.count, wasted, changes.rise, changes.gap], dtype=np.float64)
+        self.recent_visits.add(groups)
+        self._difficulty.add(groups)
+        cells = np.array(
+            [grouped, equal, groups.count, wasted, changes.rise, changes.gap, top, bottom], dtype=np.float64
+        )
         self._sums.add(cells, groups.prompt, groups.time // self._period_length)
         return NoiseTerms(noise, noisy, changes.half_square, changes.pairs)
+
+    def _widen_range(self, lows: np.ndarray, highs: np.ndarray) -> None:
+        """Take the range of some groups in. Groups at what was the end of the range before are then inside it."""
+        low, high = float(lows.min(initial=self._low)), float(highs.max(initial=self._high))
+        if high > self._high:
+            self._sums.clear(_TOP)
+        if low < self._low:
+            self._sums.clear(_BOTTOM)
+        self._low, self._high = low, high
 
     @property
     def _noise_source(self) -> str:
@@ -100,10 +114,14 @@ class StatisticsCollector:
         """All numbers, once every group was added."""
         n_scored, n_groups = self._count.sum(), self._sums.total([_GROUPS])
         visits, gaps = self._changes.n_visits, self._changes.gap_counts
-        zero, trend = (self._sums.interval(Ratio([a], [b])) for a, b in ((_EQUAL, _GROUPS), (_RISE, _GAP)))
-        wasted = self._sums.interval(Ratio([_WASTED], [_REWARDS]))
+        zero, top, bottom, wasted, trend = (
+            self._sums.interval(Ratio([a], [b]))
+            for a, b in ((_EQUAL, _GROUPS), (_TOP, _GROUPS), (_BOTTOM, _GROUPS), (_WASTED, _REWARDS), (_RISE, _GAP))
+        )
+        drift = self._difficulty.slope()
+        whole_run = len(self._step) - 1
         steps = np.diff(self._step)
-        jump, jump_place = self._changes.jump((self._highs.max() - self._lows.min()) / 4)
+        jump, jump_error, jump_place = self._changes.jump((self._high - self._low) / 4)
         middle = -(-len(steps) // 2)
         with np.errstate(invalid="ignore", divide="ignore"):
             return LogStatistics(
@@ -112,11 +130,12 @@ class StatisticsCollector:
                 n_prompts=len(visits),
                 n_steps=len(self._step),
                 group_size=int(np.argmax(self._sizes * np.arange(len(self._sizes)))),
-                reward_low=float(self._lows.min()),
+                reward_low=self._low,
                 reward_high=self._high,
                 reward_mean=float(self._total.sum() / n_scored),
                 zero_variance_groups=zero.mean,
-                zero_at_top=_ratio(self._zero_by_mean.get(self._high, 0), n_groups),
+                zero_at_top=top.mean,
+                zero_at_bottom=bottom.mean,
                 wasted_rollouts=wasted.mean if n_groups else np.nan,
                 seen_once=_ratio((visits == 1).sum(), (visits > 0).sum()),
                 visits_per_prompt=_ratio(visits.sum(), (visits > 0).sum()),
@@ -136,6 +155,11 @@ class StatisticsCollector:
                 zero_variance_limits=fraction_limits(zero),
                 wasted_limits=fraction_limits(wasted) if n_groups else (np.nan, np.nan),
                 trend_limits=(100 * trend.low, 100 * trend.high),
+                zero_at_top_limits=fraction_limits(top),
+                zero_at_bottom_limits=fraction_limits(bottom),
+                jump_limits=(jump - 1.96 * jump_error, jump + 1.96 * jump_error),
+                difficulty=whole_run * drift.mean,
+                difficulty_limits=(whole_run * drift.low, whole_run * drift.high),
                 n_groups=int(n_groups),
                 equal_groups_expected=self._equal_groups.expected(),
             )

@@ -123,14 +123,14 @@ class VisitChanges:
                 square = self._squares[near].sum() / number
         return float(np.sqrt(max(square, 0.0))) if not np.isnan(square) else np.nan
 
-    def jump(self, smallest: float) -> tuple[float, int | None]:
-        """Largest mean change of all prompts within a median gap, and the number of its first step.
+    def jump(self, smallest: float) -> tuple[float, float, int | None]:
+        """Largest mean change of all prompts within a median gap, its standard error, and the number of its first step.
 
         A jump stands out from the noise of the changes by five standard errors and is larger than ``smallest``.
         """
         gap = self.median_gap()
         if np.isnan(gap):
-            return np.nan, None
+            return np.nan, np.nan, None
         # In a median gap most prompts come back once.
         width = max(int(gap), 1)
         sums = np.cumsum(np.pad(self._rises, ((0, 0), (1, 0))), axis=1)
@@ -140,4 +140,4 @@ class VisitChanges:
             error = np.sqrt(np.maximum(square / number - mean**2, 0.0) / (number - 1))
         size = np.where((number > 4) & (np.abs(mean) > 5 * error), np.abs(mean), 0.0)
         k = int(np.argmax(size))
-        return (float(mean[k]), k) if size[k] > smallest else (np.nan, None)
+        return (float(mean[k]), float(error[k]), k) if size[k] > smallest else (np.nan, np.nan, None)

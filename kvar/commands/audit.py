@@ -35,7 +35,7 @@ def audit_command(
         typer.Argument(help="A file, a folder, or a pattern in quotes; also s3://.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the page, the table and the figure.", show_default="PATH-audit")
+        Path | None, typer.Option(help="Folder for the page, the tables and the figure.", show_default="PATH-audit")
     ] = None,
     columns: Annotated[
         str | None,
@@ -54,6 +54,10 @@ def audit_command(
     jobs: Annotated[
         int | None,
         typer.Option(help="Number of processes; by default all cores for a long log and one for a short one."),
+    ] = None,
+    cost_per_rollout: Annotated[
+        float | None,
+        typer.Option(help="What a rollout costs, in any unit of money: findings then say what they save."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and write no files.")] = False,
     demo: Annotated[bool, typer.Option(help="Audit a small recorded run that comes with kvar.")] = False,
@@ -85,7 +89,7 @@ def audit_command(
             log = read_log(source, format, columns, max_bad=max_bad, advance=advance, max_unpacked=max_unpacked)
         if demo:
             log = dataclasses.replace(log, path=_DEMO)
-        report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs)
+        report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs, cost_per_rollout=cost_per_rollout)
         if as_json:
             with printing():
                 typer.echo(json.dumps(report.to_dict(), indent=2))
@@ -99,7 +103,7 @@ def audit_command(
     with printing():
         _print(report)
         if not_saved is None:
-            typer.echo(f"Page, with table and figure next to it: {visible(str(folder / 'audit.html'))}")
+            typer.echo(f"Page, with tables and figure next to it: {visible(str(folder / 'audit.html'))}")
     if not_saved is not None:
         typer.echo(f"kvar audit: the result is above, but was not saved: {visible(str(not_saved))}", err=True)
         raise typer.Exit(2)
@@ -149,7 +153,7 @@ def _print(report: AuditReport) -> None:
     console.print(table)
     console.print(f"[bold]{plain(report.recommendation)}[/bold]")
     for finding in report.findings:
-        console.print("- " + plain(finding))
+        console.print(f"- {finding.severity}: {plain(finding.says)}")
     for warning in report.warnings:
         console.print("[yellow]![/yellow] " + plain(warning))
     if report.lines:

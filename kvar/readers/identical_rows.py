@@ -39,6 +39,7 @@ def drop_identical_rows(rows: ReadRows) -> None:
         after = np.bincount(group[kept])
         regular = (after == usual).mean() > (1 + (sizes == usual).mean()) / 2
         if regular or (k == 0 and 2 * len(first) <= 1.02 * len(rows)):
+            rows.notes.n_copies += int((~kept).sum())
             rows.notes.doubt(
                 f"{(~kept).sum():,} rows are identical to an earlier one of their step, as where a batch is filled up "
                 "or a log was written twice. They are counted once."

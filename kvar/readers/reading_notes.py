@@ -33,6 +33,7 @@ class ReadingNotes:
     prompts: PromptForms = field(default_factory=PromptForms)  # What the prompts look like
     n_rows: int = 0  # Rows that were used
     n_left_out: int = 0  # Rows that are no rollouts of their own or not of training; the doubts say which
+    n_copies: int = 0  # Rows that are copies of others
     n_joined: int = 0  # Lines that continue a quoted field of a line before
 
     def reject(self, reason: str, path: Path, rows: Iterable[int], cells: Sequence = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulations.harness.study import Study
 from simulations.studies.allocation import Allocation
+from simulations.studies.audit_findings import AuditFindings
 from simulations.studies.bandwidth_choice import BandwidthChoice
 from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
@@ -27,6 +28,7 @@ STUDIES: dict[str, type[Study]] = {
         Race,
         ScoreNorms,
         Coverage,
+        AuditFindings,
     )
 }
 

@@ -160,7 +160,7 @@ def test_the_interval_of_the_norm_ratio_covers(group, ratio, slope):
 @pytest.mark.parametrize(("ratio", "words"), [(1.0, "not seen"), (0.2, "below the value"), (4.0, "above the value")])
 def test_the_audit_tells_the_regime(ratio, words, rng):
     report = kvar.audit(normed(rng, ratio, n_steps=20), ["adaptive", "none"])
-    (sentence,) = [finding for finding in report.findings if "W1 / W0" in finding]
+    (sentence,) = [f.says for f in report.findings if f.kind == "score-norms"]
     assert words in sentence
     assert f"{report.facts.norm_ratio:.2g}" in sentence
 
@@ -169,7 +169,7 @@ def test_equal_rewards_have_no_regime(rng):
     trace = normed(rng, 0.5, n_prompts=5, n_steps=10)
     report = kvar.audit(kvar.Trace.from_columns({**trace.columns, "reward": np.ones(len(trace))}), ["none", "kernel"])
     assert math.isnan(report.facts.norm_ratio)
-    assert not any("W1 / W0" in finding for finding in report.findings)
+    assert not any(f.kind == "score-norms" for f in report.findings)
     assert page(report)
 
 
@@ -187,9 +187,9 @@ def test_without_norms_the_numbers_are_those_of_the_value(rng):
         assert row.gradient_error is row.gradient_above_best is None
     assert not report.by_gradient
     assert (report.chosen.baseline, with_norms.chosen.baseline) == ("adaptive", "none")
-    (sentence,) = [finding for finding in report.findings if "score_norms" in finding]
+    (sentence,) = [f.says for f in report.findings if f.kind == "norms-missing"]
     assert "logprobs" in sentence
-    assert not any("score_norms" in finding for finding in with_norms.findings)
+    assert not any(f.kind == "norms-missing" for f in with_norms.findings)
     assert report.to_dict()["facts"]["norm_ratio"] is None
     assert not any(name.startswith("gradient") for name in report.table.columns)
 

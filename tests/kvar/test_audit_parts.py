@@ -262,7 +262,7 @@ def test_the_smallest_sufficient_group_is_advised(rng):
     trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward.ravel()})
     report = kvar.audit(trace, ["adaptive", "group-mean"])
     assert report.group_sizes.advised.size == 1
-    assert any("groups of 1" in finding and "75 % fewer rollouts" in finding for finding in report.findings)
+    assert any(f.kind == "group-size" and f.saves == 0.75 * report.n_rollouts for f in report.findings)
     assert "num_generations=1" in report.lines["TRL"]
     assert study_group_sizes(SortedTrace.of(trace), kvar.make_baseline("kernel"), 1) is None
 
@@ -335,14 +335,6 @@ def test_warnings_come_when_they_should(rng):
     assert "holds one step in 5" in warnings_of(trace_with(reward, step=5 * np.arange(40)))
     assert "Only 400 rewards" in warnings_of(trace_with(reward[:4]))
     assert "All rewards are 0" in warnings_of(trace_with(0 * reward))
-    scaled = reward.copy()
-    scaled[20:] *= 10
-    assert "scale of the rewards changes: 0 to 1 in the first half of the run, 0 to 10" in warnings_of(
-        trace_with(scaled)
-    )
-    shifted = reward.copy()
-    shifted[25:] = np.maximum(shifted[25:], rng.random(shifted[25:].shape) < 0.9)
-    assert re.search(r"rise by 0\.[345]\d? at once at step 25", warnings_of(trace_with(shifted)))
     missing = np.where(rng.random(reward.shape) < 0.3, np.nan, reward)
     assert re.search(r"(29|30|31) % of the rollouts have no reward", warnings_of(trace_with(missing)))
     alone = (rng.random((40, 50, 1)) < 0.5).astype(float)
@@ -369,7 +361,9 @@ def test_the_page_is_one_file_and_shows_the_log_as_text(rng, tmp_path):
     report = kvar.audit(path, ["kernel", "group-mean"])
     html = page(report)
     assert "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt; + 0.5 &lt;img src=x onerror=alert(1)&gt;" in html
-    assert not re.search(r"<(script|img|u)\b|<svg[^>]*onload", html)
+    # The one script is ours, and the policy of the page allows no other.
+    assert html.count("<script") == 1
+    assert not re.search(r"<(img|u)\b|<svg[^>]*onload", html)
     # Nothing is fetched: addresses occur as names of SVG's vocabularies only.
     assert not re.search(r"<link|@import|<[^>]*\ssrc=|href=\"(?!#)|url\((?!#)", html)
     assert set(re.findall(r"https?://[^\"' <)]+", html)) <= {

@@ -73,18 +73,19 @@ def test_rewards_of_many_values_have_no_equal_groups(rng):
     expected, same = counted(noisy)
     assert expected < 1
     assert same == 0
-    assert "filter" not in " ".join(kvar.audit(noisy, ["group-mean", "kernel"]).warnings)
+    assert "filtered-groups" not in {f.kind for f in kvar.audit(noisy, ["group-mean", "kernel"]).findings}
 
 
 @pytest.mark.parametrize("group", [4, 8])
 def test_a_filtered_log_gets_no_advice(rng, tmp_path, group):
     report = kvar.audit(log(rng, group, (0.0, 1.0), keep=differ), ["group-mean", "leave-one-out", "kernel", "adaptive"])
-    assert "filtered" in report.warnings[0]
-    assert "before the filter" in report.warnings[0]
+    (finding,) = report.findings
+    assert (finding.kind, finding.severity) == ("filtered-groups", "high")
+    assert "before the filter" in finding.says
+    assert report.prompts.are("not judged").all()
     assert report.group_sizes is None
     assert report.windows is None
     assert report.lines == {}
-    assert report.findings == []
     assert all(np.isnan(row.estimated_value_mse.mean) for row in report.rows)
     page = (report.save(tmp_path) / "audit.html").read_text()
     for wrong in ("% less", "fewer rollouts", "num_generations", "Settings for your trainer"):
@@ -98,7 +99,7 @@ def test_a_value_error_below_zero_is_no_error(rng):
     # Values of many levels, so that groups of equal rewards are not expected.
     reward += np.repeat(rng.normal(0, 1e-3, 600), 4)
     report = kvar.audit(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}), ["kernel"])
-    assert "below 0" in report.warnings[0]
+    assert "below 0" in report.findings[0].says
     assert report.group_sizes is None
 
 
@@ -106,7 +107,7 @@ def test_a_whole_log_keeps_its_advice(rng):
     report = kvar.audit(log(rng, 4, (0.0, 1.0)), ["group-mean", "adaptive"])
     assert report.lines
     assert report.group_sizes is not None
-    assert not any("filter" in warning for warning in report.warnings)
+    assert not any(finding.kind == "filtered-groups" for finding in report.findings)
 
 
 def row(name, mean, high):

@@ -37,7 +37,7 @@ def test_a_closed_pipe_and_a_poor_encoding_lose_nothing(tmp_path):
     folder = tmp_path / "caf\udce9-audit"
     page = (folder / "audit.html").read_text(encoding="utf-8")
     assert "caf\\udce9.jsonl" in page
-    assert sorted(os.listdir(folder)) == ["audit.csv", "audit.html", "audit.json", "audit.png"]
+    assert sorted(os.listdir(folder)) == ["audit.csv", "audit.html", "audit.json", "audit.png", "prompts.parquet"]
     done = subprocess.run([*command, "--out", str(tmp_path / "o")], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert b"caf\\udce9.jsonl" in done.stdout

@@ -35,6 +35,10 @@ SMALLER = {
     },
     "score-norms": {"repetitions": 2, "block": 2, "ratios": (0.15, 1.0), "visits": 8, "warm_up": 4},
     "coverage": {"repetitions": 2, "block": 2, "rates": (0.5,), "n": (50, 200)},
+    "audit-findings": {
+        "repetitions": 2, "block": 2, "prompts": 20, "steps": 20, "batch": 10,
+        "faults": ("nothing", "solved prompts", "filtered", "copied rows"), "kept": ("one-prompt-g4",),
+    },
     "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "reach": 1000.0, "learning_rates": (0.07, 0.14)},
 }  # fmt: skip
 

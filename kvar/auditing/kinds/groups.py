@@ -1,0 +1,90 @@
+"""Findings on groups: those that teach a group baseline nothing, and how large they need to be."""
+
+from __future__ import annotations
+
+from kvar.auditing.evidence import Evidence, interval, percent
+from kvar.auditing.finding import Finding, share_severity
+from kvar.intervals import Interval
+
+__all__ = ["all_right", "all_wrong", "group_size", "of_error"]
+
+_FILTERS = {
+    "verl": "algorithm.filter_groups.enable=True algorithm.filter_groups.metric=acc",
+    "OpenRLHF": "--algo.dynamic_filtering_enable --algo.dynamic_filtering_range 0 1",
+}
+_DAPO = "Yu et al. (2025), DAPO, arXiv 2503.14476"
+
+
+def all_wrong(evidence: Evidence) -> Finding | None:
+    """Groups whose rewards are all the least of the run."""
+    facts = evidence.facts
+    if not facts.zero_at_bottom > 0 or evidence.reward_range == 0:
+        return None
+    return Finding(
+        "all-wrong",
+        share_severity(facts.zero_at_bottom_limits[0], 0.1, 0.3),
+        f"In {100 * facts.zero_at_bottom:.0f} % of the groups{percent(facts.zero_at_bottom_limits)} all rewards are "
+        f"the least of the run, {facts.reward_low:g}. A group baseline learns nothing from them. Easier prompts or a "
+        "partial reward would give a signal.",
+        *(facts.zero_at_bottom, *facts.zero_at_bottom_limits, "fraction of the groups", evidence.rests_on),
+        action={"TRL": 'KAEConfig(baseline="adaptive", prompt_order="variance")', **_FILTERS},
+        saves=facts.zero_at_bottom * evidence.n_scored,
+        reference=_DAPO,
+    )
+
+
+def all_right(evidence: Evidence) -> Finding | None:
+    """Groups whose rewards are all the largest of the run."""
+    facts = evidence.facts
+    if not facts.zero_at_top > 0 or evidence.reward_range == 0:
+        return None
+    return Finding(
+        "all-right",
+        share_severity(facts.zero_at_top_limits[0], 0.3),
+        f"In {100 * facts.zero_at_top:.0f} % of the groups{percent(facts.zero_at_top_limits)} all rewards are the "
+        f"largest of the run, {facts.reward_high:g}. A group baseline learns nothing from them. These rollouts could "
+        "go to other prompts.",
+        *(facts.zero_at_top, *facts.zero_at_top_limits, "fraction of the groups", evidence.rests_on),
+        action={"TRL": 'KAEConfig(prompt_order="variance")', **_FILTERS},
+        saves=facts.zero_at_top * evidence.n_scored,
+        reference=_DAPO,
+    )
+
+
+def group_size(evidence: Evidence) -> Finding | None:
+    """The group size of the run against the smallest that does as well."""
+    sizes = evidence.sizes
+    if sizes is None:
+        return None
+    sample = f" (tried on one prompt in {sizes.one_in})" if sizes.one_in > 1 else ""
+    advised, full = sizes.advised, sizes.full
+    if advised is None or advised.size == full:
+        reason = (
+            f"at no size is {sizes.baseline} as accurate as group-mean"
+            if advised is None
+            else f"no smaller size is as accurate with {sizes.baseline}"
+        )
+        return Finding("group-size", "info", f"Keep groups of {full}: {reason}{sample}.", rests_on=evidence.rests_on)
+    fewer = 1 - advised.size / full
+    return Finding(
+        "group-size",
+        "medium" if fewer >= 0.5 else "low",
+        f"With {sizes.baseline}, groups of {advised.size} are enough: their estimated value MSE "
+        f"{of_error(advised.value_mse)}, against {sizes.reference.mean:.2g} for group-mean with the groups of {full} "
+        f"in your run. That is {100 * fewer:.0f} % fewer rollouts{sample}, which could go to more prompts.",
+        *(advised.value_mse.mean, advised.value_mse.low, advised.value_mse.high, "value MSE", evidence.rests_on),
+        action={
+            "TRL": f"num_generations={advised.size}",
+            "verl": f"actor_rollout_ref.rollout.n={advised.size}",
+            "OpenRLHF": f"--rollout.n_samples_per_prompt {advised.size}",
+        },
+        saves=fewer * evidence.facts.n_rollouts,
+        reference="Kernelized Advantage Estimation, arXiv 2604.28005",
+    )
+
+
+def of_error(error: Interval, limits: bool = True) -> str:
+    """The size of an estimated error, which may be below 0 by chance."""
+    if error.mean > 0:
+        return f"is {error.mean:.2g}{interval(max(error.low, 0.0), error.high) if limits else ''}"
+    return f"cannot be told from 0 (at most {error.high:.2g}, the upper 95 % limit)"

@@ -1,0 +1,145 @@
+"""The value of each prompt of a run: a table, and the curve of one prompt with its band."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvar.auditing.groups import Groups
+from kvar.auditing.prompt_verdicts import PromptVerdicts
+from kvar.auditing.recent_visits import RecentVisits
+from kvar.readers.read_trace import read_trace
+from kvar.rollouts.step_chunks import SortedTrace
+from kvar.rollouts.trace import Trace
+
+__all__ = ["PromptValues", "prompt_values"]
+
+
+def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
+    """Value, slope and verdict of every prompt of a run.
+
+    Parameters
+    ----------
+    trace : Trace or path
+        A recorded run, or the path of a log, which is read as by `kvar.read_trace`.
+
+    Returns
+    -------
+    PromptValues
+        With `table` and `plot`. Cost: one pass over n rollouts, O(n log n); memory for the last 32 visits of every
+        prompt.
+
+    Raises
+    ------
+    ValueError
+        If the trace has no reward.
+
+    Notes
+    -----
+    A verdict looks at the last 32 visits of a prompt. "improving" and "forgotten" are prompts whose rewards have a
+    slope, "solved" and "stuck" are prompts with a value above 0.9 or below 0.1 of the range of the rewards. Of each
+    kind at most 5 % are expected to be false, by the method of Benjamini and Hochberg (1995, Journal of the Royal
+    Statistical Society B 57:289). "open" is the rest. A prompt with fewer than 4 visits or 8 rewards is "not judged".
+    Values of a log from which groups were filtered out are those of what is left; `kvar.audit` recognises such a log.
+
+    Examples
+    --------
+    >>> from importlib import resources
+    >>> import kvar
+    >>> values = kvar.prompt_values(resources.files("kvar") / "data" / "demo.parquet")
+    >>> values.table.columns[:5]
+    ['prompt', 'value', 'error', 'low', 'high']
+    >>> values.table.filter(verdict="solved").height
+    11
+    """
+    trace = trace if isinstance(trace, Trace) else read_trace(trace)
+    if np.isnan(trace.reward).all():
+        raise ValueError(f"no value to estimate: the trace has {len(trace)} rollouts, none of them with a reward")
+    order = SortedTrace.of(trace)
+    visits = RecentVisits(len(order.prompts))
+    for chunk in order.chunks():
+        visits.add(Groups.of(chunk, 0))
+    return PromptValues(trace, PromptVerdicts.of(order.prompts, visits))
+
+
+@dataclass(frozen=True)
+class PromptValues:
+    """What `prompt_values` found.
+
+    Attributes
+    ----------
+    trace : Trace
+        The run.
+    verdicts : PromptVerdicts
+        Arrays over the prompts, by id.
+    table : polars.DataFrame
+        One row a prompt: ``value`` now with its standard ``error`` and 95 % limits, ``slope`` per step with its error,
+        number of ``visits``, ``last_reward`` (the mean of the last visit) and ``verdict``.
+    """
+
+    trace: Trace
+    verdicts: PromptVerdicts
+
+    @property
+    def table(self):
+        """One row a prompt."""
+        return self.verdicts.table
+
+    def plot(self, prompt, ax=None):
+        """Draw the mean rewards of a prompt's visits, and the curve of its value with its 95 % band.
+
+        Parameters
+        ----------
+        prompt : int or str
+            Id of the prompt.
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure if missing.
+
+        Returns
+        -------
+        matplotlib Axes
+            The drawing. The curve is a local line with the Epanechnikov kernel, its window chosen by `select_bandwidth`
+            from the rewards of this prompt, and the band takes its bias out. With rewards at fewer than five steps
+            there is no curve.
+
+        Raises
+        ------
+        ValueError
+            If the trace has no reward of the prompt.
+        """
+        mine = (self.trace.prompt_id == prompt) & ~np.isnan(self.trace.reward)
+        if not mine.any():
+            raise ValueError(f"no reward of the prompt {prompt!r:.60} in the trace; ids are in table['prompt']")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots()[1]
+        step, reward = self.trace.step[mine].astype(np.float64), self.trace.reward[mine]
+        steps, place, count = np.unique(step, return_inverse=True, return_counts=True)
+        means = np.bincount(place, reward) / count
+        ax.scatter(steps, means, s=8 + 4 * count, color="#57606a", alpha=0.6, linewidth=0, label="mean of a visit")
+        if len(steps) > 4:
+            at = np.linspace(steps[0], steps[-1], 200)
+            band = self._band(step, reward, at)
+            ax.plot(at, band.estimate, color="#0072B2", label="value")
+            ax.fill_between(at, band.lower, band.upper, color="#0072B2", alpha=0.2, linewidth=0, label="95 % band")
+        verdict = str(self.verdicts.verdict[self.verdicts.prompts == prompt][0])
+        ax.set(xlabel="step", ylabel="reward", title=f"prompt {prompt!s:.40}: {verdict}")
+        ax.legend(frameon=False)
+        return ax
+
+    def _band(self, step: np.ndarray, reward: np.ndarray, at: np.ndarray):
+        # Both are slow to import.
+        from kvar.smoothing.bandwidth import select_bandwidth
+        from kvar.smoothing.regression import KernelRegressor
+
+        bounds = float(np.nanmin(self.trace.reward)), float(np.nanmax(self.trace.reward))
+        with warnings.catch_warnings():
+            # A window at the end of the grid is what a flat curve wants.
+            warnings.simplefilter("ignore", UserWarning)
+            chosen = select_bandwidth(step, reward, kernel="epanechnikov", degree=1, empty="nearest")
+        model = KernelRegressor("epanechnikov", chosen.bandwidth, degree=1, empty="nearest").fit(step, reward)
+        return model.confidence_band(at, bounds=bounds if bounds[0] < bounds[1] else None, bias_corrected=True)
