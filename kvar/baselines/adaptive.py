@@ -152,6 +152,10 @@ class AdaptiveBaseline(Baseline):
             size += weight * worth
         return Estimate(mixture.average, np.sqrt(variance), size)
 
+    def second_moments(self, batch: Batch) -> np.ndarray:
+        """Variance of the reward at the estimated value: exact for rewards of two values, for others an upper bound."""
+        return self._scale.largest_variance(self.recalled(batch).mixture.average)
+
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards, then take them into the history."""
         look = self.recalled(batch)

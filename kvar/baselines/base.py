@@ -246,6 +246,36 @@ class Baseline(ABC):
         unknown = np.full(batch.rewards.shape, np.nan)
         return Estimate(self.values(batch), unknown, unknown)
 
+    def assess_values(self, batch: Batch) -> Estimate:
+        """Expected rewards with their uncertainty, also by a baseline that aims at something else than the value.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        Estimate
+            Arrays of shape (P, N), in the layout of the batch.
+        """
+        return self.assess(batch)
+
+    def second_moments(self, batch: Batch) -> np.ndarray:
+        """Expected squared length ``E[n (Z - b)^2]`` of a rollout's gradient, n the squared norm of its score.
+
+        Parameters
+        ----------
+        batch : Batch
+            A step's rollouts.
+
+        Returns
+        -------
+        ndarray of float64, shape (P, N)
+            Up to a factor that all prompts share; NaN if the method does not estimate it.
+        """
+        return np.full(batch.rewards.shape, np.nan)
+
     def remember(self, batch: Batch) -> None:
         """Take a batch into the history.
 

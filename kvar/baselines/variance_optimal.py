@@ -71,6 +71,14 @@ class VarianceOptimal(AdaptiveBaseline):
         slopes = self._shift.slope(of_values.values)
         return Estimate(self.values(batch), slopes * of_values.standard_error, of_values.effective_sample_size)
 
+    def assess_values(self, batch: Batch) -> Estimate:
+        """Mixture estimates of the value, which b* is not."""
+        return super().assess(batch)
+
+    def second_moments(self, batch: Batch) -> np.ndarray:
+        """``v W1 (1 - b)^2 + (1 - v) W0 b^2`` with rewards in [0, 1], W1 and W0 mean squared norms at the value v."""
+        return self._norms.second_moments(self.recalled(batch).mixture.average, self._shift, self._scale)
+
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
         look = self.recalled(batch)

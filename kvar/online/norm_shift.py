@@ -104,6 +104,14 @@ class NormShift:
         shift = (ratio - 1.0) * _GRID * (1.0 - _GRID) / norm
         return Shift(scale.lowest, scale.width, scale.width * shift, ratio / norm**2)
 
+    def second_moments(self, values: np.ndarray, shift: Shift, scale: RewardScale) -> np.ndarray:
+        """Expected squared norm times squared advantage at some values, over the mean squared norm of all rollouts."""
+        if not scale.has_range:
+            return np.zeros(values.shape)
+        place, baseline = _fraction(values, scale), _fraction(values + shift.of(values), scale)
+        high, low = (np.interp(place, _NODES, mean) for mean in self._means())
+        return scale.width**2 * (place * high * (1.0 - baseline) ** 2 + (1.0 - place) * low * baseline**2)
+
     def learn(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> None:
         """Take in the rewards and norms of a step, each at the value that it was predicted to have."""
         known = batch.scored & np.isfinite(norms)

@@ -20,12 +20,13 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
-from llm_train.secret_settings import masked
+from llm_train.studies.finished_runs import FinishedRun, read_finished, settings_that_count, write_finished
 from llm_train.tasks.run_arguments import RunArguments
 
 __all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
 
 _TUNING = 1000  # the first seed that learning rates are chosen on
+_LONGER = 4  # times that a grid of learning rates grows
 _OF_THE_COMPARISON = {"learning_rate", "seed", "output_dir", "trace_dir", "resume"}
 _DESCRIPTION = """
 Train with several methods over several seeds at equal rollouts, and report which was better, with intervals.
@@ -36,8 +37,11 @@ Train with several methods over several seeds at equal rollouts, and report whic
 
 CONFIG has: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds to choose the
 learning rate of each method, and reference, the label that the others are compared with. Other flags are settings of
-every run. --output_dir gets runs/, table.md, table.json, pairs.csv with each method against each other one,
-learning_rates.json with the scores behind the choice, curves.csv and curves.png. Finished runs are not repeated.
+every run. --output_dir gets finished.jsonl with every finished run, table.md, table.json, pairs.csv with each method
+against each other one, learning_rates.json with the scores behind the choice, curves.csv, curves.png and runs/. Runs in
+finished.jsonl are not repeated: with a copy of that file a comparison goes on anywhere.
+
+The grid of learning rates grows at an end until the best of a method is not there, four times at most.
 """
 
 
@@ -159,20 +163,15 @@ def _folder_name(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")
 
 
-def _make_run(comparison: Comparison, label: str, rate: float, seed: int) -> None:
-    """Make one run unless it is finished; called in a separate process."""
+def _make_run(comparison: Comparison, key: tuple[str, float, int]) -> FinishedRun:
+    """Make one run, or go on with it; called in a separate process."""
     quiet_libraries()
-    folder, given = comparison.run_folder(label, rate, seed), comparison.given(label, rate, seed)
-    if (folder / "result.json").exists():
-        before = masked(json.loads((folder / "config.json").read_text())["given"])
-        given = masked(json.loads(json.dumps(given)))
-        if before != given:
-            changed = sorted(k for k in {*before, *given} if before.get(k) != given.get(k))
-            raise ValueError(f"{folder} was made with another {changed[0]}: choose another --output_dir")
-        return
-    train(resolve(given), show=False)
-    # A comparison needs the curves only; the policies of all runs would fill the disk.
-    shutil.rmtree(folder / "policy")
+    folder, given = comparison.run_folder(*key), comparison.given(*key)
+    if not (folder / "result.json").exists():
+        train(resolve(given), show=False)
+        # A comparison needs the curves only; the policies of all runs would fill the disk.
+        shutil.rmtree(folder / "policy")
+    return FinishedRun.of_folder(key, given, folder, comparison.measure)
 
 
 def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]]) -> dict[str, float]:
@@ -185,16 +184,9 @@ def choose_learning_rates(scores: Mapping[str, Mapping[float, Sequence[float]]])
 
 def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
     """Make all unfinished runs, and return the learning rate chosen for each method."""
-    rates = comparison.learning_rates
-    chosen = dict.fromkeys(comparison.methods, rates[0])
-    if len(rates) > 1:
-        seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
-        wanted = [(label, rate, seed) for seed in seeds for label in comparison.methods for rate in rates]
-        _make_runs(comparison, wanted, jobs, "choosing learning rates")
-        scores = {
-            label: {rate: [_final(comparison, label, rate, seed) for seed in seeds] for rate in rates}
-            for label in comparison.methods
-        }
+    chosen = dict.fromkeys(comparison.methods, comparison.learning_rates[0])
+    if len(comparison.learning_rates) > 1:
+        scores = _tuned(comparison, jobs)
         chosen = choose_learning_rates(scores)
         with atomic_write(comparison.folder / "learning_rates.json") as temporary:
             kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
@@ -204,18 +196,51 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
     return chosen
 
 
-def _final(comparison: Comparison, label: str, rate: float, seed: int) -> float:
-    return json.loads((comparison.run_folder(label, rate, seed) / "result.json").read_text())[comparison.measure]
+def _tuned(comparison: Comparison, jobs: int) -> dict[str, dict[float, list[float]]]:
+    """Scores of every method at its learning rates, a grid that grows where the best lies at its end."""
+    seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
+    grids = {label: sorted(comparison.learning_rates) for label in comparison.methods}
+    for _ in range(1 + _LONGER):
+        wanted = [(label, rate, seed) for seed in seeds for label, rates in grids.items() for rate in rates]
+        finished = _make_runs(comparison, wanted, jobs, "choosing learning rates")
+        scores = {
+            label: {rate: [finished[label, rate, seed].curve[-1] for seed in seeds] for rate in rates}
+            for label, rates in grids.items()
+        }
+        grown = {label: _grown(grids[label], best) for label, best in choose_learning_rates(scores).items()}
+        if grown == grids:
+            break
+        grids = grown
+    return scores
 
 
-def _make_runs(comparison, wanted, jobs, title) -> None:
+def _grown(rates: list[float], best: float) -> list[float]:
+    """The grid with one more rate, by the ratio of the last two, at the end where the best lies."""
+    if best == rates[0]:
+        return [float(f"{rates[0] ** 2 / rates[1]:.3g}"), *rates]
+    return [*rates, float(f"{rates[-1] ** 2 / rates[-2]:.3g}")] if best == rates[-1] else rates
+
+
+def _make_runs(comparison, wanted, jobs, title) -> dict[tuple[str, float, int], FinishedRun]:
+    """All finished runs, with those that are wanted among them."""
     from joblib import Parallel, delayed
 
+    finished = read_finished(comparison.folder)
+    for key in wanted:
+        if key in finished and finished[key].settings != (given := settings_that_count(comparison.given(*key))):
+            before = finished[key].settings
+            changed = sorted(k for k in {*before, *given} if before.get(k) != given.get(k))
+            raise ValueError(
+                f"{comparison.folder} has a run of {key[0]!r} with another {changed[0]}: choose another --output_dir"
+            )
+    missing = [key for key in wanted if key not in finished]
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(_make_run)(comparison, *run) for run in wanted
+        delayed(_make_run)(comparison, key) for key in missing
     )
-    for _ in tracked(work, title, len(wanted)):
-        pass
+    for run in tracked(work, title, len(missing)):
+        finished[run.key] = run
+        write_finished(comparison.folder, finished)
+    return finished
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from kvar.intervals import mean_interval
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.crossings import first_crossing
 from kvar.utils.markdown import markdown_table
-from llm_train.run.run_files import read_metrics
+from llm_train.studies.finished_runs import read_finished
 
 __all__ = ["MethodRow", "pairs", "report", "rows", "write_table"]
 
@@ -107,22 +107,17 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
 
 
 def _read(comparison, chosen):
+    finished = read_finished(comparison.folder)
     curves, trained, rollouts = {}, {}, {}
-    # Training prompts are evaluated only where values are exact.
-    train_measure = comparison.measure.replace("held_out", "train") if "held_out" in comparison.measure else ""
     for label in comparison.methods:
-        measured, on_train = [], []
-        for seed in range(comparison.seeds):
-            folder = comparison.run_folder(label, chosen[label], seed)
-            entries = [e for e in read_metrics(folder / "metrics.jsonl") if comparison.measure in e]
-            measured.append([e[comparison.measure] for e in entries])
-            found = np.array([e["rollouts"] for e in entries], dtype=np.float64)
-            if not np.array_equal(found, rollouts.setdefault(label, found)):
-                raise ValueError(
-                    f"{folder} was evaluated at other numbers of rollouts than the first run; use the same eval_steps"
-                )
-            on_train.append(json.loads((folder / "result.json").read_text()).get(train_measure, float("nan")))
-        curves[label], trained[label] = np.array(measured), np.array(on_train)
+        runs = [finished[label, chosen[label], seed] for seed in range(comparison.seeds)]
+        if any(run.rollouts != runs[0].rollouts for run in runs):
+            raise ValueError(
+                f"runs of {label!r} were evaluated at different numbers of rollouts; use the same eval_steps"
+            )
+        rollouts[label] = np.array(runs[0].rollouts, dtype=np.float64)
+        curves[label] = np.array([run.curve for run in runs])
+        trained[label] = np.array([np.nan if run.train is None else run.train for run in runs])
     return curves, trained, rollouts
 
 

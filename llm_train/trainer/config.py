@@ -13,10 +13,13 @@ from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
 from llm_train.secret_settings import guarded, masked
 from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
 
-__all__ = ["KAEConfig"]
+__all__ = ["ORDERS_OF_RATES", "KAEConfig"]
 
 
-_ORDERS = ("epochs", "independent", "variance")
+# Orders that take values for success rates.
+ORDERS_OF_RATES = ("variance", "arc", "arc-without-dead-zone")
+
+_ORDERS = ("epochs", "independent", "importance", *ORDERS_OF_RATES)
 _SCORE_NORMS = ("sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS)
 
 
@@ -47,9 +50,11 @@ class KAEConfig(GRPOConfig):
         its text.
     block_reuse : int
         Number of consecutive generations for which each batch of prompts is kept.
-    prompt_order : {"epochs", "independent", "variance"}
-        "epochs" takes every prompt once per epoch, as TRL does. "independent" draws each batch with replacement.
-        "variance" draws it without replacement, with probabilities that grow with the estimated variance of the reward.
+    prompt_order : {"epochs", "independent", "importance", "variance", "arc", "arc-without-dead-zone"}
+        "epochs" takes every prompt once per epoch, as TRL does. "independent" draws each batch with replacement. The
+        others draw without replacement. "importance" prefers prompts whose gradient is long, and weighs their rollouts
+        by the inverse of the probability, so that the objective stays the mean over prompts. "variance" prefers
+        uncertain rewards and "arc" values near 1/2, as in ARCUS, both without weights.
     warm_start_rollouts : int
         Rollouts of every prompt before training. The baseline remembers their rewards.
     whiten_advantages : bool
@@ -104,7 +109,9 @@ class KAEConfig(GRPOConfig):
         default="epochs",
         metadata={
             "help": "'epochs' takes every prompt once per epoch. 'independent' draws each batch with replacement. "
-            "'variance' draws it by the estimated variance v(1-v) of the reward, at the upper end of its uncertainty.",
+            "'importance' draws it by the expected length of the gradient, and weighs rollouts so that the objective "
+            "stays the same. 'variance' draws it by the estimated variance v(1-v) of the reward, at the upper end of "
+            "its uncertainty, 'arc' by how near to 1/2 the value is, without weights.",
             "choices": list(_ORDERS),
         },
     )
@@ -180,11 +187,22 @@ class KAEConfig(GRPOConfig):
                 f"prompt_order={self.prompt_order!r} draws at random, got shuffle_dataset={self.shuffle_dataset}: set "
                 "shuffle_dataset=True or prompt_order='epochs'"
             )
-        if self.prompt_order == "variance" and type(baseline).assess is Baseline.assess:
+        if self.prompt_order in ORDERS_OF_RATES and type(baseline).assess is Baseline.assess:
             raise ValueError(
-                f"prompt_order='variance' needs standard errors of values, which baseline {self.baseline!r} does not "
-                "state: use baseline='adaptive' or 'kernel'"
+                f"prompt_order={self.prompt_order!r} needs standard errors of values, which baseline "
+                f"{self.baseline!r} does not state: use baseline='adaptive' or 'kernel'"
             )
+        if self.prompt_order == "importance":
+            if type(baseline).second_moments is Baseline.second_moments:
+                raise ValueError(
+                    "prompt_order='importance' needs the expected length of a prompt's gradient, which baseline "
+                    f"{self.baseline!r} does not estimate: use baseline='variance-optimal' or 'adaptive'"
+                )
+            if self.beta:
+                raise ValueError(
+                    f"prompt_order='importance' weighs advantages, not the KL penalty, got beta={self.beta:g}: set "
+                    "beta=0 or another prompt_order"
+                )
         if self.baseline != "group-mean" or single:
             self._refuse_scaling_by_group()
         # Checkpoints pickle the settings, and trackers of experiments send them away.

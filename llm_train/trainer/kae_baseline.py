@@ -7,6 +7,7 @@ import torch
 
 from kvar import make_baseline
 from llm_train.trainer.attached_baseline import AttachedBaseline
+from llm_train.trainer.config import ORDERS_OF_RATES
 from llm_train.trainer.step_advantages import require_rates, whitened
 
 __all__ = ["KAEBaseline"]
@@ -41,8 +42,16 @@ class KAEBaseline(AttachedBaseline):
 
     def advantages(self, keys, rewards, columns, own):
         config = self._trainer.args
-        if config.prompt_order == "variance":
-            require_rates(rewards)
+        if config.prompt_order in ORDERS_OF_RATES:
+            require_rates(rewards, config.prompt_order)
         with self._trainer._timer.part("baseline"):
             advantages = super().advantages(keys, rewards, columns, own)
-        return whitened(advantages, rewards) if config.whiten_advantages else advantages
+        if config.whiten_advantages:
+            advantages = whitened(advantages, rewards)
+        return advantages * self._weights(keys, advantages) if config.prompt_order == "importance" else advantages
+
+    def _weights(self, keys, like):
+        """Weights of the rollouts of this generation, whose prompts were drawn with different probabilities."""
+        drawn = self._sampler.of_generation(self.generations - 1, self._trainer.args.block_reuse)
+        weights = dict(zip((self._trainer.all_keys[place] for place in drawn.prompts), drawn.weights, strict=True))
+        return like.new_tensor([weights[key] for key in keys])

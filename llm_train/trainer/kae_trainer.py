@@ -19,17 +19,19 @@ from trl import GRPOTrainer
 
 from kvar import Baseline
 from kvar.online.feature_prior import feature_columns
+from kvar.rollouts.batch import Batch
 from llm_train.trainer.checkpoint_checks import check_files
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.measured_trainer import MeasuredTrainer
-from llm_train.trainer.prompt_samplers import BlockSampler, IndependentSampler, VarianceSampler
+from llm_train.trainer.prompt_draws import DRAWS, Drawn, Outlook
+from llm_train.trainer.prompt_samplers import BlockSampler, DrawnSampler, IndependentSampler
 from llm_train.trainer.setting_checks import batches_per_generation, check_settings, prompts_per_generation
 from llm_train.trainer.warm_start import WarmStart
 
 __all__ = ["KAETrainer"]
 
-_SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, "variance": VarianceSampler}
+_SAMPLERS = {"epochs": BlockSampler, "independent": IndependentSampler, **dict.fromkeys(DRAWS, DrawnSampler)}
 _TITLE = "Kernelized Advantage Estimation: From Nonparametric Statistics to LLM Reasoning"
 
 
@@ -163,20 +165,30 @@ class KAETrainer(MeasuredTrainer):
             block_reuse=self.args.block_reuse,
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
-            **({"assess": self._assess_all} if order == "variance" else {}),
+            **({"draw": self._draw} if order in DRAWS else {}),
         )
 
-    def _assess_all(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values and standard errors of every prompt of the training set, from the history alone."""
+    def _draw(self, size: int, generator: np.random.Generator) -> Drawn:
+        """The next batch of prompts, from the history alone."""
         with self._timer.part("baseline", of_next_step=True):
             data, baseline = self.train_dataset, self.baseline
-            if self._all_keys is None:
-                self._all_keys = [self.prompt_key(example) for example in data]
             columns = {n: np.asarray(data[n]) for n in baseline.columns_used(feature_columns(data.column_names))}
-            nothing = np.full(len(self._all_keys), np.nan)
-            step = self._attached.generations + 1
-            found = baseline.estimate(self._all_keys, nothing, step, return_info=True, **columns)
-            return found.values, found.standard_error
+            nothing = np.full(len(data), np.nan)
+            columns |= dict.fromkeys(baseline.needs, nothing)
+            batch = Batch.from_rows(self.all_keys, nothing, self._attached.generations + 1, columns)
+            values = baseline.assess_values(batch).in_rows(batch, nothing)
+            outlook = Outlook(
+                values.values, values.standard_error, values.effective_sample_size,
+                batch.to_rows(baseline.second_moments(batch)), self.num_generations,
+            )  # fmt: skip
+            return DRAWS[self.args.prompt_order](outlook, size, generator)
+
+    @property
+    def all_keys(self) -> list[int | str]:
+        """Ids of the prompts of the training set, in its order."""
+        if self._all_keys is None:
+            self._all_keys = [self.prompt_key(example) for example in self.train_dataset]
+        return self._all_keys
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As in TRL; names files of a checkpoint that are cut off, before the weights are read."""

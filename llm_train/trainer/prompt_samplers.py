@@ -1,4 +1,4 @@
-"""The order of prompts: by epochs, at random, or by the variance of the reward; each batch is kept for a block."""
+"""The order of prompts: by epochs, at random, or drawn by a rule; each batch is kept for a block."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from trl.trainer.utils import RepeatSampler
 
-__all__ = ["BlockSampler", "IndependentSampler", "VarianceSampler", "variance_weights"]
+from llm_train.trainer.prompt_draws import Drawn
 
-# Least weight of a prompt, however certain its outcome (as in SPO, arXiv 2509.13232).
-_FLOOR = 0.05
+__all__ = ["BlockSampler", "DrawnSampler", "IndependentSampler"]
 
 
 class BlockSampler(RepeatSampler):
@@ -85,44 +84,37 @@ class IndependentSampler(BlockSampler):
             yield from drawn.repeat_interleave(self.mini_repeat_count).repeat(self.repeat_count).tolist()
 
 
-def variance_weights(values: np.ndarray, standard_errors: np.ndarray) -> np.ndarray:
-    """Upper estimate of the relative variance of each prompt's reward in [0, 1], at least 0.05; shape (n,).
-
-    It is 4 u (1 - u) at the u nearest to 1/2 within one standard error of the value. A prompt without history (NaN)
-    has weight 1, so that it is soon sampled.
-
-    Examples
-    --------
-    >>> variance_weights(np.array([0.5, 0.9, 0.9, 1.0, np.nan]), np.array([0.1, 0.0, 0.3, 0.0, np.nan])).round(2)
-    array([1.  , 0.36, 0.96, 0.05, 1.  ])
-    """
-    nearest = np.clip(0.5, values - standard_errors, values + standard_errors).clip(0.0, 1.0)
-    return np.maximum(np.where(np.isnan(nearest), 1.0, 4 * nearest * (1 - nearest)), _FLOOR)
-
-
-class VarianceSampler(BlockSampler):
-    """Each batch drawn without replacement, with probabilities that grow with the estimated variance of the reward.
+class DrawnSampler(BlockSampler):
+    """Each batch drawn without replacement, by what the history says of every prompt.
 
     Parameters
     ----------
     *args
         As for `BlockSampler`.
-    assess : callable
-        ``assess() -> values, standard_errors`` of every prompt from the history so far, each of shape (n,).
+    draw : callable
+        ``draw(size, generator) -> Drawn``: so many different prompts of the dataset, and the weights of their rollouts.
     **kwargs
         As for `BlockSampler`.
 
     Notes
     -----
-    A batch is drawn when the data loader asks for it, one batch before its use. The drawn prompts are part of the
-    state, so that a resumed run continues with the same prompts. The objective becomes a mean over prompts with these
-    probabilities as weights. Each batch costs one call of `assess`.
+    A batch is drawn when the data loader asks for it, one batch before its use. The drawn prompts and their weights are
+    part of the state, so that a resumed run continues with the same. Each batch costs one call of `draw`.
     """
 
-    def __init__(self, *args, assess: Callable, **kwargs):
+    def __init__(self, *args, draw: Callable[[int, np.random.Generator], Drawn], **kwargs):
         super().__init__(*args, **kwargs)
-        self._assess = assess
-        self._drawn: list[list[int]] = []
+        self._draw = draw
+        self._drawn: list[Drawn] = []
+
+    @property
+    def _batches(self) -> int:
+        """Batches of an epoch."""
+        return self.num_samples // self.batch_size
+
+    def of_generation(self, number: int, block_reuse: int) -> Drawn:
+        """The prompts of a generation of the present epoch, by its number in the whole run, the first being 0."""
+        return self._drawn[number // block_reuse % self._batches]
 
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch with no batch drawn."""
@@ -132,21 +124,21 @@ class VarianceSampler(BlockSampler):
 
     def __iter__(self) -> Iterator[int]:
         """Draw as many batches as an epoch has, each kept for its block."""
-        for number in range(self.num_samples // self.batch_size):
+        for number in range(self._batches):
             if number == len(self._drawn):
-                weights = variance_weights(*map(np.asarray, self._assess()))
                 generator = np.random.default_rng([self.seed, self._epoch, number])
-                drawn = generator.choice(len(weights), self.batch_size, replace=False, p=weights / weights.sum())
-                self._drawn.append(drawn.tolist())
-            batch = [index for index in self._drawn[number] for _ in range(self.mini_repeat_count)]
+                self._drawn.append(self._draw(self.batch_size, generator))
+            batch = [index for index in self._drawn[number].prompts for _ in range(self.mini_repeat_count)]
             for _ in range(self.repeat_count):
                 yield from batch
 
     def state_dict(self) -> dict:
-        """The epoch and the batches drawn in it."""
-        return {**super().state_dict(), "drawn": [list(batch) for batch in self._drawn]}
+        """The epoch, and the batches drawn in it with their weights."""
+        drawn, weights = [list(batch.prompts) for batch in self._drawn], [list(batch.weights) for batch in self._drawn]
+        return {**super().state_dict(), "drawn": drawn, "weights": weights}
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue from another sampler's state."""
+        """Continue from another sampler's state; earlier versions knew no weights but 1."""
         super().load_state_dict(state)
-        self._drawn = [list(batch) for batch in state["drawn"]]
+        weights = state.get("weights") or [[1.0] * len(batch) for batch in state["drawn"]]
+        self._drawn = [Drawn(tuple(batch), tuple(of)) for batch, of in zip(state["drawn"], weights, strict=True)]

@@ -56,10 +56,10 @@ def check_settings(
     else:
         _warn_if_prompts_never_return(config, baseline, len(data) // prompts)
     require_ids(keys, columns)
-    if config.prompt_order == "variance" and not keys.by_example:
+    if config.prompt_order not in ("epochs", "independent") and not keys.by_example:
         raise ValueError(
-            "prompt_order='variance' needs the id of a prompt before an environment has made it: set prompt_id_column "
-            "to a column of ids, or pass prompt_key_func"
+            f"prompt_order={config.prompt_order!r} needs the id of a prompt before an environment has made it: set "
+            "prompt_id_column to a column of ids, or pass prompt_key_func"
         )
     needed = max(config.pass_at, default=1)
     if evaluation_samples is not None and evaluation_samples < needed:

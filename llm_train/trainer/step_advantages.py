@@ -50,11 +50,11 @@ def whitened(advantages: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
     return torch.where(scored, (advantages - mean) / (deviation + 1e-8), 0.0)
 
 
-def require_rates(rewards: torch.Tensor) -> None:
-    """Refuse rewards outside [0, 1]: the variance v(1 - v), by which prompts are drawn, holds for no others."""
+def require_rates(rewards: torch.Tensor, order: str) -> None:
+    """Refuse rewards outside [0, 1], for an order of prompts that takes values for success rates."""
     outside = rewards[(rewards < -_ROUNDING) | (rewards > 1 + _ROUNDING)]
     if len(outside):
         raise ValueError(
-            f"prompt_order='variance' takes rewards from 0 to 1, got {outside[0].item():g}: scale them, or choose "
-            "another prompt_order"
+            f"prompt_order={order!r} takes rewards from 0 to 1, got {outside[0].item():g}: scale them, or choose "
+            "another prompt_order, such as 'importance'"
         )

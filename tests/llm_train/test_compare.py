@@ -1,14 +1,16 @@
 """Comparisons of methods in training."""
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
 import pytest
 import yaml
 
-from llm_train.studies.compare import Comparison, choose_learning_rates, main
+from llm_train.studies.compare import Comparison, _grown, choose_learning_rates, main
 from llm_train.studies.compare_report import pairs, report, rows
+from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
 from tests.llm_train.tiny_run import settings
 
 
@@ -45,12 +47,8 @@ def test_a_comparison_is_judged_by_hand_computed_numbers():
 def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path):
     config = {"task": "chain_sum", "eval_steps": 1, "max_steps": 1, "output_dir": str(tmp_path)}
     comparison = Comparison.from_config({"settings": config, "methods": {"a": {}}, "seeds": 2})
-    for seed in range(2):
-        folder = comparison.run_folder("a", 1e-6, seed)
-        folder.mkdir(parents=True)
-        entries = [{"step": k, "rollouts": 8 * k, "eval_pass@1": 0.25 + 0.25 * k} for k in (0, 1)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        (folder / "result.json").write_text(json.dumps({"eval_pass@1": 0.5}))
+    runs = [FinishedRun("a", 1e-6, seed, {}, [0, 8], [0.25, 0.5], None, 1.0) for seed in range(2)]
+    write_finished(tmp_path, {run.key: run for run in runs})
     table = report(comparison, {"a": 1e-6})
     assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
 
@@ -110,6 +108,12 @@ def test_methods_are_compared_at_equal_rollouts():
         Comparison.from_config({"method": {}})
 
 
+def test_a_grid_grows_where_the_best_rate_lies_at_its_end():
+    assert _grown([1e-4, 3e-4, 9e-4], 9e-4) == [1e-4, 3e-4, 9e-4, 2.7e-3]
+    assert _grown([1e-4, 3e-4, 9e-4], 1e-4) == [3.33e-5, 1e-4, 3e-4, 9e-4]
+    assert _grown([1e-4, 3e-4, 9e-4], 3e-4) == [1e-4, 3e-4, 9e-4]
+
+
 def test_runs_of_a_comparison_share_no_trace():
     config = {"settings": {"output_dir": "out", "trace_dir": "kept", "max_steps": 9}, "methods": {"a": {}, "b": {}}}
     traces = {Comparison.from_config(config).given(label, 1e-4, seed)["trace_dir"] for label in "ab" for seed in (0, 1)}
@@ -128,12 +132,16 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     path = tmp_path / "compare.yaml"
     path.write_text(yaml.safe_dump(config))
     main([str(path)])
-    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "compare").rglob("result.json")}
-    assert len(made) == 2 * 2 + 2
+    made = read_finished(tmp_path / "compare")
+    grids = {label: {rate for method, rate, _ in made if method == label} for label in ("mean", "ours")}
+    assert all(len(rates) in (3, 6) for rates in grids.values())  # one more at an end at least, or up to the limit
+    assert len(made) == sum(map(len, grids.values())) + 2
     assert not list((tmp_path / "compare").rglob("model.safetensors"))
+    # With the file alone a comparison goes on.
+    shutil.rmtree(tmp_path / "compare" / "runs")
     main([str(path), "--seeds", "2"])
-    assert all(p.stat().st_mtime_ns == at for p, at in made.items())
-    assert len(list((tmp_path / "compare").rglob("result.json"))) == len(made) + 2
+    assert len(read_finished(tmp_path / "compare")) == len(made) + 2
+    assert len(list((tmp_path / "compare").rglob("result.json"))) == 2
     table = json.loads((tmp_path / "compare" / "table.json").read_text())
     assert {row["label"] for row in table} == {"mean", "ours"}
     assert all(row["n_seeds"] == 2 for row in table)
@@ -146,4 +154,4 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     assert (tmp_path / "compare" / "curves.png").stat().st_size > 10_000
     with pytest.raises(SystemExit):
         main([str(path), "--largest", "19"])
-    assert "made with another largest" in capsys.readouterr().err
+    assert "with another largest" in capsys.readouterr().err

@@ -16,8 +16,7 @@ from llm_train.policy.tiny import make_policy, make_tokenizer, sums
 from llm_train.trainer.baseline_metrics import baseline_metrics
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.pass_rates import exact_pass_rates, pass_at_k, sampled_pass_rates
-from llm_train.trainer.prompt_samplers import VarianceSampler, variance_weights
-from tests.llm_train.conftest import checkpoint_of, trace_of
+from tests.llm_train.conftest import trace_of
 
 # --- evaluation ---------------------------------------------------------------------------------------------------
 
@@ -168,42 +167,6 @@ def test_basis_gets_its_offline_values(make_trainer):
     trace = trace_of(trainer)
     wanted = [trainer.offline_values[key] for key in trace.prompt_id]
     np.testing.assert_allclose(trace.extras["offline_value"], wanted)
-
-
-# --- order by variance --------------------------------------------------------------------------------------------
-
-
-def test_prompts_are_drawn_by_the_variance_of_their_reward():
-    values, errors = np.array([0.5, 0.9, 1.0, 0.0, np.nan]), np.array([0.1, 0.05, 0.0, 0.4, np.nan])
-    np.testing.assert_allclose(
-        variance_weights(values, errors), [1, 4 * 0.85 * 0.15, 0.05, 4 * 0.4 * 0.6, 1], atol=1e-12
-    )
-    sampler = VarianceSampler(
-        list(range(5)), mini_repeat_count=1, batch_size=1, steps_per_batch=1, block_reuse=1, shuffle=True, seed=0,
-        assess=lambda: (values, errors),
-    )  # fmt: skip
-    drawn = []
-    for epoch in range(1, 801):
-        sampler.set_epoch(epoch)
-        drawn += list(sampler)
-    found = np.bincount(drawn, minlength=5) / len(drawn)
-    wanted = variance_weights(values, errors) / variance_weights(values, errors).sum()
-    assert (np.abs(found - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / len(drawn))).all()
-
-
-def test_the_order_by_variance_resumes(make_trainer):
-    settings = {"prompt_order": "variance", "block_reuse": 2, "baseline": "adaptive"}
-    data = sums(20, 9, seed=0)
-    whole = make_trainer("whole", data=data, max_steps=14, **settings)
-    whole.train()
-    # 20 prompts, 4 a step, blocks of 2: an epoch has ten steps, and the checkpoint falls inside the first.
-    first = make_trainer("parts", data=data, max_steps=5, save_strategy="steps", save_steps=4, **settings)
-    first.train()
-    second = make_trainer("parts", data=data, max_steps=14, **settings)
-    second.train(resume_from_checkpoint=str(checkpoint_of(first, 4)))
-    assert trace_of(second).prompt_id.tolist() == trace_of(whole).prompt_id.tolist()
-    with pytest.raises(ValueError, match=r"'group-mean' .*: use baseline='adaptive'"):
-        make_trainer("none", prompt_order="variance", baseline="group-mean")
 
 
 # --- examples in docstrings ---------------------------------------------------------------------------------------

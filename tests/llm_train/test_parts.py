@@ -111,7 +111,7 @@ def test_a_single_k_of_pass_at_k_needs_no_list(tmp_path):
         ({"baseline_kwargs": '{"bandwidth": 10'}, "baseline_kwargs must be a JSON object"),
         ({"baseline_kwargs": "[]"}, r"baseline_kwargs must be a JSON object.*'\[\]'"),
         ({"num_generations": 0}, "num_generations must be .*, got 0"),
-        ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', 'independent', 'variance', got 'random'"),
+        ({"prompt_order": "random"}, "prompt_order must be one of 'epochs', .*, got 'random'"),
         ({"prompt_order": "independent", "shuffle_dataset": False}, "set shuffle_dataset=True"),
         ({"block_reuse": 0}, "block_reuse must be a whole number from 1 on, got 0"),
         ({"block_reuse": 2.5}, "block_reuse must be a whole number from 1 on, got 2.5"),
