@@ -1,4 +1,7 @@
-"""Base class of all baselines: values of a step's rollouts, and what is remembered of their rewards."""
+"""Base class of all baselines: values of a step's rollouts, and what is remembered of their rewards.
+
+Longer than other modules, because the contract that every baseline keeps is written out here.
+"""
 
 from __future__ import annotations
 
