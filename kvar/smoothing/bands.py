@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,9 @@ __all__ = [
     "ConfidenceBand",
     "CorrectedFit",
     "bounded_limits",
+    "careful_noise",
     "corrected_fit",
+    "corrected_smoother",
     "level_at_each",
     "response_bounds",
     "student_limits",
@@ -59,25 +62,30 @@ def bounded_limits(estimate, norms, noise, freedom, level: float, bounds: tuple[
     """Limits that stay within the bounds, and the estimate within them too.
 
     A fit with squared norm N of its weights is worth 1 / N responses (Kish 1965). Binary responses have the variance
-    ``p (1 - p)``. Others have at most that, in units of the range: if theirs is a fraction f of it, they are worth
-    1 / f times as many, less what Student's t takes away for the estimation of f (Korn and Graubard 1998, Survey
-    Methodology 24:193). One more response of the largest variance keeps f from zero. Where no response differs, f is 1.
+    ``p (1 - p)``, and Wilson's limits. Others have Student's, cut off at the bounds, with a variance of their own. So
+    the weights of a line, some of which are negative, do no harm. Where no variance is known, or no response differs,
+    the limits are those of binary responses, whose variance is the largest.
     """
-    from scipy.special import ndtri, stdtrit  # slow to import
-
     low, high = bounds
     rate = np.clip((estimate - low) / (high - low), 0.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = 1.0 / norms
+    lower, upper = (low + (high - low) * limit for limit in rate_limits(rate, size, level))
     if not binary:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            typical = (rate * size + 0.5) / (size + 1.0)
-            fraction = np.minimum(noise / (high - low) ** 2 / (typical * (1.0 - typical)), 1.0)
-            fraction = np.where(fraction > 0.0, (fraction * freedom + 1.0) / (freedom + 1.0), 1.0)
-            student = ndtri(0.5 + 0.5 * level) / stdtrit(np.where(freedom > 0.0, freedom, 1.0), 0.5 + 0.5 * level)
-        size = np.where(freedom > 0.0, size / fraction * student**2, size)
-    lower, upper = rate_limits(rate, size, level)
-    return low + (high - low) * lower, low + (high - low) * rate, low + (high - low) * upper
+        known = (freedom > 0.0) & (noise > 0.0)
+        own = student_limits(estimate, np.sqrt(noise * norms), freedom, level)
+        lower, upper = (np.where(known, np.clip(x, low, high), y) for x, y in zip(own, (lower, upper), strict=True))
+    return lower, low + (high - low) * rate, upper
+
+
+def careful_noise(estimate, norms, noise, freedom, bounds: tuple[float, float]):
+    """Local noise with one more response of the largest variance: few bounded responses can be equal by chance."""
+    low, high = bounds
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = 1.0 / norms
+        # Half a response at either end keeps the variance away from zero (Agresti and Coull 1998).
+        rate = (np.clip((estimate - low) / (high - low), 0.0, 1.0) * size + 0.5) / (size + 1.0)
+    return (noise * freedom + rate * (1.0 - rate) * (high - low) ** 2) / (freedom + 1.0)
 
 
 @dataclass(frozen=True)
@@ -88,22 +96,31 @@ class CorrectedFit:
     norms: np.ndarray  # shape (t,): ``sum_j l_j**2 / w_j`` over its smoother weights
 
 
-def corrected_fit(
-    design: Design, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int
-) -> CorrectedFit:
-    """The bias-corrected estimate, with the variance that the correction adds.
+def corrected_smoother(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int) -> dict[str, Any]:
+    """The parameters of the fit whose limits count the bias of another.
 
     The bias of the fit is estimated by a polynomial of higher degree in the same window. The corrected estimate is then
     that polynomial itself (Calonico, Cattaneo and Farrell 2018, Journal of the American Statistical Association 113,
     767-779, remark 7, with equal bandwidths). Its degree is 2, since a line leaves the bias of a mean inside the data
     as it is; looking back, where every point is an end, one more than that of the fit.
+
+    The bandwidth with the least error is not that with the least error of coverage, which goes down by ``n**(-1/20)``
+    as n observations of a series come (section 4 there); for means that look back both have the same rate.
     """
+    n = np.sum(design.w) / (design.starts.size - 1)
+    narrow = h if past and degree == 0 else h * max(n, 1.0) ** -0.05
+    return {"kernel": kernel, "h": narrow, "past": past, "degree": degree + 1 if past else 2}
+
+
+def corrected_fit(
+    design: Design, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int
+) -> CorrectedFit:
+    """The fit of `corrected_smoother` at some points, NaN where the window holds too few points for its degree."""
     estimate, norms = np.full(targets.size, np.nan), np.full(targets.size, np.nan)
-    higher = degree + 1 if past else 2
     for part, mine in _by_series(design, targets, series):
         order, back = np.unique(targets[mine], return_inverse=True)
         fitted, squares = np.empty(order.size), np.empty(order.size)
-        for rows, columns, weights in smoother_rows(part, order, kernel, h, past=past, degree=higher):
+        for rows, columns, weights in smoother_rows(part, order, kernel, h, past=past, degree=degree):
             carries = part.w[columns] > 0.0
             fitted[rows] = np.sum(weights * part.mean[columns], axis=1)
             squares[rows] = np.sum(weights[:, carries] ** 2 / part.w[columns][carries], axis=1)

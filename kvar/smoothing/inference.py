@@ -11,7 +11,9 @@ from kvar.kernels import get_kernel
 from kvar.smoothing.bands import (
     ConfidenceBand,
     bounded_limits,
+    careful_noise,
     corrected_fit,
+    corrected_smoother,
     level_at_each,
     response_bounds,
     student_limits,
@@ -100,12 +102,14 @@ class Inference(FittedSmoother):
         noise : {"constant", "local"}
             As in `local_fit`; binary responses need neither.
         bounds : "auto", tuple of float or None
-            Least and largest possible response. Limits then stay between them, and cover near them too: Wilson's with
-            the effective sample size of the weights. By default 0 and 1 where every response is one of these, else
-            none.
+            Least and largest possible response. Limits then stay between them, and cover near them too: where no
+            response lies within, Wilson's with the effective sample size of the weights. By default 0 and 1 where every
+            response is one of these, else none.
         bias_corrected : bool
             Take the estimated bias out, and count the variance that this adds: the robust bias-corrected limits of
-            Calonico, Cattaneo and Farrell (2018), with equal bandwidths. The estimate is then the corrected one.
+            Calonico, Cattaneo and Farrell (2018), with equal bandwidths: `bandwidth` times ``n**(-1/20)``, for n
+            observations of a series, which is best for coverage where `bandwidth` is best for the fit (`bandwidth`
+            itself for means that look back). The estimate is then the corrected one.
         simultaneous : bool
             Cover at all of `x0` at once, as a picture is read, rather than at each.
         groups : array_like, shape (t,), optional
@@ -154,18 +158,22 @@ class Inference(FittedSmoother):
             limits = student_limits(fit.estimate, fit.standard_error, fit.freedom, level)
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
+        smoother = self._smoother
         if bias_corrected:
             if self.degree == 2:
                 raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
-            estimate = corrected_fit(self._design, *targets, **self._smoother).estimate
-            norms = corrected_fit(self._linear, *targets, **self._smoother).norms
+            smoother = corrected_smoother(self._linear, **smoother)
+            estimate = corrected_fit(self._design, *targets, **smoother).estimate
+            norms = corrected_fit(self._linear, *targets, **smoother).norms
         else:
             design, where = self._at(self._design, *targets)
             estimate = self._wanted(design, self._fits(design), 0)[where]
             norms = self._norms(targets)
         points, series = targets
-        each = level_at_each(self._linear, points, level, series=series, **self._smoother) if simultaneous else level
+        each = level_at_each(self._linear, points, level, series=series, **smoother) if simultaneous else level
         variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
+        if bounds is not None and noise == "local":
+            variance = careful_noise(estimate, norms, variance, freedom, bounds)
         if bounds is not None:
             lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
             return ConfidenceBand(lower, estimate, upper, level)

@@ -172,6 +172,17 @@ def test_bounded_responses_stay_within_bounds(degree):
         )
 
 
+def test_the_limits_of_a_line_at_an_end_cover_skewed_bounded_responses():
+    rng = np.random.default_rng(11)
+    x, at, repetitions = (np.arange(50) + 0.5) / 50, np.array([0.0, 1.0]), 600
+    inside = 0
+    for _ in range(repetitions):
+        model = KernelRegressor("epanechnikov", 0.25, degree=1).fit(x, rng.beta(0.1, 1.9, 50))
+        band = model.confidence_band(at, bounds=(0.0, 1.0))
+        inside += np.sum((band.lower <= 0.05) & (band.upper >= 0.05))
+    assert abs(inside / repetitions / 2 - 0.95) < 0.02 + 2.5 * math.sqrt(0.95 * 0.05 / repetitions / 2)
+
+
 def test_where_nothing_is_known_there_are_no_limits():
     model = KernelRegressor("epanechnikov", 0.5, empty="nearest").fit([0.0, 0.2, 0.4, 0.6], [0.0, 1.0, 0.0, 0.0])
     for options in ({}, {"bounds": None}, {"simultaneous": True}, {"bias_corrected": True}):
@@ -203,9 +214,10 @@ def test_the_bias_corrected_band_is_that_of_a_higher_degree(sided, degree, order
     y = np.sin(6.0 * x) + 0.3 * rng.standard_normal(150)
     model = KernelRegressor("epanechnikov", 0.3, degree, sided).fit(x, y)
     at = np.array([0.9, 0.5, 0.5])
+    h = 0.3 if (sided, degree) == ("past", 0) else 0.3 * 150**-0.05
     band = model.confidence_band(at, bias_corrected=True)
     for t, low, estimate, high in zip(at, band.lower, band.estimate, band.upper, strict=True):
-        k = reference.neighbour_weights(x, np.ones(150), t, "epanechnikov", 0.3, sided == "past")
+        k = reference.neighbour_weights(x, np.ones(150), t, "epanechnikov", h, sided == "past")
         root = np.sqrt(k)[:, None]
         row = np.linalg.pinv(root * np.vander(x - t, order + 1, increasing=True))[0] * root[:, 0]
         assert estimate == pytest.approx(row @ y, rel=1e-8)
