@@ -20,7 +20,7 @@ from kvar.smoothing.bands import (
 )
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.fitted_smoother import FittedSmoother
-from kvar.smoothing.local_fits import noise_from_fit, squared_norms
+from kvar.smoothing.local_fits import residual_variance, squared_norms
 from kvar.smoothing.noise import constant_noise_freedom, local_noise
 from kvar.utils.checks import is_number, require_choice
 
@@ -202,7 +202,7 @@ class Inference(FittedSmoother):
         """
         check_is_fitted(self)
         check_counts(self._weight, self.degree + 2)
-        return noise_from_fit(self._linear, self._linear.squares(self._pseudo, self._weight), **self._smoother)
+        return self._residual_variance()[0]
 
     def variance_function(self, x0, groups=None):
         """Variance of the responses about the curve, as it varies with x.
@@ -234,5 +234,10 @@ class Inference(FittedSmoother):
         check_counts(self._weight, self.degree + 2)
         if noise == "local":
             return local_noise(self._linear, self._pseudo, self._weight, *targets, **self._smoother)
-        freedom = constant_noise_freedom(self._linear, **self._smoother)
-        return self.noise_variance(), np.full(targets[0].size, freedom)
+        variance, expected = self._residual_variance()
+        freedom = constant_noise_freedom(self._linear, expected, **self._smoother)
+        return variance, np.full(targets[0].size, freedom)
+
+    def _residual_variance(self):
+        squares = self._linear.squares(self._pseudo, self._weight)
+        return residual_variance(self._linear, squares, **self._smoother)

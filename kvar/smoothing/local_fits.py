@@ -12,7 +12,7 @@ from kvar.smoothing.design import Design
 from kvar.smoothing.local_quadratics import LocalQuadratics, quadratic_fits, quadratic_norms
 from kvar.smoothing.sums.neighbour_sums import neighbour_sums
 
-__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "noise_from_fit", "squared_norms"]
+__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "residual_variance", "squared_norms"]
 
 # Spread, relative to the weight and in bandwidths squared, below which all weight counts as being at one point.
 _ONE_POINT = 1e-26
@@ -137,10 +137,12 @@ def nearest(design: Design, *, past: bool):
     return np.where(np.isfinite(left) | np.isfinite(right), chosen, np.nan)
 
 
-def noise_from_fit(design: Design, squares, kernel: Kernel, h: float, *, past: bool, degree: int) -> float:
-    """Residual variance of a fit; Fan and Gijbels (1996), equation 4.3. NaN where no degrees of freedom are left.
+def residual_variance(
+    design: Design, squares, kernel: Kernel, h: float, *, past: bool, degree: int
+) -> tuple[float, float]:
+    """Residual variance of a fit, NaN where no degrees of freedom are left, and the expectation that it divides by.
 
-    `squares` are the weighted sums of squares within each point.
+    Fan and Gijbels (1996), equation 4.3. `squares` are the weighted sums of squares within each point.
     """
     fits = fit_points(design, kernel, h, past=past, degree=degree)
     use = (fits.weight > 0.0) & (design.w > 0.0)
@@ -148,5 +150,5 @@ def noise_from_fit(design: Design, squares, kernel: Kernel, h: float, *, past: b
     residual = np.sum(w * (design.v[use] / w - fits.estimate[use]) ** 2 + squares[use])
     norms = squared_norms(design, kernel, h, fits, past=past, degree=degree)[use]
     trace = 0.0 if past else np.sum(fits.influence[use])
-    freedom = np.sum(w) - 2.0 * trace + np.sum(w * norms)
-    return float(residual / freedom) if freedom > 1e-9 * np.sum(w) else math.nan
+    expected = float(np.sum(w) - 2.0 * trace + np.sum(w * norms))
+    return (float(residual / expected) if expected > 1e-9 * np.sum(w) else math.nan), expected

@@ -23,34 +23,32 @@ _MEAN_TO_SQUARE = 0.8
 _ALL_OWN = 1.0 - 1e-9
 
 
-def constant_noise_freedom(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int) -> float:
+def constant_noise_freedom(
+    design: Design, expected: float, kernel: Kernel, h: float, *, past: bool, degree: int
+) -> float:
     """Degrees of freedom of the residual variance: ``tr(R)**2 / tr(R**2)`` for residual sum of squares ``y'R y``.
 
     Cleveland and Devlin (1988), Journal of the American Statistical Association 83, 596-610, section 4.2. For more than
-    300 points, the trace or the number of observations, whichever is less.
+    300 points, what the residual sum of squares is divided by, `expected`, or the number of observations, whichever is
+    less.
     """
-    fits = fit_points(design, kernel, h, past=past, degree=degree)
-    use = (fits.weight > 0.0) & (design.w > 0.0)
     w = design.w
-    if design.x.size <= _MOST_POINTS:
-        hat = np.zeros((design.x.size, design.x.size))
-        for begin, end in zip(design.starts[:-1], design.starts[1:], strict=True):
-            part = design.points(begin, end)
-            for rows, columns, weights in smoother_rows(part, part.x, kernel, h, past=past, degree=degree):
-                hat[begin:end, begin:end][rows, columns] = weights
-        use &= ~np.isnan(hat).any(axis=1)  # a line through one point leaves no residual
-        root = np.sqrt(w)
-        scaled = root[use, None] * (np.eye(design.x.size) - hat)[use]
-        scaled = np.divide(scaled, root, where=root > 0.0, out=np.zeros_like(scaled))
-        within = float(np.sum(w[use]) - np.count_nonzero(use))  # of observations at equal points
-        trace = float(np.sum(scaled**2)) + within
-        square = float(np.sum((scaled @ scaled.T) ** 2)) + within
-        return trace**2 / square if square > 0.0 else 0.0
-    norms = squared_norms(design, kernel, h, fits, past=past, degree=degree)[use]
-    total = float(np.sum(w[use]))
-    return min(
-        total, total - 2.0 * (0.0 if past else float(np.sum(fits.influence[use]))) + float(np.sum(w[use] * norms))
-    )
+    if design.x.size > _MOST_POINTS:
+        return min(float(np.sum(w)), expected)
+    use = (fit_points(design, kernel, h, past=past, degree=degree).weight > 0.0) & (w > 0.0)
+    hat = np.zeros((design.x.size, design.x.size))
+    for begin, end in zip(design.starts[:-1], design.starts[1:], strict=True):
+        part = design.points(begin, end)
+        for rows, columns, weights in smoother_rows(part, part.x, kernel, h, past=past, degree=degree):
+            hat[begin:end, begin:end][rows, columns] = weights
+    use &= ~np.isnan(hat).any(axis=1)  # a line through one point leaves no residual
+    root = np.sqrt(w)
+    scaled = root[use, None] * (np.eye(design.x.size) - hat)[use]
+    scaled = np.divide(scaled, root, where=root > 0.0, out=np.zeros_like(scaled))
+    within = float(np.sum(w[use]) - np.count_nonzero(use))  # of observations at equal points
+    trace = float(np.sum(scaled**2)) + within
+    square = float(np.sum((scaled @ scaled.T) ** 2)) + within
+    return trace**2 / square if square > 0.0 else 0.0
 
 
 def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kvar.kernels import GAUSSIAN, Kernel, get_kernel
 from kvar.smoothing.design import Design
-from kvar.smoothing.local_fits import noise_from_fit
+from kvar.smoothing.local_fits import residual_variance
 from kvar.theory import boundary_bias_square, equivalent_kernel
 
 __all__ = ["Pilot", "mean_squared_error", "plug_in_pilot", "polynomial_pilot"]
@@ -132,7 +132,7 @@ def plug_in_pilot(design: Design, squares) -> Pilot:
     pilot = (factor * noise**2 * width / (theta22 * n) ** 2) ** (1.0 / 9.0)
     line = get_kernel("epanechnikov")
     pilot *= line.canonical_bandwidth / GAUSSIAN.canonical_bandwidth
-    noise = noise_from_fit(design, squares, line, pilot, past=False, degree=1)
+    noise, _ = residual_variance(design, squares, line, pilot, past=False, degree=1)
     return _describe(design, noise, n, slope, curvature, _TRIM)
 
 

@@ -85,7 +85,7 @@ def test_degrees_of_freedom_of_the_noise_from_the_smoother_matrix(degree):
     hat = reference.hat_matrix(x, np.ones(70), "tricube", 0.2, degree)
     residual = (np.eye(70) - hat).T @ (np.eye(70) - hat)
     expected = np.trace(residual) ** 2 / np.sum(residual**2)
-    found = constant_noise_freedom(Design.build(x, x), get_kernel("tricube"), 0.2, past=False, degree=degree)
+    found = constant_noise_freedom(Design.build(x, x), np.nan, get_kernel("tricube"), 0.2, past=False, degree=degree)
     assert found == pytest.approx(expected, rel=1e-10)
 
 
