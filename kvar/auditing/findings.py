@@ -14,7 +14,10 @@ from kvar.auditing.window_study import WindowStudy
 from kvar.baselines import baseline_class
 from kvar.intervals import Interval
 
-__all__ = ["AuditFindings", "AuditRow", "ErrorSaved", "error_saved"]
+__all__ = ["SCHEMA", "AuditFindings", "AuditRow", "ErrorSaved", "error_saved", "plain_data"]
+
+# Version of the JSON: one more whenever a key goes or changes its meaning; keys may be added.
+SCHEMA = 1
 
 _SCORES = (
     *("one_step_error", "above_best", "estimated_value_mse", "value_mse"),
@@ -154,6 +157,11 @@ class AuditFindings:
         return self.chosen.gradient_error is not None
 
     @property
+    def severities(self) -> list[str]:
+        """How severe each finding is: high, medium, low or info; a warning that numbers may mislead is medium."""
+        return [getattr(found, "severity", "info") for found in self.findings] + ["medium"] * len(self.warnings)
+
+    @property
     def table(self):
         """One row a baseline, best first, as a polars DataFrame."""
         import polars
@@ -182,6 +190,7 @@ class AuditFindings:
             What is undefined is None.
         """
         content = {
+            "schema": SCHEMA,
             "chosen": self.chosen.label,
             "recommendation": self.recommendation,
             "findings": self.findings,
@@ -198,17 +207,19 @@ class AuditFindings:
             "windows": self.windows,
             "table": self._records(),
         }
-        return _plain(content)
+        return plain_data(content)
 
 
-def _plain(content):
+def plain_data(content):
     """Nested plain data, with None for NaN and infinity, which JSON does not know."""
     if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
+        return {key: plain_data(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
+        return [plain_data(value) for value in content]
+    if isinstance(content, np.ndarray):
+        return plain_data(content.tolist())
     if hasattr(content, "__dataclass_fields__"):
-        return _plain(vars(content))
+        return plain_data(vars(content))
     if isinstance(content, np.generic):
         content = content.item()
     return None if isinstance(content, float) and not np.isfinite(content) else content

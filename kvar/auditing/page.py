@@ -10,18 +10,18 @@ from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.pictures import pictures
 from kvar.intervals import Interval
 
-__all__ = ["fragment", "page", "score_table", "what_was_read"]
+__all__ = ["fragment", "page", "score_table", "template", "what_was_read"]
 
 
 def page(report: AuditFindings) -> str:
     """Render a whole page."""
-    return _template("page.html.j2").render(fragment=fragment(report), source=report.source)
+    return template("page.html.j2").render(fragment=fragment(report), source=report.source)
 
 
 def fragment(report: AuditFindings) -> str:
     """Render the part of the page that a notebook shows."""
     heads, table = score_table(report)
-    return _template("fragment.html.j2").render(
+    return template("fragment.html.j2").render(
         report=report,
         source=report.source,
         cards=_cards(report),
@@ -36,7 +36,8 @@ def fragment(report: AuditFindings) -> str:
     )
 
 
-def _template(name: str):
+def template(name: str):
+    """A template of this package."""
     import jinja2
 
     loader = jinja2.PackageLoader("kvar.auditing", "templates")

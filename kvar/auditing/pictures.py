@@ -12,7 +12,7 @@ from kvar.auditing.error_picture import audit_picture, shown_score
 from kvar.auditing.findings import AuditFindings
 from kvar.plotting import baseline_style, new_figure
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Picture", "drawing_style", "pictures", "svg"]
 
 # Stand-ins that no figure uses otherwise, replaced by colours of the page, which differ in light and dark mode.
 _INK, _FAINT = "#010203", "#040506"
@@ -31,12 +31,13 @@ def pictures(report: AuditFindings) -> list[Picture]:
         _rewards,
         _gaps,
     ]
-    with _style():
+    with drawing_style():
         drawn = [made for made in (make(report) for make in makers) if made is not None]
-        return [(title, caption, _svg(figure)) for title, caption, figure in drawn]
+        return [(title, caption, svg(figure)) for title, caption, figure in drawn]
 
 
-def _style():
+def drawing_style():
+    """Settings of matplotlib for a picture that `svg` fits to the page; a context manager."""
     import matplotlib
 
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -56,7 +57,8 @@ def _style():
     )
 
 
-def _svg(figure) -> str:
+def svg(figure) -> str:
+    """The drawing as SVG whose text and lines have the colours of the page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
