@@ -157,6 +157,23 @@ class AuditFindings:
         return self.chosen.gradient_error is not None
 
     @property
+    def key_figures(self) -> dict[str, float]:
+        """The numbers worth a curve in a tracker; what is undefined is left out."""
+        facts, sizes, windows = self.facts, self.group_sizes, self.windows
+        figures = {
+            "reward_mean": facts.reward_mean,
+            "wasted_rollouts": facts.wasted_rollouts,
+            "zero_variance_groups": facts.zero_variance_groups,
+            "reward_noise": facts.noise,
+            "one_step_error": self.chosen.one_step_error.mean,
+            "value_mse": self.chosen.estimated_value_mse.mean,
+            "effective_sample_size": self.effective_sample_size,
+            "group_size_advised": sizes.advised.size if sizes is not None and sizes.advised is not None else np.nan,
+            "window": np.nan if windows is None else windows.best,
+        }
+        return {name: float(number) for name, number in figures.items() if not np.isnan(number)}
+
+    @property
     def severities(self) -> list[str]:
         """How severe each finding is: high, medium, low or info; a warning that numbers may mislead is medium."""
         return [getattr(found, "severity", "info") for found in self.findings] + ["medium"] * len(self.warnings)

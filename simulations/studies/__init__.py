@@ -10,6 +10,7 @@ from simulations.studies.convergence import Convergence
 from simulations.studies.coverage import Coverage
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
+from simulations.studies.run_comparison import RunComparison
 from simulations.studies.score_norms import ScoreNorms
 from simulations.studies.value_rates import ValueRates
 
@@ -27,6 +28,7 @@ STUDIES: dict[str, type[Study]] = {
         Race,
         ScoreNorms,
         Coverage,
+        RunComparison,
     )
 }
 

@@ -35,6 +35,7 @@ SMALLER = {
     },
     "score-norms": {"repetitions": 2, "block": 2, "ratios": (0.15, 1.0), "visits": 8, "warm_up": 4},
     "coverage": {"repetitions": 2, "block": 2, "rates": (0.5,), "n": (50, 200)},
+    "run-comparison": {"repetitions": 2, "block": 2, "runs": (1, 2), "steps": 12},
     "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "reach": 1000.0, "learning_rates": (0.07, 0.14)},
 }  # fmt: skip
 
