@@ -107,7 +107,8 @@ class RunComparison(Study):
     def claims(self, tables):
         null = tables["seeds"].filter(factor=1.0)
         held = null.filter(pl.col("different") <= _LEVEL + 2 * pl.col("different_se")).height
-        power = tables["seeds"].filter(pl.col("factor") > 1.0)
+        # SciPy has no power for some effects that are very large.
+        power = tables["seeds"].filter(pl.col("factor") > 1.0, pl.col("expected").is_not_nan())
         near = (pl.col("found") - pl.col("expected")).abs() <= 0.1 + 2 * pl.col("found_se")
         return [
             Claim.fraction("No difference: at most 5 % are called different, within two errors", held, len(null), 1.0),
