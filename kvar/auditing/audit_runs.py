@@ -93,7 +93,7 @@ def audit_runs(
     kept = [k for k, name in enumerate(names) if name not in failed]
     of_files, differing = _by_file({names[k]: runs[names[k]] for k in kept})
     setting = of_files if settings is None else [settings[k] for k in kept]
-    audited = [found[k] for k in kept]
+    audited = [one for one in found if not isinstance(one, str)]
     compared = (
         compare_runs([cells for _, cells in audited], setting)
         if len(set(setting)) > 1

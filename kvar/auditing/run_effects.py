@@ -63,7 +63,7 @@ class RunEffects:
         terms = weights * self._residuals
         n, freedom = self.n_prompts, self.n_prompts - 1
         variance = (terms.sum(axis=0) ** 2).sum() * (n / freedom if freedom else np.nan)
-        if beyond := len(setting) - np.count_nonzero(sizes):
+        if beyond := len(setting) - int(np.count_nonzero(sizes)):
             means = np.bincount(setting, self.effects) / np.maximum(sizes, 1)
             spread = ((self.effects - means[setting]) ** 2).sum() / beyond
             over_runs = spread * (1 / sizes[one] + 1 / sizes[other])

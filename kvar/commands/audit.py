@@ -100,16 +100,16 @@ def audit_command(
     if demo == bool(paths):
         typer.echo("kvar audit: give the PATH of a log, or --demo for a run that comes with kvar", err=True)
         raise typer.Exit(2)
+    result: AuditReport | RunsReport
     reading = {"format": format, "columns": columns, "max_bad": max_bad, "max_unpacked": max_unpacked}
     try:
-        runs = named_runs(paths) if len(paths) > 1 else None
-        report = None
-        if runs is None:
+        if len(paths) > 1:
+            result = audit_several(named_runs(paths), baseline, not as_json, jobs, reading)
+        else:
             try:
-                report = _audit_one(paths[0] if paths else None, baseline, not as_json, jobs, reading)
+                result = _audit_one(paths[0] if paths else None, baseline, not as_json, jobs, reading)
             except ManyRunsError as several:
-                runs = folder_of_runs(paths[0], several.runs)
-        result = report if runs is None else audit_several(runs, baseline, not as_json, jobs, reading)
+                result = audit_several(folder_of_runs(paths[0], several.runs), baseline, not as_json, jobs, reading)
         if as_json:
             with printing():
                 typer.echo(json.dumps(result.to_dict(), indent=2))
