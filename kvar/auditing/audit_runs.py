@@ -82,11 +82,13 @@ def audit_runs(
         raise ValueError(f"settings must name that of each of the {len(names)} runs, got {len(settings)}")
     n_jobs = joblib.effective_n_jobs(n_jobs or joblib.parallel.get_active_backend()[1] or -1)
     with progress_bar(progress, "auditing runs", len(names)) as (advance, _):
-        parallel = joblib.Parallel(min(n_jobs, len(names)), max_nbytes=None, return_as="generator")
+        # In rounds, since not every backend returns results one by one.
+        size = min(n_jobs, len(names))
+        parallel = joblib.Parallel(size, max_nbytes=None)
         found: list[tuple[AuditReport, PromptSteps] | str] = []
-        for one in parallel(joblib.delayed(_audited)(run, baselines, reading) for run in runs.values()):
-            found.append(one)
-            advance(1)
+        for k in range(0, len(names), size):
+            found += parallel(joblib.delayed(_audited)(runs[name], baselines, reading) for name in names[k : k + size])
+            advance(len(names[k : k + size]))
     failed = {name: one for name, one in zip(names, found, strict=True) if isinstance(one, str)}
     if len(failed) == len(names):
         raise ValueError("no run can be audited. " + " ".join(f"{name}: {reason}" for name, reason in failed.items()))
