@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kvar._version import __version__
-from kvar.auditing import AuditReport, audit
+from kvar.auditing import AuditReport, RunsReport, audit, audit_runs
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.kernels import Kernel, get_kernel, kernel_names
 from kvar.readers.read_trace import read_trace
@@ -26,10 +26,12 @@ __all__ = [
     "Batch",
     "Kernel",
     "KernelRegressor",
+    "RunsReport",
     "Trace",
     "TraceWriter",
     "__version__",
     "audit",
+    "audit_runs",
     "baseline_names",
     "get_kernel",
     "kernel_names",

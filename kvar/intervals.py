@@ -18,6 +18,7 @@ __all__ = [
     "Interval",
     "MeanInterval",
     "Ratio",
+    "adjusted_p_values",
     "checked_bounds",
     "fraction_limits",
     "mean_interval",
@@ -105,6 +106,18 @@ class Interval:
         sums = ClusteredSums(2, int(prompts.max()) + 1, int(steps.max()) + 1)
         sums.add(np.array([np.ones(values.size), values]), prompts, steps)
         return sums.interval(Ratio([1], [0]))
+
+
+def adjusted_p_values(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
+    """The p-values adjusted for their number; a NaN is no test, stays NaN and does not count."""
+    # Slow to import, and needed only here.
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values, dtype=np.float64)
+    tests = ~np.isnan(adjusted)
+    if tests.any():
+        adjusted[tests] = multipletests(adjusted[tests], method=method)[1]
+    return adjusted
 
 
 def fraction_limits(fraction: Interval) -> tuple[float, float]:

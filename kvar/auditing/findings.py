@@ -16,7 +16,10 @@ from kvar.auditing.window_study import WindowStudy
 from kvar.baselines import baseline_class
 from kvar.intervals import Interval
 
-__all__ = ["AuditFindings", "AuditRow", "ErrorSaved", "error_saved"]
+__all__ = ["SCHEMA", "AuditFindings", "AuditRow", "ErrorSaved", "error_saved", "plain_data"]
+
+# Version of the JSON: one more whenever a key goes or changes its meaning; keys may be added.
+SCHEMA = 1
 
 _SCORES = (
     *("one_step_error", "above_best", "estimated_value_mse", "value_mse"),
@@ -157,6 +160,28 @@ class AuditFindings:
         return self.chosen.gradient_error is not None
 
     @property
+    def key_figures(self) -> dict[str, float]:
+        """The numbers worth a curve in a tracker; what is undefined is left out."""
+        facts, sizes, windows = self.facts, self.group_sizes, self.windows
+        figures = {
+            "reward_mean": facts.reward_mean,
+            "wasted_rollouts": facts.wasted_rollouts,
+            "zero_variance_groups": facts.zero_variance_groups,
+            "reward_noise": facts.noise,
+            "one_step_error": self.chosen.one_step_error.mean,
+            "value_mse": self.chosen.estimated_value_mse.mean,
+            "effective_sample_size": self.effective_sample_size,
+            "group_size_advised": sizes.advised.size if sizes is not None and sizes.advised is not None else np.nan,
+            "window": np.nan if windows is None else windows.best,
+        }
+        return {name: float(number) for name, number in figures.items() if not np.isnan(number)}
+
+    @property
+    def severities(self) -> list[str]:
+        """How severe each finding is: high, medium, low or info; a warning that numbers may mislead is medium."""
+        return [found.severity for found in self.findings] + ["medium"] * len(self.warnings)
+
+    @property
     def table(self):
         """One row a baseline, best first, as a polars DataFrame."""
         import polars
@@ -185,6 +210,7 @@ class AuditFindings:
             What is undefined is None.
         """
         content = {
+            "schema": SCHEMA,
             "chosen": self.chosen.label,
             "recommendation": self.recommendation,
             "findings": self.findings,
@@ -202,17 +228,19 @@ class AuditFindings:
             "windows": self.windows,
             "table": self._records(),
         }
-        return _plain(content)
+        return plain_data(content)
 
 
-def _plain(content):
+def plain_data(content):
     """Nested plain data, with None for NaN and infinity, which JSON does not know."""
     if isinstance(content, dict):
-        return {key: _plain(value) for key, value in content.items()}
+        return {key: plain_data(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
+        return [plain_data(value) for value in content]
+    if isinstance(content, np.ndarray):
+        return plain_data(content.tolist())
     if hasattr(content, "__dataclass_fields__"):
-        return _plain(vars(content))
+        return plain_data(vars(content))
     if isinstance(content, np.generic):
         content = content.item()
     return None if isinstance(content, float) and not np.isfinite(content) else content

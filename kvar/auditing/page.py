@@ -16,44 +16,48 @@ from kvar.auditing.pictures import pictures
 from kvar.auditing.prompt_rows import prompt_rows
 from kvar.intervals import Interval
 
-__all__ = ["fragment", "page", "score_table", "what_was_read"]
+__all__ = ["fragment", "page", "score_table", "template", "what_was_read", "whole_page"]
 
 
 def page(report: AuditFindings) -> str:
     """Render a whole page."""
-    # The browser runs no other script than this one.
-    script = _templates().loader.get_source(_templates(), "sort.js")[0]
+    return whole_page(fragment(report), report.source)
+
+
+def whole_page(content: str, source: str) -> str:
+    """A document around a fragment; the browser runs no other script than ours."""
+    script = template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = {"fragment": fragment(report), "source": report.source, "script": script, "digest": digest}
-    return _templates().get_template("page.html.j2").render(parts)
+    return template("page.html.j2").render(fragment=content, source=source, script=script, digest=digest)
 
 
 def fragment(report: AuditFindings) -> str:
     """Render the part of the page that a notebook shows."""
     heads, table = score_table(report)
     alarms, facts = ([f for f in report.findings if (f.severity == "info") is calm] for calm in (False, True))
-    return (
-        _templates()
-        .get_template("fragment.html.j2")
-        .render(
-            report=report,
-            source=report.source,
-            cards=_cards(report),
-            contents=_contents(report, alarms, facts),
-            alarms=alarms,
-            facts=facts,
-            prompts=prompt_rows(report.prompts),
-            unseen=_unseen(report),
-            pictures=pictures(report),
-            heads=[*heads, "p, adjusted"],
-            table=[
-                {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.p_value_adjusted)]}
-                for row, cells in table
-            ],
-            details=what_was_read(report),
-            version=__version__,
-        )
+    return template("fragment.html.j2").render(
+        report=report,
+        source=report.source,
+        cards=_cards(report),
+        contents=_contents(report, alarms, facts),
+        alarms=alarms,
+        facts=facts,
+        prompts=prompt_rows(report.prompts),
+        unseen=_unseen(report),
+        pictures=pictures(report),
+        heads=[*heads, "p, adjusted"],
+        table=[
+            {"label": row.label, "best": row is report.chosen, "cells": [*cells, _p_value(row.p_value_adjusted)]}
+            for row, cells in table
+        ],
+        details=what_was_read(report),
+        version=__version__,
     )
+
+
+def template(name: str):
+    """A template of this package."""
+    return _templates().get_template(name)
 
 
 @cache

@@ -13,7 +13,7 @@ from kvar.auditing.error_picture import audit_picture, shown_score
 from kvar.auditing.findings import AuditFindings
 from kvar.plotting import baseline_style, new_figure
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Picture", "drawing_style", "pictures", "svg"]
 
 # Stand-ins that no figure uses otherwise, replaced by colours of the page, which differ in light and dark mode.
 _INK, _FAINT = "#010203", "#040506"
@@ -32,12 +32,13 @@ def pictures(report: AuditFindings) -> list[Picture]:
         _rewards,
         _gaps,
     ]
-    with _style():
+    with drawing_style():
         drawn = [made for made in (make(report) for make in makers) if made is not None]
-        return [(title, caption, _svg(figure, f"{title}. {caption}")) for title, caption, figure in drawn]
+        return [(title, caption, svg(figure, f"{title}. {caption}")) for title, caption, figure in drawn]
 
 
-def _style():
+def drawing_style():
+    """Settings of matplotlib for a picture that `svg` fits to the page; a context manager."""
     import matplotlib
 
     ink = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
@@ -57,8 +58,8 @@ def _style():
     )
 
 
-def _svg(figure, text: str) -> str:
-    """The drawing as an image with a text for those who do not see it."""
+def svg(figure, text: str) -> str:
+    """The drawing as SVG in the colours of the page, with a text for those who do not see it."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()

@@ -63,6 +63,10 @@ class AuditReport(AuditFindings):
         Whether the trace holds true values.
     by_gradient : bool
         Whether baselines are ranked by the gradient, since the trace has score norms.
+    key_figures : dict of str to float
+        The numbers worth a curve in a tracker; what is undefined is left out.
+    severities : list of str
+        How severe each finding is, and "medium" for each warning: high, medium, low or info.
     table : polars.DataFrame
         One row per baseline in the order of `rows`: the scores with their limits, the p-value of the difference to the
         recommended baseline (``p_value``), the same adjusted for the number of baselines (``p_value_adjusted``), and

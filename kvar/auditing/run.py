@@ -23,7 +23,7 @@ from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
 from kvar.auditing.window_study import effective_sample_size, study_windows
 from kvar.baselines import Baseline, baseline_names, make_baseline
-from kvar.intervals import Interval
+from kvar.intervals import Interval, adjusted_p_values
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
@@ -144,7 +144,7 @@ def audit(
         ranking = found.gradient or found.prediction
         best, of_values = (_best(found, errors, kept) for errors in (ranking, found.prediction))
         chosen, studied = candidates[best], candidates[of_values]
-        adjusted = _holm([ranking.difference(k, best).p_value for k in kept])
+        adjusted = adjusted_p_values([ranking.difference(k, best).p_value for k in kept])
         rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
         filtered = reason_filtered(found.facts, list(rows.values()))
         windows = sizes = parts = None
@@ -237,18 +237,6 @@ def _best(found: ScoreSums, errors: MeanErrors, kept: list[int]) -> int:
 
 def _takes_own_reward(baseline: Baseline) -> bool:
     return type(baseline).own_weight is not Baseline.own_weight and getattr(baseline, "include_own", True)
-
-
-def _holm(p_values: list[float]) -> np.ndarray:
-    """The p-values adjusted for their number; a NaN is no test, stays NaN and does not count."""
-    # Slow to import, and needed only here.
-    from statsmodels.stats.multitest import multipletests
-
-    adjusted = np.array(p_values)
-    tests = ~np.isnan(adjusted)
-    if tests.any():
-        adjusted[tests] = multipletests(adjusted[tests], method="holm")[1]
-    return adjusted
 
 
 def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditRow:

@@ -11,10 +11,14 @@ from typing import Annotated
 
 import typer
 
-from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
+from kvar.auditing.runs_report import RunsReport
+from kvar.commands.audit_output import print_audit, print_runs
+from kvar.commands.several_runs import audit_several, folder_of_runs, named_runs
+from kvar.commands.severity import Severity
 from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
+from kvar.readers.runs import ManyRunsError
 from kvar.utils.progress import progress_bar
 from kvar.utils.terminal import printing, visible
 
@@ -30,9 +34,14 @@ def demo_path() -> Path:
 
 
 def audit_command(
-    path: Annotated[
-        str | None,
-        typer.Argument(help="A file, a folder, or a pattern in quotes; also s3://.", show_default=False),
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="A file, a folder, or a pattern in quotes; also s3://. Several are runs to compare, as is a folder of "
+            "runs; SETTING=PATH names the setting of a run, which several may share.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page, the tables and the figure.", show_default="PATH-audit")
@@ -59,7 +68,12 @@ def audit_command(
         float | None,
         typer.Option(help="What a rollout costs, in any unit of money: findings then say what they save."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and write no files.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, with its schema's version, and write no files.")
+    ] = False,
+    fail_on: Annotated[
+        Severity | None, typer.Option(help="Exit with 1 if a finding is at least so severe.", show_default=False)
+    ] = None,
     demo: Annotated[bool, typer.Option(help="Audit a small recorded run that comes with kvar.")] = False,
 ) -> None:
     """Find the baseline, window and group size that would have served an RL run best, from its rollout log.
@@ -77,39 +91,75 @@ def audit_command(
     (logprobs, old_log_probs, rollout_log_probs, generation_logprobs), that error is weighted by the squared norm.
     Baselines are then ranked by the variance of the gradient, and the audit says whether norm and reward go together.
 
+    Of several runs there is one page: a row a run, their settings compared on the same prompts, and the audit of each.
+    Whether a difference is beyond chance takes several runs of a setting, as in kvar audit old=runs/a old=runs/b
+    new=runs/c new=runs/d. Without names, runs whose config.json agrees but for the seed have one setting.
+
+    Exit codes: 0 the audit is done; 1 --fail-on found something; 2 nothing could be read, audited or saved.
+
     Examples: kvar audit --demo; kvar audit runs/grpo/completions; kvar audit 'dumps/*.jsonl'; kvar audit log.csv
-    --columns prompt=question,reward=score
+    --columns prompt=question,reward=score; kvar audit runs/grpo runs/rloo
     """
-    if (path is None) == (not demo):
+    paths = paths or []
+    if demo == bool(paths):
         typer.echo("kvar audit: give the PATH of a log, or --demo for a run that comes with kvar", err=True)
         raise typer.Exit(2)
+    result: AuditReport | RunsReport
+    reading = {"format": format, "columns": columns, "max_bad": max_bad, "max_unpacked": max_unpacked}
     try:
-        with progress_bar(not as_json, "reading rows") as (advance, _):
-            source = demo_path() if path is None else path
-            log = read_log(source, format, columns, max_bad=max_bad, advance=advance, max_unpacked=max_unpacked)
-        if demo:
-            log = dataclasses.replace(log, path=_DEMO)
-        report = audit(log, baseline or None, progress=not as_json, n_jobs=jobs, cost_per_rollout=cost_per_rollout)
+        auditing = {"n_jobs": jobs, "progress": not as_json, "cost_per_rollout": cost_per_rollout}
+        if len(paths) > 1:
+            result = audit_several(named_runs(paths), baseline, auditing, reading)
+        else:
+            try:
+                result = _audit_one(paths[0] if paths else None, baseline, auditing, reading)
+            except ManyRunsError as several:
+                result = audit_several(folder_of_runs(paths[0], several.runs), baseline, auditing, reading)
         if as_json:
             with printing():
-                typer.echo(json.dumps(report.to_dict(), indent=2))
-            return
-        # Files first: whatever becomes of the terminal, what was computed is kept.
-        folder = out or (Path("kvar-demo-audit") if path is None else output_folder(path))
-        not_saved = _save(report, folder)
+                typer.echo(json.dumps(result.to_dict(), indent=2))
+        else:
+            _show(result, out or _folder(paths))
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {visible(str(error))}", err=True)
         raise typer.Exit(2) from None
+    audits = [result] if isinstance(result, AuditReport) else list(result.reports.values())
+    if fail_on is not None and any(fail_on.reached_by(severity) for one in audits for severity in one.severities):
+        raise typer.Exit(1)
+
+
+def _audit_one(path: str | None, baseline: list[str] | None, auditing: dict, reading: dict) -> AuditReport:
+    with progress_bar(auditing["progress"], "reading rows") as (advance, _):
+        log = read_log(demo_path() if path is None else path, advance=advance, **reading)
+    if path is None:
+        log = dataclasses.replace(log, path=_DEMO)
+    return audit(log, baseline or None, **auditing)
+
+
+def _folder(paths: list[str]) -> Path:
+    if not paths:
+        return Path("kvar-demo-audit")
+    return output_folder(paths[0]) if len(paths) == 1 else Path("kvar-runs-audit")
+
+
+def _show(result: AuditReport | RunsReport, folder: Path) -> None:
+    """Save the result and print it."""
+    # Files first: whatever becomes of the terminal, what was computed is kept.
+    not_saved = _save(result, folder)
+    page = folder / ("audit.html" if isinstance(result, AuditReport) else "runs.html")
     with printing():
-        _print(report)
+        if isinstance(result, AuditReport):
+            print_audit(result)
+        else:
+            print_runs(result)
         if not_saved is None:
-            typer.echo(f"Page, with tables and figure next to it: {visible(str(folder / 'audit.html'))}")
+            typer.echo(f"Page, with tables and figure next to it: {visible(str(page))}")
     if not_saved is not None:
         typer.echo(f"kvar audit: the result is above, but was not saved: {visible(str(not_saved))}", err=True)
         raise typer.Exit(2)
 
 
-def _save(report: AuditReport, folder: Path) -> OSError | None:
+def _save(report: AuditReport | RunsReport, folder: Path) -> OSError | None:
     """Save the report, or return why it could not be saved, as on a full disk."""
     try:
         report.save(folder)
@@ -130,32 +180,3 @@ def output_folder(path: str) -> Path:
     while place.suffix in _ENDINGS:
         place = place.with_suffix("")
     return place.with_name(f"{place.name or 'log'}-audit")
-
-
-def _print(report: AuditReport) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    def plain(text: str) -> str:
-        return escape(visible(text))
-
-    console = Console(highlight=False)
-    for sentence in what_was_read(report):
-        console.print(plain(sentence))
-    heads, rows = score_table(report)
-    table = Table(caption="mean ± half of the 95 % interval over prompts and steps", caption_justify="left")
-    table.add_column("baseline")
-    for title in heads:
-        table.add_column(title, justify="right")
-    for row, cells in rows:
-        table.add_row(plain(row.label), *cells, style="bold" if row is report.chosen else None)
-    console.print(table)
-    console.print(f"[bold]{plain(report.recommendation)}[/bold]")
-    for finding in report.findings:
-        console.print(f"- {finding.severity}: {plain(finding.says)}")
-    for warning in report.warnings:
-        console.print("[yellow]![/yellow] " + plain(warning))
-    if report.lines:
-        console.print("To use it in TRL:")
-        console.print(escape(report.lines["TRL"]), soft_wrap=True)

@@ -18,6 +18,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from kvar import AuditReport, TraceWriter, audit, read_trace
+from kvar.utils.checks import require_choice
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards, replace_method
 from llm_train.trainer.prompt_keys import PromptKeys
 
@@ -38,6 +39,9 @@ class AuditCallback(TrainerCallback):
         its text.
     print_report : bool
         Print the recommendation and its numbers at the end of training.
+    report_to : {"none", "trainer"}
+        With "trainer", key figures of the audit go to the trainer's log as ``audit/...``, and with it to its trackers,
+        such as TensorBoard, wandb or trackio.
 
     Attributes
     ----------
@@ -45,11 +49,19 @@ class AuditCallback(TrainerCallback):
         The audit, once training has ended.
     """
 
-    def __init__(self, trace_dir=None, prompt_id_column: str | None = None, print_report: bool = True):
+    def __init__(
+        self,
+        trace_dir=None,
+        prompt_id_column: str | None = None,
+        print_report: bool = True,
+        report_to: str = "none",
+    ):
+        require_choice("report_to", report_to, ("none", "trainer"))
         self.report: AuditReport | None = None
         self._trace_dir = None if trace_dir is None else Path(trace_dir)
         self._prompt_id_column = prompt_id_column
         self._print_report = print_report
+        self._report_to = report_to
         self._writer: TraceWriter | None = None
         self._rewards: GatheredRewards | None = None  # of the last generation
         self._generations = 0
@@ -124,6 +136,8 @@ class AuditCallback(TrainerCallback):
         except Exception as error:  # the trained policy is still to be saved, and the audit can be repeated
             logger.warning("The audit failed: %s. Repeat it from the trace: kvar audit %s", error, self._trace_dir)
             return
+        if self._report_to == "trainer":
+            self._trainer.log({f"audit/{name}": number for name, number in self.report.key_figures.items()})
         if self._print_report:
             print(f"kvar audit of {self._trace_dir}", self.report.recommendation, *self.report.findings, sep="\n")
             print(f"Full report: kvar audit {self._trace_dir}")

@@ -87,6 +87,14 @@ class PolicyBandit:
         initial = np.clip(initial, 0.02, 0.98)
         self.reference = np.where(right, np.log(initial / (1 - initial))[..., None], 0.0)
 
+    def repeated(self, number: int) -> PolicyBandit:
+        """The same bandits, each so many times in a row."""
+        copy = object.__new__(PolicyBandit)
+        vars(copy).update(vars(self))
+        for name in ("features", "quality", "reference"):
+            setattr(copy, name, np.repeat(getattr(self, name), number, axis=0))
+        return copy
+
     @property
     def repetitions(self) -> int:
         """R, the number of bandits."""

@@ -11,6 +11,7 @@ from simulations.studies.convergence import Convergence
 from simulations.studies.coverage import Coverage
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.race import Race
+from simulations.studies.run_comparison import RunComparison
 from simulations.studies.score_norms import ScoreNorms
 from simulations.studies.value_rates import ValueRates
 
@@ -29,6 +30,7 @@ STUDIES: dict[str, type[Study]] = {
         ScoreNorms,
         Coverage,
         AuditFindings,
+        RunComparison,
     )
 }
 

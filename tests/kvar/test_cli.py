@@ -9,6 +9,8 @@ import pytest
 
 import kvar
 from kvar.commands.audit import output_folder
+from kvar.commands.audit_output import print_audit
+from kvar.commands.severity import Severity
 from tests.kvar.test_audit import simulated
 
 
@@ -92,3 +94,38 @@ def test_help_teaches():
     audit = " ".join(run("audit", "--help").stdout.replace("│", " ").split())
     assert "one-step-ahead" in audit
     assert "--columns" in audit
+
+
+def test_exit_codes_and_schema(tmp_path, rng):
+    path = kvar.write_trace(simulated(rng, n_steps=10, truth=False), tmp_path / "run.parquet")
+    report = kvar.audit(kvar.read_trace(path), ["kernel"])
+    for severity in (Severity.HIGH, Severity.INFO):
+        done = run("audit", path, "--baseline", "kernel", "--json", "--fail-on", severity.value)
+        assert done.returncode == int(any(severity.reached_by(one) for one in report.severities))
+    content = json.loads(done.stdout)
+    # A key that goes or changes its meaning is a new version.
+    assert content["schema"] == 1
+    assert content.keys() >= {
+        *("schema", "chosen", "recommendation", "findings", "warnings", "lines", "rollouts", "unscored", "skipped"),
+        *("reading", "source", "facts", "effective_sample_size", "group_sizes", "windows", "table"),
+    }
+    assert content["table"][0].keys() >= {"baseline", "parameters", "one_step_error", "estimated_value_mse", "p_value"}
+    assert run("audit", tmp_path / "nothing", "--fail-on", "high").returncode == 2
+
+
+def test_a_pipe_gets_no_boxes_and_no_cut_lines(tmp_path, rng):
+    path = kvar.write_trace(simulated(rng, n_steps=10), tmp_path / "run.parquet")
+    done = run("audit", path, "--baseline", "empirical-bayes", "--baseline", "james-stein")
+    assert not set(done.stdout) & set("\x1b│┃━─┏└")
+    assert "empirical-bayes" in done.stdout
+    assert kvar.audit(path, ["empirical-bayes", "james-stein"]).recommendation in done.stdout.splitlines()
+
+
+def test_no_name_is_cut_on_a_narrow_terminal(capsys, rng, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["empirical-bayes", "variance-optimal", "leave-one-out", "discounted-beta"]
+    print_audit(kvar.audit(simulated(rng, n_steps=10), names))
+    lines = capsys.readouterr().out.splitlines()
+    for name in names:
+        assert any(name in line and "│" in line for line in lines)

@@ -61,7 +61,7 @@ def run(request, tmp_path_factory):
         train_dataset=data,
         processing_class=tokenizer,
     )
-    callback = AuditCallback.attach(trainer)
+    callback = AuditCallback.attach(trainer, report_to="trainer")
     trainer.train()
     return folder, callback
 
@@ -73,6 +73,15 @@ def same_numbers(report, other):
         for name in ("one_step_error", "above_best", "estimated_value_mse"):
             one, two = getattr(mine, name), getattr(theirs, name)
             np.testing.assert_allclose([one.mean, one.low, one.high], [two.mean, two.low, two.high], atol=1e-6)
+
+
+def test_key_figures_go_to_the_trainers_log(run):
+    _, callback = run
+    logged = callback._trainer.state.log_history[-1]
+    assert {name: logged[f"audit/{name}"] for name in callback.report.key_figures} == callback.report.key_figures
+    assert logged["audit/wasted_rollouts"] == callback.report.facts.wasted_rollouts
+    with pytest.raises(ValueError, match="report_to"):
+        AuditCallback(report_to="wandb")
 
 
 COMPARED = ["group-mean", "leave-one-out", "batch-mean", "kernel", "discounted-beta", "none"]

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from joblib import parallel_config
 
+import kvar
 from simulations.harness import running
 from simulations.harness.running import run_study, tasks
 from simulations.harness.study import Study, StudyConfig
@@ -38,8 +39,12 @@ def test_threads_change_nothing(expected, tmp_path):
 @pytest.mark.parametrize("cluster", [clusters.dask, clusters.ray])
 @pytest.mark.filterwarnings("ignore")  # of Ray's own making, when it starts and stops
 def test_a_cluster_changes_nothing(expected, tmp_path, cluster):
+    columns = {"step": np.arange(60) // 6, "prompt_id": np.arange(60) % 3, "reward": np.arange(60) * 7 % 5 % 2}
+    runs = {name: kvar.Trace.from_columns(columns) for name in ("one", "two", "three")}
+    audits = kvar.audit_runs(runs, ["a", "a", "b"], ["kernel", "adaptive"], n_jobs=1)
     with cluster():
         assert run_study(GradientError(SMALL), 7, tmp_path).equals(expected)
+        assert kvar.audit_runs(runs, ["a", "a", "b"], ["kernel", "adaptive"]).to_dict() == audits.to_dict()
 
 
 def test_another_seed_changes_the_numbers(expected, tmp_path):

@@ -39,6 +39,7 @@ SMALLER = {
         "repetitions": 2, "block": 2, "prompts": 20, "steps": 20, "batch": 10,
         "faults": ("nothing", "solved prompts", "filtered", "copied rows"), "kept": ("one-prompt-g4",),
     },
+    "run-comparison": {"repetitions": 2, "block": 2, "runs": (1, 2), "steps": 12},
     "race": {"repetitions": 2, "block": 2, "groups": (1, 8), "reach": 1000.0, "learning_rates": (0.07, 0.14)},
 }  # fmt: skip
 
