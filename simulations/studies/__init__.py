@@ -9,6 +9,7 @@ from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
 from simulations.studies.coverage import Coverage
 from simulations.studies.gradient_error import GradientError
+from simulations.studies.prompt_orders import PromptOrders
 from simulations.studies.race import Race
 from simulations.studies.score_norms import ScoreNorms
 from simulations.studies.value_rates import ValueRates
@@ -26,6 +27,7 @@ STUDIES: dict[str, type[Study]] = {
         BrokenAssumptions,
         Race,
         ScoreNorms,
+        PromptOrders,
         Coverage,
     )
 }
