@@ -36,14 +36,14 @@ class PromptOrdersConfig(StudyConfig):
     pass_rates: tuple[float, ...] = (0.1, 0.4)  # Mean value at the start
     norm_spreads: tuple[float, ...] = (0.0, 0.5, 1.0)  # Sigma of the log-normal scale of a prompt's features
     visits: int = 40  # Visits of each prompt before the measurement
-    draws: int = 400  # Batches of each order
+    draws: int = 300  # Batches of each order
 
 
 class PromptOrders(Study):
     """Squared error and bias of the policy gradient of batches of 16 of 64 prompts, with one rollout each.
 
     A softmax bandit is trained in epochs with the oracle's advantages, while baselines learn from the same rollouts.
-    Then the policy stands still. Each order draws 400 batches, by what its baseline has learned or by the exact second
+    Then the policy stands still. Each order draws 300 batches, by what its baseline has learned or by the exact second
     moments ``E[n (Z - b)^2 | x]``, and `variance` and `arc` draw by `variance-optimal`. For all of them b is the exact
     optimum of each prompt, so that they differ in the prompts and weights alone. The scores of a prompt have a
     log-normal scale, by which their norms differ between prompts. With groups of one rollout, which never have two
@@ -56,7 +56,7 @@ class PromptOrders(Study):
 
     name: ClassVar[str] = "prompt-orders"
     title: ClassVar[str] = "What is it worth to draw prompts by importance, and is the gradient unbiased?"
-    full: ClassVar[PromptOrdersConfig] = PromptOrdersConfig(repetitions=40, block=4)
+    full: ClassVar[PromptOrdersConfig] = PromptOrdersConfig(repetitions=24, block=4)
     quick: ClassVar[PromptOrdersConfig] = PromptOrdersConfig(
         repetitions=4, block=4, pass_rates=(0.4,), norm_spreads=(0.5,)
     )
