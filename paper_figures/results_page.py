@@ -44,7 +44,8 @@ def page() -> str:
     sections = {
         "value_error": _value_error(), "recorded": _recorded_runs(), "bandit": _bandit(), "policy": _policy(),
         "training": _training(), "savings": _savings(), "assumptions": _assumptions(), "audit": _audit(),
-        "norms": _score_norms(), "model": _language_model(), "time": _step_time(), "regression": _regression(),
+        "norms": _score_norms(), "orders": _prompt_orders(), "model": _language_model(), "time": _step_time(),
+        "regression": _regression(),
     }  # fmt: skip
     return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(words).render(sections)
 
@@ -243,6 +244,22 @@ def _score_norms() -> dict:
         "claims": markdown_table(["claim", "% over (95 % interval)", "verdict"], cells),
         "model": "\n".join(weighted),
     }
+
+
+def _prompt_orders() -> dict:
+    ratios, errors = (_csv(f"simulations/prompt-orders-{name}") for name in ("ratios", "errors"))
+    by = ["pass_rate", "norm_spread", "order"]
+    cells = [
+        (
+            f"{r['pass_rate']:g}", f"{r['norm_spread']:g}", r["order"], f"{r['value']:.3f} ± {r['standard_error']:.3f}",
+            "" if r["expected"] is None else f"{r['expected']:.3f}",
+            f"{r['squared_bias']:.4f} ± {r['squared_bias_se']:.4f}",
+        )
+        for r in ratios.join(errors, on=by, maintain_order="left").iter_rows(named=True)
+        if r["order"] != "epochs"
+    ]  # fmt: skip
+    headers = ["pass rate", "spread of norms", "order", "gradient MSE over epochs", "by theory", "squared bias"]
+    return {"bandit": markdown_table(headers, cells), "policy": (DOCS / "prompt_orders/table.md").read_text().strip()}
 
 
 def _language_model() -> dict:

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 ORDER = {
     "kvar": [
         *("_version", "utils", "kernels", "theory", "intervals", "score_norms", "rollouts", "history", "online"),
-        *("smoothing", "baselines", "replaying", "variance", "readers", "plotting", "auditing", "commands"),
+        *("smoothing", "baselines", "prompt_draws", "replaying", "variance", "readers"),
+        *("plotting", "auditing", "commands"),
     ],
     "simulations": ["harness", "bandit", "studies"],
     "llm_train": ["json_settings", "secret_settings", "policy", "tasks", "trainer", "run", "studies", "plugins"],

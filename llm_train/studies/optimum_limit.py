@@ -35,7 +35,7 @@ from llm_train.studies.norm_kinds import distinct_pairs
 from llm_train.studies.norm_regimes import bootstrap
 from llm_train.studies.stage_errors import BLOCK, stage_means
 
-__all__ = ["main"]
+__all__ = ["Prompts", "look_at", "main"]
 
 # Deviations of log norms of right and wrong rollouts around what they should be, the latter as a multiple of that
 # within prompts. The pair that serves the filter best is taken, in hindsight; infinity ignores the norms.
@@ -45,7 +45,7 @@ _GROUPS = 20  # Groups that are drawn of each prompt
 
 
 @dataclass(frozen=True)
-class _Prompts:
+class Prompts:
     """Prompts with one right answer each, under one policy."""
 
     values: np.ndarray
@@ -60,7 +60,7 @@ class _Prompts:
         return self.right * (1 - baselines) ** 2 + self.wrong * baselines**2 - self.values * self.right
 
 
-def _look_at(model, prompts: Sequence, right: Sequence, n: int, longest: int, end: int, generator) -> _Prompts:
+def look_at(model, prompts: Sequence, right: Sequence, n: int, longest: int, end: int, generator) -> Prompts:
     """Exact values and norms of right answers; those of wrong ones from n rollouts of each prompt."""
     owners = np.repeat(np.arange(len(prompts)), n)
     completions = sample_completions(model, [prompts[k] for k in owners], longest, end, generator)
@@ -77,7 +77,7 @@ def _look_at(model, prompts: Sequence, right: Sequence, n: int, longest: int, en
     logs, count = np.log(squares + _FLOOR), np.bincount(owners, minlength=len(prompts)) + 1
     # The mean of all prompts counts as one rollout more, since a prompt may have no wrong one.
     mean, mean_log = ((np.bincount(owners, x, len(prompts)) + x.mean()) / count for x in (squares, logs))
-    return _Prompts(
+    return Prompts(
         values,
         values * of_right,
         (1 - values) * mean,
@@ -87,7 +87,7 @@ def _look_at(model, prompts: Sequence, right: Sequence, n: int, longest: int, en
     )
 
 
-def _likelihood(told: _Prompts, rewards: np.ndarray, logs: np.ndarray, widths: tuple[float, float]) -> np.ndarray:
+def _likelihood(told: Prompts, rewards: np.ndarray, logs: np.ndarray, widths: tuple[float, float]) -> np.ndarray:
     """Log-likelihood of each prompt that the filter was told of, by some rollouts; shape (P,)."""
     rewards = rewards[:, None]
     of_reward = np.where(rewards, np.log(told.values + _FLOOR), np.log(1 - told.values + _FLOOR))
@@ -109,9 +109,9 @@ def _stage(study: Study, g: int, stage: int) -> list[dict]:
     generator = torch.Generator().manual_seed(1000 * g + stage)
     random = np.random.default_rng(1000 * g + stage)
 
-    def look(step: int, places: Sequence[int], n: int) -> _Prompts:
+    def look(step: int, places: Sequence[int], n: int) -> Prompts:
         model = AutoModelForCausalLM.from_pretrained(folder / f"policy-{step}").eval()
-        return _look_at(model, [prompts[k] for k in places], [right[k] for k in places], n, longest, end, generator)
+        return look_at(model, [prompts[k] for k in places], [right[k] for k in places], n, longest, end, generator)
 
     trace = read_trace(folder / "trace")
     keys = list(dict.fromkeys(trace.prompt_id[trace.step == stage + 1].tolist()))

@@ -19,12 +19,11 @@ from trl import GRPOTrainer
 
 from kvar import Baseline
 from kvar.online.feature_prior import feature_columns
-from kvar.rollouts.batch import Batch
+from kvar.prompt_draws import DRAWS, Drawn, Outlook
 from llm_train.trainer.checkpoint_checks import check_files
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.measured_trainer import MeasuredTrainer
-from llm_train.trainer.prompt_draws import DRAWS, Drawn, Outlook
 from llm_train.trainer.prompt_samplers import BlockSampler, DrawnSampler, IndependentSampler
 from llm_train.trainer.setting_checks import batches_per_generation, check_settings, prompts_per_generation
 from llm_train.trainer.warm_start import WarmStart
@@ -173,14 +172,8 @@ class KAETrainer(MeasuredTrainer):
         with self._timer.part("baseline", of_next_step=True):
             data, baseline = self.train_dataset, self.baseline
             columns = {n: np.asarray(data[n]) for n in baseline.columns_used(feature_columns(data.column_names))}
-            nothing = np.full(len(data), np.nan)
-            columns |= dict.fromkeys(baseline.needs, nothing)
-            batch = Batch.from_rows(self.all_keys, nothing, self._attached.generations + 1, columns)
-            values = baseline.assess_values(batch).in_rows(batch, nothing)
-            outlook = Outlook(
-                values.values, values.standard_error, values.effective_sample_size,
-                batch.to_rows(baseline.second_moments(batch)), self.num_generations,
-            )  # fmt: skip
+            step = self._attached.generations + 1
+            outlook = Outlook.by(baseline, self.all_keys, step, columns, self.num_generations)
             return DRAWS[self.args.prompt_order](outlook, size, generator)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from trl.trainer.utils import RepeatSampler
 
-from llm_train.trainer.prompt_draws import Drawn
+from kvar.prompt_draws import Drawn
 
 __all__ = ["BlockSampler", "DrawnSampler", "IndependentSampler"]
 

@@ -10,6 +10,7 @@ from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
 from simulations.studies.coverage import Coverage
 from simulations.studies.gradient_error import GradientError
+from simulations.studies.prompt_orders import PromptOrders
 from simulations.studies.race import Race
 from simulations.studies.run_comparison import RunComparison
 from simulations.studies.score_norms import ScoreNorms
@@ -28,6 +29,7 @@ STUDIES: dict[str, type[Study]] = {
         BrokenAssumptions,
         Race,
         ScoreNorms,
+        PromptOrders,
         Coverage,
         AuditFindings,
         RunComparison,

@@ -34,6 +34,7 @@ SMALLER = {
         "repetitions": 2, "block": 2, "drifts": (0.1,), "completions": (2, 4), "degrees": (3.0,), "groups": (2,),
     },
     "score-norms": {"repetitions": 2, "block": 2, "ratios": (0.15, 1.0), "visits": 8, "warm_up": 4},
+    "prompt-orders": {"repetitions": 2, "block": 2, "visits": 4, "draws": 20},
     "coverage": {"repetitions": 2, "block": 2, "rates": (0.5,), "n": (50, 200)},
     "audit-findings": {
         "repetitions": 2, "block": 2, "prompts": 20, "steps": 20, "batch": 10,

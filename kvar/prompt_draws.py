@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["DRAWS", "Drawn", "Outlook", "arc_scores", "inclusion_probabilities", "variance_weights"]
+from kvar.baselines import Baseline
+from kvar.rollouts.batch import Batch
+
+__all__ = [
+    "DRAWS",
+    "Drawn",
+    "Outlook",
+    "arc_scores",
+    "inclusion_probabilities",
+    "variance_weights",
+    "weighted_gradient_mse",
+]
 
 # Least weight of a prompt, however certain its outcome (as in SPO, arXiv 2509.13232).
 _FLOOR = 0.05
@@ -26,6 +38,29 @@ class Outlook:
     effective_sample_sizes: np.ndarray
     second_moments: np.ndarray  # E[n (Z - b)^2], up to a common factor
     group_size: int
+
+    @classmethod
+    def by(cls, baseline: Baseline, keys: Sequence, step: float, columns: Mapping, group_size: int) -> Outlook:
+        """What a baseline expects of n prompts.
+
+        Parameters
+        ----------
+        baseline : Baseline
+            A baseline with second moments, such as `adaptive` or `variance-optimal`.
+        keys : sequence of int or str
+            The prompts, all different.
+        step : float
+            Time of the batch that is to be drawn.
+        columns : mapping
+            Further columns of the prompts that the baseline uses; those that it needs of rollouts are not known yet.
+        group_size : int
+            Rollouts of a prompt.
+        """
+        nothing = np.full(len(keys), np.nan)
+        batch = Batch.from_rows(keys, nothing, step, {**columns, **dict.fromkeys(baseline.needs, nothing)})
+        found = baseline.assess_values(batch).in_rows(batch, nothing)
+        moments = batch.to_rows(baseline.second_moments(batch))
+        return cls(found.values, found.standard_error, found.effective_sample_size, moments, group_size)
 
 
 @dataclass(frozen=True)
@@ -59,8 +94,8 @@ def inclusion_probabilities(second_moments: np.ndarray, size: int) -> np.ndarray
 
     Examples
     --------
-    >>> inclusion_probabilities(np.array([0.0, 1.0, 1.0, 4.0]), 2).round(3)
-    array([0.05 , 0.475, 0.475, 1.   ])
+    >>> inclusion_probabilities(np.array([0.0, 1.0, 1.0, 16.0]), 2).round(3)
+    array([0.067, 0.467, 0.467, 1.   ])
     """
     roots = np.sqrt(second_moments)
     roots = roots / roots.mean() if roots.any() else np.ones(len(roots))
@@ -72,6 +107,41 @@ def inclusion_probabilities(second_moments: np.ndarray, size: int) -> np.ndarray
         if (found <= 1).all():
             return found
         certain |= found > 1
+
+
+def weighted_gradient_mse(inclusion: np.ndarray, second_moments: np.ndarray, products: np.ndarray) -> float:
+    """Mean squared error of the gradient of a batch with a fixed number of prompts and the weights of importance.
+
+    Parameters
+    ----------
+    inclusion : ndarray, shape (n,)
+        Probability of each prompt to be in the batch.
+    second_moments : ndarray, shape (n,)
+        ``E[n (Z - b)^2 | x]``, the second moment of the estimate of each prompt's gradient; with G rollouts a prompt,
+        of their mean.
+    products : ndarray, shape (n, n)
+        Inner products of the exact gradients of the prompts.
+
+    Returns
+    -------
+    float
+        The error against the mean gradient of all n prompts, in squared units of the score. The part of the rollouts
+        is exact. That of the prompts is the approximation of Hajek (1964, Annals of Mathematical Statistics 35:1491),
+        which is exact for equal probabilities. Cost O(n^2).
+
+    Examples
+    --------
+    Of two opposite gradients one is drawn, and the rollouts are without noise:
+
+    >>> weighted_gradient_mse(np.array([0.5, 0.5]), np.ones(2), np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    1.0
+    """
+    n, left, squares = len(inclusion), 1.0 - inclusion, np.diag(products)
+    of_rollouts = ((second_moments - squares) / inclusion).sum()
+    of_prompts = (left / inclusion * squares).sum()
+    if left.any():
+        of_prompts -= left @ products @ left / (inclusion * left).sum()
+    return float((of_rollouts + n / (n - 1) * of_prompts) / n**2)
 
 
 def arc_scores(outlook: Outlook, dead_zone: bool) -> np.ndarray:
