@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +42,8 @@ def audit(
     baselines: str | Baseline | Iterable[str | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
+    *,
+    columns: Mapping[str, str] | str | None = None,
 ) -> AuditReport:
     """Replay baselines over a recorded run and say which one would have served it best.
 
@@ -57,6 +59,8 @@ def audit(
     n_jobs : int, optional
         Number of processes, as in joblib. By default all cores for 300,000 rollouts or more and one for fewer; inside
         ``joblib.parallel_config(backend="dask")`` or ``"ray"``, what that sets.
+    columns : mapping of str to str, or str, optional
+        Which columns of the log are ``step``, ``prompt`` and ``reward``, as in `kvar.read_trace`; for a path only.
 
     Returns
     -------
@@ -105,12 +109,16 @@ def audit(
         n_jobs is None or (is_number(n_jobs) and n_jobs % 1 == 0 and n_jobs != 0),
         f"n_jobs must be a number of processes, or negative as in joblib, got {n_jobs!r:.60}",
     )
+    require(
+        columns is None or isinstance(trace, (str, os.PathLike)),
+        f"columns describe a log at a path, got {type(trace).__name__}, which has been read already: leave them out",
+    )
     reading, doubts, source = [], [], ""
     if not isinstance(trace, Trace):
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
-        log = trace if isinstance(trace, RolloutLog) else read_log(trace)
+        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
         trace, source = log.trace, visible(log.path)
         doubts = list(map(visible, log.notes.doubts))
         reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]
