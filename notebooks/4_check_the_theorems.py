@@ -95,5 +95,5 @@ for row in tables["excess"].iter_rows(named=True):
 # **The answer.** The measured slope agrees with the theorem. A good estimate of the value comes close to the oracle
 # even with one rollout, where `leave-one-out` has no estimate at all.
 #
-# **Try next:** `theory.suboptimality_bound` (T3); `python -m simulations run all --quick` for all nine studies; a
+# **Try next:** `theory.suboptimality_bound` (T3); `python -m simulations run all --quick` for all studies; a
 # smooth path and `degree=1`, where the rate is $N^{-4/5}$.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,8 @@ def audit(
     progress: bool = False,
     n_jobs: int | None = None,
     cost_per_rollout: float | None = None,
+    *,
+    columns: Mapping[str, str] | str | None = None,
 ) -> AuditReport:
     """Replay baselines over a recorded run and say which one would have served it best.
 
@@ -66,6 +68,8 @@ def audit(
     cost_per_rollout : float, optional
         What a rollout costs, in any unit of money; findings then say what they save. A column ``seconds`` of the trace,
         the seconds that each rollout took, says it in hours. Savings of several findings overlap.
+    columns : mapping of str to str, or str, optional
+        Which columns of the log are ``step``, ``prompt`` and ``reward``, as in `kvar.read_trace`; for a path only.
 
     Returns
     -------
@@ -118,12 +122,16 @@ def audit(
         cost_per_rollout is None or (is_number(cost_per_rollout) and cost_per_rollout >= 0),
         f"cost_per_rollout must be a number from 0 on, got {cost_per_rollout!r:.60}",
     )
+    require(
+        columns is None or isinstance(trace, (str, os.PathLike)),
+        f"columns describe a log at a path, got {type(trace).__name__}, which has been read already: leave them out",
+    )
     reading, doubts, source, n_duplicates = [], [], "", 0
     if not isinstance(trace, Trace):
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
-        log = trace if isinstance(trace, RolloutLog) else read_log(trace)
+        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
         trace, source, n_duplicates = log.trace, visible(log.path), log.notes.n_copies
         doubts = list(map(visible, log.notes.doubts))
         reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]

@@ -7,6 +7,8 @@ from kvar.baselines import baseline_class
 
 __all__ = ["trainer_settings"]
 
+_SCALE = "# Advantages are not divided by the standard deviation of the group: tune the learning rate again."
+
 
 def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
     """Lines to paste, by trainer: for a baseline, a group size and the steps a batch of prompts is kept for."""
@@ -16,7 +18,7 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
     trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
     trl += [f"baseline_kwargs={parameters!r}"] if parameters else []
     trl += [f"block_reuse={reuse}"] if reuse > 1 else []
-    return {
+    lines = {
         "TRL": (
             "from llm_train import KAEConfig, KAETrainer  # in place of GRPOConfig, GRPOTrainer\n"
             f"args = KAEConfig(..., {', '.join(trl)})"
@@ -40,6 +42,7 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
         ),
         "your own loop": (
             f"baseline = kvar.make_baseline({named})\n"
-            f"advantages = baseline.advantages(prompt_ids, rewards, step{columns})  # not divided by the group's std"
+            f"advantages = baseline.advantages(prompt_ids, rewards, step{columns})"
         ),
     }
+    return {trainer: f"{text}\n{_SCALE}" for trainer, text in lines.items()}

@@ -21,6 +21,7 @@ from kvar.baselines.oracle import Oracle
 from kvar.baselines.running_mean import RunningMean
 from kvar.baselines.score_weighted import ScoreWeighted
 from kvar.baselines.variance_optimal import VarianceOptimal
+from kvar.utils.checks import did_you_mean
 
 __all__ = ["Baseline", "Estimate", "baseline_class", "baseline_names", "make_baseline", "register_baseline"]
 
@@ -47,6 +48,9 @@ _REGISTRY: dict[str, type[Baseline]] = {
         Oracle,
     )
 }
+
+# Methods that use one of these baselines; states are saved under the registered name.
+_ALIASES = {"grpo": "group-mean", "rloo": "leave-one-out", "reinforce++": "batch-mean"}
 
 
 def baseline_names() -> list[str]:
@@ -83,7 +87,7 @@ def baseline_class(name: str) -> type[Baseline]:
     Parameters
     ----------
     name : str
-        A registered name.
+        A registered name, or the method that uses it: "grpo", "rloo", "reinforce++", in any case.
 
     Returns
     -------
@@ -96,9 +100,12 @@ def baseline_class(name: str) -> type[Baseline]:
         If the name is not registered.
     """
     try:
-        return _REGISTRY[name]
-    except (KeyError, TypeError):
-        raise ValueError(f"unknown baseline {name!r:.60}; choose one of {', '.join(_REGISTRY)}") from None
+        if name in _REGISTRY:
+            return _REGISTRY[name]
+        return _REGISTRY[_ALIASES[name.lower()]]
+    except (AttributeError, KeyError, TypeError):
+        near = did_you_mean(name, [*_REGISTRY, *_ALIASES])
+        raise ValueError(f"unknown baseline {name!r:.60}; choose one of {', '.join(_REGISTRY)}{near}") from None
 
 
 def make_baseline(name: str, **parameters) -> Baseline:
@@ -107,7 +114,7 @@ def make_baseline(name: str, **parameters) -> Baseline:
     Parameters
     ----------
     name : str
-        A registered name, see `baseline_names`.
+        A registered name, see `baseline_names`, or "grpo", "rloo" or "reinforce++".
     **parameters
         Parameters of that baseline; ``make_baseline(name).parameters`` returns them with their defaults.
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kvar.baselines.estimate import Estimate
+from kvar.baselines.one_rollout import OneRollout, check_group_size
 from kvar.rollouts.batch import Batch
 from kvar.utils import arrays
 from kvar.utils.checks import checked_keys
@@ -39,6 +40,9 @@ class Baseline(ABC):
         Columns that `estimate` needs in addition to the rewards.
     reward_range : tuple of float
         Smallest and largest reward that the method can take.
+    one_rollout : {"works", "no baseline", "refused"}
+        What becomes of prompts with one rollout each: the method works, leaves advantages equal to rewards, or is
+        refused, since it compares the rollouts of one prompt.
 
     Examples
     --------
@@ -66,6 +70,7 @@ class Baseline(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    one_rollout: ClassVar[OneRollout] = "works"
     _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
@@ -153,11 +158,17 @@ class Baseline(ABC):
         Raises
         ------
         ValueError
-            As in `estimate`.
+            As in `estimate`, and if no prompt has a second rollout and the baseline compares those of one prompt.
         TypeError
             As in `estimate`.
+
+        Warns
+        -----
+        UserWarning
+            If no prompt has a second rollout and advantages therefore equal rewards.
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
+        check_group_size(self.name, self.one_rollout, batch.rewards.shape[1])
         info = self.assess(batch) if return_info else None
         values = self.values(batch) if info is None else info.values
         differences = np.where(batch.scored, batch.rewards - values, 0.0)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
+from kvar.baselines.one_rollout import OneRollout
 from kvar.rollouts.batch import Batch
 
 __all__ = ["GroupMean", "group_means", "group_variances"]
@@ -38,6 +39,7 @@ class GroupMean(Baseline):
     """
 
     name: ClassVar[str] = "group-mean"
+    one_rollout: ClassVar[OneRollout] = "refused"
 
     def values(self, batch: Batch) -> np.ndarray:
         """Group means."""

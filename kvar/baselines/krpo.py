@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
+from kvar.baselines.one_rollout import OneRollout
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import is_number
 
@@ -37,6 +38,7 @@ class KRPO(Baseline):
     """
 
     name: ClassVar[str] = "krpo"
+    one_rollout: ClassVar[OneRollout] = "refused"
     process_noise: float = 1e-5
     measurement_noise: float = 1e-2
 

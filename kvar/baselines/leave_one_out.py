@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
+from kvar.baselines.one_rollout import OneRollout
 from kvar.rollouts.batch import Batch, sums_of_others
 
 __all__ = ["LeaveOneOut"]
@@ -21,6 +22,7 @@ class LeaveOneOut(Baseline):
     """
 
     name: ClassVar[str] = "leave-one-out"
+    one_rollout: ClassVar[OneRollout] = "no baseline"
 
     def values(self, batch: Batch) -> np.ndarray:
         """Leave-one-out means."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
+from kvar.baselines.one_rollout import OneRollout
 from kvar.rollouts.batch import Batch
 
 __all__ = ["OPO"]
@@ -27,6 +28,7 @@ class OPO(Baseline):
 
     name: ClassVar[str] = "opo"
     needs: ClassVar[tuple[str, ...]] = (_LENGTH,)
+    one_rollout: ClassVar[OneRollout] = "refused"
 
     def values(self, batch: Batch) -> np.ndarray:
         """Weighted group means."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 from kvar.readers.layouts import LAYOUTS
 from kvar.readers.token_lists import LOGPROBS
+from kvar.utils.checks import did_you_mean
 
 __all__ = [
     *("IN_NAME", "PROMPT_NAMES", "STEP_NAMES"),
     "ColumnMap",
     "MissingColumnsError",
+    "check_column_roles",
     "guess",
     "guess_notes",
     "listed",
@@ -104,6 +106,14 @@ def parse_columns(text: str) -> dict[str, str]:
     return result
 
 
+def check_column_roles(chosen: Iterable[str]) -> None:
+    """Refuse a misspelt ``step``, ``prompt``, ``reward`` or ``logprobs``, which would be a further column."""
+    roles = [*NAMES, _CHOSEN_LOGPROBS]
+    for name in chosen:
+        if name not in roles and (near := did_you_mean(name, roles, likeness=0.8)):
+            raise ValueError(f"--columns {name}=... names none of {', '.join(roles)}{near}")
+
+
 def map_columns(
     layout: str,
     columns: Sequence[str],
@@ -116,7 +126,9 @@ def map_columns(
     for column in chosen.values():
         for name in terms(column, columns):
             if name not in columns:
-                raise ValueError(f"the log has no column {name!r}; it has {listed(columns)}")
+                raise ValueError(
+                    f"the log has no column {name!r}; it has {listed(columns)}{did_you_mean(name, columns)}"
+                )
     found = {name: chosen.get(name) or _guess(name, layout, columns) for name in NAMES}
     rewards = _weights(found["reward"], columns) if found["reward"] else {}
     weights_from = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvar.readers.addresses import local_copy
 from kvar.readers.advantage_groups import groups_of_rows
-from kvar.readers.columns import ColumnMap, guess_notes, parse_columns
+from kvar.readers.columns import ColumnMap, check_column_roles, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
 from kvar.readers.layouts import layout_names
 from kvar.readers.log_files import map_files, open_log_files
@@ -100,6 +100,7 @@ def read_log(
     if format not in ("auto", *layout_names()):
         raise ValueError(f"unknown trace format {format!r}; choose auto, {', '.join(layout_names())}")
     chosen = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
+    check_column_roles(chosen)
     notes = ReadingNotes()
     batches = RepeatedBatches()
     made_from: dict[str, int] = {}

@@ -24,6 +24,8 @@ from kvar.utils.atomic_files import TEMPORARY_SUFFIX
 
 # Files without the name of a log that are looked into.
 _SHOWN = 20
+# Folders with the rollouts of a run, of kvar and of TRL.
+_OF_ROLLOUTS = ("trace", "completions")
 
 __all__ = ["map_files", "open_log_files"]
 
@@ -48,10 +50,19 @@ def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     return distinct_files(files, notes)
 
 
+def _written_by_audit(file: Path) -> bool:
+    return file.stem == "audit" and all(file.with_suffix(ending).is_file() for ending in (".html", ".json", ".csv"))
+
+
 def _of_folder(folder: Path) -> list[Path]:
     def visible(file: Path) -> bool:
-        return not file.name.startswith(".") and file.suffix != TEMPORARY_SUFFIX and file.is_file()
+        usable = not file.name.startswith(".") and file.suffix != TEMPORARY_SUFFIX and file.is_file()
+        return usable and not _written_by_audit(file)
 
+    for name in _OF_ROLLOUTS:
+        # What lies next to it, such as metrics, is no log of rollouts.
+        if (folder / name).is_dir() and (found := _of_folder(folder / name)):
+            return found
     direct = [file for file in folder.iterdir() if visible(file)]
     if any(called_like_a_log(file) for file in direct):
         return direct

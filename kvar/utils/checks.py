@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from numbers import Integral
 from typing import TypeGuard
 
@@ -17,6 +18,7 @@ __all__ = [
     "checked_ids",
     "checked_keys",
     "checked_number",
+    "did_you_mean",
     "is_number",
     "require",
     "require_choice",
@@ -48,6 +50,12 @@ def require_choice(name: str, value, choices: Collection) -> None:
     plain = isinstance(value, (str, Integral)) and not isinstance(value, bool)
     if not plain or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r:.60}")
+
+
+def did_you_mean(name, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The nearest of the known names as the end of a message, or nothing where none is near."""
+    near = difflib.get_close_matches(str(name), list(known), 1, likeness)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def is_number(value) -> TypeGuard[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +14,7 @@ from transformers import HfArgumentParser
 from trl import ModelConfig
 
 from kvar.utils.atomic_files import atomic_write
-from kvar.utils.checks import checked_count
+from kvar.utils.checks import checked_count, did_you_mean
 from llm_train.secret_settings import masked, masked_text
 from llm_train.tasks.run_arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
@@ -92,8 +91,7 @@ def given_settings(
     known = {action.dest: action for action in parser._actions}
     for name in file or {}:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise ValueError(f"unknown setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(f"unknown setting {name!r}{did_you_mean(name, known)}")
     # As defaults of the parser, so that flags win and 1e-5, which YAML reads as text, becomes a number.
     for name, value in (file or {}).items():
         known[name].default = value

@@ -8,6 +8,7 @@ from typing import Any
 from transformers.utils import logging
 
 from kvar import Baseline, make_baseline
+from kvar.baselines.one_rollout import check_group_size
 from llm_train.trainer.attached_baseline import AttachedBaseline
 from llm_train.trainer.prompt_keys import PromptKeys
 from llm_train.trainer.setting_checks import require_columns, require_ids
@@ -89,6 +90,7 @@ def attach(
     elif parameters:
         raise TypeError(f"{', '.join(parameters)} cannot be set on a baseline that is made already: give its name")
     _check_advantages(trainer, baseline)
+    check_group_size(baseline.name, baseline.one_rollout, trainer.num_generations)
     keys = PromptKeys(trainer, prompt_id_column, prompt_key_func)
     columns = set(trainer.train_dataset.column_names or ())
     require_ids(keys, columns)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from trl import GRPOConfig
 
 from kvar import Baseline, make_baseline
+from kvar.baselines.one_rollout import check_group_size
 from kvar.utils.checks import checked_count, require_choice
 from llm_train.json_settings import json_object
 from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
@@ -172,6 +173,8 @@ class KAEConfig(GRPOConfig):
             self.num_generations = 1
         # A wrong name or parameter fails here, not at the first step.
         baseline = make_baseline(self.baseline, **self.baseline_kwargs)
+        self.baseline = baseline.name  # of an alias
+        check_group_size(baseline.name, baseline.one_rollout, self.num_generations)
         checked_count(self.block_reuse, "block_reuse")
         checked_count(self.warm_start_rollouts, "warm_start_rollouts", low=0)
         if not isinstance(self.pass_at, list | tuple):

@@ -54,7 +54,7 @@ def check_settings(
             "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
         )
     else:
-        _warn_if_prompts_never_return(config, baseline, len(data) // prompts)
+        _warn_if_prompts_never_return(config, baseline, len(data), prompts)
     require_ids(keys, columns)
     if config.prompt_order not in ("epochs", "independent") and not keys.by_example:
         raise ValueError(
@@ -88,12 +88,24 @@ def require_ids(keys: PromptKeys, columns: Collection[str]) -> None:
         )
 
 
-def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, epoch: int) -> None:
-    """Warn if a prompt's past rewards have left the window before it returns, after an epoch of so many generations."""
+def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, n_prompts: int, per_generation: int) -> None:
+    """Warn if no prompt returns within the run, or only after its past rewards have left the window."""
+    if type(baseline).learn is Baseline.learn or config.prompt_order != "epochs" or config.block_reuse > 1:
+        return
+    epoch = n_prompts // per_generation
+    steps = config.max_steps * config.gradient_accumulation_steps
+    generations = steps / batches_per_generation(config) if steps > 0 else config.num_train_epochs * epoch
+    if generations <= epoch:
+        logger.warning(
+            "No prompt comes back in this run, so that baseline %r has no past rewards of it: %d prompts last for %d "
+            "generations, and the run has %.0f. Set block_reuse=10, or train for more than one epoch.",
+            config.baseline, n_prompts, epoch, generations,
+        )  # fmt: skip
+        return
     settings = baseline.parameters
     bandwidth = settings.get("bandwidth")
     in_steps = isinstance(bandwidth, int | float) and settings.get("clock", "steps") == "steps"
-    if not in_steps or config.prompt_order != "epochs" or config.block_reuse > 1:
+    if not in_steps:
         return
     window = bandwidth * get_kernel(settings.get("kernel", "triangular")).reach
     if epoch >= window:

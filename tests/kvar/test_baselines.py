@@ -30,14 +30,28 @@ def test_by_hand(name, expected):
 
 
 def test_a_group_of_one():
-    for name, advantage in [("group-mean", 0.0), ("leave-one-out", 0.7), ("batch-mean", 0.0), ("none", 0.7)]:
+    for name, advantage in [("batch-mean", 0.0), ("none", 0.7)]:
         assert kvar.make_baseline(name).advantages(["a"], [0.7], 0)[0] == pytest.approx(advantage)
+    with pytest.warns(UserWarning, match=r"leave-one-out.* 1 rollout .*adaptive"):
+        assert kvar.make_baseline("leave-one-out").advantages(["a"], [0.7], 0)[0] == pytest.approx(0.7)
+    for name, columns in [("group-mean", {}), ("krpo", {}), ("opo", {"completion_length": [3.0]})]:
+        with pytest.raises(ValueError, match=rf"{name}.* 1 rollout .*adaptive"):
+            kvar.make_baseline(name).advantages(["a"], [0.7], 0, **columns)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"), [("GRPO", "group-mean"), ("rloo", "leave-one-out"), ("reinforce++", "batch-mean")]
+)
+def test_a_method_stands_for_its_baseline(alias, name):
+    baseline = kvar.make_baseline(alias)
+    assert baseline.state_dict()["name"] == name
+    kvar.make_baseline(name).load_state_dict(baseline.state_dict())
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("kernle", {}, "unknown baseline 'kernle'; choose one of"),
+        ("kernle", {}, "unknown baseline 'kernle'; choose one of .* did you mean 'kernel'"),
         ("kernel", {"window": 3}, "takes bandwidth, kernel, degree, clock, drift; got 'window'"),
         ("none", {"window": 3}, "takes no parameters; got 'window'"),
         *[("kernel", {"bandwidth": wrong}, rf"bandwidth must be .* got {wrong}") for wrong in (0, -1, True)],

@@ -28,9 +28,15 @@ def test_a_warning_names_a_window_in_which_no_prompt_returns(make_trainer, caplo
     # The weight of the exponential kernel is 1/e one bandwidth back.
     make_trainer("tail", data=data, baseline_kwargs={"bandwidth": 10, "kernel": "exponential"})
     assert "bandwidth=" not in caplog.text
-    make_trainer("long", data=data)
+    make_trainer("long", data=data, max_steps=50)
     assert "10 generations" in caplog.text
     assert "bandwidth=10" in caplog.text
+
+
+@pytest.mark.parametrize(("settings", "said"), [({}, True), ({"max_steps": 50}, False), ({"block_reuse": 2}, False)])
+def test_a_run_in_which_no_prompt_returns_is_told_so(make_trainer, caplog, settings, said):
+    make_trainer(data=sums(40, 9, seed=0), baseline="adaptive", baseline_kwargs={}, **settings)
+    assert ("No prompt comes back" in caplog.text and "block_reuse" in caplog.text) == said
 
 
 def test_an_evaluation_that_cannot_be_made_is_said_before_training(make_trainer):
