@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -36,12 +37,15 @@ class BaselineEach:
 
     def advantages(self, prompts: np.ndarray, rewards: np.ndarray, step: float, **columns) -> np.ndarray:
         """Advantages of a step, shape (R, B, G); the baselines then remember its rewards."""
-        return np.stack(
-            [
-                baseline.advantages(prompts[r], rewards[r], step, **{name: c[r] for name, c in columns.items()})
-                for r, baseline in enumerate(self._each)
-            ]
-        )
+        with warnings.catch_warnings():
+            # Studies compare leave-one-out with others at one rollout too, where it is no baseline.
+            warnings.simplefilter("ignore", UserWarning)
+            return np.stack(
+                [
+                    baseline.advantages(prompts[r], rewards[r], step, **{name: c[r] for name, c in columns.items()})
+                    for r, baseline in enumerate(self._each)
+                ]
+            )
 
 
 @dataclass(frozen=True)
