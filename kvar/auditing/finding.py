@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
-__all__ = ["SEVERITIES", "Finding", "share_severity"]
+__all__ = ["Finding", "Severity", "share_severity"]
 
-# From the worst; "info" is a fact worth knowing that asks for nothing.
-SEVERITIES = ("high", "medium", "low", "info")
+
+class Severity(StrEnum):
+    """From the worst down; "info" is a fact worth knowing that asks for nothing."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
+from kvar.auditing.finding import Severity
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.auditing.runs_report import RunsReport
 from kvar.commands.audit_output import print_audit, print_runs
 from kvar.commands.several_runs import audit_several, folder_of_runs, named_runs
-from kvar.commands.severity import Severity
 from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
 from kvar.readers.runs import ManyRunsError
 from kvar.utils.progress import progress_bar
@@ -124,7 +124,7 @@ def audit_command(
         typer.echo(f"kvar audit: {visible(str(error))}", err=True)
         raise typer.Exit(2) from None
     audits = [result] if isinstance(result, AuditReport) else list(result.reports.values())
-    if fail_on is not None and any(fail_on.reached_by(severity) for one in audits for severity in one.severities):
+    if fail_on is not None and any(Severity(found).rank <= fail_on.rank for one in audits for found in one.severities):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import kvar
-from kvar.auditing.finding import SEVERITIES, Finding
+from kvar.auditing.finding import Finding, Severity
 from kvar.auditing.kinds import KINDS
 from tests.kvar.test_audit import simulated
 from tests.kvar.test_audit_parts import facts_of, trace_with
@@ -22,7 +22,7 @@ def found(trace, **options):
 
 def test_every_finding_is_of_a_kind_and_comes_by_severity(rng):
     report = kvar.audit(simulated(rng))
-    severities = [SEVERITIES.index(finding.severity) for finding in report.findings]
+    severities = [Severity(finding.severity).rank for finding in report.findings]
     assert severities == sorted(severities)
     for finding in report.findings:
         assert finding.kind in KINDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kvar.auditing.evidence import Evidence
-from kvar.auditing.finding import SEVERITIES, Finding
+from kvar.auditing.finding import Finding, Severity
 from kvar.auditing.kinds.baseline import norms_missing, own_reward, score_norms, value_error
 from kvar.auditing.kinds.course import difficulty, return_of_prompts, stale_window, trend
 from kvar.auditing.kinds.data import duplicates, filtered_groups, reward_jump, reward_range
@@ -33,4 +33,4 @@ def find_all(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
     names = KINDS if evidence.filtered is None else _OF_ANY_LOG
     found = [made for made in (KINDS[name](evidence) for name in names) if made is not None]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    return sorted(found, key=lambda finding: Severity(finding.severity).rank)
