@@ -26,7 +26,7 @@ def summary(rows: pl.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pl
 
 def sample(rows: pl.DataFrame, column: str, **where) -> np.ndarray:
     """One number a repetition, in the order of the repetitions."""
-    return rows.filter(**where).sort("repetition")[column].to_numpy().astype(np.float64)
+    return (rows.filter(**where) if where else rows).sort("repetition")[column].to_numpy().astype(np.float64)
 
 
 def row_of(estimate: MonteCarloEstimate, /, **labels) -> dict:

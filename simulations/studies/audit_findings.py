@@ -93,7 +93,7 @@ class AuditFindings(Study):
         false = summary(verdicts, ["kind"], ["false_fraction"])
         return {
             "kinds": wide[0].join(wide[1], "kind", "full", coalesce=True).sort("kind"),
-            "verdicts": false.join(true, "kind", "left", maintain_order="left"),
+            "verdicts": false.with_row_index("place").join(true, "kind", "left").sort("place").drop("place"),
             "verdicts-by-run": summary(verdicts, ["kind", "run"], ["false_fraction", "found"]),
             "every": summary(asked, ["run", "kind", "must"], ["appeared"]),
         }
