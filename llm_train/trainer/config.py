@@ -8,6 +8,7 @@ from trl import GRPOConfig
 
 from kvar import Baseline, make_baseline
 from kvar.baselines.one_rollout import check_group_size
+from kvar.prompt_draws import DRAWS
 from kvar.utils.checks import checked_count, require_choice
 from llm_train.json_settings import json_object
 from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
@@ -18,9 +19,8 @@ __all__ = ["ORDERS_OF_RATES", "KAEConfig"]
 
 
 # Orders that take values for success rates.
-ORDERS_OF_RATES = ("variance", "arc", "arc-without-dead-zone")
-
-_ORDERS = ("epochs", "independent", "importance", *ORDERS_OF_RATES)
+ORDERS_OF_RATES = tuple(order for order in DRAWS if order != "importance")
+_ORDERS = ("epochs", "independent", *DRAWS)
 _SCORE_NORMS = ("sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS)
 
 

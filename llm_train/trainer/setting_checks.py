@@ -8,6 +8,7 @@ from datasets import IterableDataset
 from transformers.utils import logging
 
 from kvar import Baseline, get_kernel
+from kvar.prompt_draws import DRAWS
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.prompt_keys import PromptKeys
 
@@ -56,7 +57,7 @@ def check_settings(
     else:
         _warn_if_prompts_never_return(config, baseline, len(data), prompts)
     require_ids(keys, columns)
-    if config.prompt_order not in ("epochs", "independent") and not keys.by_example:
+    if config.prompt_order in DRAWS and not keys.by_example:
         raise ValueError(
             f"prompt_order={config.prompt_order!r} needs the id of a prompt before an environment has made it: set "
             "prompt_id_column to a column of ids, or pass prompt_key_func"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from kvar.auditing.evidence import Evidence, percent
@@ -36,14 +34,7 @@ def gradient_noise(evidence: Evidence) -> Finding | None:
         f"noise of rewards under perfect values, which more rollouts reduce. {100 * parts.baseline.mean / total:.0f} % "
         f"is left for a better baseline{percent(limits)}. {_trust(limits, facts.n_prompts)}"
     )
-    return Finding(
-        "gradient-noise",
-        share_severity(limits[0], 0.15),
-        says,
-        *(parts.baseline.mean / total, *limits, "fraction of the noise of the gradient", evidence.rests_on),
-        action=dict(_more_prompts(evidence)),
-        reference=_REFERENCE,
-    )
+    return _noise(evidence, says, parts.baseline.mean / total, limits, "fraction of the noise of the gradient")
 
 
 def _trust(limits: tuple[float, float], n_prompts: int) -> str:
@@ -69,20 +60,23 @@ def _from_values(evidence: Evidence) -> Finding | None:
         "that the log does not show, and only more prompts a step reduce it. "
         f"{_trust(limits, evidence.facts.n_prompts)}"
     )
+    return _noise(evidence, says, part, limits, "fraction of the variance of the advantages")
+
+
+def _noise(evidence: Evidence, says: str, part: float, limits: tuple[float, float], unit: str) -> Finding:
+    """The finding on the part of the noise that a better baseline can take off."""
     return Finding(
         "gradient-noise",
         share_severity(limits[0], 0.15),
         says,
-        *(part, *limits, "fraction of the variance of the advantages", evidence.rests_on),
-        action=dict(_more_prompts(evidence)),
+        *(part, *limits, unit, evidence.rests_on),
+        action={
+            "TRL": f'KAEConfig(baseline="{evidence.chosen.baseline}"); more prompts: per_device_train_batch_size',
+            "verl": "data.train_batch_size for more prompts",
+            "OpenRLHF": "--rollout.batch_size for more prompts",
+        },
         reference=_REFERENCE,
     )
-
-
-def _more_prompts(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    yield "TRL", f'KAEConfig(baseline="{evidence.chosen.baseline}"); more prompts: per_device_train_batch_size'
-    yield "verl", "data.train_batch_size for more prompts"
-    yield "OpenRLHF", "--rollout.batch_size for more prompts"
 
 
 def gradient_saving(evidence: Evidence) -> Finding | None:

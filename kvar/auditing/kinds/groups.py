@@ -18,35 +18,40 @@ _DAPO = "Yu et al. (2025), DAPO, arXiv 2503.14476"
 def all_wrong(evidence: Evidence) -> Finding | None:
     """Groups whose rewards are all the least of the run."""
     facts = evidence.facts
-    if not facts.zero_at_bottom > 0 or evidence.reward_range == 0:
-        return None
-    return Finding(
-        "all-wrong",
-        share_severity(facts.zero_at_bottom_limits[0], 0.1, 0.3),
-        f"In {100 * facts.zero_at_bottom:.0f} % of the groups{percent(facts.zero_at_bottom_limits)} all rewards are "
-        f"the least of the run, {facts.reward_low:g}. A group baseline learns nothing from them. Easier prompts or a "
-        "partial reward would give a signal.",
-        *(facts.zero_at_bottom, *facts.zero_at_bottom_limits, "fraction of the groups", evidence.rests_on),
-        action={"TRL": 'KAEConfig(baseline="adaptive", prompt_order="variance")', **_FILTERS},
-        saves=facts.zero_at_bottom * evidence.n_scored,
-        reference=_DAPO,
+    return _equal_rewards(
+        *("all-wrong", evidence, facts.zero_at_bottom, facts.zero_at_bottom_limits, (0.1, 0.3)),
+        which=f"least of the run, {facts.reward_low:g}",
+        remedy="Easier prompts or a partial reward would give a signal.",
+        trl='KAEConfig(baseline="adaptive", prompt_order="variance")',
     )
 
 
 def all_right(evidence: Evidence) -> Finding | None:
     """Groups whose rewards are all the largest of the run."""
     facts = evidence.facts
-    if not facts.zero_at_top > 0 or evidence.reward_range == 0:
+    return _equal_rewards(
+        *("all-right", evidence, facts.zero_at_top, facts.zero_at_top_limits, (0.3,)),
+        which=f"largest of the run, {facts.reward_high:g}",
+        remedy="These rollouts could go to other prompts.",
+        trl='KAEConfig(prompt_order="variance")',
+    )
+
+
+def _equal_rewards(
+    kind: str, evidence: Evidence, share: float, limits: tuple[float, float], thresholds: tuple[float, ...],
+    *, which: str, remedy: str, trl: str,
+) -> Finding | None:  # fmt: skip
+    """Groups at one end of the rewards, unless there are none or only one reward was ever given."""
+    if not share > 0 or evidence.reward_range == 0:
         return None
     return Finding(
-        "all-right",
-        share_severity(facts.zero_at_top_limits[0], 0.3),
-        f"In {100 * facts.zero_at_top:.0f} % of the groups{percent(facts.zero_at_top_limits)} all rewards are the "
-        f"largest of the run, {facts.reward_high:g}. A group baseline learns nothing from them. These rollouts could "
-        "go to other prompts.",
-        *(facts.zero_at_top, *facts.zero_at_top_limits, "fraction of the groups", evidence.rests_on),
-        action={"TRL": 'KAEConfig(prompt_order="variance")', **_FILTERS},
-        saves=facts.zero_at_top * evidence.n_scored,
+        kind,
+        share_severity(limits[0], *thresholds),
+        f"In {100 * share:.0f} % of the groups{percent(limits)} all rewards are the {which}. A group baseline learns "
+        f"nothing from them. {remedy}",
+        *(share, *limits, "fraction of the groups", evidence.rests_on),
+        action={"TRL": trl, **_FILTERS},
+        saves=share * evidence.n_scored,
         reference=_DAPO,
     )
 
