@@ -101,12 +101,14 @@ def inclusion_probabilities(second_moments: np.ndarray, size: int) -> np.ndarray
     roots = roots / roots.mean() if roots.any() else np.ones(len(roots))
     shares = (1 - _UNIFORM) * roots + _UNIFORM
     certain = np.zeros(len(shares), dtype=bool)
-    while True:
+    # Where all prompts are drawn, rounding can take every one of them above 1.
+    while not certain.all():
         factor = (size - certain.sum()) / shares[~certain].sum()
         found = np.where(certain, 1.0, factor * shares)
         if (found <= 1).all():
             return found
         certain |= found > 1
+    return np.ones(len(shares))
 
 
 def weighted_gradient_mse(inclusion: np.ndarray, second_moments: np.ndarray, products: np.ndarray) -> float:

@@ -47,6 +47,11 @@ def test_inclusion_probabilities_go_with_the_root_of_the_moment(moments, data):
     assert (np.diff(found[order]) >= -1e-12).all()
 
 
+@pytest.mark.parametrize("moments", [[266.0] * 14, [1.0, 1e6, 1.0, 1.0]])
+def test_a_batch_of_all_prompts_has_each_for_certain(moments):
+    np.testing.assert_allclose(inclusion_probabilities(np.array(moments), len(moments)), 1.0, rtol=1e-12)
+
+
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
 def test_weighted_means_over_an_importance_batch_are_unbiased(size, rng):
     drawn = draws_of("importance", size, 8000)
@@ -84,13 +89,13 @@ def test_moments_are_those_of_rewards_of_two_values(name, rng):
         rewards = (rng.random((4, 8)) < values[:, None]).astype(float)
         columns = {"score_norm": np.where(rewards == 1, norms[1.0], norms[0.0])}
         batch = baseline._batch(prompts, rewards, step, columns)
-        found = baseline.second_moments(batch).mean(axis=1)
+        found = baseline.second_moments(batch).reshape(4, 8).mean(axis=1)
         baseline.remember(batch)
     n1, n0 = (norms[1.0] ** 2, norms[0.0] ** 2) if name == "variance-optimal" else (1.0, 1.0)
     best = values * n1 / (values * n1 + (1 - values) * n0)
     wanted = values * n1 * (1 - best) ** 2 + (1 - values) * n0 * best**2
     np.testing.assert_allclose(found / found.sum(), wanted / wanted.sum(), atol=0.03)
-    np.testing.assert_allclose(baseline.assess_values(batch).values.mean(axis=1), values, atol=0.05)
+    np.testing.assert_allclose(baseline.assess_values(batch).values.reshape(4, 8).mean(axis=1), values, atol=0.05)
 
 
 # One test for each of the equations 7 to 9 of the theory page.
