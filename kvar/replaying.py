@@ -19,7 +19,7 @@ __all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 class Replayed:
     """Values that a baseline would have given to some rollouts."""
 
-    values: np.ndarray  # shape (n,) or (P, N): Value of each rollout
+    values: np.ndarray  # shape (n,): Value of each rollout
     own_weight: np.ndarray  # Derivative of the value by the rollout's own reward
 
     def squared_advantages(self, reward: np.ndarray) -> np.ndarray:

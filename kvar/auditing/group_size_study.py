@@ -109,9 +109,8 @@ def _score(tried: _Tried, chunk: StepChunk, noise: np.ndarray) -> tuple[_Tried, 
 
 def _cut(batch: Batch, size: int) -> Batch:
     """A batch with the first rollouts of each group only."""
-    rewards = batch.rewards.copy()
-    rewards[:, size:] = np.nan
-    return dataclasses.replace(batch, rewards=rewards)
+    first = batch.by_group(lambda scored: np.ones(scored.shape).cumsum(axis=1) <= size, batch.scored)
+    return dataclasses.replace(batch, rewards=np.where(first, batch.rewards, np.nan))
 
 
 def _value_error(chunk: StepChunk, kept: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:

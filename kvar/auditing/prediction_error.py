@@ -40,7 +40,7 @@ def group_noise(trace: Trace) -> np.ndarray:
     """
     noise = np.empty(len(trace))
     for rows, batch in batches(trace):
-        noise[rows] = batch.to_rows(np.broadcast_to(group_variances(batch), batch.rewards.shape))
+        noise[rows] = batch.to_rows(batch.spread(group_variances(batch)))
     return noise
 
 
@@ -49,11 +49,11 @@ def fresh_error(reward: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np
 
     Parameters
     ----------
-    reward : ndarray, shape (n,) or (P, N)
+    reward : ndarray, shape (n,)
         Rewards.
     replayed : Replayed
         Values, and the weight of the own reward in each.
-    noise : ndarray, shape (n,), (P, N) or (P, 1)
+    noise : ndarray, shape (n,)
         Variance of each reward, NaN where it is not known.
 
     Returns

@@ -39,10 +39,10 @@ def study_windows(order: SortedTrace) -> WindowStudy:
     def score(chunk: StepChunk, noise: np.ndarray) -> list[Score]:
         sums = []
         for _, batch in chunk.batches:
-            errors = np.where(batch.scored[..., None], kernel.window_values(batch) - batch.filled[..., None], 0.0)
-            sums.append((errors**2).sum(axis=1))
+            errors = np.where(batch.scored[:, None], kernel.window_values(batch) - batch.filled[:, None], 0.0)
+            sums.append([batch.sums(column) for column in (errors**2).T[: len(windows)]])
             kernel.remember(batch)
-        return [Score(kernel, column) for column in np.concatenate(sums).T[: len(windows)]]
+        return [Score(kernel, column) for column in np.concatenate(sums, axis=1)]
 
     found = sum_scores(order, len(windows), (), score)
     errors = [found.prediction.mean(k).mean for k in range(len(windows))]

@@ -28,6 +28,8 @@ _WINDOWS = (
     *((get_kernel("triangular"), window) for window in (2.0, 5.0, 12.0, 30.0, 80.0)),
     *((get_kernel("exponential"), window) for window in (15.0, 50.0, 150.0, 500.0)),
 )
+# Rollouts at a time. Arrays of all candidates of a window then stay in the processor's cache.
+_PART = 2048
 # How many rewards the prior is worth; infinity is one more candidate, the prior alone.
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 15.0)
 _REACH = 1000.0
@@ -42,17 +44,18 @@ class Mixture:
     def __init__(self, weights: np.ndarray, batch: Batch, root_weights: np.ndarray | None):
         self.weights = weights
         self.average = np.zeros(batch.rewards.shape)
-        self.losses: list[float] = []
+        self.losses = np.zeros(len(weights))
         self._rewards, self._root = batch.filled, root_weights
-        self._scratch = np.empty(batch.rewards.shape)  # cost only
 
-    def add(self, candidate: np.ndarray) -> None:
-        """Take the next candidate, values of shape (P, N), in."""
-        self.average += np.multiply(candidate, self.weights[len(self.losses)], out=self._scratch)
-        error = np.subtract(candidate, self._rewards, out=self._scratch)
+    def add(self, first: int, part: slice, values: np.ndarray) -> None:
+        """Take in the values of some candidates, from number `first` on, for a part of the rollouts; shape (C, r)."""
+        members = slice(first, first + len(values))
+        # Not a product of matrices, whose rounding would depend on the place of a rollout in the batch.
+        self.average[part] += np.einsum("c,cr->r", self.weights[members], values)
+        errors = values - self._rewards[part]
         if self._root is not None:
-            error *= self._root
-        self.losses.append(np.vdot(error, error))
+            errors *= self._root[part]
+        self.losses[members] += np.matmul(errors[:, None], errors[..., None])[:, 0, 0]
 
 
 @dataclass
@@ -143,13 +146,18 @@ class AdaptiveBaseline(Baseline):
         """Mixture estimates of the value with their uncertainty."""
         look = self.recalled(batch)
         mixture = look.mixture
-        fraction = min(1.0, self._error_total / self._variance_total) if self._variance_total > 0 else np.nan
+        # Values at an end of the range have no variance to compare an error with, or one that is rounding.
+        errors, largest = self._error_total, self._variance_total
+        fraction = 1.0 if errors > largest else errors / largest if largest > 0 else np.nan
         variance, size = np.zeros(mixture.average.shape), np.zeros(mixture.average.shape)
-        for weight, (value, worth) in zip(mixture.weights, self._candidates(look), strict=True):
+        for first, part, values, worth in self._candidates(look):
+            weights = mixture.weights[first : first + len(values), None]
+            worth = np.repeat(worth, len(values) // len(worth), axis=0)  # With drift as without
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
-            noise = fraction * self._scale.largest_variance((value * worth + self._scale.midrange) / (worth + 1))
-            variance += weight * (noise / np.maximum(worth, 1.0) + (value - mixture.average) ** 2)
-            size += weight * worth
+            noise = fraction * self._scale.largest_variance((values * worth + self._scale.midrange) / (worth + 1))
+            spread = (values - mixture.average[part]) ** 2
+            variance[part] += (weights * (noise / np.maximum(worth, 1.0) + spread)).sum(axis=0)
+            size[part] += (weights * worth).sum(axis=0)
         return Estimate(mixture.average, np.sqrt(variance), size)
 
     def second_moments(self, batch: Batch) -> np.ndarray:
@@ -160,17 +168,17 @@ class AdaptiveBaseline(Baseline):
         """Learn from the batch's rewards, then take them into the history."""
         look = self.recalled(batch)
         values = look.mixture.average
-        self._experts.learn(np.array(look.mixture.losses), int(batch.counts.sum()))
+        self._experts.learn(look.mixture.losses, batch.n_scored)
         self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
         self._scale.learn(batch)
-        if self._scale.has_range and batch.counts.any():
+        if self._scale.has_range and batch.n_scored:
             errors = np.where(batch.scored, batch.rewards - values, 0.0)
             largest = self._scale.largest_variance(values)[batch.scored].sum()
-            discount = discount_for(_NOISE_DISCOUNT, batch.counts.sum())
+            discount = discount_for(_NOISE_DISCOUNT, batch.n_scored)
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._variance_total = discount * self._variance_total + float(largest)
-        self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
+        self._history.add(batch.keys, batch.sums(batch.filled), batch.counts, batch.step)
 
     def _recall(self, batch: Batch) -> Look:
         """Sums of the past, priors, and the mixture of all candidates."""
@@ -191,36 +199,46 @@ class AdaptiveBaseline(Baseline):
 
     def _mix(self, look: Look) -> None:
         """Run through the candidates once."""
-        for value, _ in self._candidates(look):
-            look.mixture.add(value)
+        for first, part, values, _ in self._candidates(look):
+            look.mixture.add(first, part, values)
 
-    def _candidates(self, look: Look) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values by each candidate and the number of rewards that they are worth, both of shape (P, N)."""
-        batch, prior = look.batch, look.prior
-        others, n_others = sums_of_others(batch.filled), (batch.counts - batch.scored).astype(np.float64)
-        from_prior = [kappa * prior for kappa in self._priors]
-        for k in range(len(self._windows)):
-            total, mass = look.total[:, k, None] + others, look.mass[:, k, None] + n_others
-            moved = look.moved[:, k, None]
-            for kappa, first in zip(self._priors, from_prior, strict=True):
-                worth = mass + kappa
-                if kappa:  # cost only
-                    inverse = 1.0 / worth
-                    still = (total + first) * inverse
+    def _candidates(self, look: Look) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
+        """For each part of the rollouts and each window its candidates.
+
+        They are the number of the first, the part, the values, shape (C, r), and the number of rewards that they are
+        worth, shape (C, r), or (C / 2, r) if those with drift follow those without.
+        """
+        batch, n_windows = look.batch, len(self._windows)
+        others, prompts = batch.sums_of_others(batch.filled), batch.spread(np.arange(len(batch.prompt_ids)))
+        kappas = np.array(self._priors)[:, None]
+        for start in range(0, len(others), _PART):
+            part = slice(start, start + _PART)
+            total, mass, moved = (sums[prompts[part]].T for sums in (look.total, look.mass, look.moved))
+            total, mass = total + others[part], mass + batch.n_others[part]
+            prior = look.prior[part]
+            from_prior = kappas * prior
+            some_alone = not self._priors[0] and (mass <= 0).any()
+            values = np.empty((len(kappas), 1 + self.drift, len(prior)))
+            for k in range(n_windows):
+                worth = kappas + mass[k]
+                np.add(total[k], from_prior, out=values[:, 0])
+                if some_alone:
+                    values[:, 0] = np.where(worth > 0, values[:, 0], prior)
+                    inverse = 1.0 / np.where(worth > 0, worth, 1.0)
                 else:
-                    inverse = np.divide(1.0, worth, out=np.zeros(worth.shape), where=worth > 0)
-                    still = np.where(worth > 0, total * inverse, prior)
-                yield still, worth
+                    inverse = 1.0 / worth
+                values[:, 0] *= inverse
                 if self.drift:
-                    yield still + moved * inverse, worth
-        if self.shrinkage:
-            yield prior, np.full(prior.shape, _PRIORS[-1])
+                    np.multiply(moved[k], inverse, out=values[:, 1])
+                    values[:, 1] += values[:, 0]
+                yield k * values[..., 0].size, part, values.reshape(-1, len(prior)), worth
+            if self.shrinkage:
+                yield n_windows * values[..., 0].size, part, prior[None], np.full((1, len(prior)), _PRIORS[-1])
 
     def _prior(self, batch: Batch) -> np.ndarray:
         """Mean of the other rewards of the batch and of the run's recent past; 1/2 before there is either."""
-        others = sums_of_others(batch.filled.ravel()).reshape(batch.filled.shape)
-        total = others + self._scale.effective_size * self._scale.mean
-        mass = batch.counts.sum() - batch.scored + self._scale.effective_size
+        total = sums_of_others(batch.filled) + self._scale.effective_size * self._scale.mean
+        mass = batch.n_scored - batch.scored + self._scale.effective_size
         return np.divide(total, mass, out=np.full(total.shape, _START), where=mass > 0)
 
     def _state(self) -> dict:

@@ -57,8 +57,8 @@ class Baseline(ABC):
     ...     fraction: float = 0.5
     ...
     ...     def values(self, batch):
-    ...         best = batch.filled.max(axis=1, keepdims=True)
-    ...         return np.broadcast_to(self.fraction * best, batch.rewards.shape)
+    ...         best = batch.by_group(lambda rewards: rewards.max(axis=1), batch.filled)
+    ...         return batch.spread(self.fraction * best)
     >>> baseline = FractionOfBest()
     >>> baseline.parameters
     {'fraction': 0.5}
@@ -168,7 +168,7 @@ class Baseline(ABC):
             If no prompt has a second rollout and advantages therefore equal rewards.
         """
         batch = self._batch(prompt_ids, rewards, step, columns)
-        check_group_size(self.name, self.one_rollout, batch.rewards.shape[1])
+        check_group_size(self.name, self.one_rollout, batch.sizes.max(initial=0))
         info = self.assess(batch) if return_info else None
         values = self.values(batch) if info is None else info.values
         differences = np.where(batch.scored, batch.rewards - values, 0.0)
@@ -240,8 +240,8 @@ class Baseline(ABC):
 
         Returns
         -------
-        ndarray of float64, shape (P, N)
-            One value a rollout, in the layout of the batch.
+        ndarray of float64, shape (R,)
+            One value a rollout, in the order of the batch.
         """
 
     def assess(self, batch: Batch) -> Estimate:
@@ -255,7 +255,7 @@ class Baseline(ABC):
         Returns
         -------
         Estimate
-            Arrays of shape (P, N), in the layout of the batch.
+            Arrays of shape (R,), in the order of the batch.
         """
         unknown = np.full(batch.rewards.shape, np.nan)
         return Estimate(self.values(batch), unknown, unknown)
@@ -271,7 +271,7 @@ class Baseline(ABC):
         Returns
         -------
         Estimate
-            Arrays of shape (P, N), in the layout of the batch.
+            Arrays of shape (R,), in the order of the batch.
         """
         return self.assess(batch)
 
@@ -285,7 +285,7 @@ class Baseline(ABC):
 
         Returns
         -------
-        ndarray of float64, shape (P, N)
+        ndarray of float64, shape (R,)
             Up to a factor that all prompts share; NaN if the method does not estimate it.
         """
         return np.full(batch.rewards.shape, np.nan)
@@ -343,7 +343,7 @@ class Baseline(ABC):
 
         Returns
         -------
-        ndarray of float64, shape (P, N)
+        ndarray of float64, shape (R,)
             0 if the value does not depend on the own reward, which keeps the policy gradient unbiased.
         """
         return np.zeros(batch.rewards.shape)

@@ -46,7 +46,7 @@ class BASIS(Baseline):
         uncertain = (offline > 0) & (offline < 1)
         # V / s is 1 / (1 - V).
         weights = np.divide(1.0, 1.0 - offline, out=np.zeros(offline.shape), where=uncertain & batch.scored)
-        rewards = sums_of_others((weights * batch.filled).sum(axis=1))
-        expected = sums_of_others((weights * np.where(uncertain, offline, 0.0)).sum(axis=1))
+        rewards = sums_of_others(batch.sums(weights * batch.filled))
+        expected = sums_of_others(batch.sums(weights * np.where(uncertain, offline, 0.0)))
         factor = np.divide(rewards, expected, out=np.ones(expected.shape), where=expected > 0)
-        return np.where(uncertain, offline, 0.0) * factor[:, None]
+        return np.where(uncertain, offline, 0.0) * batch.spread(factor)

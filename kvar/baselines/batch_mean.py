@@ -14,9 +14,9 @@ __all__ = ["BatchMean", "others_in_batch"]
 
 
 def others_in_batch(batch: Batch) -> np.ndarray:
-    """Leave-one-out mean of the batch's rewards, shape (P, N); 0 for a rollout that has no other."""
-    total = sums_of_others(batch.filled.ravel()).reshape(batch.rewards.shape)
-    count = batch.counts.sum() - batch.scored
+    """Leave-one-out mean of the batch's rewards, shape (R,); 0 for a rollout that has no other."""
+    total = sums_of_others(batch.filled)
+    count = batch.n_scored - batch.scored
     return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)
 
 
@@ -31,9 +31,9 @@ class BatchMean(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """The batch mean."""
-        mean = batch.rewards[batch.scored].mean() if batch.scored.any() else np.nan
+        mean = batch.rewards[batch.scored].mean() if batch.n_scored else np.nan
         return np.full(batch.rewards.shape, mean)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards in the batch."""
-        return batch.scored / max(batch.scored.sum(), 1)
+        return batch.scored / max(batch.n_scored, 1)

@@ -51,31 +51,40 @@ class BufferBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Means of the windows, including the batch."""
-        window = self.recalled(batch)["rewards"]
-        count = (~np.isnan(window)).sum(axis=1, keepdims=True)
-        mean = np.nansum(window, axis=1, keepdims=True) / np.maximum(count, 1)
-        return np.where(count >= self.min_count, mean, BatchMean().values(batch))
+        count = self._window_counts(batch)
+        mean = np.nansum(self.recalled(batch)["rewards"], axis=1) / np.maximum(count, 1)
+        return np.where(batch.spread(count >= self.min_count), batch.spread(mean), BatchMean().values(batch))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards averaged; 0 for a reward that later ones of its group push out."""
-        count = (~np.isnan(self.recalled(batch)["rewards"])).sum(axis=1, keepdims=True)
-        from_end = np.cumsum(batch.scored[:, ::-1], axis=1)[:, ::-1]
-        kept = batch.scored & (from_end <= self.size)
-        return np.where(count >= self.min_count, kept / np.maximum(count, 1), BatchMean().own_weight(batch))
+        count = batch.spread(self._window_counts(batch))
+        kept = self._kept(batch)[0] / np.maximum(count, 1)
+        return np.where(count >= self.min_count, kept, BatchMean().own_weight(batch))
 
     def learn(self, batch: Batch) -> None:
         """Store the windows that end with the batch's rewards."""
-        visited = np.flatnonzero(batch.counts[:, 0] > 0)
+        visited = np.flatnonzero(batch.counts > 0)
         self._table.write(batch.keys[visited], self.recalled(batch)[visited], batch.step)
 
     def _recall(self, batch: Batch) -> np.ndarray:
         """Records with windows that end with the batch's rewards, shape (P,)."""
         records = self._table.read(batch.keys)
-        joined = np.concatenate([records["rewards"], batch.rewards], axis=1)
-        # A stable sort moves NaN to the front and keeps the order of the rewards.
-        order = np.argsort(~np.isnan(joined), axis=1, kind="stable")
-        records["rewards"] = np.take_along_axis(joined, order, axis=1)[:, -self.size :]
+        moved = np.arange(self.size) + batch.counts[:, None]
+        windows = np.take_along_axis(records["rewards"], np.minimum(moved, self.size - 1), axis=1)
+        windows[moved >= self.size] = np.nan
+        kept, from_end = self._kept(batch)
+        windows[batch.spread(np.arange(len(records)))[kept], self.size - from_end[kept]] = batch.rewards[kept]
+        records["rewards"] = windows
         return records
+
+    def _window_counts(self, batch: Batch) -> np.ndarray:
+        """Number of rewards in each window, shape (P,)."""
+        return (~np.isnan(self.recalled(batch)["rewards"])).sum(axis=1)
+
+    def _kept(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Whether a reward stays in the window, and its place in the group counted from the last, shape (R,) each."""
+        from_end = batch.by_group(lambda scored: np.cumsum(scored[:, ::-1], axis=1)[:, ::-1], batch.scored)
+        return batch.scored & (from_end <= self.size), from_end
 
     def _state(self) -> dict:
         return self._table.state_dict()

@@ -11,7 +11,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.history.prompt_table import PromptTable
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 from kvar.utils.checks import is_number, require_choice, require_flags
 
 __all__ = ["DiscountedBeta"]
@@ -79,26 +79,25 @@ class DiscountedBeta(Baseline):
     def values(self, batch: Batch) -> np.ndarray:
         """Means after the update by the batch, or by the group without the own reward."""
         records = self.recalled(batch)
-        mean, mass = records["mean"][:, None], records["mass"][:, None]
+        mean, mass = records["mean"], records["mass"]
         if self.include_own:
-            values = _mean_with(mean, mass, batch.filled.sum(axis=1, keepdims=True), batch.counts)
-            return np.broadcast_to(values, batch.rewards.shape)
-        return _mean_with(mean, mass, sums_of_others(batch.filled), batch.counts - batch.scored)
+            return batch.spread(_mean_with(mean, mass, batch.sums(batch.filled), batch.counts))
+        others = batch.sums_of_others(batch.filled)
+        return _mean_with(batch.spread(mean), batch.spread(mass), others, batch.n_others)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the mass after the update, if the own reward is included."""
         if not self.include_own:
             return np.zeros(batch.rewards.shape)
-        mass = self.recalled(batch)["mass"][:, None] + batch.counts
+        mass = batch.spread(self.recalled(batch)["mass"] + batch.counts)
         return np.divide(batch.scored, mass, out=np.zeros(batch.rewards.shape), where=batch.scored)
 
     def learn(self, batch: Batch) -> None:
         """Update mean and mass of each prompt."""
-        counts = batch.counts[:, 0]
         records = self.recalled(batch).copy()
-        records["mean"] = _mean_with(records["mean"], records["mass"], batch.filled.sum(axis=1), counts)
-        records["mass"] += counts
-        visited = np.flatnonzero(counts > 0)
+        records["mean"] = _mean_with(records["mean"], records["mass"], batch.sums(batch.filled), batch.counts)
+        records["mass"] += batch.counts
+        visited = np.flatnonzero(batch.counts > 0)
         self._table.write(batch.keys[visited], records[visited], batch.step)
 
     def _recall(self, batch: Batch) -> np.ndarray:
@@ -135,4 +134,4 @@ def _drift(batch: Batch) -> np.ndarray:
     drift = batch.columns[_DRIFT]
     if (wrong := batch.scored & ~(drift >= 0)).any():
         raise ValueError(f"{_DRIFT} must be a divergence from 0 on, got {drift[wrong][0]:g}")
-    return np.where(batch.scored, drift, 0.0).sum(axis=1) / np.maximum(batch.counts[:, 0], 1)
+    return batch.sums(np.where(batch.scored, drift, 0.0)) / np.maximum(batch.counts, 1)

@@ -44,14 +44,14 @@ class EmpiricalBayes(Baseline):
         rewards, means = self.recalled(batch)
         mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
         shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
-        return np.broadcast_to(mean + shrinkage * (rewards.mean - mean), batch.rewards.shape)
+        return batch.spread(mean + shrinkage * (rewards.mean - mean))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Derivative of a value by its own reward, through both means and through the shrinkage."""
         rewards, means = self.recalled(batch)
-        counts = np.maximum(batch.counts, 1)
-        mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
-        shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
+        group_mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
+        mean, counts = batch.spread(group_mean), batch.spread(np.maximum(batch.counts, 1))
+        shrinkage = batch.spread(_shrinkage(rewards.variance, means.variance, batch.counts))
         noise_slope = 2 * (batch.filled - rewards.mean) / (max(rewards.count, 1.0) * counts)
         mean_slope = 2 * (mean - means.mean) / (max(means.count, 1.0) * counts)
         total = rewards.variance / counts + means.variance

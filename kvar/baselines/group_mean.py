@@ -15,18 +15,18 @@ __all__ = ["GroupMean", "group_means", "group_variances"]
 
 
 def group_means(batch: Batch) -> np.ndarray:
-    """Mean reward of each group, shape (P, 1); NaN for a group without rewards."""
-    total = batch.filled.sum(axis=1, keepdims=True)
+    """Mean reward of each group, shape (P,); NaN for a group without rewards."""
+    total = batch.sums(batch.filled)
     return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
 
 
 def group_variances(batch: Batch) -> np.ndarray:
-    """Unbiased variance of each group's rewards, shape (P, 1); NaN for fewer than two rewards."""
+    """Unbiased variance of each group's rewards, shape (P,); NaN for fewer than two rewards."""
     # Differences from the largest reward, so that the variance of equal rewards is exactly 0.
-    largest = np.fmax.reduce(batch.rewards, axis=1, keepdims=True, initial=-np.inf)
-    below = np.where(batch.scored, batch.rewards - largest, 0.0)
-    mean = below.sum(axis=1, keepdims=True) / np.maximum(batch.counts, 1)
-    squares = (np.where(batch.scored, below - mean, 0.0) ** 2).sum(axis=1, keepdims=True)
+    largest = batch.by_group(lambda rewards: np.fmax.reduce(rewards, axis=1, initial=-np.inf), batch.rewards)
+    below = np.where(batch.scored, batch.rewards - batch.spread(largest), 0.0)
+    mean = batch.sums(below) / np.maximum(batch.counts, 1)
+    squares = batch.sums(np.where(batch.scored, below - batch.spread(mean), 0.0) ** 2)
     return np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
 
 
@@ -43,8 +43,8 @@ class GroupMean(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Group means."""
-        return np.broadcast_to(group_means(batch), batch.rewards.shape)
+        return batch.spread(group_means(batch))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards in the group."""
-        return batch.scored / np.maximum(batch.counts, 1)
+        return batch.scored / batch.spread(np.maximum(batch.counts, 1))

@@ -38,23 +38,22 @@ class JamesStein(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Shrunken leave-one-out means."""
-        counts = batch.counts[:, 0]
+        counts = batch.counts
         present, noisy = counts > 0, counts > 1
         n_groups = present.sum()
         n_others = n_groups - present
-        means = np.where(present, group_means(batch)[:, 0], 0.0)
+        means = np.where(present, group_means(batch), 0.0)
         # Deviations from the mean of means: a large common level would cancel the digits of s.
         centre = means.sum() / max(n_groups, 1)
         offsets = np.where(present, means - centre, 0.0)
         mean_offset = sums_of_others(offsets) / np.maximum(n_others, 1)
         mean_square = sums_of_others(offsets**2) / np.maximum(n_others, 1)
         squared_deviation = np.maximum(mean_square - mean_offset**2, 0.0)
-        noise = np.where(noisy, group_variances(batch)[:, 0] / np.maximum(counts, 1), 0.0)
+        noise = np.where(noisy, group_variances(batch) / np.maximum(counts, 1), 0.0)
         noise = sums_of_others(noise) / np.maximum(sums_of_others(noisy.astype(float)), 1)
         total = noise + squared_deviation
         weight = np.divide(noise, total, out=np.zeros(total.shape), where=total > 0) * n_others / max(n_groups, 1)
 
-        others = np.where(n_others > 0, centre + mean_offset, 0.0)[:, None]
+        others = batch.spread(np.where(n_others > 0, centre + mean_offset, 0.0))
         own = LeaveOneOut().values(batch)
-        alone = batch.counts - batch.scored == 0
-        return np.where(alone, others, own + weight[:, None] * (others - own))
+        return np.where(batch.n_others == 0, others, own + batch.spread(weight) * (others - own))

@@ -11,7 +11,7 @@ import numpy as np
 from kvar.baselines.base import Baseline
 from kvar.history.prompt_table import PromptTable
 from kvar.online.running_moments import RunningMoments
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 from kvar.utils.checks import LARGEST, checked_keys, checked_number, is_number
 
 __all__ = ["KalmanBaseline"]
@@ -82,16 +82,16 @@ class KalmanBaseline(Baseline):
     def values(self, batch: Batch) -> np.ndarray:
         """Success rates from the history and the other rewards of the group."""
         records, _ = self.recalled(batch)
-        angle, noise = _observed(sums_of_others(batch.filled), batch.counts - batch.scored)
-        mean, _ = _filtered(records["mean"][:, None], records["variance"][:, None], angle, noise)
+        angle, noise = _observed(batch.sums_of_others(batch.filled), batch.n_others)
+        mean, _ = _filtered(batch.spread(records["mean"]), batch.spread(records["variance"]), angle, noise)
         return np.sin(mean) ** 2
 
     def learn(self, batch: Batch) -> None:
         """Update the prompts' states, then drift, process noise and prior by the innovations."""
-        visited = np.flatnonzero(batch.counts[:, 0] > 0)
+        visited = np.flatnonzero(batch.counts > 0)
         records, elapsed = (column[visited] for column in self.recalled(batch))
         mean, variance = records["mean"].copy(), records["variance"].copy()
-        angle, noise = _observed(batch.filled.sum(axis=1)[visited], batch.counts[visited, 0])
+        angle, noise = _observed(batch.sums(batch.filled)[visited], batch.counts[visited])
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
         new = records["step"] == -np.inf
         self._table.write(batch.keys[visited], records, batch.step)

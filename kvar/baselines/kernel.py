@@ -16,7 +16,7 @@ from kvar.kernels import get_kernel
 from kvar.online.expert_weights import ExpertWeights
 from kvar.online.reward_scale import RewardScale
 from kvar.online.shared_drift import SharedDrift
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys, is_number, require_choice, require_flags
 
 __all__ = ["AUTO_WINDOWS", "KernelBaseline"]
@@ -101,7 +101,7 @@ class KernelBaseline(Baseline):
         return self._mixed(self.window_values(batch))
 
     def window_values(self, batch: Batch) -> np.ndarray:
-        """Kernel estimates for each of K windows, shape (P, N, K)."""
+        """Kernel estimates for each of K windows, shape (R, K)."""
         return self.recalled(batch)[1]
 
     def assess(self, batch: Batch) -> Estimate:
@@ -121,12 +121,12 @@ class KernelBaseline(Baseline):
         self._history.check_step(batch.step)
         if self.drift or len(self._windows) > 1:
             past, window_values = self.recalled(batch)
-            errors = np.where(batch.scored[..., None], window_values - batch.filled[..., None], 0.0)
-            self._experts.learn((errors**2).sum(axis=(0, 1)), int(batch.counts.sum()))
+            errors = np.where(batch.scored[:, None], window_values - batch.filled[:, None], 0.0)
+            self._experts.learn((errors**2).sum(axis=0), batch.n_scored)
             if self.drift:
                 self._drift.learn(batch, past["mass"], past["total"], self._regressor(past))
         self._scale.learn(batch)
-        self._history.add(batch.keys, batch.filled.sum(axis=1), batch.counts[:, 0], batch.step)
+        self._history.add(batch.keys, batch.sums(batch.filled), batch.counts, batch.step)
 
     @property
     def window_in_use(self) -> float:
@@ -138,7 +138,7 @@ class KernelBaseline(Baseline):
         return float(self._windows[0][0](0.0))
 
     def _recall(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Kernel sums of the history, and the values with each window, shape (P, N, K)."""
+        """Kernel sums of the history, and the values with each window, shape (R, K)."""
         past = self._past(batch)
         return past, self._window_values(batch, past)
 
@@ -153,39 +153,41 @@ class KernelBaseline(Baseline):
         return self._drift.regressor(past["mass"], past["total"], past["lag_mass"], self._scale)
 
     def _window_values(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
-        """Values with each window, shape (P, N, K)."""
+        """Values with each window, shape (R, K)."""
         past_total = past["total"]
         if self.drift:
             past_total = past_total + past["mass"] * self._drift.correction(self._regressor(past), self._scale)
-        total = past_total[:, None, :] + self._at_zero * sums_of_others(batch.filled)[..., None]
-        mass = past["mass"][:, None, :] + self._at_zero * (batch.counts - batch.scored)[..., None]
+        total = batch.spread(past_total) + self._at_zero * batch.sums_of_others(batch.filled)[:, None]
+        mass = batch.spread(past["mass"]) + self._at_zero * batch.n_others[:, None]
         alone = mass == 0.0
         values = np.divide(total, mass, out=np.zeros(total.shape), where=~alone)
         if self.degree == 1:
-            first, second, product = (past[n][:, None, :] for n in ("lag_mass", "lag_square_mass", "lag_total"))
+            first, second, product = (batch.spread(past[n]) for n in ("lag_mass", "lag_square_mass", "lag_total"))
             determinant, fits = _determinant(mass, first, second)
             np.divide(second * total - first * product, determinant, out=values, where=fits)
         if alone.any():
-            values[alone] = np.broadcast_to(others_in_batch(batch)[..., None], values.shape)[alone]
+            values[alone] = np.broadcast_to(others_in_batch(batch)[:, None], values.shape)[alone]
         return values
 
     def _sizes(self, batch: Batch, past: dict[str, np.ndarray]) -> np.ndarray:
-        """Effective sample sizes with each window, shape (P, N, K); NaN where the value is a fallback."""
-        others = (batch.counts - batch.scored)[..., None]
-        mass = past["mass"][:, None, :] + self._at_zero * others
-        squares = past["squared_mass"][:, None, :] + self._at_zero**2 * others
+        """Effective sample sizes with each window, shape (R, K); NaN where the value is a fallback."""
+        others = batch.n_others[:, None]
+        mass = batch.spread(past["mass"]) + self._at_zero * others
+        squares = batch.spread(past["squared_mass"]) + self._at_zero**2 * others
         sizes = np.divide(mass**2, squares, out=np.full(mass.shape, np.nan), where=squares > 0)
         if self.degree == 1:
             # The weights of a local line at lag 0 are w_j (second - first t_j) / determinant.
-            first, second = past["lag_mass"][:, None, :], past["lag_square_mass"][:, None, :]
-            lag, lag_square = past["squared_lag_mass"][:, None, :], past["squared_lag_square_mass"][:, None, :]
+            first, second, lag, lag_square = (
+                batch.spread(past[name])
+                for name in ("lag_mass", "lag_square_mass", "squared_lag_mass", "squared_lag_square_mass")
+            )
             determinant, fits = _determinant(mass, first, second)
             inverse = second**2 * squares - 2 * first * second * lag + first**2 * lag_square
             np.divide(determinant**2, inverse, out=sizes, where=fits)
         return sizes
 
     def _mixed(self, window_values: np.ndarray) -> np.ndarray:
-        """Average of the windows under their weights, shape (P, N)."""
+        """Average of the windows under their weights, shape (R,)."""
         return window_values[..., 0] if len(self._windows) == 1 else window_values @ self._experts.weights()
 
     def _mixed_sizes(self, sizes: np.ndarray) -> np.ndarray:

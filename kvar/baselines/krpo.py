@@ -50,19 +50,28 @@ class KRPO(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """State of the filter after each reward."""
-        values = np.zeros(batch.rewards.shape)
-        state = np.zeros(len(values))
-        for k, gain in enumerate(self.own_weight(batch).T):
-            state = state + gain * (batch.filled[:, k] - state)
-            values[:, k] = state
-        return values
+        return batch.by_group(_states, self.own_weight(batch), batch.filled)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Gain K of the filter at each reward; 0 without a reward."""
-        gains = np.zeros(batch.rewards.shape)
+        return batch.by_group(self._gains, batch.scored)
+
+    def _gains(self, scored: np.ndarray) -> np.ndarray:
+        """Gains of some groups of one size, shape (M, N)."""
+        gains = np.zeros(scored.shape)
         variance = np.ones(len(gains))
-        for k, scored in enumerate(batch.scored.T):
+        for k, present in enumerate(scored.T):
             predicted = variance + self.process_noise
-            gains[:, k] = np.where(scored, predicted / (predicted + self.measurement_noise), 0.0)
-            variance = np.where(scored, (1.0 - gains[:, k]) * predicted, variance)
+            gains[:, k] = np.where(present, predicted / (predicted + self.measurement_noise), 0.0)
+            variance = np.where(present, (1.0 - gains[:, k]) * predicted, variance)
         return gains
+
+
+def _states(gains: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+    """State after each reward, for some groups of one size, shape (M, N)."""
+    states = np.zeros(rewards.shape)
+    state = np.zeros(len(states))
+    for k, gain in enumerate(gains.T):
+        state = state + gain * (rewards[:, k] - state)
+        states[:, k] = state
+    return states

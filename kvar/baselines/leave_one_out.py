@@ -9,7 +9,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline
 from kvar.baselines.one_rollout import OneRollout
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 
 __all__ = ["LeaveOneOut"]
 
@@ -26,6 +26,5 @@ class LeaveOneOut(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Leave-one-out means."""
-        total = sums_of_others(batch.filled)
-        count = batch.counts - batch.scored
+        total, count = batch.sums_of_others(batch.filled), batch.n_others
         return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

@@ -32,8 +32,7 @@ class OPO(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Weighted group means."""
-        mean = (self.own_weight(batch) * batch.filled).sum(axis=1, keepdims=True)
-        return np.broadcast_to(mean, batch.rewards.shape)
+        return batch.spread(batch.sums(self.own_weight(batch) * batch.filled))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Fraction of the group's total length."""
@@ -43,5 +42,6 @@ class OPO(Baseline):
                 f"{_LENGTH} must be a number from 0 on for every completion with a reward, got {lengths[wrong][0]:g}"
             )
         lengths = np.where(batch.scored, lengths, 0.0)
-        total = lengths.sum(axis=1, keepdims=True)
-        return np.divide(lengths, total, out=np.zeros(lengths.shape), where=(batch.counts > 1) & (total > 0))
+        total = batch.spread(batch.sums(lengths))
+        compared = batch.spread(batch.counts > 1) & (total > 0)
+        return np.divide(lengths, total, out=np.zeros(lengths.shape), where=compared)

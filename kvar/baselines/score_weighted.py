@@ -12,7 +12,7 @@ from kvar.baselines.base import Baseline
 from kvar.history.visit_sums import kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import get_kernel
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys, is_number
 
 __all__ = ["ScoreWeighted"]
@@ -60,15 +60,14 @@ class ScoreWeighted(Baseline):
         self._history.check_step(batch.step)
         total, mass = kernel_sums(self._history, batch.keys, batch.step, [self._window], ["total", "mass"])
         norms, at_zero = self._weights(batch), float(self._window[0](0.0))
-        total = total + at_zero * sums_of_others(norms * batch.filled)
-        mass = mass + at_zero * sums_of_others(norms)
+        total = batch.spread(total[:, 0]) + at_zero * batch.sums_of_others(norms * batch.filled)
+        mass = batch.spread(mass[:, 0]) + at_zero * batch.sums_of_others(norms)
         return np.divide(total, mass, out=np.zeros(total.shape), where=mass > 0)
 
     def learn(self, batch: Batch) -> None:
         """Take the batch's rewards and norms into the history."""
         norms = self._weights(batch)
-        totals = (norms * batch.filled).sum(axis=1)
-        self._history.add(batch.keys, totals, norms.sum(axis=1), batch.step)
+        self._history.add(batch.keys, batch.sums(norms * batch.filled), batch.sums(norms), batch.step)
 
     def _weights(self, batch: Batch) -> np.ndarray:
         if _NORM not in batch.columns:

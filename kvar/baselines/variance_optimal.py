@@ -12,7 +12,7 @@ import numpy as np
 from kvar.baselines.adaptive import AdaptiveBaseline, Look, Mixture
 from kvar.baselines.base import Estimate
 from kvar.online.norm_shift import NormShift
-from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys
 
 __all__ = ["VarianceOptimal"]
@@ -83,20 +83,20 @@ class VarianceOptimal(AdaptiveBaseline):
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
         look = self.recalled(batch)
         super().learn(batch)
-        self._ranking.learn(np.array(look.baselines.losses), int(batch.counts.sum()))
+        self._ranking.learn(look.baselines.losses, batch.n_scored)
         self._norms.learn(batch, look.mixture.average, _norms_of(batch), self._scale)
         self._shift = self._norms.shift(self._scale)
 
     def _mix(self, look: Look) -> None:
         batch = look.batch
         # A rough value will do for the weights: all kernels alike, and a prior worth one reward.
-        total = look.total.mean(axis=1)[:, None] + sums_of_others(batch.filled) + look.prior
-        mass = look.mass.mean(axis=1)[:, None] + (batch.counts - batch.scored) + 1.0
+        total = batch.spread(look.total.mean(axis=1)) + batch.sums_of_others(batch.filled) + look.prior
+        mass = batch.spread(look.mass.mean(axis=1)) + batch.n_others + 1.0
         weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
         look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
-        for value, _ in self._candidates(look):
-            look.mixture.add(value)
-            look.baselines.add(value + self._shift.of(value))
+        for first, part, values, _ in self._candidates(look):
+            look.mixture.add(first, part, values)
+            look.baselines.add(first, part, values + self._shift.of(values))
 
     def _state(self) -> dict:
         return {**super()._state(), "norms": self._norms.state_dict(), "ranking": self._ranking.state_dict()}
@@ -110,7 +110,7 @@ class VarianceOptimal(AdaptiveBaseline):
 
 
 def _norms_of(batch: Batch) -> np.ndarray:
-    """Norms of the scores, shape (P, N); NaN where one is not known."""
+    """Norms of the scores, shape (R,); NaN where one is not known."""
     if _NORM not in batch.columns:
         raise ValueError(f"baseline 'variance-optimal' needs {_NORM} with every batch: pass it by name, {_NORM}=...")
     norms = batch.columns[_NORM]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,7 +32,8 @@ def kernel_sums(
     prompt's visits. Visits beyond the reach of the history do not count. Cost O(K) for each visit.
     """
     keys = as_keys(prompt_ids)
-    results = [np.zeros((len(keys), len(windows))) for _ in sums]
+    results = np.zeros((len(sums), len(keys), len(windows)))
+    squared = np.array([name.startswith("squared_") for name in sums])
     for members, visits in history.visits(keys, _CHUNK):
         lag = now - visits.steps
         # Strictly earlier: a reward of this very step may be the one to predict.
@@ -42,25 +43,24 @@ def kernel_sums(
         # An empty cell has an infinite lag, and infinity times its count of 0 would be NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)
-        factors = {name: totals if name.endswith("total") else counts for name in sums}
-        for name in sums:
+        factors = np.empty((len(sums), *lag.shape))
+        for name, factor in zip(sums, factors, strict=True):
+            factor[:] = totals if name.endswith("total") else counts
             if "lag" in name:
-                factors[name] = factors[name] * (lag**2 if "lag_square" in name else lag)
-        for k, weights in enumerate(_weights(windows, lag)):
-            for name, result in zip(sums, results, strict=True):
-                operands = (weights, weights) if name.startswith("squared") else (weights,)
-                subscripts = ",".join(["pv"] * (len(operands) + 1)) + "->p"
-                result[members, k] = np.einsum(subscripts, *operands, factors[name])
-    return results
+                factor *= lag**2 if "lag_square" in name else lag
+        weights = _weights(windows, lag)
+        for kind, of_kind in ((~squared, weights), (squared, weights**2 if squared.any() else weights)):
+            found = np.matmul(factors[kind].swapaxes(0, 1), of_kind)
+            results[np.ix_(kind, members)] = found.swapaxes(0, 1)
+    return list(results)
 
 
-def _weights(windows: Sequence[tuple[Kernel, float]], lag: np.ndarray) -> Iterator[np.ndarray]:
-    """Weights of each kernel, shaped like the lags; whole lags are few, so that a table of their weights is faster."""
+def _weights(windows: Sequence[tuple[Kernel, float]], lag: np.ndarray) -> np.ndarray:
+    """Weights of each kernel, shape (P, V, K); whole lags are few, so that a table of their weights is faster."""
     longest = lag.max(initial=0.0)
     whole = lag.astype(np.intp) if longest < lag.size else None
     if whole is None or (whole != lag).any():
-        for kernel, bandwidth in windows:
-            yield kernel(lag / bandwidth)
-    else:
-        for kernel, bandwidth in windows:
-            yield np.take(kernel(np.arange(longest + 1) / bandwidth), whole)
+        return np.stack([kernel(lag / bandwidth) for kernel, bandwidth in windows], axis=-1)
+    lags = np.arange(longest + 1)
+    # `take` has 16 times the speed of an index here.
+    return np.stack([kernel(lags / bandwidth) for kernel, bandwidth in windows], axis=-1).take(whole, axis=0)

@@ -110,7 +110,8 @@ class History:
             # Behind a ring stands the cell that is always empty.
             places *= columns < widths[:, None]
         newest = (self._next[slots] - 1) % widths
-        return Visits(self._steps[places], self._totals[places], self._counts[places], newest, widths)
+        steps, totals, counts = (cells.take(places) for cells in (self._steps, self._totals, self._counts))
+        return Visits(steps, totals, counts, newest, widths)
 
     def add(
         self, prompt_ids: list[int | str] | np.ndarray, totals: np.ndarray, counts: np.ndarray, step: float

@@ -49,7 +49,7 @@ class FeaturePrior:
         self._experts = ExpertWeights(1 + len(_STRENGTHS))
 
     def predictions(self, batch: Batch, prior: np.ndarray, scale: RewardScale) -> list[np.ndarray]:
-        """The prior and the prediction of each regression, shape (P, N) each; the prior alone without features."""
+        """The prior and the prediction of each regression, shape (R,) each; the prior alone without features."""
         names = feature_columns(batch.columns)
         if self._names and names != self._names:
             raise ValueError(
@@ -64,14 +64,14 @@ class FeaturePrior:
         return [prior, *(scale.clipped(prior + regressors @ slopes) for slopes in self._slopes())]
 
     def mixture(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """Average of the predictions under the weights, shape (P, N)."""
+        """Average of the predictions under the weights, shape (R,)."""
         if len(predictions) == 1:
             return predictions[0]
         return sum(weight * values for weight, values in zip(self._experts.weights(), predictions, strict=True))
 
     def learn(self, batch: Batch, predictions: list[np.ndarray]) -> None:
         """Update weights and moments by a step's rewards, given its `predictions`."""
-        n_rewards = int(batch.counts.sum())
+        n_rewards = batch.n_scored
         if len(predictions) == 1 or n_rewards == 0:
             return
         errors = [np.where(batch.scored, batch.filled - values, 0.0) for values in predictions]
@@ -86,7 +86,7 @@ class FeaturePrior:
         self._products = discount * self._products + regressors.T @ errors[0][batch.scored]
 
     def _regressors(self, batch: Batch) -> np.ndarray:
-        """Features and a constant, shape (P, N, D + 1); all 0 if a feature of the rollout is NaN or beyond 1e100."""
+        """Features and a constant, shape (R, D + 1); all 0 if a feature of the rollout is NaN or beyond 1e100."""
         columns = [batch.columns[name] for name in feature_columns(batch.columns)]
         regressors = np.stack([*columns, np.ones(batch.rewards.shape)], axis=-1)
         return np.where((np.abs(regressors) <= LARGEST).all(axis=-1, keepdims=True), regressors, 0.0)

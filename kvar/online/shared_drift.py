@@ -48,14 +48,15 @@ class SharedDrift:
 
     def learn(self, batch: Batch, mass: np.ndarray, total: np.ndarray, regressor: np.ndarray) -> None:
         """Update the slopes by a step's rewards, given kernel sums and regressor as they were before it."""
-        if not batch.counts.any():
+        if not batch.n_scored:
             return
         seen = mass > 0
         mean = np.divide(total, mass, out=np.zeros(mass.shape), where=seen)
-        excess = np.where(seen, batch.filled.sum(axis=1, keepdims=True) - batch.counts * mean, 0.0)
-        discount = discount_for(_DISCOUNT, batch.counts.sum())
+        counts = batch.counts[:, None]
+        excess = np.where(seen, batch.sums(batch.filled)[:, None] - counts * mean, 0.0)
+        discount = discount_for(_DISCOUNT, batch.n_scored)
         self._products = discount * self._products + (excess * regressor).sum(axis=0)
-        self._squares = discount * self._squares + (batch.counts * regressor**2).sum(axis=0)
+        self._squares = discount * self._squares + (counts * regressor**2).sum(axis=0)
 
     def state_dict(self) -> dict:
         """Plain data for `load_state_dict`."""

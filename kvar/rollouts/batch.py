@@ -1,13 +1,13 @@
-"""Rollouts of one step with one row a prompt, the input of every baseline.
+"""Rollouts of one step ordered by prompt, the input of every baseline.
 
-A group is all rollouts of one prompt at one step. Rows of the same prompt are merged, and missing rollouts are NaN. A
-flat list of rollouts, a (B, G) block, uneven groups and repeated prompts are therefore one case.
+A group is all rollouts of one prompt at one step. Groups stand one after the other in one array, so that a flat list of
+rollouts, a (B, G) block, uneven groups and repeated prompts are one case, and no group takes the room of a larger one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,25 +71,40 @@ def _as_step(step) -> float:
 class Batch:
     """The rollouts of one step.
 
+    R rollouts of P distinct prompts are in one array, those of a prompt next to each other. The methods work by group
+    and take arrays of one number a rollout, shape (R,), or one a prompt, shape (P,).
+
     Attributes
     ----------
     prompt_ids : list of int or str, length P
         Distinct prompts.
-    rewards : ndarray of float64, shape (P, N)
-        Rewards, one group a row; NaN where there is no rollout or no score.
+    rewards : ndarray of float64, shape (R,)
+        Rewards, one group after the other; NaN where there is no score.
     step : float
         Time of the batch.
-    columns : dict of str to ndarray, each of shape (P, N)
-        Further numbers for each rollout, in the layout of the rewards.
+    columns : dict of str to ndarray, each of shape (R,)
+        Further numbers for each rollout, in the order of the rewards.
+    sizes : ndarray of int, shape (P,)
+        Number of rollouts of each prompt, scored or not.
+
+    Examples
+    --------
+    >>> batch = Batch.from_rows(["a", "b", "a"], [1.0, 0.0, 0.5], step=1)
+    >>> batch.rewards
+    array([1. , 0.5, 0. ])
+    >>> batch.sums(batch.rewards)
+    array([1.5, 0. ])
+    >>> batch.to_rows(batch.spread(batch.sums(batch.rewards)))
+    array([1.5, 0. , 1.5])
     """
 
     prompt_ids: list[int | str]
     rewards: np.ndarray
     step: float
     columns: dict[str, np.ndarray]
-    _row: np.ndarray
-    _block: np.ndarray
+    sizes: np.ndarray
     _shape: tuple[int, ...]
+    _order: np.ndarray | None  # Rows in the order of the rollouts; None if it is theirs
 
     @classmethod
     def from_rows(cls, prompt_ids, rewards, step, columns: Mapping[str, object] | None = None) -> Batch:
@@ -109,7 +124,7 @@ class Batch:
         Returns
         -------
         Batch
-            One row for each distinct prompt, in order of first appearance. Cost O(B G).
+            Prompts in order of first appearance. Time and memory O(B G), whatever the sizes of the groups.
 
         Raises
         ------
@@ -135,54 +150,139 @@ class Batch:
                 f"{LARGEST:g}, or NaN for a completion without a score"
             )
 
-        distinct = list(dict.fromkeys(ids))
-        if len(distinct) == len(ids):
-            row, block_of = np.arange(len(ids)), np.zeros(len(ids), dtype=np.intp)
-        else:
+        distinct, order = list(dict.fromkeys(ids)), None
+        rows_each = np.ones(len(distinct), dtype=np.int64)
+        if len(distinct) < len(ids):
             number = {prompt_id: k for k, prompt_id in enumerate(distinct)}
             row = np.array([number[prompt_id] for prompt_id in ids])
-            block_of = occurrence(row)
-        batch = cls(distinct, block, step, {}, row, block_of, shape)
-        batch.rewards = batch._by_prompt(block)
+            order, rows_each = np.argsort(row, kind="stable"), np.bincount(row)
+        sizes = rows_each * (shape[1] if block.ndim == 2 else 1)
+        batch = cls(distinct, block, step, {}, sizes, shape, order)
+        batch.rewards = batch._from_rows(block)
         for name, column in (columns or {}).items():
             column = np.array(arrays.to_host(column, name))
             if column.shape not in (shape, shape[:1]):
                 raise ValueError(f"column {name!r} must have shape {shape} or {shape[:1]}, got {column.shape}")
             if column.shape != shape:
                 column = np.broadcast_to(column[:, None], shape)
-            batch.columns[name] = batch._by_prompt(column)
+            batch.columns[name] = batch._from_rows(column)
         return batch
 
-    def _by_prompt(self, block: np.ndarray) -> np.ndarray:
-        """Rows of shape (B, G) or (B,) in the layout (P, N), NaN where a prompt has fewer rows than another."""
-        width = block.shape[1] if block.ndim == 2 else 1
-        block = block.reshape(len(block), width)
-        n_prompts = len(self.prompt_ids)
-        if n_prompts == len(block):
-            return block
-        n_blocks = int(self._block.max()) + 1
-        merged = np.full((n_prompts, n_blocks, width), np.nan)
-        merged[self._row, self._block] = block
-        return merged.reshape(n_prompts, n_blocks * width)
+    def _from_rows(self, block: np.ndarray) -> np.ndarray:
+        """Rows of shape (B, G) or (B,) as one number a rollout."""
+        return (block if self._order is None else block[self._order]).ravel()
 
     def to_rows(self, values: np.ndarray) -> np.ndarray:
-        """Arrange numbers by prompt as the rows that the batch was made from.
+        """Arrange one number a rollout as the rows that the batch was made from.
 
         Parameters
         ----------
-        values : ndarray, shape (P, N)
-            One number a rollout, in the layout of `rewards`.
+        values : ndarray, shape (R,)
+            One number a rollout, in the order of `rewards`.
 
         Returns
         -------
         ndarray
             The same numbers in the shape that `from_rows` was given.
         """
-        if len(self.prompt_ids) == len(self._row):
-            return values.reshape(self._shape)
-        width = self._shape[1] if len(self._shape) == 2 else 1
-        blocks = values.reshape(len(self.prompt_ids), int(self._block.max()) + 1, width)
-        return blocks[self._row, self._block].reshape(self._shape)
+        blocks = values.reshape(self._shape)
+        if self._order is None:
+            return blocks
+        rows = np.empty_like(blocks)
+        rows[self._order] = blocks
+        return rows
+
+    def spread(self, numbers: np.ndarray) -> np.ndarray:
+        """Give each rollout the entry of its prompt.
+
+        Parameters
+        ----------
+        numbers : ndarray, shape (P,) or (P, K)
+            One entry a prompt.
+
+        Returns
+        -------
+        ndarray, shape (R,) or (R, K)
+            One entry a rollout, not to be written to.
+        """
+        if self._common_size is None:
+            return np.repeat(numbers, self.sizes, axis=0)
+        return numbers if self._common_size == 1 else np.repeat(numbers, self._common_size, axis=0)
+
+    def sums(self, column: np.ndarray) -> np.ndarray:
+        """Sum over each group.
+
+        Parameters
+        ----------
+        column : ndarray, shape (R,)
+            One number a rollout.
+
+        Returns
+        -------
+        ndarray, shape (P,)
+            One sum a prompt.
+        """
+        return self.by_group(lambda block: block.sum(axis=1), column)
+
+    def sums_of_others(self, column: np.ndarray) -> np.ndarray:
+        """Sum over the other rollouts of each rollout's group.
+
+        Parameters
+        ----------
+        column : ndarray, shape (R,)
+            One number a rollout, none of them NaN.
+
+        Returns
+        -------
+        ndarray, shape (R,)
+            Leave-one-out sums.
+        """
+        return self.by_group(sums_of_others, column)
+
+    def by_group(self, function: Callable[..., np.ndarray], *columns: np.ndarray) -> np.ndarray:
+        """Apply a function to all groups of one size at a time.
+
+        Parameters
+        ----------
+        function : callable
+            Takes arrays of shape (M, N), a group of N rollouts in each row, and returns one number a group, shape (M,),
+            or one a rollout, shape (M, N).
+        *columns : ndarray, shape (R,)
+            What it is applied to.
+
+        Returns
+        -------
+        ndarray, shape (P,) or (R,)
+            One number a prompt or a rollout. R rollouts have at most sqrt(2 R) sizes of groups.
+        """
+        if self._common_size is not None:
+            result = function(*(column.reshape(len(self.sizes), self._common_size) for column in columns))
+            return result.ravel()
+        results = np.empty(0)
+        for prompts, places in self._equal_groups:
+            found = function(*(column[places] for column in columns))
+            if not results.size:
+                results = np.empty(len(self.sizes) if found.ndim == 1 else len(self.rewards), found.dtype)
+            results[prompts if found.ndim == 1 else places] = found
+        return results
+
+    @cached_property
+    def _common_size(self) -> int | None:
+        """The number of rollouts that every prompt has, or None if they have not all as many."""
+        if self._order is None:
+            return self._shape[1] if len(self._shape) == 2 else 1
+        size = int(self.sizes[0])
+        return size if (self.sizes == size).all() else None
+
+    @cached_property
+    def _equal_groups(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each size of a group the prompts with it, shape (M,), and the places of their rollouts, shape (M, N)."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        classes = []
+        for size in np.unique(self.sizes):
+            prompts = np.flatnonzero(self.sizes == size)
+            classes.append((prompts, starts[prompts, None] + np.arange(size)))
+        return classes
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -191,15 +291,25 @@ class Batch:
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """Mask of the rollouts that have a reward, shape (P, N)."""
+        """Mask of the rollouts that have a reward, shape (R,)."""
         return ~np.isnan(self.rewards)
 
     @cached_property
     def filled(self) -> np.ndarray:
-        """The rewards with 0 in place of NaN, shape (P, N)."""
+        """The rewards with 0 in place of NaN, shape (R,)."""
         return np.where(self.scored, self.rewards, 0.0)
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Number of rewards of each group, shape (P, 1)."""
-        return self.scored.sum(axis=1, keepdims=True)
+        """Number of rewards of each prompt, shape (P,)."""
+        return self.sums(self.scored)
+
+    @cached_property
+    def n_others(self) -> np.ndarray:
+        """Number of other rewards in the group of each rollout, shape (R,)."""
+        return self.spread(self.counts) - self.scored
+
+    @property
+    def n_scored(self) -> int:
+        """Number of rewards."""
+        return int(self.counts.sum())

@@ -29,15 +29,14 @@ class WeightedMean(Baseline):
     def values(self, batch: Batch) -> np.ndarray:
         """The weighted mean without the own reward and norm; 0 before there is a norm."""
         weights = self._weights(batch)
-        total, mass = (sums_of_others(column.ravel()) for column in (weights * batch.filled, weights))
+        total, mass = (sums_of_others(column) for column in (weights * batch.filled, weights))
         mass = mass + self._mass
-        found = np.divide(total + self._total, mass, out=np.zeros(mass.shape), where=mass > 0)
-        return found.reshape(batch.rewards.shape)
+        return np.divide(total + self._total, mass, out=np.zeros(mass.shape), where=mass > 0)
 
     def learn(self, batch: Batch) -> None:
         """Take in the rewards and norms of a step."""
         weights = self._weights(batch)
-        discount = discount_for(_DISCOUNT, batch.counts.sum())
+        discount = discount_for(_DISCOUNT, batch.n_scored)
         self._total = discount * self._total + float((weights * batch.filled).sum())
         self._mass = discount * self._mass + float(weights.sum())
 

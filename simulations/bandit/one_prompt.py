@@ -69,7 +69,7 @@ def course(
         # One batch for all baselines.
         batch = Batch.from_rows(ids, rewards, step, {"true_value": np.full(repetitions, value)})
         for label, baseline in made.items():
-            squared = ((baseline.values(batch) - value) ** 2).mean(axis=1)
+            squared = batch.sums((baseline.values(batch) - value) ** 2) / group_size
             baseline.remember(batch)
             errors[label][0][step - 1] = squared.mean()
             errors[label][1][step - 1] = squared.std(ddof=1) / math.sqrt(repetitions)

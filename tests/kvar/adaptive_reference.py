@@ -45,7 +45,7 @@ class AdaptiveLoop:
 
     def uncertainty(self, weights, candidates, value):
         """Of one value: its standard error, and the rewards that it is worth."""
-        share = min(1.0, self.errors / self.spreads) if self.spreads > 0 else math.nan
+        share = 1.0 if self.errors > self.spreads else self.errors / self.spreads if self.spreads > 0 else math.nan
         middle = (self.low + self.high) / 2 if self.n else 0.0
         variance = size = 0.0
         for weight, (candidate, worth) in zip(weights, candidates, strict=True):

@@ -100,11 +100,11 @@ def test_own_weight_is_the_derivative_by_the_own_reward(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name, missing=0.2)
     batch = kvar.Batch.from_rows(ids, rewards, 6, columns)
-    weight = baseline.own_weight(batch)
-    np.testing.assert_array_equal(weight[~batch.scored], 0.0)
+    weight = batch.to_rows(baseline.own_weight(batch))
+    np.testing.assert_array_equal(weight[np.isnan(rewards)], 0.0)
     # A change of 1e-4 leaves 1e-12 of rounding and 1e-8 of curvature in the difference quotient.
     change, tolerance = (1e-4, 1e-7) if name in LOCALLY_LINEAR else (0.2, 1e-12)
-    for row, column in np.argwhere(batch.scored):
+    for row, column in np.argwhere(~np.isnan(rewards)):
         up, down = rewards.copy(), rewards.copy()
         up[row, column] += change
         down[row, column] -= change

@@ -1,11 +1,14 @@
-"""Rows laid out by prompt and back, and sums without the entry itself."""
+"""Rows ordered by prompt and back, and sums without the entry itself."""
 
 import math
+import tracemalloc
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kvar
 from kvar.rollouts.batch import Batch, occurrence, sums_of_others
 
 
@@ -18,14 +21,53 @@ def test_there_and_back(ids, group, data):
     np.testing.assert_array_equal(batch.to_rows(batch.rewards), rewards)
     np.testing.assert_array_equal(batch.to_rows(batch.columns["column"]), rewards + 1)
     assert batch.prompt_ids == list(dict.fromkeys(ids))
-    for prompt, row in zip(batch.prompt_ids, batch.rewards, strict=True):
-        expected = rewards[np.array(ids) == prompt].ravel()
-        np.testing.assert_array_equal(row[~np.isnan(row)], expected)
+    groups = np.split(batch.rewards, np.cumsum(batch.sizes)[:-1])
+    for prompt, group_rewards in zip(batch.prompt_ids, groups, strict=True):
+        np.testing.assert_array_equal(group_rewards, rewards[np.array(ids) == prompt].ravel())
+
+
+@given(ids=st.lists(st.integers(0, 5), max_size=20), data=st.data())
+def test_work_by_group_against_a_loop(ids, data):
+    rewards = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0, np.nan]), min_size=len(ids), max_size=len(ids)))
+    )
+    batch = Batch.from_rows(ids, rewards, 0)
+    distinct = list(dict.fromkeys(ids))
+    groups = [[r for i, r in zip(ids, rewards, strict=True) if i == prompt] for prompt in distinct]
+    assert batch.sizes.tolist() == [len(group) for group in groups]
+    assert batch.counts.tolist() == [sum(not np.isnan(r) for r in group) for group in groups]
+    assert batch.sums(batch.filled).tolist() == [np.nansum(group) for group in groups]
+    largest = batch.by_group(lambda filled: filled.max(axis=1), batch.filled)
+    assert largest.tolist() == [np.nan_to_num(group).max() for group in groups]
+    filled = np.nan_to_num(rewards)
+    others = [sum(filled[j] for j, i in enumerate(ids) if i == prompt and j != k) for k, prompt in enumerate(ids)]
+    assert batch.to_rows(batch.sums_of_others(batch.filled)).tolist() == others
+    scored = [
+        sum(not np.isnan(rewards[j]) for j, i in enumerate(ids) if i == prompt and j != k)
+        for k, prompt in enumerate(ids)
+    ]
+    assert batch.to_rows(batch.n_others).tolist() == scored
+    assert batch.to_rows(batch.spread(np.array(distinct))).tolist() == ids
+
+
+@pytest.mark.parametrize("name", kvar.baseline_names())
+def test_one_large_group_among_many_small_ones_takes_the_memory_of_its_rollouts(name):
+    ids = [-1] * 1000 + list(range(3000))
+    rewards = np.zeros(len(ids))
+    columns = dict.fromkeys(("true_value", "offline_value", "completion_length", "score_norm"), np.ones(len(ids)))
+    baseline = kvar.make_baseline(name)
+    used = {column: columns[column] for column in baseline.columns_used(columns)}
+    tracemalloc.start()
+    baseline.advantages(ids, rewards, 0, **used)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A block with a row a prompt would take 24 MB for the rewards alone.
+    assert peak < 20e6
 
 
 def test_a_column_may_hold_one_number_a_row():
     batch = Batch.from_rows(["a", "b"], [[1.0, 2.0], [3.0, 4.0]], 0, {"column": [5.0, 6.0]})
-    np.testing.assert_array_equal(batch.columns["column"], [[5.0, 5.0], [6.0, 6.0]])
+    np.testing.assert_array_equal(batch.columns["column"], [5.0, 5.0, 6.0, 6.0])
 
 
 @given(codes=st.lists(st.integers(0, 4)))

@@ -44,14 +44,15 @@ def test_the_regressions_are_discounted_least_squares_of_all_past_rewards(rng):
         rewards = np.where(rng.random((10, 8)) < 0.1, np.nan, rng.normal(size=(10, 8)))
         batch = Batch.from_rows(range(10), rewards, step, named(features))
         level = rng.normal(size=rewards.shape)
-        predictions = prior.predictions(batch, level, scale)
+        predictions = prior.predictions(batch, level.ravel(), scale)
         whole = np.isfinite(features).all(axis=1)
         if past:
             weight, points, above = (np.array(column) for column in zip(*past, strict=True))
             mean = np.average(points, axis=0, weights=weight)
             centred = points - mean
             variance = np.average((centred**2).sum(axis=1), weights=weight)
-            for actual, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
+            for flat, strength in zip(predictions[1:], (3.0, 30.0), strict=True):
+                actual = flat.reshape(rewards.shape)
                 # Ridge as least squares with rows of zeros added.
                 design = np.vstack([np.sqrt(weight)[:, None] * centred, np.sqrt(strength * variance) * np.eye(3)])
                 slopes = np.linalg.lstsq(

@@ -153,7 +153,7 @@ def test_spo_is_the_value_before_the_update():
     baseline.update(["a"], [1.0], 2, drift=[9.0])
     expected = (0.875 * 0.96 * 1.48 + 1) / (0.875 * (0.96 * 1.96 + 1) + 1)
     np.testing.assert_allclose(baseline.estimate(["a"], [0.0], 3, drift=[1.0]), [expected])
-    assert baseline.own_weight(kvar.Batch.from_rows(["a"], [0.0], 3, {"drift": [1.0]})) == [[0.0]]
+    assert baseline.own_weight(kvar.Batch.from_rows(["a"], [0.0], 3, {"drift": [1.0]})) == [0.0]
 
 
 def test_a_faded_mass_leaves_the_last_mean():
@@ -206,10 +206,10 @@ def test_buffer_by_hand():
     baseline.update(["a", "b"], [[1.0, 0.0], [1.0, 1.0]], 0)
     np.testing.assert_allclose(baseline.estimate(["a"], [[1.0, NAN, 1.0]], 1), [[2 / 3] * 3])  # 0 1 1 is left
     batch = kvar.Batch.from_rows(["a"], [[1.0, 0.0, 0.0, 1.0]], 1)
-    np.testing.assert_allclose(baseline.own_weight(batch), [[0, 1 / 3, 1 / 3, 1 / 3]])
-    np.testing.assert_allclose(baseline.values(batch), [[1 / 3] * 4])
+    np.testing.assert_allclose(baseline.own_weight(batch), [0, 1 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_allclose(baseline.values(batch), [1 / 3] * 4)
     alone = kvar.Batch.from_rows(["a"], [1.0], 0)
-    np.testing.assert_array_equal(kvar.make_baseline("buffer", min_count=1).own_weight(alone), [[1.0]])
+    np.testing.assert_array_equal(kvar.make_baseline("buffer", min_count=1).own_weight(alone), [1.0])
 
 
 def test_krpo_by_hand():

@@ -88,7 +88,7 @@ def test_it_finds_the_optimum(ratio, rewards):
 def test_the_cut_of_heavy_tails_does_not_distort_the_ratio():
     # Squared t norms with W1 / W0 = 0.15 at the value 0.9. A run remembers about 330 wrong rollouts, whose cut squares
     # have a relative standard deviation of 1.6: the mean log ratio of eight runs has a standard error of 0.03.
-    found, values = [], np.full((100, 1), 0.9)
+    found, values = [], np.full(100, 0.9)
     for seed in range(8):
         rng, shift, scale = np.random.default_rng(seed), NormShift(), RewardScale()
         for step in range(150):

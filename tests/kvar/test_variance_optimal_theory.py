@@ -63,7 +63,7 @@ def test_equation_3_odds(outcomes):
 def test_equation_3_is_what_the_estimator_learns(ratio):
     # The start counts as one rollout at the overall mean, five at each node, of some thousand.
     rng, shift, scale = np.random.default_rng(0), NormShift(), RewardScale()
-    values = np.linspace(0.1, 0.9, 100)[:, None]
+    values = np.linspace(0.1, 0.9, 100)
     for step in range(100):
         rewards = (rng.random(values.shape) < values) * 1.0
         batch = kvar.Batch.from_rows(range(100), rewards, step)
