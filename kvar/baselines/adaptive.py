@@ -28,8 +28,8 @@ _WINDOWS = (
     *((get_kernel("triangular"), window) for window in (2.0, 5.0, 12.0, 30.0, 80.0)),
     *((get_kernel("exponential"), window) for window in (15.0, 50.0, 150.0, 500.0)),
 )
-# Rollouts at a time. Arrays of all candidates of a window then stay in the processor's cache.
-_PART = 2048
+# Rollouts at a time, and numbers of all candidates at a time: arrays that stay in the processor's cache.
+_PART, _CELLS = 4000, 40_000
 # How many rewards the prior is worth; infinity is one more candidate, the prior alone.
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 15.0)
 _REACH = 1000.0
@@ -152,7 +152,7 @@ class AdaptiveBaseline(Baseline):
         variance, size = np.zeros(mixture.average.shape), np.zeros(mixture.average.shape)
         for first, part, values, worth in self._candidates(look):
             weights = mixture.weights[first : first + len(values), None]
-            worth = np.repeat(worth, len(values) // len(worth), axis=0)  # With drift as without
+            worth = worth.reshape(values.shape)
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
             noise = fraction * self._scale.largest_variance((values * worth + self._scale.midrange) / (worth + 1))
             spread = (values - mixture.average[part]) ** 2
@@ -203,37 +203,41 @@ class AdaptiveBaseline(Baseline):
             look.mixture.add(first, part, values)
 
     def _candidates(self, look: Look) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
-        """For each part of the rollouts and each window its candidates.
+        """Candidates of some windows for a part of the rollouts at a time.
 
         They are the number of the first, the part, the values, shape (C, r), and the number of rewards that they are
-        worth, shape (C, r), or (C / 2, r) if those with drift follow those without.
+        worth, as many.
         """
-        batch, n_windows = look.batch, len(self._windows)
+        batch, n_windows, kappas = look.batch, len(self._windows), np.array(self._priors)[:, None]
         others, prompts = batch.sums_of_others(batch.filled), batch.spread(np.arange(len(batch.prompt_ids)))
-        kappas = np.array(self._priors)[:, None]
+        per_window = len(kappas) * (1 + self.drift)
         for start in range(0, len(others), _PART):
             part = slice(start, start + _PART)
-            total, mass, moved = (sums[prompts[part]].T for sums in (look.total, look.mass, look.moved))
-            total, mass = total + others[part], mass + batch.n_others[part]
-            prior = look.prior[part]
+            total, mass, moved = (
+                np.ascontiguousarray(sums.take(prompts[part], axis=0).T)[:, None]
+                for sums in (look.total, look.mass, look.moved)
+            )
+            total, mass, prior = total + others[part], mass + batch.n_others[part], look.prior[part]
             from_prior = kappas * prior
-            some_alone = not self._priors[0] and (mass <= 0).any()
-            values = np.empty((len(kappas), 1 + self.drift, len(prior)))
-            for k in range(n_windows):
-                worth = kappas + mass[k]
-                np.add(total[k], from_prior, out=values[:, 0])
-                if some_alone:
-                    values[:, 0] = np.where(worth > 0, values[:, 0], prior)
-                    inverse = 1.0 / np.where(worth > 0, worth, 1.0)
-                else:
-                    inverse = 1.0 / worth
-                values[:, 0] *= inverse
+            alone = not self._priors[0] and (mass <= 0).any()
+            at_once = max(1, _CELLS // (per_window * len(prior)))
+            for first in range(0, n_windows, at_once):
+                windows = slice(first, first + at_once)
+                worth = mass[windows] + kappas
+                values = np.empty((len(worth), len(kappas), 1 + self.drift, len(prior)))
+                still = np.add(total[windows], from_prior, out=values[:, :, 0])
+                divisor = worth
+                if alone:
+                    still[:] = np.where(worth > 0, still, prior)
+                    divisor = np.where(worth > 0, worth, 1.0)
+                still /= divisor
                 if self.drift:
-                    np.multiply(moved[k], inverse, out=values[:, 1])
-                    values[:, 1] += values[:, 0]
-                yield k * values[..., 0].size, part, values.reshape(-1, len(prior)), worth
+                    np.divide(moved[windows], divisor, out=values[:, :, 1])
+                    values[:, :, 1] += still
+                worth = np.broadcast_to(worth[:, :, None], values.shape)
+                yield first * per_window, part, values.reshape(-1, len(prior)), worth
             if self.shrinkage:
-                yield n_windows * values[..., 0].size, part, prior[None], np.full((1, len(prior)), _PRIORS[-1])
+                yield n_windows * per_window, part, prior[None], np.full((1, len(prior)), _PRIORS[-1])
 
     def _prior(self, batch: Batch) -> np.ndarray:
         """Mean of the other rewards of the batch and of the run's recent past; 1/2 before there is either."""

@@ -96,7 +96,9 @@ class VarianceOptimal(AdaptiveBaseline):
         look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
         for first, part, values, _ in self._candidates(look):
             look.mixture.add(first, part, values)
-            look.baselines.add(first, part, values + self._shift.of(values))
+            shifted = self._shift.of(values)
+            shifted += values
+            look.baselines.add(first, part, shifted)
 
     def _state(self) -> dict:
         return {**super()._state(), "norms": self._norms.state_dict(), "ranking": self._ranking.state_dict()}

@@ -34,11 +34,11 @@ class Shift:
         self._slopes = slopes
 
     def of(self, values: np.ndarray) -> np.ndarray:
-        """Shifts of some values, in a third of the time of `numpy.interp`."""
-        place = (values - self._lowest) * self._steps
-        np.maximum(place, 0.0, out=place)
-        np.minimum(place, len(self._slopes) - 1, out=place)
-        left = place.astype(np.intp)
+        """Shifts of some values, in half of the time of `numpy.interp`."""
+        place = values - self._lowest
+        place *= self._steps
+        np.clip(place, 0.0, len(self._slopes) - 1, out=place)
+        left = place.astype(np.int32).astype(np.intp)  # by way of 32 bits in half of the time
         place *= self._gradients.take(left)
         place += self._intercepts.take(left)
         return place
@@ -65,6 +65,7 @@ class NormShift:
         # At each node the sums of n Z, n (1 - Z), Z and 1 - Z.
         self._sums = np.zeros((4, len(_NODES)))
         self._total = self._count = 0.0
+        self._means = self._pooled_means()
 
     def weights(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> np.ndarray:
         """Squared norms over their mean of earlier steps, cut at 5 means of that value and reward; 1 if not known."""
@@ -81,22 +82,19 @@ class NormShift:
 
     def _cut(self, weights: np.ndarray, place: np.ndarray, cap: float) -> list[np.ndarray]:
         """Weights cut at so many times W1, and at so many times W0, of their values."""
-        return [np.minimum(weights, cap * np.interp(place, _NODES, mean)) for mean in self._means()]
+        return [np.minimum(weights, cap * np.interp(place, _NODES, mean)) for mean in self._means]
 
-    def _means(self) -> list[np.ndarray]:
-        """W1 and W0 at the nodes."""
-        high, low, n_high, n_low = self._sums
-        means = []
-        for norms, counts in ((high, n_high), (low, n_low)):
-            pooled = (norms.sum() + 1.0) / (counts.sum() + 1.0)
-            means.append((norms + _POOLED * pooled) / (counts + _POOLED))
-        return means
+    def _pooled_means(self) -> np.ndarray:
+        """W1 and W0 at the nodes, shape (2, nodes)."""
+        norms, counts = self._sums[:2], self._sums[2:]
+        pooled = (norms.sum(axis=1) + 1.0) / (counts.sum(axis=1) + 1.0)
+        return (norms + _POOLED * pooled[:, None]) / (counts + _POOLED)
 
     def shift(self, scale: RewardScale) -> Shift:
         """The shift as a function of the value; none before two different rewards were seen."""
         if not scale.has_range:
             return Shift(0.0, 1.0, np.zeros(len(_GRID)), np.ones(len(_GRID)))
-        high, low = self._means()
+        high, low = self._means
         # Norms of zero on one side would move the baseline to an end of the range at once.
         ratio = np.clip(np.maximum(high, 1e-9) / np.maximum(low, 1e-9), 1e-6, 1e6)
         ratio = np.exp(np.interp(_GRID, _NODES, np.log(ratio)))
@@ -109,7 +107,7 @@ class NormShift:
         if not scale.has_range:
             return np.zeros(values.shape)
         place, baseline = _fraction(values, scale), _fraction(values + shift.of(values), scale)
-        high, low = (np.interp(place, _NODES, mean) for mean in self._means())
+        high, low = (np.interp(place, _NODES, mean) for mean in self._means)
         return scale.width**2 * (place * high * (1.0 - baseline) ** 2 + (1.0 - place) * low * baseline**2)
 
     def learn(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> None:
@@ -121,15 +119,11 @@ class NormShift:
         if scale.has_range:
             place, reward = _fraction(values[known], scale), _fraction(batch.rewards[known], scale)
             high, low = self._cut(self._relative(norms, known)[known], place, _MEAN_CAP)
-            right = place * (len(_NODES) - 1)
-            left = np.minimum(right.astype(np.intp), len(_NODES) - 2)
-            share = right - left
-            discount = discount_for(_DISCOUNT, n)
-            columns = (high * reward, low * (1 - reward), reward, 1 - reward)
-            for sums, column in zip(self._sums, columns, strict=True):
-                sums *= discount
-                np.add.at(sums, left, (1 - share) * column)
-                np.add.at(sums, left + 1, share * column)
+            # Weights of linear interpolation between the nodes.
+            shares = np.maximum(1.0 - np.abs(place[:, None] * (len(_NODES) - 1) - np.arange(len(_NODES))), 0.0)
+            columns = np.stack([high * reward, low * (1 - reward), reward, 1 - reward])
+            self._sums = discount_for(_DISCOUNT, n) * self._sums + columns @ shares
+            self._means = self._pooled_means()
         discount = discount_for(_MEAN_DISCOUNT, n)
         self._total = discount * self._total + float(np.square(norms[known]).sum())
         self._count = discount * self._count + n
@@ -145,6 +139,7 @@ class NormShift:
         total = checked_number(state["total"], "total of a norm shift", 0.0, LARGEST**2)
         count = checked_number(state["count"], "count of a norm shift", 0.0, MOST_REWARDS)
         self._sums, self._total, self._count = sums, total, count
+        self._means = self._pooled_means()
 
 
 def _fraction(rewards: np.ndarray, scale: RewardScale) -> np.ndarray:
