@@ -43,15 +43,16 @@ def kernel_sums(
         # An empty cell has an infinite lag, and infinity times its count of 0 would be NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)
-        factors = np.empty((len(sums), *lag.shape))
-        for name, factor in zip(sums, factors, strict=True):
+        factors = np.empty((len(lag), len(sums), lag.shape[1]))
+        for name, factor in zip(sums, factors.swapaxes(0, 1), strict=True):
             factor[:] = totals if name.endswith("total") else counts
             if "lag" in name:
                 factor *= lag**2 if "lag_square" in name else lag
         weights = _weights(windows, lag)
-        for kind, of_kind in ((~squared, weights), (squared, weights**2 if squared.any() else weights)):
-            found = np.matmul(factors[kind].swapaxes(0, 1), of_kind)
-            results[np.ix_(kind, members)] = found.swapaxes(0, 1)
+        for squares, of_kind in ((False, ~squared), (True, squared)):
+            if of_kind.any():
+                found = np.matmul(factors[:, of_kind], weights**2 if squares else weights)
+                results[np.ix_(of_kind, members)] = found.swapaxes(0, 1)
     return list(results)
 
 
