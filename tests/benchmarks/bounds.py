@@ -100,8 +100,8 @@ def audit(path: Path) -> None:
     kvar.audit(path, n_jobs=1)
 
 
-def hot(folder: Path, n: int) -> int:
-    """Number of steps."""
+def number(folder: Path, n: int) -> int:
+    """Number of steps or prompts."""
     return n
 
 
@@ -117,6 +117,18 @@ def hot_prompt(n: int) -> None:
         baseline.update(ids, np.ones((len(ids), 1)), step)
 
 
+def large_group(n: int) -> None:
+    """One step of n prompts with a rollout each, and one prompt with n / 50 of them."""
+    import numpy as np
+
+    import kvar
+
+    ids = np.append(np.arange(n), np.full(n // 50, -1))
+    for name in ("group-mean", "adaptive"):
+        kvar.make_baseline(name).update(ids, np.ones(len(ids)), 0)
+        kvar.make_baseline(name).estimate(ids, np.ones(len(ids)), 0)
+
+
 CASES = {
     "50 kB rows, JSON Lines": (20_000, lambda folder, n: long_rows(folder, n, "jsonl"), read),
     "50 kB rows, CSV": (20_000, lambda folder, n: long_rows(folder, n, "csv"), read),
@@ -125,7 +137,8 @@ CASES = {
     "0.5 kB rows, audit": (1_000_000, short_rows, audit),
     "3 kB rows, zstd": (10_000, zst, read),
     "stray quotes in CSV": (4_000, stray_quotes, read),
-    "steps with a hot prompt": (257, hot, hot_prompt),
+    "steps with a hot prompt": (257, number, hot_prompt),
+    "one large group": (20_000, number, large_group),
 }
 
 
