@@ -1,5 +1,6 @@
 """The index of figures and tables: ``python -m paper_figures``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,8 @@ _FOLDER = Path("results/figures")
 
 
 def main() -> None:
-    """Run the command line."""
-    _app()()
+    """Run the command line; without arguments, show its help."""
+    _app()(sys.argv[1:] or ["--help"])
 
 
 def _app():
@@ -18,7 +19,7 @@ def _app():
 
     @app.command()
     def figures(
-        what: Annotated[str, typer.Argument(help="Name of a figure or table, `all`, or `list`.")] = "list",
+        what: Annotated[str, typer.Argument(help="Name of an exhibit, here or in the paper, `all`, or `list`.")],
         full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
         out: Annotated[Path | None, typer.Option(help=f"By default {_FOLDER}/quick or full.")] = None,
     ) -> None:
@@ -27,7 +28,8 @@ def _app():
         Missing or stale data are made first, and kept with a key of parameters and version. Drawing takes seconds. The
         claims of a caption are checked before, and a figure that the data do not support is not drawn.
 
-        Example: python -m paper_figures sensitivity --full
+        Examples: python -m paper_figures list; python -m paper_figures sensitivity --full; python -m paper_figures
+        figure-3
         """
         from rich.console import Console
 

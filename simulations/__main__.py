@@ -1,6 +1,7 @@
 """The command line of the studies: ``python -m simulations``."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ _KEPT = Path("docs/simulations")
 
 
 def main() -> None:
-    """Run the command line."""
-    _app()()
+    """Run the command line; without arguments, show its help."""
+    _app()(sys.argv[1:] or ["--help"])
 
 
 def _app():
@@ -21,7 +22,6 @@ def _app():
 
     app = typer.Typer(
         help="Simulation studies: theorems in numbers, what a better baseline is worth, and where the theory breaks.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )

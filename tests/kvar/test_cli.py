@@ -90,7 +90,11 @@ def test_errors_are_one_sentence(arguments):
 
 
 def test_help_teaches():
-    assert "audit" in run("--help").stdout
+    bare = run()
+    assert bare.returncode == 0
+    assert bare.stdout == run("--help").stdout
+    assert "audit" in bare.stdout
+    assert run("--version").stdout == f"kvar {kvar.__version__}\n"
     audit = " ".join(run("audit", "--help").stdout.replace("│", " ").split())
     assert "one-step-ahead" in audit
     assert "--columns" in audit

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 import yaml
 
-from llm_train.studies.compare import Comparison, _grown, choose_learning_rates, main
+from llm_train.commands.compare import main
+from llm_train.studies.compare import Comparison, _grown, choose_learning_rates
 from llm_train.studies.compare_report import pairs, report, rows
 from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
 from tests.llm_train.tiny_run import settings
