@@ -31,9 +31,9 @@ def _app():
         Examples: python -m paper_figures list; python -m paper_figures sensitivity --full; python -m paper_figures
         figure-3
         """
-        from rich.console import Console
+        from kvar.utils.terminal import open_console
 
-        console = Console(highlight=False)
+        console = open_console()
         if what == "list":
             _list(console)
             return
@@ -54,11 +54,11 @@ def _app():
 
 
 def _list(console) -> None:
-    from rich.table import Table
-
+    from kvar.utils.terminal import new_table
     from paper_figures.index import EXHIBITS
 
-    table = Table("name", "in the paper", "what it shows and claims")
+    heads = ["name", "in the paper", "what it shows and claims"]
+    table = new_table(console, heads, EXHIBITS, text=heads)
     for name, cls in EXHIBITS.items():
         table.add_row(name, cls.place, cls.caption)
     console.print(table)
@@ -67,11 +67,12 @@ def _list(console) -> None:
 def _make(exhibit, folder: Path, console, must: bool) -> bool:
     """Make an exhibit; false if it failed, or if results of longer runs are missing and `must` asks for them."""
     from rich.markdown import Markdown
+    from rich.text import Text
 
     from paper_figures.exhibit import FalseClaimError, make
     from simulations.harness.keyed_results import StaleResultError
 
-    console.rule(f"{exhibit.place}: {exhibit.name}")
+    console.print(f"[bold]{exhibit.place}: {exhibit.name}[/bold]")
     try:
         text, written = make(exhibit, folder)
     except StaleResultError as reason:
@@ -80,7 +81,7 @@ def _make(exhibit, folder: Path, console, must: bool) -> bool:
     except FalseClaimError as reason:
         console.print(f"[red]{reason}[/]")
         return False
-    console.print(Markdown(text))
+    console.print(Markdown(text) if console.is_terminal else Text(text))
     console.print("Files: " + ", ".join(map(str, written)))
     return True
 

@@ -15,7 +15,7 @@ from paper_figures import sources
 from paper_figures.accuracy_tables import Accuracy, SingleRollout
 from paper_figures.audit_calibration_fig import AuditCalibration
 from paper_figures.exhibit import FalseClaimError, make
-from paper_figures.index import EXHIBITS
+from paper_figures.index import EXHIBITS, exhibit_classes
 from paper_figures.selectors_fig import Selectors
 from paper_figures.sources import StudyExhibit
 from paper_figures.speed_fig import Speed
@@ -206,9 +206,25 @@ def call(*arguments):
 
 
 def test_the_command_line_lists_and_names_what_it_does_not_know():
-    listed = call()
+    assert call().returncode == 0
+    listed = call("list")
     assert listed.returncode == 0
     assert all(name in listed.stdout for name in EXHIBITS)
     refused = call("nonsense")
     assert refused.returncode == 2
     assert "unknown figure or table 'nonsense'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "exhibit"),
+    [
+        ("figure-3", "sensitivity"),
+        ("Table 4", "accuracy"),
+        ("table-2", "gradient-by-stage"),
+        ("figure-S.1", "schedule"),
+    ],
+)
+def test_exhibits_have_their_names_in_the_paper(name, exhibit):
+    assert exhibit_classes(name) == [EXHIBITS[exhibit]]
+    with pytest.raises(ValueError, match=f"did you mean '{name.lower().replace(' ', '-')[:6]}"):
+        exhibit_classes(f"{name}9")
