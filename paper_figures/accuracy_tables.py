@@ -119,7 +119,7 @@ class Accuracy(_Compared):
         return (
             "Columns of the paper: mean accuracy in percent over its benchmarks, with 7B policies trained on MATH "
             "(Table 3) and on DAPO (Table 4); KAE is in the row of kernel(10) G=4. In Table 4 (first version) KAE's "
-            "mean, .445 against .435 of GPG, is carried by AIME25 with its 30 problems, .178 against .140, and by AMC, .645 "
+            "mean, .445 against .435 of GPG, is carried by AIME25, 30 problems, .178 against .140, and AMC, .645 "
             "against .621. KAE loses AIME24, .270 against .282, and MATH-500, .810 against .814.\n\nDifferences: here "
             "accuracy on held-out sums with a 0.66M-parameter policy, 120 steps, tuned learning rates and several "
             "seeds; in the paper mathematics benchmarks with Qwen2.5, 200 to 500 steps. Only the order of the methods "
