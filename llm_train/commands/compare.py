@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str]) -> None:
             print(write_table(comparison))
             return
         chosen = perform(comparison, options.jobs)
+    except KeyboardInterrupt:
+        parser.exit(128 + signal.SIGINT, "Stopped. Finished runs are kept; the same command makes the others.\n")
     except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
         parser.exit(2, f"python -m llm_train compare: {error}\n")
     print(report(comparison, chosen))
