@@ -87,6 +87,7 @@ bench: .venv/installed
 	$(BIN)/python tests/benchmarks/audit_scale.py
 	$(BIN)/python tests/benchmarks/read_logs.py
 	$(BIN)/python tests/benchmarks/one_prompt.py
+	$(BIN)/python tests/benchmarks/help_times.py
 
 types: .venv/installed
 	$(BIN)/mypy

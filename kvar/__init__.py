@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kvar._version import __version__
-from kvar.auditing import AuditReport, RunsReport, audit, audit_runs
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.kernels import Kernel, get_kernel, kernel_names
 from kvar.readers.read_trace import read_trace
@@ -16,6 +15,7 @@ from kvar.score_norms import score_norm_from_logprobs
 from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
 
 if TYPE_CHECKING:
+    from kvar.auditing import AuditReport, RunsReport, audit, audit_runs
     from kvar.auditing.prompt_values import prompt_values
     from kvar.smoothing.regression import KernelRegressor
 
@@ -44,8 +44,12 @@ __all__ = [
     "write_trace",
 ]
 
-# Names whose modules import libraries that `import kvar` leaves alone.
-_LAZY = {"KernelRegressor": "kvar.smoothing.regression", "prompt_values": "kvar.auditing.prompt_values"}
+# Names whose modules are imported when they are asked for, so that `import kvar` is quick.
+_LAZY = {
+    **dict.fromkeys(("AuditReport", "RunsReport", "audit", "audit_runs"), "kvar.auditing"),
+    "KernelRegressor": "kvar.smoothing.regression",
+    "prompt_values": "kvar.auditing.prompt_values",
+}
 
 
 def __getattr__(name):

@@ -1,5 +1,6 @@
 """The index of figures and tables: ``python -m paper_figures``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,8 @@ _FOLDER = Path("results/figures")
 
 
 def main() -> None:
-    """Run the command line."""
-    _app()()
+    """Run the command line; without arguments, show its help."""
+    _app()(sys.argv[1:] or ["--help"])
 
 
 def _app():
@@ -18,7 +19,7 @@ def _app():
 
     @app.command()
     def figures(
-        what: Annotated[str, typer.Argument(help="Name of a figure or table, `all`, or `list`.")] = "list",
+        what: Annotated[str, typer.Argument(help="Name of an exhibit, here or in the paper, `all`, or `list`.")],
         full: Annotated[bool, typer.Option("--full/--quick", help="All repetitions, or a first look.")] = False,
         out: Annotated[Path | None, typer.Option(help=f"By default {_FOLDER}/quick or full.")] = None,
     ) -> None:
@@ -27,11 +28,12 @@ def _app():
         Missing or stale data are made first, and kept with a key of parameters and version. Drawing takes seconds. The
         claims of a caption are checked before, and a figure that the data do not support is not drawn.
 
-        Example: python -m paper_figures sensitivity --full
+        Examples: python -m paper_figures list; python -m paper_figures sensitivity --full; python -m paper_figures
+        figure-3
         """
-        from rich.console import Console
+        from kvar.utils.terminal import open_console
 
-        console = Console(highlight=False)
+        console = open_console()
         if what == "list":
             _list(console)
             return
@@ -52,11 +54,11 @@ def _app():
 
 
 def _list(console) -> None:
-    from rich.table import Table
-
+    from kvar.utils.terminal import new_table
     from paper_figures.index import EXHIBITS
 
-    table = Table("name", "in the paper", "what it shows and claims")
+    heads = ["name", "in the paper", "what it shows and claims"]
+    table = new_table(console, heads, EXHIBITS, text=heads)
     for name, cls in EXHIBITS.items():
         table.add_row(name, cls.place, cls.caption)
     console.print(table)
@@ -65,11 +67,12 @@ def _list(console) -> None:
 def _make(exhibit, folder: Path, console, must: bool) -> bool:
     """Make an exhibit; false if it failed, or if results of longer runs are missing and `must` asks for them."""
     from rich.markdown import Markdown
+    from rich.text import Text
 
     from paper_figures.exhibit import FalseClaimError, make
     from simulations.harness.keyed_results import StaleResultError
 
-    console.rule(f"{exhibit.place}: {exhibit.name}")
+    console.print(f"[bold]{exhibit.place}: {exhibit.name}[/bold]")
     try:
         text, written = make(exhibit, folder)
     except StaleResultError as reason:
@@ -78,7 +81,7 @@ def _make(exhibit, folder: Path, console, must: bool) -> bool:
     except FalseClaimError as reason:
         console.print(f"[red]{reason}[/]")
         return False
-    console.print(Markdown(text))
+    console.print(Markdown(text) if console.is_terminal else Text(text))
     console.print("Files: " + ", ".join(map(str, written)))
     return True
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.stats import spearmanr
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.markdown import markdown_table
@@ -26,6 +25,8 @@ def geometric_mean(values) -> float:
 
 def summary(frame: pl.DataFrame) -> dict[str, float | str]:
     """Ratios and ranks that the adaptive baseline is judged by, by name."""
+    from scipy.stats import spearmanr  # slow to import
+
     wide = frame.pivot("baseline", index="run", values="value_mse").sort("run")
     ours = wide["adaptive"].to_numpy()
     figures = {

@@ -1,6 +1,7 @@
 """The command line of the studies: ``python -m simulations``."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ _KEPT = Path("docs/simulations")
 
 
 def main() -> None:
-    """Run the command line."""
-    _app()()
+    """Run the command line; without arguments, show its help."""
+    _app()(sys.argv[1:] or ["--help"])
 
 
 def _app():
@@ -21,7 +22,6 @@ def _app():
 
     app = typer.Typer(
         help="Simulation studies: theorems in numbers, what a better baseline is worth, and where the theory breaks.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
@@ -85,27 +85,25 @@ def _app():
 
 def _list() -> None:
     """List the studies with their questions and sizes."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from kvar.utils.terminal import new_table, open_console
     from simulations.harness.running import tasks
     from simulations.studies import STUDIES
 
-    table = Table("study", "question", "blocks, quick", "blocks, full")
+    console = open_console()
+    table = new_table(console, ["study", "question", "blocks, quick", "blocks, full"], STUDIES, text=["question"])
     for name, cls in STUDIES.items():
         table.add_row(name, cls.title, *(str(len(tasks(cls(config)))) for config in (cls.quick, cls.full)))
-    Console().print(table)
+    console.print(table)
 
 
 def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) -> bool:
     """Run studies, and return whether all blocks of all of them succeeded."""
-    from rich.console import Console
-
+    from kvar.utils.terminal import open_console
     from simulations.harness.publishing import write_overview, write_page, write_tables
     from simulations.harness.running import failures_of, run_study
     from simulations.studies import STUDIES
 
-    console, whole = Console(), True
+    console, whole = open_console(), True
     for cls in classes:
         started = time.monotonic()
         study = cls(cls.full if full else cls.quick)
@@ -123,9 +121,9 @@ def _run(classes, full: bool, seed: int, jobs: int, folder: Path, blocks: Path) 
             # The blocks that are left do not suffice for the tables; the other studies still run.
             console.print(f"[bold red]{study.name}[/] no page: {error}")
             continue
-        console.print(f"[bold]{study.name}[/] {study.title} ({time.monotonic() - started:.0f} s)", highlight=False)
+        console.print(f"[bold]{study.name}[/] {study.title} ({time.monotonic() - started:.0f} s)")
         for claim in claims:
-            console.print(_line(claim), highlight=False)
+            console.print(_line(claim))
     console.print(f"Tables, pictures and pages: {write_overview(folder, STUDIES)}")
     return whole
 

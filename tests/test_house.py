@@ -18,7 +18,17 @@ ORDER = {
         *("plotting", "auditing", "commands"),
     ],
     "simulations": ["harness", "bandit", "studies"],
-    "llm_train": ["json_settings", "secret_settings", "policy", "tasks", "trainer", "run", "studies", "plugins"],
+    "llm_train": [
+        "json_settings",
+        "secret_settings",
+        "policy",
+        "tasks",
+        "trainer",
+        "run",
+        "studies",
+        "commands",
+        "plugins",
+    ],
     "paper_figures": [],
 }
 PACKAGES = {

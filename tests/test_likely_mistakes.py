@@ -20,6 +20,8 @@ MISTAKES = [
     (["log.csv", "--format", "trll"], ["trll", "auto, kvar, trl"], 2),
     (["metrics.csv"], ["reward", "--columns"], 2),
     (["empty"], ["empty", ".parquet"], 2),
+    (["log.csv", "--out", "log.csv"], ["log.csv", "--out"], 2),
+    (["log.csv", "--out", "others"], ["others/audit.html", "--out"], 2),
 ]
 
 
@@ -29,6 +31,8 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "log.csv").write_text("step,prompt,score,score2\n1,a,1,0\n1,b,0,1\n2,a,1,1\n2,b,0,0\n")
     (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "audit.html").write_text("<p>of the accounts</p>")
     return tmp_path
 
 

@@ -21,14 +21,14 @@ __all__ = ["fragment", "page", "score_table", "template", "what_was_read", "whol
 
 def page(report: AuditFindings) -> str:
     """Render a whole page."""
-    return whole_page(fragment(report), report.source)
+    return whole_page(fragment(report), f"kvar audit of {report.source}" if report.source else "kvar audit")
 
 
-def whole_page(content: str, source: str) -> str:
+def whole_page(content: str, title: str) -> str:
     """A document around a fragment; the browser runs no other script than ours."""
     script = template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return template("page.html.j2").render(fragment=content, source=source, script=script, digest=digest)
+    return template("page.html.j2").render(fragment=content, title=title, script=script, digest=digest)
 
 
 def fragment(report: AuditFindings) -> str:

@@ -20,7 +20,7 @@ _LINES = ("-", "--", "-.", ":")
 
 def runs_page(report: RunsFindings) -> str:
     """Render a whole page."""
-    return whole_page(runs_fragment(report), f"{len(report.reports)} runs")
+    return whole_page(runs_fragment(report), f"kvar audit of {len(report.reports)} runs")
 
 
 def runs_fragment(report: RunsFindings, links: bool = True) -> str:

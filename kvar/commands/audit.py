@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from glob import has_magic
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,8 @@ from kvar.utils.terminal import printing, visible
 __all__ = ["audit_command", "demo_path", "output_folder"]
 
 _ENDINGS = {".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".gz", ".zst"}
+_PAGES = ("audit.html", "runs.html")
+_MARK = b'class="kvar-audit"'  # of every page
 _DEMO = "a model of 0.66M parameters that learns sums, 4 rollouts a prompt, an epoch every 16 steps"
 
 
@@ -105,8 +108,11 @@ def audit_command(
         typer.echo("kvar audit: give the PATH of a log, or --demo for a run that comes with kvar", err=True)
         raise typer.Exit(2)
     result: AuditReport | RunsReport
+    folder = out or _folder(paths)
     reading = {"format": format, "columns": columns, "max_bad": max_bad, "max_unpacked": max_unpacked}
     try:
+        if not as_json:
+            _require_own_folder(folder)
         auditing = {"n_jobs": jobs, "progress": not as_json, "cost_per_rollout": cost_per_rollout}
         if len(paths) > 1:
             result = audit_several(named_runs(paths), baseline, auditing, reading)
@@ -119,7 +125,7 @@ def audit_command(
             with printing():
                 typer.echo(json.dumps(result.to_dict(), indent=2))
         else:
-            _show(result, out or _folder(paths))
+            _show(result, folder)
     except (OSError, ValueError) as error:
         typer.echo(f"kvar audit: {visible(str(error))}", err=True)
         raise typer.Exit(2) from None
@@ -142,11 +148,23 @@ def _folder(paths: list[str]) -> Path:
     return output_folder(paths[0]) if len(paths) == 1 else Path("kvar-runs-audit")
 
 
+def _require_own_folder(folder: Path) -> None:
+    """Refuse, before the work, a folder that cannot be written or has a page of somebody else."""
+    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise ValueError(f"cannot write into {place} ({error.strerror}): name another folder with --out") from None
+    for page in (folder / name for name in _PAGES if (folder / name).exists()):
+        if _MARK not in page.read_bytes():
+            raise ValueError(f"{page} is not a page of kvar audit and would be lost: name another folder with --out")
+
+
 def _show(result: AuditReport | RunsReport, folder: Path) -> None:
     """Save the result and print it."""
     # Files first: whatever becomes of the terminal, what was computed is kept.
     not_saved = _save(result, folder)
-    page = folder / ("audit.html" if isinstance(result, AuditReport) else "runs.html")
+    page = folder / _PAGES[isinstance(result, RunsReport)]
     with printing():
         if isinstance(result, AuditReport):
             print_audit(result)

@@ -15,7 +15,7 @@ import typer
 from kvar.kernels import kernel_names
 from kvar.smoothing.bands import response_bounds
 from kvar.smoothing.bandwidth import BandwidthSelection, bandwidth_methods, select_bandwidth
-from kvar.utils.terminal import printing, visible
+from kvar.utils.terminal import new_table, open_console, printing, visible
 
 if TYPE_CHECKING:
     import polars
@@ -41,6 +41,8 @@ def read_columns(path: Path, columns: list[str]) -> tuple[polars.DataFrame, int]
     """
     import polars as pl
 
+    if not path.is_file():
+        raise FileNotFoundError(f"no file called {path}")
     if path.suffix.lower() not in _READERS:
         raise ValueError(f"{path.name}: unknown kind of file; expected one of {', '.join(_READERS)}")
     try:
@@ -139,19 +141,19 @@ def draw(
     plotting.save(figure, path)
 
 
-def _print_table(outcomes, title):
-    from rich.console import Console
+def _print_table(outcomes: list[MethodOutcome]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(title=escape(title))
-    for name in ("method", "bandwidth", "score", "note"):
-        table.add_column(name, justify="right" if name in ("bandwidth", "score") else "left")
-    for outcome in outcomes:
-        chosen = outcome.selection
-        numbers = ("-", "-") if chosen is None else (f"{chosen.bandwidth:.4g}", f"{chosen.scores.min():.5g}")
-        table.add_row(outcome.method, *numbers, escape(visible(outcome.note)))
-    Console().print(table)
+    console = open_console()
+    applied = [outcome for outcome in outcomes if outcome.selection is not None]
+    heads = ["method", "bandwidth", "score", "note"]
+    table = new_table(console, heads, [one.method for one in applied], text=["note"])
+    for one in applied:
+        numbers = f"{one.selection.bandwidth:.4g}", f"{one.selection.scores.min():.5g}"
+        table.add_row(one.method, *numbers, escape(visible(one.note)))
+    console.print(table)
+    if others := [one.method for one in outcomes if one.selection is None]:
+        console.print(f"Do not apply here: {', '.join(others)}. --draw METHOD says why.")
 
 
 def bandwidth_command(
@@ -221,7 +223,9 @@ def bandwidth_command(
         if dated:
             typer.echo(visible(f"{x} holds dates or durations: bandwidths are in seconds."))
         size = f"{points.size} observations, {kernel} kernel, degree {degree}, {sided}-sided"
-        _print_table(outcomes, visible(f"{file.name}: {size}"))
+        typer.echo(visible(f"{file.name}: {size}."))
+        typer.echo(f"Bandwidth: {shown.selection.bandwidth:.4g}, by {wanted}.")
+        _print_table(outcomes)
         if not_saved is None:
             typer.echo(f"Picture: {visible(str(picture))}")
     if not_saved is not None:

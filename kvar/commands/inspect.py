@@ -11,6 +11,7 @@ from kvar.readers import layout_names
 from kvar.readers.inspection import Inspection, inspect_log
 from kvar.readers.runs import ManyRunsError
 from kvar.utils.progress import progress_bar
+from kvar.utils.terminal import new_table, open_console
 
 __all__ = ["inspect_command"]
 
@@ -61,11 +62,10 @@ def _each_run(path: str, format: str, columns: str | None, show_prompts: bool, p
 
 
 def _print(found: Inspection) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = open_console()
     console.print(f"[bold]{escape(found.path)}[/bold]" + (f": layout {found.layout}" if found.layout else ""))
     for group in found.files:
         files = group.names[0] if len(group.names) == 1 else f"{len(group.names)} files, {group.names[0]} first"
@@ -77,15 +77,15 @@ def _print(found: Inspection) -> None:
     if found.error:
         console.print(f"[red]cannot be read:[/red] {escape(found.error)}")
         return
-    counts = Table(show_header=False)
+    counts = Table(show_header=False, box=None)
     for name, value in found.counts.items():
         counts.add_row(name, escape(_shown(value)))
     console.print(counts)
-    rows = Table(caption="five of the rows", caption_justify="left")
-    for name in found.rows[0]:
-        rows.add_column(name, justify="left" if name == "prompt" else "right")
-    for row in found.rows:
-        rows.add_row(*(escape(_shown(value)) for value in row.values()))
+    cells = [[escape(_shown(value)) for value in row.values()] for row in found.rows]
+    names = [row[0] for row in cells]
+    rows = new_table(console, list(found.rows[0]), names, text=["prompt"], caption="five of the rows")
+    for row in cells:
+        rows.add_row(*row)
     console.print(rows)
     for remark in found.remarks:
         console.print("- " + escape(remark))

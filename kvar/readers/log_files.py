@@ -43,7 +43,7 @@ def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     elif has_magic(text):
         files = [Path(name) for name in glob(text, recursive=True) if Path(name).is_file()]
     else:
-        raise FileNotFoundError(f"No file or folder at {text}.")
+        raise FileNotFoundError(f"No file or folder called {text}.")
     if not files:
         raise FileNotFoundError(f"No rollout log in {text} (looked for .parquet, .jsonl, .csv).")
     files = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["printing", "tolerant_streams", "visible"]
+__all__ = ["new_table", "open_console", "printing", "tolerant_streams", "visible"]
+
+# In a pipe nothing needs to fit a screen, and a sentence stays on one line.
+_PIPE_WIDTH = 10_000
+# A narrower terminal has no room to spare between columns.
+_WIDE = 100
+# Longer names are folded.
+_NAME_WIDTH = 24
 
 
 def visible(text: str) -> str:
@@ -33,3 +40,32 @@ def printing() -> Iterator[None]:
     except BrokenPipeError:
         # Python flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_console():
+    """A console of rich, as wide as the terminal, or in a pipe as wide as any line."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def new_table(console, heads: Sequence[str], names: Iterable[str], text: Collection[str] = (), **look):
+    """A table with boxes on a terminal only.
+
+    Its first column has the names, which are folded where they are long and never cut. The others are numbers, except
+    those whose heads are in `text`.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.HEAVY_HEAD if console.is_terminal else None,
+        padding=(0, 1) if console.width >= _WIDE else 0,
+        caption_justify="left",
+        **look,
+    )
+    table.add_column(heads[0], overflow="fold", min_width=min(max(map(len, names)), _NAME_WIDTH))
+    for head in heads[1:]:
+        table.add_column(head, justify="left" if head in text else "right", overflow="fold")
+    return table

@@ -14,11 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from llm_train.policy.eval_mode import evaluating
 from llm_train.policy.exact_value import rows_at_once
+from llm_train.policy.norm_names import SCORE_PARAMETERS
 
-__all__ = ["OUTPUT_NORMS", "SCORE_PARAMETERS", "chosen_parameters", "output_norms", "score_norms", "scores"]
+__all__ = ["chosen_parameters", "output_norms", "score_norms", "scores"]
 
-SCORE_PARAMETERS = ("all", "last-layer", "lora")
-OUTPUT_NORMS = ("logits", "head")
 _CHUNK = 32
 _MOST_ENTRIES = 2**28  # one gibibyte in single precision
 

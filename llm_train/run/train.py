@@ -103,7 +103,7 @@ def _train(
         if show and process.is_main_process:
             bar.close()
             step, last = trainer.state.global_step, last_checkpoint(folder)
-            write_summary(folder, {"stopped after step": step, "of steps": trainer.state.max_steps})
+            write_summary(folder, {"stopped": step, "steps": trainer.state.max_steps})
             whence = f"after {last.name}" if last else "from the beginning, since there is no checkpoint yet"
             announce(
                 f"Stopped after step {step}. Summary: {folder / 'summary.html'}. With --resume it goes on {whence}."

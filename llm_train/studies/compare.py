@@ -1,4 +1,4 @@
-"""``python -m llm_train compare``: methods against each other in training, at equal rollouts and over seeds.
+"""Methods against each other in training, at equal rollouts and over seeds.
 
 The learning rate of each method is chosen on separate seeds, which are not reported. Finished runs are kept, so that a
 comparison can be stopped, resumed and given more seeds.
@@ -6,15 +6,12 @@ comparison can be stopped, resumed and given more seeds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
@@ -23,26 +20,11 @@ from llm_train.run.train import quiet_libraries, train
 from llm_train.studies.finished_runs import FinishedRun, read_finished, settings_that_count, write_finished
 from llm_train.tasks.run_arguments import RunArguments
 
-__all__ = ["Comparison", "choose_learning_rates", "main", "perform"]
+__all__ = ["Comparison", "choose_learning_rates", "perform"]
 
 _TUNING = 1000  # the first seed that learning rates are chosen on
 _LONGER = 4  # times that a grid of learning rates grows
 _OF_THE_COMPARISON = {"learning_rate", "seed", "output_dir", "trace_dir", "resume"}
-_DESCRIPTION = """
-Train with several methods over several seeds at equal rollouts, and report which was better, with intervals.
-
-  python -m llm_train compare llm_train/configs/compare-tiny.yaml --jobs 2
-  python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
-  python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
-
-CONFIG has: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds to choose the
-learning rate of each method, and reference, the label that the others are compared with. Other flags are settings of
-every run. --output_dir gets finished.jsonl with every finished run, table.md, table.json, pairs.csv with each method
-against each other one, learning_rates.json with the scores behind the choice, curves.csv, curves.png and runs/. Runs in
-finished.jsonl are not repeated: with a copy of that file a comparison goes on anywhere.
-
-The grid of learning rates grows at an end until the best of a method is not there, four times at most.
-"""
 
 
 @dataclass(frozen=True)
@@ -241,30 +223,3 @@ def _make_runs(comparison, wanted, jobs, title) -> dict[tuple[str, float, int], 
         finished[run.key] = run
         write_finished(comparison.folder, finished)
     return finished
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Compare, and write the results."""
-    from llm_train.studies.compare_report import report, write_table
-
-    parser = argparse.ArgumentParser(
-        prog="python -m llm_train compare",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", type=Path, help="YAML file")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel runs, -1 for one per core")
-    parser.add_argument("--seeds", type=int, help="number of reported seeds, instead of that in the file")
-    parser.add_argument("--table_only", action="store_true", help="write table.md anew from table.json; make no runs")
-    options, flags = parser.parse_known_args(arguments)
-    try:
-        comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
-        if options.table_only:
-            print(write_table(comparison))
-            return
-        chosen = perform(comparison, options.jobs)
-    except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
-        parser.exit(2, f"python -m llm_train compare: {error}\n")
-    print(report(comparison, chosen))
-    print(f"Table and picture: {comparison.folder}/")

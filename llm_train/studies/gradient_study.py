@@ -23,15 +23,14 @@ from llm_train.run.settings import RunSettings, resolve
 from llm_train.run.train import quiet_libraries
 from llm_train.run.warm_up import warmed_up_policy
 from llm_train.studies.norm_kinds import norm_columns
-from llm_train.studies.stage_errors import BLOCK
+from llm_train.studies.stage_errors import BLOCK, STAGES
 from llm_train.tasks.load_task import Task, load_task
 from llm_train.trainer.critic import CriticBaseline, critic_values
 from llm_train.trainer.kae_baseline import KAEBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
 
-__all__ = ["OFFLINE_FILE", "OFFLINE_SAMPLES", "STAGES", "Study", "policy_and_task", "record", "right_answers"]
+__all__ = ["OFFLINE_FILE", "OFFLINE_SAMPLES", "Study", "policy_and_task", "record", "right_answers"]
 
-STAGES = (10, 90, 170)
 # Rollouts of each prompt by the policy at the start of the run, for the offline values.
 OFFLINE_SAMPLES = 8
 OFFLINE_FILE = "offline.npy"

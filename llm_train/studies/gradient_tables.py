@@ -1,4 +1,4 @@
-"""``python -m llm_train gradients``: value error and gradient error of every baseline, by exact values."""
+"""Value error and gradient error of every baseline, by exact values: their measurement and their tables."""
 
 from __future__ import annotations
 
@@ -13,27 +13,16 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.markdown import markdown_table
 from kvar.utils.progress import tracked
 from llm_train.studies.gradient_errors import BASELINES, measure
-from llm_train.studies.gradient_study import OFFLINE_SAMPLES, STAGES, Study, record
+from llm_train.studies.gradient_study import OFFLINE_SAMPLES, Study, record
 from llm_train.studies.stage_errors import BLOCK, over_stages, stage_changes, stage_means
 
-__all__ = ["SHOWN", "main", "table"]
+__all__ = ["SHOWN", "table", "write_rows", "write_table"]
 
 SHOWN = "variance-optimal, sampled"
 _FOR_PAIRS = (
     f"Gradient MSE given the prompts of `{SHOWN}` as a fraction of that of every other baseline, paired over rollouts, "
     "in the mean over the stages, with 95 % intervals:"
 )
-
-_DESCRIPTION = f"""
-Record a run of the tiny policy for each number of rollouts. Then sample repeatedly from the policies of three stages,
-and compare the values and gradients of every baseline with the exact ones, on the same rollouts.
-
-  python -m llm_train gradients --out results/gradients --jobs 2
-
-Stages are blocks of {BLOCK} steps on the same {Study.prompts_per_step} prompts, and begin after
-{", ".join(map(str, STAGES))} steps. Writes rows.parquet, with a row for each repetition, and table.md. Finished parts
-are not repeated.
-"""
 
 
 def table(rows: pl.DataFrame) -> str:
@@ -102,40 +91,22 @@ def _note(rows: pl.DataFrame) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Record, measure and write the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m llm_train gradients",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--out", type=Path, default=Path("results/gradients"))
-    parser.add_argument("--rollouts", type=int, nargs="+", default=[1, 2, 4, 8], metavar="G")
-    parser.add_argument("--stages", type=int, nargs="+", default=list(STAGES), metavar="STEP")
-    parser.add_argument("--repetitions", type=int, default=40, help="repetitions of each step of a stage")
-    parser.add_argument("--jobs", type=int, default=1, help="parallel processes, -1 for one per core")
-    parser.add_argument("--learning_rate", type=float, default=1e-4)
-    parser.add_argument("--task", choices=["sums", "multiples"], default="sums")
-    parser.add_argument("--sft_until", type=float, default=0.4, help="mean value at which the warm-up stops")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table_only", action="store_true", help="write table.md anew from rows.parquet")
-    options = parser.parse_args(list(arguments))
-    if not options.table_only:
-        _write_rows(options, parser)
-    text = table(pl.read_parquet(options.out / "rows.parquet"))
-    with atomic_write(options.out / "table.md") as temporary:
+def write_table(folder: Path) -> str:
+    """Write ``table.md`` from ``rows.parquet``, and return it."""
+    text = table(pl.read_parquet(folder / "rows.parquet"))
+    with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(text)
-    print(text)
+    return text
 
 
-def _write_rows(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Record the runs, measure, and write ``rows.parquet``."""
+def write_rows(options: argparse.Namespace) -> None:
+    """Record the runs that the options of the command describe, measure, and write ``rows.parquet``."""
     from joblib import Parallel, delayed
 
     if any(stage % BLOCK for stage in options.stages):
-        parser.error(f"stages begin at multiples of {BLOCK}, got {options.stages}")
+        raise ValueError(f"stages begin at multiples of {BLOCK}, got {options.stages}")
     if options.repetitions < 2:
-        parser.error(f"a standard error needs 2 repetitions or more, got {options.repetitions}")
+        raise ValueError(f"a standard error needs 2 repetitions or more, got {options.repetitions}")
     settings = {
         "task": options.task,
         "learning_rate": options.learning_rate,
@@ -150,7 +121,7 @@ def _write_rows(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     key = options.out / "settings.json"
     if key.exists() and (before := json.loads(key.read_text())) != made_with:
         changed = sorted(name for name in made_with if before.get(name) != made_with[name])
-        parser.error(f"{options.out} was made with other {', '.join(changed)}: choose another --out")
+        raise ValueError(f"{options.out} was made with other {', '.join(changed)}: choose another --out")
     options.out.mkdir(parents=True, exist_ok=True)
     with atomic_write(key) as temporary:
         temporary.write_text(json.dumps(made_with) + "\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["BLOCK", "over_stages", "stage_changes", "stage_means", "usual_reference"]
+__all__ = ["BLOCK", "STAGES", "over_stages", "stage_changes", "stage_means", "usual_reference"]
 
 # Steps of a stage, all with the same prompts.
 BLOCK = 10
+# First steps of the stages of a whole study.
+STAGES = (10, 90, 170)
 
 
 def stage_means(rows: pl.DataFrame, column: str) -> pl.DataFrame:

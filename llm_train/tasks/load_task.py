@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import random
@@ -14,6 +13,7 @@ from datasets import Dataset, Features, Value
 from transformers.utils import logging
 
 from kvar.rollouts.prompt_ids import prompt_key
+from kvar.utils.checks import did_you_mean
 from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import answer_reward, skewed_sums, sums
 from llm_train.tasks.answers import math_reward, text_reward, verifier_reward
@@ -157,10 +157,9 @@ def _reasoning_gym(run: RunArguments, tokenizer, seed: int) -> Task:
     from reasoning_gym.factory import CURRICULA, DATASETS, create_curriculum, create_dataset
 
     if run.task not in DATASETS:
-        near = difflib.get_close_matches(run.task, ["sums", *DATASETS], 3)
         raise ValueError(
             f"unknown task {run.task!r}: not 'sums', a reasoning-gym family, a file or OWNER/NAME"
-            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            f"{did_you_mean(run.task, ['sums', *DATASETS])}"
         )
     parameters = dict(run.task_kwargs)
     if run.difficulty is not None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from trl import GRPOConfig
 
 from kvar import Baseline, make_baseline
 from kvar.baselines.one_rollout import check_group_size
-from kvar.prompt_draws import DRAWS
 from kvar.utils.checks import checked_count, require_choice
 from llm_train.json_settings import json_object
-from llm_train.policy.gradient_scores import OUTPUT_NORMS, SCORE_PARAMETERS
 from llm_train.secret_settings import guarded, masked
 from llm_train.trainer import critic  # noqa: F401  (registers the baseline of that name)
+from llm_train.trainer.baseline_settings import ORDERS, ORDERS_OF_RATES, SCORE_NORMS, BaselineSettings
 
-__all__ = ["ORDERS_OF_RATES", "KAEConfig"]
-
-
-# Orders that take values for success rates.
-ORDERS_OF_RATES = tuple(order for order in DRAWS if order != "importance")
-_ORDERS = ("epochs", "independent", *DRAWS)
-_SCORE_NORMS = ("sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS)
+__all__ = ["KAEConfig"]
 
 
 class _OneGeneration(int):
@@ -36,7 +29,7 @@ class _OneGeneration(int):
 
 
 @dataclass
-class KAEConfig(GRPOConfig):
+class KAEConfig(BaselineSettings, GRPOConfig):
     """TRL's ``GRPOConfig`` with a baseline in place of the group mean.
 
     Parameters
@@ -82,85 +75,6 @@ class KAEConfig(GRPOConfig):
         If a setting is impossible, or would centre on or divide by the group although the baseline is another one.
     """
 
-    baseline: str = field(
-        default="adaptive",
-        metadata={
-            "help": "How the value of a prompt is estimated. A name from kvar.baseline_names(), such as adaptive, "
-            "kernel, group-mean, leave-one-out, batch-mean or discounted-beta, or critic for a value network."
-        },
-    )
-    baseline_kwargs: dict | str | None = field(
-        default=None,
-        metadata={"help": "Parameters of the baseline as a JSON object, such as '{\"bandwidth\": 10}'."},
-    )
-    prompt_id_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Dataset column that identifies the prompt. By default a hash of the prompt's text identifies it."
-        },
-    )
-    block_reuse: int = field(
-        default=1,
-        metadata={
-            "help": "Number of consecutive generations for which each batch of prompts is kept, so that prompts return "
-            "while their past rewards still count. arXiv 2604.28005 uses 10 or 8. With 1 the order is TRL's own."
-        },
-    )
-    prompt_order: str = field(
-        default="epochs",
-        metadata={
-            "help": "'epochs' takes every prompt once per epoch. 'independent' draws each batch with replacement. "
-            "'importance' draws it by the expected length of the gradient, and weighs rollouts so that the objective "
-            "stays the same. 'variance' draws it by the estimated variance v(1-v) of the reward, at the upper end of "
-            "its uncertainty, 'arc' by how near to 1/2 the value is, without weights.",
-            "choices": list(_ORDERS),
-        },
-    )
-    warm_start_rollouts: int = field(
-        default=0,
-        metadata={
-            "help": "Rollouts of every prompt before training, whose rewards the baseline remembers. SPO and BASIS "
-            "use 8."
-        },
-    )
-    whiten_advantages: bool = field(
-        default=False,
-        metadata={
-            "help": "Centre the advantages of a generation and divide them by their standard deviation, as REINFORCE++ "
-            "and SPO do."
-        },
-    )
-    pass_at: list[int] = field(
-        default_factory=lambda: [1],
-        metadata={"help": "Values of k for which evaluation reports pass@k, by the unbiased estimator."},
-    )
-    score_norms: str | None = field(
-        default=None,
-        metadata={
-            "help": "Record the norm of each completion's score: exact, for LoRA's weights, the last layer or all "
-            "parameters, or a proxy from the probabilities of sampled tokens, from logits or the output head. By "
-            "default it is recorded only if the baseline needs it: 'all' for score-weighted, else 'sampled'.",
-            "choices": list(_SCORE_NORMS),
-        },
-    )
-    pass_reward: float = field(default=1.0, metadata={"help": "Least reward with which a completion passes in pass@k."})
-    trace_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "Folder into which every rollout is recorded, one Parquet file per generation. By default nothing "
-            "is recorded."
-        },
-    )
-    scale_rewards: str = field(
-        default="none",
-        metadata={
-            "help": "'group' divides advantages by the standard deviation of the group's rewards, 'batch' by that of "
-            "the generation. With baseline group-mean 'group' is GRPO as published. Other baselines take 'none'; "
-            "whiten_advantages divides by the standard deviation of the whole generation.",
-            "choices": ["none", "group", "batch"],
-        },
-    )
-
     def __post_init__(self):
         checked_count(self.num_generations, "num_generations")
         # Before transformers, which would keep text that is no JSON object.
@@ -182,9 +96,9 @@ class KAEConfig(GRPOConfig):
         for k in self.pass_at:
             checked_count(k, "pass_at")
         if self.score_norms is not None:
-            require_choice("score_norms", self.score_norms, _SCORE_NORMS)
-        if self.prompt_order not in _ORDERS:
-            raise ValueError(f"prompt_order must be one of {', '.join(map(repr, _ORDERS))}, got {self.prompt_order!r}")
+            require_choice("score_norms", self.score_norms, SCORE_NORMS)
+        if self.prompt_order not in ORDERS:
+            raise ValueError(f"prompt_order must be one of {', '.join(map(repr, ORDERS))}, got {self.prompt_order!r}")
         if self.prompt_order != "epochs" and not self.shuffle_dataset:
             raise ValueError(
                 f"prompt_order={self.prompt_order!r} draws at random, got shuffle_dataset={self.shuffle_dataset}: set "

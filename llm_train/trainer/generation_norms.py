@@ -13,7 +13,8 @@ import torch
 
 from kvar import score_norm_from_logprobs
 from llm_train.policy.eval_mode import evaluating
-from llm_train.policy.gradient_scores import OUTPUT_NORMS, chosen_parameters, output_norms, score_norms
+from llm_train.policy.gradient_scores import chosen_parameters, output_norms, score_norms
+from llm_train.policy.norm_names import OUTPUT_NORMS
 
 __all__ = ["PLAIN_SAMPLING", "generation_norms"]
 

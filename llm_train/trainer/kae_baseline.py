@@ -7,7 +7,7 @@ import torch
 
 from kvar import make_baseline
 from llm_train.trainer.attached_baseline import AttachedBaseline
-from llm_train.trainer.config import ORDERS_OF_RATES
+from llm_train.trainer.baseline_settings import ORDERS_OF_RATES
 from llm_train.trainer.step_advantages import require_rates, whitened
 
 __all__ = ["KAEBaseline"]

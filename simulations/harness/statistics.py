@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from kvar.intervals import mean_interval
 from kvar.utils.crossings import first_crossing
@@ -25,6 +24,8 @@ class MonteCarloEstimate:
     @property
     def half_width(self) -> float:
         """Half of the 95 % interval: Student's t with `repetitions` - 1 degrees of freedom, NaN for one repetition."""
+        from scipy.special import stdtrit  # slow to import
+
         if self.repetitions < 2:
             return math.nan
         return float(stdtrit(self.repetitions - 1, 0.975)) * self.standard_error

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from kvar import KernelRegressor, select_bandwidth
+import kvar
 from kvar.intervals import rate_limits
 from kvar.kernels import get_kernel
 from simulations.harness import figures
@@ -114,14 +114,14 @@ class Coverage(Study):
         options = {"kernel": _PAST_KERNEL if past else _KERNEL, "sided": "past" if past else "two"}
         y = (rng.random((_SAMPLES, x.size)) < p).astype(np.float64)
         if cell["bandwidth"] == "selected":
-            h = select_bandwidth(x, y[0], **options).bandwidth
-            found.add(KernelRegressor(bandwidth=h, **options).fit(x, y[0]), places, lambda x: p)
+            h = kvar.select_bandwidth(x, y[0], **options).bandwidth
+            found.add(kvar.KernelRegressor(bandwidth=h, **options).fit(x, y[0]), places, lambda x: p)
             return
         # One smoother matrix serves all samples; the first one says whether this is the band of the regressor.
         at = np.array(list(places.values()))
         rows = _smoother_rows(x, at, get_kernel(options["kernel"]), fixed, past)
         low, high = rate_limits(y @ rows.T, 1.0 / np.sum(rows**2, axis=1))
-        band = KernelRegressor(bandwidth=fixed, **options).fit(x, y[0]).confidence_band(at)
+        band = kvar.KernelRegressor(bandwidth=fixed, **options).fit(x, y[0]).confidence_band(at)
         np.testing.assert_allclose([low[0], high[0]], [band.lower, band.upper], rtol=1e-9, atol=1e-12)
         for k, place in enumerate(places):
             covered = float(np.mean((low[:, k] <= p) & (p <= high[:, k])))
@@ -134,12 +134,12 @@ class Coverage(Study):
         places = {"start": 0.0, "middle": 0.5, "end": 1.0}
         options = {"noise": "local" if noise == "heteroscedastic" else "constant", "bounds": bounds}
         for degree in (0, 1):
-            model = KernelRegressor(_KERNEL, self.config.bandwidth, degree).fit(x, y)
+            model = kvar.KernelRegressor(_KERNEL, self.config.bandwidth, degree).fit(x, y)
             found.add(model, places, lambda x: shift, degree=degree, **options)
 
     def _small(self, cell, rng, found):
         y = rng.standard_normal(cell["n"])
-        model = KernelRegressor(_KERNEL, 0.7).fit(np.linspace(0.0, 1.0, cell["n"]), y)
+        model = kvar.KernelRegressor(_KERNEL, 0.7).fit(np.linspace(0.0, 1.0, cell["n"]), y)
         found.add(model, {"end": 0.0, "middle": 0.5}, np.zeros_like)
 
     def _curves(self, cell, rng, found):
@@ -166,8 +166,8 @@ class Coverage(Study):
     def _fitted(self, cell, rng, curve, sided):
         x = np.sort(rng.random(cell["n"]))
         y = curve(x) + _NOISES["gaussian"](x, rng)
-        chosen = select_bandwidth(x, y, kernel=_KERNEL, degree=cell["degree"], sided=sided)
-        return KernelRegressor(_KERNEL, chosen.bandwidth, cell["degree"], sided).fit(x, y)
+        chosen = kvar.select_bandwidth(x, y, kernel=_KERNEL, degree=cell["degree"], sided=sided)
+        return kvar.KernelRegressor(_KERNEL, chosen.bandwidth, cell["degree"], sided).fit(x, y)
 
     def tables(self, rows):
         by = ["part", "design", "curve", "noise", "n", "p", "degree", "bandwidth", "band", "place"]

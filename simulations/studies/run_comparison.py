@@ -8,8 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import polars as pl
-from scipy import stats
-from statsmodels.stats.power import TTestIndPower
 
 from kvar import Trace
 from kvar.auditing.comparison import compare_runs
@@ -141,6 +139,8 @@ class RunComparison(Study):
 
 
 def _compared(first: list[PromptSteps], second: list[PromptSteps], n_runs: int) -> dict:
+    from scipy.stats import ttest_1samp  # slow to import
+
     found = compare_runs(first + second, ["first"] * n_runs + ["second"] * n_runs)
     mean = next(one for one in found.differences if one.quantity == "mean reward")
     periods = [np.mean(part) for part in np.array_split(found.curves[n_runs] - found.curves[0], _PERIODS)]
@@ -152,13 +152,15 @@ def _compared(first: list[PromptSteps], second: list[PromptSteps], n_runs: int) 
         "different": float(any(one.different for one in found.differences)),
         "found": float(mean.interval.p_value < _LEVEL and not alone),
         "prompts": float(mean.interval.p_value < _LEVEL) if alone else np.nan,
-        "periods": float(stats.ttest_1samp(periods, 0.0).pvalue < _LEVEL) if alone else np.nan,
-        "changes": float(stats.ttest_1samp(changes, 0.0).pvalue < _LEVEL) if alone else np.nan,
+        "periods": float(ttest_1samp(periods, 0.0).pvalue < _LEVEL) if alone else np.nan,
+        "changes": float(ttest_1samp(changes, 0.0).pvalue < _LEVEL) if alone else np.nan,
     }
 
 
 def _power(first: np.ndarray, second: np.ndarray) -> float:
     """Power of a pooled t-test of run means, given the means of all runs, shape (pairs, runs) a setting."""
+    from statsmodels.stats.power import TTestIndPower  # slow to import
+
     n = first.shape[1]
     if n == 1:
         return np.nan

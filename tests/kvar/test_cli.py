@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 import kvar
 from kvar.auditing.finding import Severity
-from kvar.commands.audit import output_folder
+from kvar.commands.audit import audit_command, output_folder
 from kvar.commands.audit_output import print_audit
 from tests.kvar.test_audit import simulated
 
@@ -90,7 +91,11 @@ def test_errors_are_one_sentence(arguments):
 
 
 def test_help_teaches():
-    assert "audit" in run("--help").stdout
+    bare = run()
+    assert bare.returncode == 0
+    assert bare.stdout == run("--help").stdout
+    assert "audit" in bare.stdout
+    assert run("--version").stdout == f"kvar {kvar.__version__}\n"
     audit = " ".join(run("audit", "--help").stdout.replace("│", " ").split())
     assert "one-step-ahead" in audit
     assert "--columns" in audit
@@ -119,6 +124,28 @@ def test_a_pipe_gets_no_boxes_and_no_cut_lines(tmp_path, rng):
     assert not set(done.stdout) & set("\x1b│┃━─┏└")
     assert "empirical-bayes" in done.stdout
     assert kvar.audit(path, ["empirical-bayes", "james-stein"]).recommendation in done.stdout.splitlines()
+
+
+def test_the_output_folder_is_checked_before_the_work(tmp_path, rng, monkeypatch):
+    path = kvar.write_trace(simulated(rng, n_steps=10, truth=False), tmp_path / "run.parquet")
+    # The page of an earlier audit may be replaced.
+    for _ in range(2):
+        audit_command([str(path)], tmp_path / "out", baseline=["none"])
+
+    def read(*arguments, **settings):
+        raise AssertionError("the log was read")
+
+    monkeypatch.setattr("kvar.commands.audit.read_log", read)
+    (tmp_path / "out" / "audit.html").write_text("of somebody else")
+    with pytest.raises(typer.Exit):
+        audit_command([str(path)], tmp_path / "out")
+
+
+def test_advice_comes_before_the_table(capsys, rng):
+    report = kvar.audit(simulated(rng, n_steps=10), ["kernel", "none"])
+    print_audit(report)
+    printed = capsys.readouterr().out
+    assert printed.index(report.recommendation) < printed.index("one-step error")
 
 
 def test_no_name_is_cut_on_a_narrow_terminal(capsys, rng, monkeypatch):

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 import yaml
 
-from llm_train.studies.compare import Comparison, _grown, choose_learning_rates, main
+from llm_train.commands.compare import main
+from llm_train.studies.compare import Comparison, _grown, choose_learning_rates
 from llm_train.studies.compare_report import pairs, report, rows
 from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
 from tests.llm_train.tiny_run import settings
@@ -155,3 +156,14 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(path), "--largest", "19"])
     assert "with another largest" in capsys.readouterr().err
+
+
+def test_a_stopped_comparison_says_how_it_goes_on(monkeypatch, capsys):
+    def stopped(comparison, jobs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llm_train.studies.compare.perform", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["llm_train/configs/compare-tiny.yaml"])
+    assert ended.value.code == 130
+    assert "same command" in capsys.readouterr().err

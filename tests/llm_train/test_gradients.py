@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from kvar import read_trace
 from kvar.rollouts.prompt_ids import prompt_key
+from llm_train.commands.gradients import main
 from llm_train.policy import gradient_scores as scoring
 from llm_train.policy.exact_value import answer_log_probabilities
 from llm_train.policy.gradient_scores import chosen_parameters, score_norms, scores
@@ -19,7 +20,7 @@ from llm_train.policy.sampling import sample_completions
 from llm_train.policy.tiny import make_policy, make_tokenizer
 from llm_train.studies.gradient_errors import BASELINES, OPTIMAL, _norms_of_wrong, _optimum, measure
 from llm_train.studies.gradient_study import Study, record, right_answers
-from llm_train.studies.gradient_tables import main, table
+from llm_train.studies.gradient_tables import table
 from llm_train.studies.norm_kinds import NORMS, norm_columns, proxy_norms
 from llm_train.studies.stage_errors import BLOCK
 from llm_train.studies.weighted_mean import WeightedMean

@@ -4,12 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import polars as pl
+import pytest
+from trl import GRPOConfig
 
 import kvar
 from kvar import plotting
+from llm_train.commands import train
+from llm_train.run.settings import make_parser
+from llm_train.tasks.run_arguments import RunArguments
+from llm_train.trainer.config import KAEConfig
 from paper_figures.value_error_fig import ValueErrors
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +50,31 @@ def test_train_audit_and_draw(tmp_path):
 
 
 def test_help_names_the_settings_of_a_first_run():
-    done = run("llm_train", "--help")
-    assert done.returncode == 0
-    for words in ("--baseline ", "--block_reuse", "--trace_dir", "--num_generations", "configs/tiny.yaml"):
-        assert words in done.stdout
+    for arguments in ((), ("--help",), ("train", "--help")):
+        done = run("llm_train", *arguments)
+        assert done.returncode == 0
+        for words in ("--baseline ", "--block_reuse", "--trace_dir", "--num_generations", "configs/tiny.yaml"):
+            assert words in done.stdout
+
+
+def test_the_short_help_has_no_flag_that_training_lacks():
+    shown = {action.dest for action in train._short_help()._actions}
+    every = {action.dest for action in make_parser()._actions}
+    assert shown <= every
+    own = {field.name for kind in (RunArguments, KAEConfig) for field in fields(kind)}
+    assert own - {field.name for field in fields(GRPOConfig)} <= shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("llm_train --help", "llm_train compare --help", "llm_train gradients --help"),
+        *("simulations list", "paper_figures list", "kvar.commands.main --help"),
+    ],
+)
+def test_help_and_lists_load_nothing_heavy(command):
+    program = [sys.executable, "-X", "importtime", "-m", *command.split()]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=ROOT, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "kvar.kernels" in loaded
+    assert not loaded & {"torch", "transformers", "trl", "matplotlib", "sklearn", "scipy.stats", "statsmodels"}

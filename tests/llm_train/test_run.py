@@ -1,10 +1,12 @@
 """A run from its settings to the files that it leaves."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -13,6 +15,7 @@ import llm_train
 from llm_train.run.resume import last_checkpoint
 from llm_train.run.run_files import read_metrics
 from llm_train.run.settings import given_settings, make_parser, resolve
+from llm_train.run.summary_page import verdict
 from llm_train.run.train import train
 from llm_train.studies.compare import Comparison
 from tests.llm_train.tiny_run import settings
@@ -96,8 +99,11 @@ def test_a_run_leaves_its_files_and_can_be_resumed(tmp_path, capsys):
     assert result == json.loads((out / "result.json").read_text())
     assert (out / "policy" / "model.safetensors").exists()
     page = (out / "summary.html").read_text()
-    assert "data:image/png;base64," in page
-    assert "http" not in page
+    assert "→" in page  # pass rates before and after
+    assert f"kvar audit {out / 'trace'}" in page
+    assert 'href="trace-audit/audit.html"' in page
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=.http", page)
     assert last_checkpoint(out).name == "checkpoint-4"
     # A finished run that is resumed has one entry that sums it up.
     train(settings(out, resume=True, policy_cache=str(tmp_path / "policies")), show=False)
@@ -201,3 +207,13 @@ def test_a_warm_up_is_cached_for_the_same_prompts_only(tmp_path):
     for name, n_held_out in (("a", 8), ("b", 4), ("c", 8)):
         train(settings(tmp_path / name, n_held_out=n_held_out, **cached), show=False)
     assert len([path for path in (tmp_path / "policies").iterdir() if path.is_dir()]) == 2
+
+
+@pytest.mark.parametrize(("slope", "word"), [(0.01, "rose"), (-0.01, "fell"), (0.0, "did not change beyond chance")])
+def test_the_verdict_of_a_run_is_beyond_chance(slope, word):
+    noise = 0.05 * np.random.default_rng(0).standard_normal(100)
+    metrics = [{"step": k, "reward": 0.5 + slope * k + e} for k, e in enumerate(noise)]
+    assert f"The mean reward {word}, from " in verdict(metrics, {})
+    stopped = verdict(metrics[:3], {"stopped": 3, "steps": 9})
+    assert "stopped after step 3 of 9" in stopped
+    assert "too few" in stopped

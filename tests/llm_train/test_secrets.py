@@ -12,7 +12,7 @@ import torch
 from trl import ModelConfig
 
 from llm_train import KAEConfig
-from llm_train.__main__ import _train as command_line
+from llm_train.commands.train import main as command_line
 from llm_train.run.settings import RunSettings, given_settings, make_parser, resolve
 from llm_train.run.summary_page import write_summary
 from llm_train.run.train import train

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from llm_train.__main__ import _train as command_line
+from llm_train.commands.train import main as command_line
 from llm_train.run import train as running
 from llm_train.run.run_files import MetricsFile
 

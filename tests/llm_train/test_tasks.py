@@ -95,7 +95,7 @@ def test_rows_without_a_prompt_or_an_answer_are_left_out(tmp_path, caplog):
 
 
 def test_an_impossible_task_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean chain_sum"):
+    with pytest.raises(ValueError, match=r"unknown task 'chain_sun'.*did you mean 'chain_sum'"):
         load_task(RunArguments(task="chain_sun"), make_tokenizer(), seed=0)
     with pytest.raises(ValueError, match=r"no such file: .*none\.jsonl"):
         load_task(RunArguments(task=str(tmp_path / "none.jsonl")), make_tokenizer(), seed=0)

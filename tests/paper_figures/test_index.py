@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from paper_figures import sources
 from paper_figures.accuracy_tables import Accuracy, SingleRollout
 from paper_figures.audit_calibration_fig import AuditCalibration
 from paper_figures.exhibit import FalseClaimError, make
-from paper_figures.index import EXHIBITS
+from paper_figures.index import EXHIBITS, exhibit_classes
 from paper_figures.selectors_fig import Selectors
 from paper_figures.sources import StudyExhibit
 from paper_figures.speed_fig import Speed
@@ -102,9 +103,11 @@ def test_tables_1_and_2(tmp_path, monkeypatch):
     gradient_rows().write_parquet(tmp_path / "gradients" / "rows.parquet")
     value, _ = make(ValueByStage(), tmp_path)
     gradient, _ = make(GradientByStage(), tmp_path)
-    assert "19.4 / 8.62 / 5.07" in value
+    assert "| paper, MATH, step 10 | paper, MATH, step 90 |" in value
+    assert "| 78.8 |" in value
     # Paired: what rollouts have in common, a standard deviation of 1, is not in the error.
     assert "| kernel | -6.2% ± 0.0% |" in gradient  # 0.7 of a mean of 11.3
+    assert re.search(r"\| batch-mean \| -19\.\d% ± 0\.\d% \| REINFORCE", gradient)  # 2.5 of a mean of 13
     gradient_rows(adaptive=4.0).write_parquet(tmp_path / "gradients" / "rows.parquet")
     for cls in (ValueByStage, GradientByStage):
         with pytest.raises(FalseClaimError):
@@ -132,6 +135,7 @@ def test_accuracy_by_method(tmp_path, monkeypatch):
         pl.DataFrame(measured, schema=schema, orient="row").write_csv(tmp_path / folder / "curves.csv")
     text, _ = make(Accuracy(), tmp_path)
     assert "| adaptive G=1 | 0.360 (0.340 to 0.380) | +0.060 (+0.040 to +0.080) |" in text
+    assert "| GPG G=8 | not run |  | 40.33 | 43.49 |" in text
     text, written = make(SingleRollout(), tmp_path)
     assert "- kernel(10) G=1 against batch mean G=1, low start: +12.9%" in text
     assert (tmp_path / "single-rollout.pdf") in written
@@ -206,9 +210,25 @@ def call(*arguments):
 
 
 def test_the_command_line_lists_and_names_what_it_does_not_know():
-    listed = call()
+    assert call().returncode == 0
+    listed = call("list")
     assert listed.returncode == 0
     assert all(name in listed.stdout for name in EXHIBITS)
     refused = call("nonsense")
     assert refused.returncode == 2
     assert "unknown figure or table 'nonsense'" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "exhibit"),
+    [
+        ("figure-3", "sensitivity"),
+        ("Table 4", "accuracy"),
+        ("table-2", "gradient-by-stage"),
+        ("figure-S.1", "schedule"),
+    ],
+)
+def test_exhibits_have_their_names_in_the_paper(name, exhibit):
+    assert exhibit_classes(name) == [EXHIBITS[exhibit]]
+    with pytest.raises(ValueError, match=f"did you mean '{name.lower().replace(' ', '-')[:6]}"):
+        exhibit_classes(f"{name}9")
