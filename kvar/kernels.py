@@ -34,6 +34,14 @@ class Kernel(ABC):
         Key in the registry.
     one_sided : bool
         True if the kernel has mass on ``u >= 0`` only.
+
+    Examples
+    --------
+    >>> kernel = get_kernel("epanechnikov")
+    >>> kernel([0.0, 0.5, 2.0])
+    array([0.75  , 0.5625, 0.    ])
+    >>> round(kernel.roughness, 3), round(kernel.canonical_bandwidth, 3)
+    (0.6, 1.719)
     """
 
     name: str
@@ -240,6 +248,11 @@ def kernel_names() -> list[str]:
     -------
     list of str
         In the order of registration.
+
+    Examples
+    --------
+    >>> kernel_names()[:3]
+    ['uniform', 'triangular', 'epanechnikov']
     """
     return list(_REGISTRY)
 

@@ -88,6 +88,9 @@ class PromptValues:
         """One row a prompt."""
         return self.verdicts.table
 
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
     def plot(self, prompt, ax=None):
         """Draw the mean rewards of a prompt's visits, and the curve of its value with its 95 % band.
 

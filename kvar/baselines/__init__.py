@@ -60,6 +60,11 @@ def baseline_names() -> list[str]:
     -------
     list of str
         In order of registration.
+
+    Examples
+    --------
+    >>> baseline_names()[:3]
+    ['none', 'group-mean', 'leave-one-out']
     """
     return list(_REGISTRY)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import io
 import math
 import warnings
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.selection_problem import Problem
 from kvar.utils.checks import require_choice, require_flags
+from kvar.utils.summaries import text_lines, text_table
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
@@ -44,6 +47,21 @@ class BandwidthSelection:
         As given.
     degree : int
         As given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(0.0, 1.0, 200)
+    >>> chosen = select_bandwidth(x, np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).standard_normal(200), "loo-cv")
+    >>> chosen
+    Bandwidth 0.0486 for the epanechnikov kernel, degree 0, sided='two', by 'loo-cv'.
+    Least score 0.08535 at 0.0486, of 50 candidates from 0.00503 to 1, over 200 observations.
+    bandwidth    score  weight
+    0.03916    0.08596    0.00
+    0.04362    0.08539    0.00
+    0.0486     0.08535    1.00
+    0.05414    0.08568    0.00
+    0.06032    0.08653    0.00
     """
 
     bandwidth: float
@@ -57,6 +75,35 @@ class BandwidthSelection:
     kernel: str
     sided: str
     degree: int
+
+    def __repr__(self) -> str:
+        """The choice, what it rests on, and the candidates around it."""
+        best = least(self.scores)
+        near = slice(max(best - 2, 0), best + 3)
+        rows = [
+            [f"{h:.4g}", f"{score:.4g}", f"{weight:.2f}"]
+            for h, score, weight in zip(self.grid[near], self.scores[near], self.weights[near], strict=True)
+        ]
+        choice = (
+            f"Bandwidth {self.bandwidth:.4g} for the {self.kernel} kernel, degree {self.degree}, "
+            f"sided={self.sided!r}, by {self.method!r}."
+        )
+        basis = (
+            f"Least score {self.scores[best]:.4g} at {self.grid[best]:.4g}, of {self.grid.size} candidates from "
+            f"{self.grid[0]:.4g} to {self.grid[-1]:.4g}, over {self.n_scored:,} observations."
+        )
+        edge = ["It is at the edge: a better one may lie outside."] if self.at_edge else []
+        lines = text_lines([choice, basis, *edge])
+        return "\n".join([*lines, *text_table(["bandwidth", "score", "weight"], rows)])
+
+    def _repr_html_(self) -> str:
+        from matplotlib.figure import Figure
+
+        figure, drawing = Figure(figsize=(5, 3), layout="constrained"), io.StringIO()
+        self.plot(figure.subplots())
+        figure.savefig(drawing, format="svg")
+        picture = drawing.getvalue()
+        return f"<pre>{html.escape(repr(self))}</pre>{picture[picture.index('<svg') :]}"
 
     def plot(self, ax=None):
         """Draw the scores over the grid.
