@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,16 +16,19 @@ from kvar.readers.read_trace import read_trace
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
 
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
 __all__ = ["PromptValues", "prompt_values"]
 
 
-def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
+def prompt_values(trace: Trace | str | os.PathLike | IntoFrame) -> PromptValues:
     """Value, slope and verdict of every prompt of a run.
 
     Parameters
     ----------
-    trace : Trace or path
-        A recorded run, or the path of a log, which is read as by `kvar.read_trace`.
+    trace : Trace, path or DataFrame
+        A recorded run, or a log, which is read as by `kvar.read_trace`.
 
     Returns
     -------

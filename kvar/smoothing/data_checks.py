@@ -153,6 +153,8 @@ def _finite(values, name):
         values = values.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must hold numbers: {error}") from None
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"{name} contains NaN or infinity")
+    if wrong := np.count_nonzero(~np.isfinite(values)):
+        raise ValueError(
+            f"{name} contains NaN or infinity at {wrong} of {values.size} entries; leave these observations out"
+        )
     return values
