@@ -15,6 +15,7 @@ from kvar.auditing.recent_visits import RecentVisits
 from kvar.readers.read_trace import read_trace
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
+from kvar.utils.extras import new_axes
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -120,10 +121,7 @@ class PromptValues:
         mine = (self.trace.prompt_id == prompt) & ~np.isnan(self.trace.reward)
         if not mine.any():
             raise ValueError(f"no reward of the prompt {prompt!r:.60} in the trace; ids are in table['prompt']")
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
+        ax = new_axes() if ax is None else ax
         step, reward = self.trace.step[mine].astype(np.float64), self.trace.reward[mine]
         steps, place, count = np.unique(step, return_inverse=True, return_counts=True)
         means = np.bincount(place, reward) / count
@@ -139,14 +137,12 @@ class PromptValues:
         return ax
 
     def _band(self, step: np.ndarray, reward: np.ndarray, at: np.ndarray):
-        # Both are slow to import.
-        from kvar.smoothing.bandwidth import select_bandwidth
+        # Slow to import.
         from kvar.smoothing.regression import KernelRegressor
 
         bounds = float(np.nanmin(self.trace.reward)), float(np.nanmax(self.trace.reward))
         with warnings.catch_warnings():
             # A window at the end of the grid is what a flat curve wants.
             warnings.simplefilter("ignore", UserWarning)
-            chosen = select_bandwidth(step, reward, kernel="epanechnikov", degree=1, empty="nearest")
-        model = KernelRegressor("epanechnikov", chosen.bandwidth, degree=1, empty="nearest").fit(step, reward)
+            model = KernelRegressor("epanechnikov", degree=1, empty="nearest").fit(step, reward)
         return model.confidence_band(at, bounds=bounds if bounds[0] < bounds[1] else None, bias_corrected=True)

@@ -16,6 +16,7 @@ from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.grid import default_grid, given_grid
 from kvar.smoothing.selection_problem import Problem
 from kvar.utils.checks import require_choice, require_flags
+from kvar.utils.extras import new_axes
 from kvar.utils.summaries import text_lines, text_table
 
 __all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
@@ -118,10 +119,7 @@ class BandwidthSelection:
         matplotlib Axes
             The drawing. Rejected candidates are left out; the weights are shaded where more than one is positive.
         """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
+        ax = new_axes() if ax is None else ax
         finite = np.isfinite(self.scores)
         ax.plot(self.grid[finite], self.scores[finite], marker=".", color="C0")
         ax.axvline(self.bandwidth, color="C3", linestyle="--", label=f"chosen: {self.bandwidth:.3g}")
@@ -174,7 +172,8 @@ def select_bandwidth(
     y : array_like, shape (n,)
         Responses; binary ones are scored by squared error too.
     method : str, optional
-        By default ``"averaged"``, or ``"one-step-ahead"`` where ``sided="past"``; the notes say which suits what.
+        By default ``"averaged"``, for quadratics ``"aicc"``, and ``"one-step-ahead"`` where ``sided="past"``; the
+        notes say which suits what.
         ``"averaged"`` weighs all candidates by AICc and by their distance from a reference bandwidth, and takes their
         geometric mean. ``"one-step-ahead"`` minimises the squared error of predictions from strictly earlier points,
         and implies ``sided="past"``. ``"loo-cv"`` minimises the leave-one-out squared error;
@@ -264,10 +263,10 @@ def select_bandwidth(
     """
     kernel = get_kernel(kernel)
     require_choice("sided", sided, ("two", "past"))
-    if method is None:
-        method = "one-step-ahead" if sided == "past" else "averaged"
-    require_choice("method", method, tuple(CRITERIA))
     require_choice("degree", degree, (0, 1, 2))
+    if method is None:
+        method = "one-step-ahead" if sided == "past" else "averaged" if degree < 2 else "aicc"
+    require_choice("method", method, tuple(CRITERIA))
     require_choice("empty", empty, ("nan", "nearest"))
     require_flags(refine=refine)
     if method == "one-step-ahead":

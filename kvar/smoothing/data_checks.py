@@ -25,8 +25,9 @@ __all__ = [
 def check_regressor(model):
     """The parameters of a `KernelRegressor`."""
     kernel = get_kernel(model.kernel)
-    if not (is_number(model.bandwidth) and 0 < model.bandwidth < math.inf):
-        raise ValueError(f"bandwidth must be a positive number, got {model.bandwidth!r:.60}")
+    automatic = isinstance(model.bandwidth, str) and model.bandwidth == "auto"
+    if not automatic and not (is_number(model.bandwidth) and 0 < model.bandwidth < math.inf):
+        raise ValueError(f"bandwidth must be a positive number or 'auto', got {model.bandwidth!r:.60}")
     require_choice("degree", model.degree, (0, 1, 2))
     require_choice("sided", model.sided, ("two", "past"))
     require_choice("empty", model.empty, ("nan", "nearest"))
