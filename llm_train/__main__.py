@@ -33,13 +33,25 @@ _COMMON = {
 
 
 def main() -> None:
+    """Run the command line."""
+    from kvar.utils.extras import needs_extra
+
+    try:
+        with needs_extra("llm"):
+            _run(sys.argv[1:])
+    except ModuleNotFoundError as error:
+        print(f"python -m llm_train: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(arguments: list[str]) -> None:
     """Run the command that the arguments name, train by default."""
     from kvar.utils.terminal import tolerant_streams
     from llm_train.run.train import quiet_libraries
 
     tolerant_streams()
     quiet_libraries()
-    command, arguments = "train", sys.argv[1:]
+    command = "train"
     if arguments and arguments[0] in ("train", "compare", "gradients"):
         command, *arguments = arguments
     if command == "compare":
@@ -80,7 +92,7 @@ def _train(arguments: list[str]) -> None:
         again = [*arguments, *([] if "--resume" in arguments else ["--resume"])]
         print("To go on:", masked_text(shlex.join(["python", "-m", "llm_train", "train", *again])), flush=True)
         parser.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
-    except (ValueError, FileExistsError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         flagged = {flag.lstrip("-"): value for flag, value in pairwise(flags) if flag.startswith("--")}
         parser.exit(2, f"python -m llm_train: {masked_text(str(error), secret_values(flagged))}\n")
 

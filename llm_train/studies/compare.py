@@ -264,7 +264,7 @@ def main(arguments: Sequence[str]) -> None:
             print(write_table(comparison))
             return
         chosen = perform(comparison, options.jobs)
-    except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:
         parser.exit(2, f"python -m llm_train compare: {error}\n")
     print(report(comparison, chosen))
     print(f"Table and picture: {comparison.folder}/")
