@@ -47,7 +47,7 @@ class AuditReport(AuditFindings):
     group_sizes : GroupSizeStudy or None
         Value error of the baseline with the best values with smaller groups; None where there are no groups.
     windows : WindowStudy or None
-        Error of the kernel baseline with fixed windows.
+        Error of the kernel baseline with fixed windows; None where no prompt comes back.
     effective_sample_size : float
         Median number of rewards of equal weight behind a value of the recommended baseline; NaN if it does not say.
     skipped : dict of str to str

@@ -163,8 +163,9 @@ def audit(
             needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
             needed |= {TRUTH} & trace.extras.keys()
             sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
-            describe("studying windows")
-            windows = study_windows(sample)
+            if not np.isnan(found.facts.gap):  # else all windows are empty, and none is best
+                describe("studying windows")
+                windows = study_windows(sample)
             describe("studying group sizes")
             sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
             describe("measuring effective sample sizes")
