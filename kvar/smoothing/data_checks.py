@@ -145,7 +145,8 @@ def check_counts(weight, needed):
 
 def _finite(values, name):
     if values.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
+        remedy = "; put a single number into a list" if values.ndim == 0 else ""
+        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}{remedy}")
     if np.iscomplexobj(values):
         raise ValueError(f"Complex data not supported: {name} must be real")
     if kind_of_points(values) != "numbers":
