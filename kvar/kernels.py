@@ -14,11 +14,17 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, cast
 
 import numpy as np
 from numpy.polynomial import polynomial
 
-__all__ = ["EXPONENTIAL", "GAUSSIAN", "CompactKernel", "Kernel", "get_kernel", "kernel_names"]
+__all__ = ["EXPONENTIAL", "GAUSSIAN", "CompactKernel", "Kernel", "KernelName", "get_kernel", "kernel_names"]
+
+# For type checkers.
+KernelName = Literal[
+    "uniform", "triangular", "epanechnikov", "biweight", "triweight", "tricube", "gaussian", "exponential"
+]
 
 # Weights below the unit roundoff of the largest one no longer change a double-precision sum.
 _ROUNDOFF = 2.0**-53
@@ -241,7 +247,7 @@ _REGISTRY: dict[str, Kernel] = {
 }
 
 
-def kernel_names() -> list[str]:
+def kernel_names() -> list[KernelName]:
     """Names of all registered kernels.
 
     Returns
@@ -254,7 +260,7 @@ def kernel_names() -> list[str]:
     >>> kernel_names()[:3]
     ['uniform', 'triangular', 'epanechnikov']
     """
-    return list(_REGISTRY)
+    return cast(list[KernelName], list(_REGISTRY))
 
 
 def get_kernel(kernel: str | Kernel) -> Kernel:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kvar.baselines import Baseline, make_baseline
+from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.rollouts.batch import Batch
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace, as_trace
@@ -62,7 +62,7 @@ def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], 
     return Replayed(values, own_weight)
 
 
-def replay(trace: Trace | IntoFrame, name: str, **parameters) -> np.ndarray:
+def replay(trace: Trace | IntoFrame, name: BaselineName, **parameters: float | str) -> np.ndarray:
     """Values that a baseline would have given to the rollouts of a recorded run.
 
     Parameters

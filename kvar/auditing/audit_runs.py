@@ -12,6 +12,7 @@ from kvar.auditing.prompt_steps import PromptSteps
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.auditing.runs_report import RunsReport
+from kvar.baselines import BaselineName
 from kvar.rollouts.trace import Trace
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["audit_runs"]
 def audit_runs(
     runs: Mapping[str, Trace | str | os.PathLike | IntoFrame],
     settings: Sequence[str] | None = None,
-    baselines: Sequence[str] | None = None,
+    baselines: Sequence[BaselineName] | None = None,
     n_jobs: int | None = None,
     progress: bool = False,
     cost_per_rollout: float | None = None,

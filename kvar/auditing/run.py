@@ -22,7 +22,7 @@ from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
 from kvar.auditing.window_study import effective_sample_size, study_windows
-from kvar.baselines import Baseline, baseline_names, make_baseline
+from kvar.baselines import Baseline, BaselineName, baseline_names, make_baseline
 from kvar.intervals import Interval, adjusted_p_values
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
@@ -46,7 +46,7 @@ _SECONDS = "seconds"
 
 def audit(
     trace: Trace | RolloutLog | str | os.PathLike | IntoFrame,
-    baselines: str | Baseline | Iterable[str | Baseline] | None = None,
+    baselines: BaselineName | Baseline | Iterable[BaselineName | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
     cost_per_rollout: float | None = None,

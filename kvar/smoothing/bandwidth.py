@@ -7,10 +7,12 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from kvar.kernels import Kernel, get_kernel
+from kvar.kernels import Kernel, KernelName, get_kernel
 from kvar.smoothing.criteria import CRITERIA, least
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.grid import default_grid, given_grid
@@ -19,7 +21,12 @@ from kvar.utils.checks import require_choice, require_flags
 from kvar.utils.extras import new_axes
 from kvar.utils.summaries import text_lines, text_table
 
-__all__ = ["BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
+# For type checkers.
+BandwidthMethod = Literal[
+    "averaged", "loo-cv", "leave-one-step-out", "one-step-ahead", "gcv", "aicc", "lepski", "rule-of-thumb", "plug-in"
+]
+
+__all__ = ["BandwidthMethod", "BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
 
 @dataclass(frozen=True)
@@ -150,17 +157,17 @@ def bandwidth_methods() -> list[str]:
 
 
 def select_bandwidth(
-    x,
-    y,
-    method: str | None = None,
-    kernel: str | Kernel = "epanechnikov",
-    degree: int = 0,
+    x: ArrayLike,
+    y: ArrayLike,
+    method: BandwidthMethod | None = None,
+    kernel: KernelName | Kernel = "epanechnikov",
+    degree: Literal[0, 1, 2] = 0,
     *,
-    sided: str = "two",
-    grid=None,
-    groups=None,
-    sample_weight=None,
-    empty: str = "nan",
+    sided: Literal["two", "past"] = "two",
+    grid: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    empty: Literal["nan", "nearest"] = "nan",
     refine: bool = False,
 ) -> BandwidthSelection:
     """Choose the bandwidth of a kernel regression.
@@ -289,21 +296,21 @@ def select_bandwidth(
     )  # fmt: skip
     if criterion.counts:
         check_counts(problem.weight, degree + 3)
-    grid = default_grid(problem) if grid is None else given_grid(grid) / problem.x_unit
-    scores, lonely = criterion.score(problem, grid)
+    scaled = default_grid(problem) if grid is None else given_grid(grid) / problem.x_unit
+    scores, lonely = criterion.score(problem, scaled)
     scores = np.where(np.isnan(scores), math.inf, scores)
-    grid = grid * problem.x_unit
+    candidates = scaled * problem.x_unit
     admissible = np.flatnonzero(np.isfinite(scores))
     if admissible.size == 0:
         alone = np.all(lonely > 0) and np.any(problem.required)
         lack = "some observation without a neighbour" if alone else "no degrees of freedom"
-        raise ValueError(f"every bandwidth leaves {lack}, up to {grid[-1]:.4g}; widen the grid")
+        raise ValueError(f"every bandwidth leaves {lack}, up to {candidates[-1]:.4g}; widen the grid")
     best = least(scores)
     weights = criterion.weigh(problem, scores)
     # The geometric mean, relative to the best candidate: where that has all the weight it comes out to the last bit.
-    bandwidth = float(grid[best] * np.exp(np.sum(weights * np.log(grid / grid[best]))))
+    bandwidth = float(candidates[best] * np.exp(np.sum(weights * np.log(candidates / candidates[best]))))
     if refine:
-        bandwidth = _refined(criterion, problem, grid / problem.x_unit, scores, best) * problem.x_unit
+        bandwidth = _refined(criterion, problem, scaled, scores, best) * problem.x_unit
     forced = problem.forced_by_one * problem.x_unit
     warning = ""
     if not np.any(problem.y):
@@ -311,8 +318,8 @@ def select_bandwidth(
     elif best in (admissible[0], admissible[-1]):
         end = "lower" if best == admissible[0] else "upper"
         warning = (
-            f"the least score, at bandwidth {grid[best]:.4g}, lies at the {end} end of the admissible grid; a better"
-            " one may be outside"
+            f"the least score, at bandwidth {candidates[best]:.4g}, lies at the {end} end of the admissible grid; a"
+            " better one may be outside"
         )
     elif bandwidth < 2.0 * forced:
         warning = (
@@ -323,7 +330,7 @@ def select_bandwidth(
         warnings.warn(warning, UserWarning, stacklevel=2)
     scores = criterion.in_units(scores, problem.y_unit)
     return BandwidthSelection(
-        bandwidth, grid, scores, weights, lonely, bool(warning), int(np.count_nonzero(problem.scored)),
+        bandwidth, candidates, scores, weights, lonely, bool(warning), int(np.count_nonzero(problem.scored)),
         method, kernel.name, sided, degree,
     )  # fmt: skip
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kvar.kernels import Kernel, get_kernel
+from kvar.kernels import Kernel, KernelName, get_kernel
 from kvar.smoothing.bandwidth import select_bandwidth
 from kvar.smoothing.data_checks import check_data, check_groups, check_points, kind_of_points
 from kvar.smoothing.design import Design
@@ -23,12 +25,12 @@ class FittedSmoother:
     robust fit.
     """
 
-    kernel: str | Kernel
-    bandwidth: float | str
+    kernel: KernelName | Kernel
+    bandwidth: float | Literal["auto"]
     bandwidth_: float
-    degree: int
-    sided: str
-    empty: str
+    degree: Literal[0, 1, 2]
+    sided: Literal["two", "past"]
+    empty: Literal["nan", "nearest"]
     tolerance: float
     robust_iterations: int
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from kvar.kernels import Kernel, KernelName
 from kvar.smoothing.bands import ConfidenceBand
 from kvar.smoothing.data_checks import check_points, check_regressor, from_seconds, refuse_masked
 from kvar.smoothing.fit_picture import draw_fit
@@ -146,13 +148,13 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        kernel="triangular",
-        bandwidth="auto",
-        degree=0,
-        sided="two",
-        empty="nan",
-        tolerance=0.0,
-        robust_iterations=0,
+        kernel: KernelName | Kernel = "triangular",
+        bandwidth: float | Literal["auto"] = "auto",
+        degree: Literal[0, 1, 2] = 0,
+        sided: Literal["two", "past"] = "two",
+        empty: Literal["nan", "nearest"] = "nan",
+        tolerance: float = 0.0,
+        robust_iterations: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -162,7 +164,9 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         self.tolerance = tolerance
         self.robust_iterations = robust_iterations
 
-    def fit(self, x, y, sample_weight=None, groups=None):
+    def fit(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> KernelRegressor:
         """Sort the data.
 
         Parameters
@@ -200,7 +204,7 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         self._keep(x, y, sample_weight, groups)
         return self
 
-    def predict(self, x0, groups=None, derivative=0):
+    def predict(self, x0: ArrayLike, groups: ArrayLike | None = None, derivative: int = 0) -> np.ndarray:
         """Estimates at any points.
 
         Parameters
@@ -222,7 +226,7 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         design, where = self._at(self._design, *targets)
         return self._wanted(design, self._fits(design), derivative)[where]
 
-    def loo_predict(self, leave_out="observation"):
+    def loo_predict(self, leave_out: Literal["observation", "step"] = "observation") -> np.ndarray:
         """Estimates at the observations, each without the observation itself.
 
         Parameters
