@@ -49,9 +49,8 @@ class LogStatistics:
     # each step.
     step_means: np.ndarray = field(repr=False)
     step_wasted: np.ndarray = field(repr=False)
-    gap_counts: np.ndarray = field(
-        repr=False
-    )  # shape (n_steps,): Number of visits by logged steps since the visit before
+    # shape (n_steps,): Number of visits by logged steps since the visit before
+    gap_counts: np.ndarray = field(repr=False)
     # zero_variance_limits, wasted_limits, trend_limits: 95 % limits of `zero_variance_groups`, `wasted_rollouts` and
     # `trend`, which allow for dependence within prompts and within periods. The other fractions describe the log itself
     # and have no sampling error.
