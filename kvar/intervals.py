@@ -96,6 +96,10 @@ class Interval:
     n_prompts: int
     p_value: float = np.nan
 
+    def __repr__(self) -> str:
+        """The estimate with its limits."""
+        return f"Interval({self.mean:.4g}, {self.low:.4g} to {self.high:.4g})"
+
     @classmethod
     def over_prompts_and_steps(cls, values: np.ndarray, prompts: np.ndarray, steps: np.ndarray) -> Interval:
         """Mean of n values, NaN left out, that are dependent within prompts and within steps, both numbered from 0."""

@@ -14,11 +14,17 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, cast
 
 import numpy as np
 from numpy.polynomial import polynomial
 
-__all__ = ["EXPONENTIAL", "GAUSSIAN", "CompactKernel", "Kernel", "get_kernel", "kernel_names"]
+__all__ = ["EXPONENTIAL", "GAUSSIAN", "CompactKernel", "Kernel", "KernelName", "get_kernel", "kernel_names"]
+
+# For type checkers.
+KernelName = Literal[
+    "uniform", "triangular", "epanechnikov", "biweight", "triweight", "tricube", "gaussian", "exponential"
+]
 
 # Weights below the unit roundoff of the largest one no longer change a double-precision sum.
 _ROUNDOFF = 2.0**-53
@@ -34,6 +40,14 @@ class Kernel(ABC):
         Key in the registry.
     one_sided : bool
         True if the kernel has mass on ``u >= 0`` only.
+
+    Examples
+    --------
+    >>> kernel = get_kernel("epanechnikov")
+    >>> kernel([0.0, 0.5, 2.0])
+    array([0.75  , 0.5625, 0.    ])
+    >>> round(kernel.roughness, 3), round(kernel.canonical_bandwidth, 3)
+    (0.6, 1.719)
     """
 
     name: str
@@ -233,15 +247,20 @@ _REGISTRY: dict[str, Kernel] = {
 }
 
 
-def kernel_names() -> list[str]:
+def kernel_names() -> list[KernelName]:
     """Names of all registered kernels.
 
     Returns
     -------
     list of str
         In the order of registration.
+
+    Examples
+    --------
+    >>> kernel_names()[:3]
+    ['uniform', 'triangular', 'epanechnikov']
     """
-    return list(_REGISTRY)
+    return cast(list[KernelName], list(_REGISTRY))
 
 
 def get_kernel(kernel: str | Kernel) -> Kernel:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kvar.baselines import Baseline, make_baseline
+from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.rollouts.batch import Batch
 from kvar.rollouts.step_chunks import SortedTrace
-from kvar.rollouts.trace import Trace
+from kvar.rollouts.trace import Trace, as_trace
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
 
 __all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
 
@@ -58,13 +62,13 @@ def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], 
     return Replayed(values, own_weight)
 
 
-def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
+def replay(trace: Trace | IntoFrame, name: BaselineName, **parameters: float | str) -> np.ndarray:
     """Values that a baseline would have given to the rollouts of a recorded run.
 
     Parameters
     ----------
-    trace : Trace
-        A recorded run.
+    trace : Trace or DataFrame
+        A recorded run, or a table with its columns, as in `Trace.from_columns`.
     name : str
         A registered baseline.
     **parameters
@@ -81,7 +85,7 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
         If the baseline or a parameter is unknown, the trace lacks a column that the baseline needs, or a reward is
         outside of the baseline's range, such as from 0 to 1 for ``"kalman"``.
     TypeError
-        If `trace` is not a `Trace`.
+        If `trace` is neither.
 
     Notes
     -----
@@ -95,6 +99,4 @@ def replay(trace: Trace, name: str, **parameters) -> np.ndarray:
     >>> kvar.replay(kvar.Trace.from_columns(columns), "kernel", bandwidth=10)
     array([0.        , 1.        , 0.67857143, 0.67857143])
     """
-    if not isinstance(trace, Trace):
-        raise TypeError(f"trace must be a Trace, got {trace!r:.60}; read a file with kvar.read_trace(path)")
-    return replay_baseline(trace, make_baseline(name, **parameters)).values
+    return replay_baseline(as_trace(trace), make_baseline(name, **parameters)).values

@@ -30,7 +30,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kvar.baselines import Baseline, make_baseline
+from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.intervals import ClusteredSums, Interval, Ratio
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.trace import Trace
@@ -163,7 +163,7 @@ class GradientVariance:
         return mse / oracle - 1.0
 
 
-def gradient_variance(trace: Trace, baseline: str | Baseline, **parameters) -> GradientVariance:
+def gradient_variance(trace: Trace, baseline: BaselineName | Baseline, **parameters: float | str) -> GradientVariance:
     """Estimate the parts of the gradient's mean squared error under a baseline from a recorded run.
 
     Parameters
@@ -234,7 +234,9 @@ class GradientComparison:
     ratio: Interval
 
 
-def compare_gradients(trace: Trace, baseline: str | Baseline, against: str | Baseline) -> GradientComparison:
+def compare_gradients(
+    trace: Trace, baseline: BaselineName | Baseline, against: BaselineName | Baseline
+) -> GradientComparison:
     """Compare the gradients that two baselines would have given on a recorded run.
 
     Parameters
@@ -280,8 +282,8 @@ def compare_gradients(trace: Trace, baseline: str | Baseline, against: str | Bas
     return GradientComparison(difference, sums.interval(Ratio([0], [0], 0.0), Ratio([1], [2])))
 
 
-def _replayed(trace: Trace, baseline: str | Baseline, **parameters) -> Replayed:
-    return replay_baseline(trace, make_baseline(baseline, **parameters) if isinstance(baseline, str) else baseline)
+def _replayed(trace: Trace, baseline: BaselineName | Baseline, **parameters: float | str) -> Replayed:
+    return replay_baseline(trace, baseline if isinstance(baseline, Baseline) else make_baseline(baseline, **parameters))
 
 
 @dataclass(frozen=True)

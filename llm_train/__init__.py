@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kvar.utils.extras import needs_extra
+
 if TYPE_CHECKING:
     from llm_train.trainer.attach import attach, one_rollout
     from llm_train.trainer.audit_callback import AuditCallback
@@ -26,4 +28,5 @@ def __getattr__(name: str):
     # Imported only when asked for: code that reads results needs neither torch nor TRL.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"llm_train.trainer.{_HOMES[name]}"), name)
+    with needs_extra("llm"):
+        return getattr(import_module(f"llm_train.trainer.{_HOMES[name]}"), name)

@@ -6,11 +6,23 @@ import sys
 
 
 def main() -> None:
-    """Run the command that the arguments name, train by default; without arguments, show the help."""
+    """Run the command line."""
+    from kvar.utils.extras import needs_extra
+
+    try:
+        with needs_extra("llm"):
+            _run(sys.argv[1:] or ["--help"])
+    except ModuleNotFoundError as error:
+        print(f"python -m llm_train: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run the command that the arguments name, train by default."""
     from kvar.utils.terminal import tolerant_streams
 
     tolerant_streams()
-    command, arguments = "train", sys.argv[1:] or ["--help"]
+    command = "train"
     if arguments[0] in ("train", "compare", "gradients"):
         command, *arguments = arguments
     if command == "compare":

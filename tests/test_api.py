@@ -1,11 +1,15 @@
 """The names that outside code relies on, with the parameters that it may pass."""
 
 import inspect
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import kvar
+from kvar import baselines
+from kvar.kernels import KernelName
+from kvar.smoothing.bandwidth import BandwidthMethod, bandwidth_methods
 
 SIGNATURES = {
     "make_baseline": ["name"],
@@ -70,3 +74,10 @@ def test_the_trainer_is_one_of_trl():
     assert issubclass(KAETrainer, trl.GRPOTrainer)
     assert issubclass(KAEConfig, trl.GRPOConfig)
     assert KAEConfig(output_dir="unused", num_generations=1, use_cpu=True, bf16=False).num_generations == 1
+
+
+def test_type_checkers_know_the_registered_names():
+    own = {name for name in kvar.baseline_names() if baselines.baseline_class(name).__module__.startswith("kvar.")}
+    assert set(get_args(baselines.BaselineName)) == own | set(baselines._ALIASES)
+    assert set(get_args(KernelName)) == set(kvar.kernel_names())
+    assert set(get_args(BandwidthMethod)) == set(bandwidth_methods())

@@ -22,7 +22,8 @@ CHECKS = {
 }
 WITH_EXAMPLES = [
     *("make_baseline", "Baseline", "Trace", "TraceWriter", "read_trace", "write_trace", "replay", "audit"),
-    *("KernelRegressor", "select_bandwidth", "get_kernel", "score_norm_from_logprobs"),
+    *("KernelRegressor", "select_bandwidth", "get_kernel", "score_norm_from_logprobs", "baseline_names"),
+    *("AuditReport", "RunsReport", "audit_runs", "prompt_values", "BandwidthSelection", "Kernel", "kernel_names"),
 ]
 
 

@@ -109,7 +109,7 @@ def test_import_kvar_is_light():
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    heavy = {"torch", "matplotlib", "polars", "pandas", "sklearn", "statsmodels", "numba", "rich", "typer"}
+    heavy = {"torch", "matplotlib", "polars", "pandas", "narwhals", "sklearn", "statsmodels", "numba", "rich", "typer"}
     assert "kvar" in loaded
     assert not loaded & (heavy | {"array_api_compat"})
 

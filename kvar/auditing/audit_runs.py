@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvar.auditing.comparison import compare_runs
 from kvar.auditing.prompt_steps import PromptSteps
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.auditing.runs_report import RunsReport
+from kvar.baselines import BaselineName
 from kvar.rollouts.trace import Trace
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
 
 __all__ = ["audit_runs"]
 
 
 def audit_runs(
-    runs: Mapping[str, Trace | str | os.PathLike],
+    runs: Mapping[str, Trace | str | os.PathLike | IntoFrame],
     settings: Sequence[str] | None = None,
-    baselines: Sequence[str] | None = None,
+    baselines: Sequence[BaselineName] | None = None,
     n_jobs: int | None = None,
     progress: bool = False,
     cost_per_rollout: float | None = None,
@@ -29,7 +34,7 @@ def audit_runs(
 
     Parameters
     ----------
-    runs : mapping of str to Trace or path
+    runs : mapping of str to Trace, path or DataFrame
         Runs by name. The first one's setting is the one that the others are compared with.
     settings : sequence of str, optional
         Name of the setting of each run. Runs of one setting are taken as repetitions that differ by chance only, such
@@ -118,7 +123,7 @@ def audit_runs(
 
 
 def _audited(
-    run: Trace | str | os.PathLike, baselines, cost_per_rollout, reading: dict
+    run: Trace | str | os.PathLike | IntoFrame, baselines, cost_per_rollout, reading: dict
 ) -> tuple[AuditReport, PromptSteps] | str:
     """The audit of a run and what its comparison needs, or why it cannot be audited."""
     # Reading needs more than NumPy and SciPy.
@@ -132,12 +137,12 @@ def _audited(
         return str(error)
 
 
-def _by_file(runs: Mapping[str, Trace | str | os.PathLike]) -> tuple[list[str], dict[str, list]]:
+def _by_file(runs: Mapping[str, Trace | str | os.PathLike | IntoFrame]) -> tuple[list[str], dict[str, list]]:
     """The setting of each run by the settings files next to their logs, and the settings in which these differ."""
     from kvar.readers.run_settings import differing_settings, read_settings
 
     names = list(runs)
-    found = [None if isinstance(run, Trace) else read_settings(Path(run)) for run in runs.values()]
+    found = [read_settings(Path(run)) if isinstance(run, (str, os.PathLike)) else None for run in runs.values()]
     known = [one for one in found if one is not None]
     # A file that several logs share does not say what each was run with.
     if len(known) < len(names) or len({file for file, _ in known}) < len(names):

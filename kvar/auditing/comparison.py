@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,10 +60,10 @@ class Comparison:
     levels: dict[str, list[float]]  # By quantity, the mean of each run, adjusted to the same prompts
     differences: list[Difference]
     learned: list[LearnedPrompts]
-    places: np.ndarray  # shape (K,): Middle of each part of the common steps
-    curves: np.ndarray  # shape (R, K): Mean reward of each run in each part
+    places: np.ndarray = field(repr=False)  # shape (K,): Middle of each part of the common steps
+    curves: np.ndarray = field(repr=False)  # shape (R, K): Mean reward of each run in each part
     # shape (settings, 2, K): 95 % limits of each setting's curve: over runs where there are several, else over prompts.
-    bands: np.ndarray
+    bands: np.ndarray = field(repr=False)
 
 
 def compare_runs(runs: Sequence[PromptSteps], settings: Sequence[str]) -> Comparison | str:

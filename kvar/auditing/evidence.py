@@ -12,6 +12,7 @@ from kvar.auditing.group_size_study import GroupSizeStudy
 from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.window_study import WindowStudy
+from kvar.baselines import BaselineName
 from kvar.intervals import Interval
 from kvar.variance import GradientVariance
 
@@ -69,7 +70,7 @@ class Evidence:
         return int(np.clip(facts.gap * within_group / facts.move**2, 2, _MOST_REUSE))
 
 
-def usual_baseline(group_size: int) -> str:
+def usual_baseline(group_size: int) -> BaselineName:
     """The baseline of most trainers, in the form that leaves the own reward out."""
     return "leave-one-out" if group_size > 1 else "batch-mean"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kvar.auditing.groups import Groups, sum_over_groups
 from kvar.auditing.prediction_error import TRUTH, fresh_error
-from kvar.baselines import Baseline, make_baseline
+from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.intervals import ClusteredSums, Interval, Ratio
 from kvar.replaying import Replayed, replay_steps
 from kvar.rollouts.batch import Batch
@@ -18,7 +18,7 @@ from kvar.utils.parallel import shared_work
 
 __all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
 
-_REFERENCE = "group-mean"
+_REFERENCE: BaselineName = "group-mean"
 # Columns of sums for each size: excess of the squared error over the noise, rollouts, squared error against the true
 # value, and rollouts with one.
 _COLUMNS = _EXCESS, _COUNT, _TRUTH, _KNOWN = range(4)
@@ -62,7 +62,7 @@ def study_group_sizes(
     if full < 2:
         return None
     sizes = _sizes(full)
-    tried = [_Tried(make_baseline(baseline.name, **baseline.parameters), size) for size in sizes]
+    tried = [_Tried(type(baseline)(**baseline.parameters), size) for size in sizes]
     # The reference comes last: the group mean of whole groups.
     tried.append(_Tried(make_baseline(_REFERENCE), full))
     extras = order.trace.extras

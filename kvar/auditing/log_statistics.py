@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,9 +47,10 @@ class LogStatistics:
     ranges: tuple[float, float, float, float]
     # step_means, step_wasted: shape (n_steps,): Mean reward, and fraction of rollouts in groups without variance, of
     # each step.
-    step_means: np.ndarray
-    step_wasted: np.ndarray
-    gap_counts: np.ndarray  # shape (n_steps,): Number of visits by logged steps since the visit before
+    step_means: np.ndarray = field(repr=False)
+    step_wasted: np.ndarray = field(repr=False)
+    # shape (n_steps,): Number of visits by logged steps since the visit before
+    gap_counts: np.ndarray = field(repr=False)
     # zero_variance_limits, wasted_limits, trend_limits: 95 % limits of `zero_variance_groups`, `wasted_rollouts` and
     # `trend`, which allow for dependence within prompts and within periods. The other fractions describe the log itself
     # and have no sampling error.

@@ -149,13 +149,13 @@ def score_table(report: AuditFindings) -> tuple[list[str], list[tuple[AuditRow, 
 
 
 def _p_value(p_value: float) -> str:
-    return "" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
+    return "-" if np.isnan(p_value) else f"{p_value:.2g}" if p_value >= 1e-4 else "< 0.0001"
 
 
 def _cell(interval: Interval) -> str:
-    """Mean and half width; the limits where there is no mean."""
+    """Mean and half width; the limits where there is no mean, and a dash where it is not defined."""
     if not np.isnan(interval.mean) and not np.isnan(interval.low):
         return f"{interval.mean:.4f} ± {(interval.high - interval.low) / 2:.4f}"
     if not np.isnan(interval.mean):
         return f"{interval.mean:.4f}"
-    return "not defined" if np.isnan(interval.high) else f"{interval.low:.4f} to {interval.high:.4f}"
+    return "-" if np.isnan(interval.high) else f"{interval.low:.4f} to {interval.high:.4f}"

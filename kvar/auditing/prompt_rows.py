@@ -48,7 +48,7 @@ def _cells(prompts: PromptVerdicts, k: int) -> list[tuple[str, str]]:
         (str(prompts.prompts[k]),) * 2,
         (verdict, str(VERDICTS.index(verdict))),
         (f"{prompts.value[k]:.2f} ± {prompts.error[k]:.2f}", _number(prompts.value[k])),
-        (f"{slope:+.2g} ± {slope_error:.1g}" if slope == slope else "", _number(slope)),
+        (f"{slope:+.2g} ± {slope_error:.1g}" if slope == slope else "-", _number(slope)),
         (str(prompts.visits[k]),) * 2,
         (f"{prompts.last_reward[k]:.3g}", _number(prompts.last_reward[k])),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,19 +13,24 @@ from kvar.auditing.groups import Groups
 from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.recent_visits import RecentVisits
 from kvar.readers.read_trace import read_trace
+from kvar.rollouts.prompt_ids import prompt_key
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
+from kvar.utils.extras import new_axes
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
 
 __all__ = ["PromptValues", "prompt_values"]
 
 
-def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
+def prompt_values(trace: Trace | str | os.PathLike | IntoFrame) -> PromptValues:
     """Value, slope and verdict of every prompt of a run.
 
     Parameters
     ----------
-    trace : Trace or path
-        A recorded run, or the path of a log, which is read as by `kvar.read_trace`.
+    trace : Trace, path or DataFrame
+        A recorded run, or a log, which is read as by `kvar.read_trace`.
 
     Returns
     -------
@@ -54,6 +60,13 @@ def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
     ['prompt', 'value', 'error', 'low', 'high']
     >>> values.table.filter(verdict="solved").height
     11
+
+    The value of one prompt of a DataFrame, by its text:
+
+    >>> import polars
+    >>> log = polars.DataFrame({"step": [0, 0, 1, 1], "prompt": ["2+3=", "7*8="] * 2, "reward": [1, 0, 0, 0]})
+    >>> kvar.prompt_values(log)["2+3="]["visits"]
+    2
     """
     trace = trace if isinstance(trace, Trace) else read_trace(trace)
     if np.isnan(trace.reward).all():
@@ -77,7 +90,8 @@ class PromptValues:
         Arrays over the prompts, by id.
     table : polars.DataFrame
         One row a prompt: ``value`` now with its standard ``error`` and 95 % limits, ``slope`` per step with its error,
-        number of ``visits``, ``last_reward`` (the mean of the last visit) and ``verdict``.
+        number of ``visits``, ``last_reward`` (the mean of the last visit) and ``verdict``. ``values[prompt]`` is the
+        row of one prompt, by its id or its text.
     """
 
     trace: Trace
@@ -88,13 +102,29 @@ class PromptValues:
         """One row a prompt."""
         return self.verdicts.table
 
-    def plot(self, prompt, ax=None):
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+    def _place(self, prompt: int | str) -> int:
+        """Place of a prompt among the verdicts; where ids are hashes, by its text too."""
+        ids = self.verdicts.prompts
+        hashed = isinstance(prompt, str) and ids.dtype.kind in "iu"
+        found = np.flatnonzero(ids == (prompt_key(prompt) if hashed else prompt))
+        if not found.size:
+            raise ValueError(f"no reward of the prompt {prompt!r:.60} in the trace; ids are in table['prompt']")
+        return int(found[0])
+
+    def __getitem__(self, prompt: int | str) -> dict:
+        """The row of a prompt, by its id or its text."""
+        return self.table.row(self._place(prompt), named=True)
+
+    def plot(self, prompt: int | str, ax=None):
         """Draw the mean rewards of a prompt's visits, and the curve of its value with its 95 % band.
 
         Parameters
         ----------
         prompt : int or str
-            Id of the prompt.
+            Id of the prompt, or its text.
         ax : matplotlib Axes, optional
             Where to draw; a new figure if missing.
 
@@ -110,13 +140,9 @@ class PromptValues:
         ValueError
             If the trace has no reward of the prompt.
         """
-        mine = (self.trace.prompt_id == prompt) & ~np.isnan(self.trace.reward)
-        if not mine.any():
-            raise ValueError(f"no reward of the prompt {prompt!r:.60} in the trace; ids are in table['prompt']")
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
+        row = self._place(prompt)
+        mine = (self.trace.prompt_id == self.verdicts.prompts[row]) & ~np.isnan(self.trace.reward)
+        ax = new_axes() if ax is None else ax
         step, reward = self.trace.step[mine].astype(np.float64), self.trace.reward[mine]
         steps, place, count = np.unique(step, return_inverse=True, return_counts=True)
         means = np.bincount(place, reward) / count
@@ -126,20 +152,17 @@ class PromptValues:
             band = self._band(step, reward, at)
             ax.plot(at, band.estimate, color="#0072B2", label="value")
             ax.fill_between(at, band.lower, band.upper, color="#0072B2", alpha=0.2, linewidth=0, label="95 % band")
-        verdict = str(self.verdicts.verdict[self.verdicts.prompts == prompt][0])
-        ax.set(xlabel="step", ylabel="reward", title=f"prompt {prompt!s:.40}: {verdict}")
+        ax.set(xlabel="step", ylabel="reward", title=f"prompt {prompt!s:.40}: {self.verdicts.verdict[row]}")
         ax.legend(frameon=False)
         return ax
 
     def _band(self, step: np.ndarray, reward: np.ndarray, at: np.ndarray):
-        # Both are slow to import.
-        from kvar.smoothing.bandwidth import select_bandwidth
+        # Slow to import.
         from kvar.smoothing.regression import KernelRegressor
 
         bounds = float(np.nanmin(self.trace.reward)), float(np.nanmax(self.trace.reward))
         with warnings.catch_warnings():
             # A window at the end of the grid is what a flat curve wants.
             warnings.simplefilter("ignore", UserWarning)
-            chosen = select_bandwidth(step, reward, kernel="epanechnikov", degree=1, empty="nearest")
-        model = KernelRegressor("epanechnikov", chosen.bandwidth, degree=1, empty="nearest").fit(step, reward)
+            model = KernelRegressor("epanechnikov", degree=1, empty="nearest").fit(step, reward)
         return model.confidence_band(at, bounds=bounds if bounds[0] < bounds[1] else None, bias_corrected=True)

@@ -81,6 +81,12 @@ class PromptVerdicts:
             _verdicts(rate, size, slope / slope_error, enough),
         )
 
+    def __repr__(self) -> str:
+        """How many prompts have each verdict."""
+        counts = {verdict: int(self.are(verdict).sum()) for verdict in VERDICTS}
+        said = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+        return f"PromptVerdicts({len(self.prompts)} prompts: {said}; .table has a row a prompt)"
+
     def unjudged(self) -> PromptVerdicts:
         """The same without verdicts, as for a log that is a selection by its rewards."""
         return dataclasses.replace(self, verdict=np.full(len(self.prompts), "not judged"))

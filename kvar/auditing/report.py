@@ -10,15 +10,16 @@ from pathlib import Path
 from kvar import plotting
 from kvar.auditing.error_picture import audit_picture
 from kvar.auditing.findings import AuditFindings
-from kvar.auditing.page import fragment, page
+from kvar.auditing.page import fragment, page, score_table
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.summaries import text_lines, text_table
 
 __all__ = ["AuditReport"]
 
 
 @dataclass(frozen=True)
 class AuditReport(AuditFindings):
-    """What `kvar.audit` found. In a notebook it shows itself as the page that `save` writes.
+    """What `kvar.audit` found. In a notebook it shows itself as the page that `save` writes, in text as a summary.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class AuditReport(AuditFindings):
     group_sizes : GroupSizeStudy or None
         Value error of the baseline with the best values with smaller groups; None where there are no groups.
     windows : WindowStudy or None
-        Error of the kernel baseline with fixed windows.
+        Error of the kernel baseline with fixed windows; None where no prompt comes back.
     effective_sample_size : float
         Median number of rewards of equal weight behind a value of the recommended baseline; NaN if it does not say.
     skipped : dict of str to str
@@ -70,11 +71,24 @@ class AuditReport(AuditFindings):
     table : polars.DataFrame
         One row per baseline in the order of `rows`: the scores with their limits, the p-value of the difference to the
         recommended baseline (``p_value``), the same adjusted for the number of baselines (``p_value_adjusted``), and
-        the numbers of rollouts and prompts.
+        the numbers of rollouts and prompts. ``table.to_pandas()`` is one of pandas, by way of pyarrow.
 
     See Also
     --------
-    kvar.audit : Returns one, with an example.
+    kvar.audit : Returns one.
+
+    Examples
+    --------
+    >>> from importlib import resources
+    >>> import kvar
+    >>> report = kvar.audit(resources.files("kvar") / "data" / "demo.parquet", ["leave-one-out", "adaptive"])
+    >>> report.table["baseline"].to_list()
+    ['adaptive', 'leave-one-out']
+    >>> report.rows[0].one_step_error
+    Interval(0.1485, 0.1383 to 0.1587)
+    >>> worst = report.findings[0]
+    >>> worst.kind, worst.severity, worst.action["TRL"]
+    ('all-right', 'medium', 'KAEConfig(prompt_order="variance")')
     """
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -108,6 +122,21 @@ class AuditReport(AuditFindings):
             self.prompts.table.write_parquet(file)
         plotting.save(audit_picture(self), folder / "audit.png")
         return folder
+
+    def __repr__(self) -> str:
+        """The recommendation, what calls for action, and the best baselines."""
+        facts, calm = self.facts, [finding for finding in self.findings if finding.severity == "info"]
+        of = f" of {self.source}" if self.source else ""
+        size = f"{facts.n_rollouts:,} rollouts of {facts.n_prompts:,} prompts in {facts.n_steps:,} steps"
+        heads, rows = score_table(self)
+        lines = [
+            *text_lines([f"Audit{of}: {size}.", self.recommendation]),
+            *text_lines((f"{one.severity}: {one.says}" for one in self.findings if one not in calm), "- "),
+            *text_lines(self.warnings, "! "),
+            *text_table(["baseline", *heads], [[row.label, *cells] for row, cells in rows], rest=".table"),
+            f".findings has {len(calm)} more, .lines the settings for each trainer; .save(folder) writes all of it.",
+        ]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return fragment(self)

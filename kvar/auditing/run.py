@@ -22,7 +22,7 @@ from kvar.auditing.prompt_verdicts import PromptVerdicts
 from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
 from kvar.auditing.window_study import effective_sample_size, study_windows
-from kvar.baselines import Baseline, baseline_names, make_baseline
+from kvar.baselines import Baseline, BaselineName, baseline_names, make_baseline
 from kvar.intervals import Interval, adjusted_p_values
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.rollouts.trace import Trace
@@ -32,6 +32,8 @@ from kvar.utils.terminal import visible
 from kvar.variance import GradientVariance, gradient_variance
 
 if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
     from kvar.readers import RolloutLog
 
 __all__ = ["audit"]
@@ -43,8 +45,8 @@ _SECONDS = "seconds"
 
 
 def audit(
-    trace: Trace | RolloutLog | str | os.PathLike,
-    baselines: str | Baseline | Iterable[str | Baseline] | None = None,
+    trace: Trace | RolloutLog | str | os.PathLike | IntoFrame,
+    baselines: BaselineName | Baseline | Iterable[BaselineName | Baseline] | None = None,
     progress: bool = False,
     n_jobs: int | None = None,
     cost_per_rollout: float | None = None,
@@ -55,8 +57,8 @@ def audit(
 
     Parameters
     ----------
-    trace : Trace, kvar.readers.RolloutLog or path
-        A recorded run, or the path of a log, which is read as by `kvar.read_trace`.
+    trace : Trace, kvar.readers.RolloutLog, path or DataFrame
+        A recorded run, or a log, which is read as by `kvar.read_trace`.
     baselines : str, Baseline or iterable of them, optional
         Names, with their default parameters, or registered baselines, with theirs. By default all of them; those that
         need a column which the trace lacks, or rewards in another range, are then skipped and reported.
@@ -69,7 +71,7 @@ def audit(
         What a rollout costs, in any unit of money; findings then say what they save. A column ``seconds`` of the trace,
         the seconds that each rollout took, says it in hours. Savings of several findings overlap.
     columns : mapping of str to str, or str, optional
-        Which columns of the log are ``step``, ``prompt`` and ``reward``, as in `kvar.read_trace`; for a path only.
+        Which columns of the log are ``step``, ``prompt`` and ``reward``, as in `kvar.read_trace`.
 
     Returns
     -------
@@ -122,15 +124,15 @@ def audit(
         cost_per_rollout is None or (is_number(cost_per_rollout) and cost_per_rollout >= 0),
         f"cost_per_rollout must be a number from 0 on, got {cost_per_rollout!r:.60}",
     )
-    require(
-        columns is None or isinstance(trace, (str, os.PathLike)),
-        f"columns describe a log at a path, got {type(trace).__name__}, which has been read already: leave them out",
-    )
     reading, doubts, source, n_duplicates = [], [], "", 0
-    if not isinstance(trace, Trace):
-        # Reading needs more than NumPy and SciPy.
-        from kvar.readers import RolloutLog, read_log
+    # Reading needs more than NumPy and SciPy.
+    from kvar.readers import RolloutLog, read_log
 
+    require(
+        columns is None or not isinstance(trace, (Trace, RolloutLog)),
+        f"columns describe a log that is still to be read, got a {type(trace).__name__}: leave them out",
+    )
+    if not isinstance(trace, Trace):
         log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
         trace, source, n_duplicates = log.trace, visible(log.path), log.notes.n_copies
         doubts = list(map(visible, log.notes.doubts))
@@ -161,8 +163,9 @@ def audit(
             needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
             needed |= {TRUTH} & trace.extras.keys()
             sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
-            describe("studying windows")
-            windows = study_windows(sample)
+            if not np.isnan(found.facts.gap):  # else all windows are empty, and none is best
+                describe("studying windows")
+                windows = study_windows(sample)
             describe("studying group sizes")
             sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
             describe("measuring effective sample sizes")

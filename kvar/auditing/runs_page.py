@@ -56,9 +56,9 @@ def figure_cells(report: RunsFindings) -> tuple[list[str], list[list[str]]]:
             "steps": f"{record['n_steps']:,}",
             "group": f"{record['group_size']}",
             "reward": f"{record['reward_first']:.3g} to {record['reward_last']:.3g}",
-            "wasted": "" if np.isnan(wasted) else f"{100 * wasted:.0f} %",
+            "wasted": "-" if np.isnan(wasted) else f"{100 * wasted:.0f} %",
             "use": record["baseline"],
-            "of": f"{record['group_size_advised'] or ''}",
+            "of": f"{record['group_size_advised'] or '-'}",
         }
         rows.append(cells)
     return list(rows[0]), [list(cells.values()) for cells in rows]

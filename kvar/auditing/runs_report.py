@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvar.auditing.runs_findings import RunsFindings
-from kvar.auditing.runs_page import runs_fragment, runs_page
+from kvar.auditing.runs_page import figure_cells, runs_fragment, runs_page
 from kvar.utils.atomic_files import atomic_write
+from kvar.utils.summaries import text_lines, text_table
 
 __all__ = ["RunsReport"]
 
@@ -41,7 +42,16 @@ class RunsReport(RunsFindings):
 
     See Also
     --------
-    kvar.audit_runs : Returns one, with an example.
+    kvar.audit_runs : Returns one.
+
+    Examples
+    --------
+    >>> import kvar
+    >>> columns = {"step": [0, 0, 1, 1], "prompt_id": [1, 2, 1, 2]}
+    >>> runs = {f"seed {k}": kvar.Trace.from_columns({**columns, "reward": [0, k, 1, 1]}) for k in (0, 1)}
+    >>> report = kvar.audit_runs(runs, baselines=["kernel", "batch-mean"], n_jobs=1)
+    >>> report.table.select("run", "reward_mean", "baseline").rows()
+    [('seed 0', 0.5, 'batch-mean'), ('seed 1', 0.75, 'kernel')]
     """
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -74,6 +84,17 @@ class RunsReport(RunsFindings):
             with atomic_write(folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         return folder
+
+    def __repr__(self) -> str:
+        """The comparison in sentences, and a row a run."""
+        heads, rows = figure_cells(self)
+        lines = [
+            *text_lines(self.verdicts),
+            *text_table(heads, rows, rest=".table"),
+            *text_lines((f"{name} is left out: {reason}" for name, reason in self.failed.items()), "! "),
+            ".reports has the audit of each run; .save(folder) writes it all.",
+        ]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return runs_fragment(self, links=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kvar.auditing.prediction_error import Score
 from kvar.auditing.replay_errors import sum_scores
-from kvar.baselines import Baseline, make_baseline
+from kvar.baselines import Baseline
 from kvar.baselines.kernel import AUTO_WINDOWS, KernelBaseline
 from kvar.intervals import Interval
 from kvar.rollouts.step_chunks import SortedTrace, StepChunk
@@ -62,7 +62,7 @@ def effective_sample_size(order: SortedTrace, baseline: Baseline) -> float:
     """Median over rollouts of the effective sample size of a value, in rewards; NaN if the baseline does not say."""
     if type(baseline).assess is Baseline.assess:
         return np.nan
-    baseline = make_baseline(baseline.name, **baseline.parameters)
+    baseline = type(baseline)(**baseline.parameters)
     every = -(-len(order.starts) // _LOOKS)
     sizes, time = [], 0
     for chunk in order.chunks(baseline.columns_used(order.trace.extras)):

@@ -1,4 +1,4 @@
-"""Logs at addresses such as ``s3://bucket/run``, brought to this machine for as long as they are read."""
+"""Logs at addresses such as ``s3://bucket/run``, or in memory, as files of this machine while they are read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kvar.readers.file_types import FIRST_BYTES, PARQUET, is_text, open_table
 from kvar.readers.log_names import called_like_a_log
 from kvar.readers.parquet_file import ParquetFile
 from kvar.readers.table_file import TableFile
+from kvar.utils.frames import is_frame, to_polars
 
 __all__ = ["LocalCopy", "is_address", "local_copy"]
 
@@ -57,16 +58,32 @@ class LocalCopy:
 
 
 @contextmanager
-def local_copy(path: str | os.PathLike) -> Iterator[LocalCopy]:
-    """A log on this machine: as it is, or for an address in a temporary folder; a copy is taken as it is.
+def local_copy(log: Any) -> Iterator[LocalCopy]:
+    """A log on this machine: a path as it is, an address or a table in a temporary folder; a copy is taken as it is.
 
     Text files are moved as a whole, and of Parquet files the columns that are read.
     """
-    if isinstance(path, LocalCopy) or not is_address(path):
-        yield path if isinstance(path, LocalCopy) else LocalCopy(path)
+    if isinstance(log, LocalCopy):
+        yield log
+        return
+    in_memory = not isinstance(log, (str, os.PathLike))
+    if in_memory and not is_frame(log):
+        raise TypeError(
+            f"a log is a path, an address or a DataFrame, got {type(log).__name__}; for arrays kvar.Trace.from_columns"
+        )
+    if not in_memory and not is_address(log):
+        yield LocalCopy(log)
         return
     with tempfile.TemporaryDirectory(prefix="kvar-") as folder:
-        yield _RemoteCopy(os.fspath(path), Path(folder))
+        yield _FrameCopy(log, Path(folder)) if in_memory else _RemoteCopy(os.fspath(log), Path(folder))
+
+
+class _FrameCopy(LocalCopy):
+    def __init__(self, frame, folder: Path):
+        # Messages call a file by its name.
+        super().__init__(folder / "DataFrame")
+        to_polars(frame).write_parquet(folder / "DataFrame")
+        self.source = "the DataFrame"
 
 
 class _RemoteCopy(LocalCopy):

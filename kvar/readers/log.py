@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.batch import occurrence
 from kvar.rollouts.trace import Trace
 
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
 __all__ = ["RolloutLog", "read_log"]
 
 
@@ -42,7 +45,7 @@ class RolloutLog:
     layout : str
         Name of its layout, see `layout_names`.
     path : str
-        Where it is.
+        Where it is, in words for a table.
     """
 
     trace: Trace
@@ -52,7 +55,7 @@ class RolloutLog:
 
 
 def read_log(
-    path: str | os.PathLike,
+    path: str | os.PathLike | IntoFrame,
     format: str = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
     keep_text: bool = False,
@@ -64,9 +67,10 @@ def read_log(
 
     Parameters
     ----------
-    path : path
+    path : path or DataFrame
         A file, a folder, or a pattern such as ``logs/*.jsonl.gz``, here or at an address of fsspec such as
         ``s3://bucket/run``. In a folder the logs that lie directly in it are read, or if there are none, those below.
+        Or a table of pandas, polars, pyarrow or another library that narwhals knows.
     format : str
         Who wrote it, one of `layout_names`, or "table" for any other Parquet, CSV, JSON or JSON Lines; "auto" decides
         by the columns.
@@ -123,12 +127,12 @@ def read_log(
         notes.n_rows = len(disk)
         if made_from:
             notes.remarks.append(norm_note(list(made_from), sum(made_from.values())))
-        _check_bad_rows(notes, max_bad, os.fspath(path))
+        _check_bad_rows(notes, max_bad, copy.source)
         if batches.n:
             notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
         rows = ReadRows(disk.columns(), files_rows, chosen, notes)
         settle(rows)
-        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, os.fspath(path))
+        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, copy.source)
 
 
 def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:

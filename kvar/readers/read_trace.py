@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kvar.rollouts.trace import Trace
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
 
 __all__ = ["read_trace"]
 
 
 def read_trace(
-    path: str | os.PathLike,
+    path: str | os.PathLike | IntoFrame,
     format: str = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
     **options,
@@ -21,10 +25,11 @@ def read_trace(
 
     Parameters
     ----------
-    path : path
+    path : path or DataFrame
         A file, a folder, or a pattern such as ``logs/*.jsonl.gz``: what a `TraceWriter` wrote, TRL's ``completions``
         folder, the rollout logs of other trainers, or any Parquet, CSV, JSON or JSON Lines (gzip and zstd too) with a
         row per rollout or per prompt; also at an address of fsspec, such as ``s3://bucket/run``.
+        Or such a table in memory: a DataFrame of pandas or polars, a table of pyarrow.
     format : str
         Who wrote the log: "kvar", "trl", "verl", "ms-swift", "areal", "skyrl", "slime", "nemo-rl", "prime-rl",
         "open-instruct", or "table" for any other; "auto" decides by the columns.
@@ -61,6 +66,12 @@ def read_trace(
     >>> trace = read_trace(resources.files("kvar") / "data" / "demo.parquet")
     >>> len(trace), sorted(trace.extras)
     (25600, ['completion_length', 'true_value'])
+
+    A DataFrame, whose columns are found by their names:
+
+    >>> import polars
+    >>> read_trace(polars.DataFrame({"step": [0, 0, 1], "prompt": ["2+3=", "7*8=", "2+3="], "score": [1, 0, 1]}))
+    Trace(3 rollouts of 2 prompts in 2 steps)
     """
     from kvar.readers import read_log
 

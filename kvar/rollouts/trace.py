@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kvar.rollouts.batch import occurrence
 from kvar.utils.arrays import to_host
 from kvar.utils.checks import LARGEST
+from kvar.utils.frames import columns_of, is_frame
 
-__all__ = ["Trace"]
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+__all__ = ["Trace", "as_trace"]
 
 _REQUIRED = ("step", "prompt_id", "reward")
 _COLUMNS = ("step", "prompt_id", "rollout", "reward")
@@ -54,13 +60,13 @@ class Trace:
     extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, object]) -> Trace:
+    def from_columns(cls, columns: Mapping[str, object] | IntoFrame) -> Trace:
         """Make a trace of columns, and check them.
 
         Parameters
         ----------
-        columns : mapping of str to array_like, each of shape (n,)
-            At least ``step``, ``prompt_id`` and ``reward``.
+        columns : mapping of str to array_like, each of shape (n,), or DataFrame
+            At least ``step``, ``prompt_id`` and ``reward``; `kvar.read_trace` takes a DataFrame with other names.
 
         Returns
         -------
@@ -73,6 +79,7 @@ class Trace:
             If a column is missing, lengths differ, a step or reward is not a number of at most 1e100 in size, or a
             prompt id is neither an integer of 64 bits nor a string.
         """
+        columns = columns_of(columns)
         missing = [name for name in _REQUIRED if name not in columns]
         if missing:
             raise ValueError(
@@ -121,6 +128,17 @@ class Trace:
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name, the extras last."""
         return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
+
+
+def as_trace(trace: Trace | IntoFrame) -> Trace:
+    """A trace as it is, or the columns of a DataFrame as one."""
+    if isinstance(trace, Trace):
+        return trace
+    if isinstance(trace, (str, os.PathLike)) or not is_frame(trace):
+        raise TypeError(
+            f"trace must be a Trace or a DataFrame, got {trace!r:.60}; read a file with kvar.read_trace(path)"
+        )
+    return Trace.from_columns(trace)
 
 
 def _steps(steps: np.ndarray) -> np.ndarray:

@@ -11,13 +11,17 @@ import re
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvar.rollouts.trace import Trace
+from kvar.rollouts.trace import Trace, as_trace
 from kvar.utils.atomic_files import TEMPORARY_SUFFIX, atomic_write, lock_folder
 from kvar.utils.checks import checked_count
+from kvar.utils.frames import columns_of
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
 
 __all__ = ["TraceWriter", "write_trace"]
 
@@ -25,13 +29,13 @@ _LAST_STEP = 999_999_999
 _STEP_FILE = re.compile(r"step-(\d{9})\.parquet")
 
 
-def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
+def write_trace(trace: Trace | IntoFrame, path: str | os.PathLike) -> Path:
     """Write a recorded run as one Parquet file.
 
     Parameters
     ----------
-    trace : Trace
-        A recorded run; its extra columns are written too.
+    trace : Trace or DataFrame
+        A recorded run, or a table with its columns, as in `Trace.from_columns`; extra columns are written too.
     path : path
         The file. It appears complete or not at all, and replaces an earlier file. Missing folders are created.
 
@@ -58,7 +62,7 @@ def write_trace(trace: Trace, path: str | os.PathLike) -> Path:
     """
     import polars
 
-    frame = polars.DataFrame({name: _for_parquet(column) for name, column in trace.columns.items()})
+    frame = polars.DataFrame({name: _for_parquet(column) for name, column in as_trace(trace).columns.items()})
     if strange := [name for name, dtype in frame.schema.items() if dtype == polars.Object]:
         raise ValueError(f"column {strange[0]!r} holds objects that Parquet cannot store; convert them to strings")
     with atomic_write(path) as temporary:
@@ -128,14 +132,14 @@ class TraceWriter:
             if step > resume_from:
                 (self.folder / name).unlink()
 
-    def write(self, step: int, columns: Mapping[str, Any]) -> None:
+    def write(self, step: int, columns: Mapping[str, Any] | IntoFrame) -> None:
         """Write one step.
 
         Parameters
         ----------
         step : int
             Number of the step. If it was written before, the file is replaced.
-        columns : mapping of str to array_like, each of shape (n,)
+        columns : mapping of str to array_like, each of shape (n,), or DataFrame
             The columns of a trace without ``step``.
 
         Raises
@@ -144,6 +148,7 @@ class TraceWriter:
             If the columns are not those of a trace, or the step is not a whole number from 0 to 999,999,999.
         """
         step = checked_count(step, "a recorded step", low=0, high=_LAST_STEP)
+        columns = columns_of(columns)
         if "step" in columns:
             raise ValueError(f"all rows of a file are of step {step}; leave the column 'step' out")
         rows = np.shape(columns.get("reward", ()))[:1]

@@ -25,8 +25,9 @@ __all__ = [
 def check_regressor(model):
     """The parameters of a `KernelRegressor`."""
     kernel = get_kernel(model.kernel)
-    if not (is_number(model.bandwidth) and 0 < model.bandwidth < math.inf):
-        raise ValueError(f"bandwidth must be a positive number, got {model.bandwidth!r:.60}")
+    automatic = isinstance(model.bandwidth, str) and model.bandwidth == "auto"
+    if not automatic and not (is_number(model.bandwidth) and 0 < model.bandwidth < math.inf):
+        raise ValueError(f"bandwidth must be a positive number or 'auto', got {model.bandwidth!r:.60}")
     require_choice("degree", model.degree, (0, 1, 2))
     require_choice("sided", model.sided, ("two", "past"))
     require_choice("empty", model.empty, ("nan", "nearest"))
@@ -144,7 +145,8 @@ def check_counts(weight, needed):
 
 def _finite(values, name):
     if values.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}")
+        remedy = "; put a single number into a list" if values.ndim == 0 else ""
+        raise ValueError(f"{name} must be one-dimensional, not of shape {values.shape}{remedy}")
     if np.iscomplexobj(values):
         raise ValueError(f"Complex data not supported: {name} must be real")
     if kind_of_points(values) != "numbers":
@@ -153,6 +155,8 @@ def _finite(values, name):
         values = values.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} must hold numbers: {error}") from None
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"{name} contains NaN or infinity")
+    if wrong := np.count_nonzero(~np.isfinite(values)):
+        raise ValueError(
+            f"{name} contains NaN or infinity at {wrong} of {values.size} entries; leave these observations out"
+        )
     return values

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvar.utils.extras import new_axes
+
 __all__ = ["draw_fit"]
 
 # Observations drawn at most; more are thinned evenly along x, since a picture shows no more and takes minutes.
@@ -12,10 +14,7 @@ _MOST = 2000
 
 def draw_fit(ax, x, y, at, band, *, truth=None, as_dates=False):
     """Draw on axes (new ones if None) and return them; x and `at` are seconds where they are `as_dates`."""
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots()[1]
+    ax = new_axes() if ax is None else ax
     order = np.argsort(x, kind="stable")[:: max(1, -(-x.size // _MOST))]
 
     def shown(points):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kvar.kernels import Kernel, get_kernel
+from kvar.kernels import Kernel, KernelName, get_kernel
+from kvar.smoothing.bandwidth import select_bandwidth
 from kvar.smoothing.data_checks import check_data, check_groups, check_points, kind_of_points
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, nearest
@@ -22,11 +25,12 @@ class FittedSmoother:
     robust fit.
     """
 
-    kernel: str | Kernel
-    bandwidth: float
-    degree: int
-    sided: str
-    empty: str
+    kernel: KernelName | Kernel
+    bandwidth: float | Literal["auto"]
+    bandwidth_: float
+    degree: Literal[0, 1, 2]
+    sided: Literal["two", "past"]
+    empty: Literal["nan", "nearest"]
     tolerance: float
     robust_iterations: int
 
@@ -41,8 +45,21 @@ class FittedSmoother:
         self._pseudo = self._y
         self._weight = np.ones(y.size) if weight is None else weight.copy()
         self._design = self._linear = Design.build(x, y, weight, self._series)
+        self.bandwidth_ = self._chosen_bandwidth() if isinstance(self.bandwidth, str) else self.bandwidth
         if self.robust_iterations > 0:
             self._reweigh()
+
+    def _chosen_bandwidth(self):
+        try:
+            return select_bandwidth(
+                self._x, self._y, kernel=self.kernel, degree=self.degree, sided=self.sided, groups=self._series,
+                sample_weight=self._weight, empty=self.empty,
+            ).bandwidth  # fmt: skip
+        except ValueError as error:
+            # In the words that scikit-learn looks for where there is a single one.
+            raise ValueError(
+                f'bandwidth="auto" cannot choose from n_samples={self._y.size}: {error}; or give a bandwidth'
+            ) from None
 
     def _reweigh(self):
         """Reweight the design, and take pseudo-responses for the responses in all that describes noise."""
@@ -63,7 +80,7 @@ class FittedSmoother:
     def _smoother(self):
         return {
             "kernel": get_kernel(self.kernel),
-            "h": self.bandwidth,
+            "h": self.bandwidth_,
             "past": self.sided == "past",
             "degree": self.degree,
         }
@@ -101,7 +118,7 @@ class FittedSmoother:
         if derivative == 0 and not isinstance(derivative, bool):
             return self._filled(design, fits.estimate, slice(None))
         require_choice("derivative", derivative, range(self.degree + 1))
-        return fits.values[derivative] / self.bandwidth**derivative
+        return fits.values[derivative] / self.bandwidth_**derivative
 
     def _filled(self, design, estimate, where):
         """The estimates, one at each point `where` of the design, with the answer for empty windows filled in."""

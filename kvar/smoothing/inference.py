@@ -72,7 +72,7 @@ class Inference(FittedSmoother):
         variance, freedom = self._noise(targets, noise)
         return LocalFit(
             self._wanted(design, fits, derivative)[where],
-            np.sqrt(variance * self._norms(targets, derivative)) / self.bandwidth**derivative,
+            np.sqrt(variance * self._norms(targets, derivative)) / self.bandwidth_**derivative,
             fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
             fits.weight[where] <= 0.0,
             fits.degenerate[where],

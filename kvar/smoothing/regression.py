@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from kvar.kernels import Kernel, KernelName
 from kvar.smoothing.bands import ConfidenceBand
 from kvar.smoothing.data_checks import check_points, check_regressor, from_seconds, refuse_masked
 from kvar.smoothing.fit_picture import draw_fit
@@ -33,9 +35,10 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
     ----------
     kernel : str or Kernel
         Name of a registered kernel.
-    bandwidth : float
+    bandwidth : float or "auto"
         Half-width of the window in units of x; the standard deviation for the Gaussian kernel, the decay length for
-        the exponential one. A neighbour at exactly that distance is inside.
+        the exponential one. A neighbour at exactly that distance is inside. "auto" takes what `select_bandwidth`
+        chooses from the data by its default method, for which weights count observations, at the cost of fifty fits.
     degree : {0, 1, 2}
         Local mean, line or quadratic. A line leaves [0, 1] for binary responses, a mean does not.
     sided : {"two", "past"}
@@ -53,6 +56,8 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
+    bandwidth_ : float
+        The bandwidth in use: the one given, or the one chosen from the data.
     n_features_in_ : int
         Always 1.
     feature_names_in_ : ndarray of str, shape (1,)
@@ -62,8 +67,9 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
     -----
     Local lines where all weight is at one x have no slope; the local mean is returned and `local_fit` flags it. So is a
     quadratic that has two x only, where the line is returned. Weights count observations: a row of weight 2 is the same
-    as that row twice, standard errors included. Weights that sum to less than ``degree + 2``, such as those that sum to
-    one, raise an error where standard errors are asked for.
+    as that row twice, standard errors included, at a given bandwidth; the candidates of ``"auto"`` depend on the rows.
+    Weights that sum to less than ``degree + 2``, such as those that sum to one, raise an error where standard errors
+    are asked for.
 
     x may hold dates or durations, of NumPy, Python, pandas or polars. Then the unit of x and of the bandwidth is the
     second, whatever the unit of their type; missing ones (NaT) are refused.
@@ -102,15 +108,22 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
 
     Examples
     --------
+    >>> import numpy as np
     >>> model = KernelRegressor("triangular", bandwidth=2.0).fit([0.0, 1.0, 2.0], [0.0, 1.0, 4.0])
     >>> model.predict([1.0])
     array([1.5])
     >>> model.loo_predict()
     array([1., 2., 1.])
 
+    With a bandwidth chosen from the data:
+
+    >>> x = np.linspace(0.0, 1.0, 200)
+    >>> model = KernelRegressor(degree=1).fit(x, np.sin(6.0 * x) + 0.3 * np.random.default_rng(0).normal(size=200))
+    >>> round(model.bandwidth_, 3), model.predict([0.25]).round(2)
+    (0.085, array([1.09]))
+
     Is a prompt still improving at step 90? The slope of its rewards, with 95 % limits:
 
-    >>> import numpy as np
     >>> step = np.repeat(np.arange(100.0), 4)  # four rollouts a step
     >>> reward = np.random.default_rng(0).random(400) < 0.1 + 0.008 * step
     >>> model = KernelRegressor("epanechnikov", bandwidth=40.0, degree=1).fit(step, reward)
@@ -135,13 +148,13 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        kernel="triangular",
-        bandwidth=0.1,
-        degree=0,
-        sided="two",
-        empty="nan",
-        tolerance=0.0,
-        robust_iterations=0,
+        kernel: KernelName | Kernel = "triangular",
+        bandwidth: float | Literal["auto"] = "auto",
+        degree: Literal[0, 1, 2] = 0,
+        sided: Literal["two", "past"] = "two",
+        empty: Literal["nan", "nearest"] = "nan",
+        tolerance: float = 0.0,
+        robust_iterations: int = 0,
     ):
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -151,7 +164,9 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         self.tolerance = tolerance
         self.robust_iterations = robust_iterations
 
-    def fit(self, x, y, sample_weight=None, groups=None):
+    def fit(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> KernelRegressor:
         """Sort the data.
 
         Parameters
@@ -175,7 +190,12 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         ------
         ValueError
             For a parameter or data out of range: NaN, NaT, infinities, masked entries, lengths that differ, a bandwidth
-            that is not positive, a one-sided kernel with ``sided="two"``.
+            that is not positive, a one-sided kernel with ``sided="two"``; or if no bandwidth can be chosen.
+
+        Warns
+        -----
+        UserWarning
+            As in `select_bandwidth`, of a chosen bandwidth that lies at the end of the candidates.
         """
         check_regressor(self)
         refuse_masked(y, "y")
@@ -184,7 +204,7 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         self._keep(x, y, sample_weight, groups)
         return self
 
-    def predict(self, x0, groups=None, derivative=0):
+    def predict(self, x0: ArrayLike, groups: ArrayLike | None = None, derivative: int = 0) -> np.ndarray:
         """Estimates at any points.
 
         Parameters
@@ -206,7 +226,7 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         design, where = self._at(self._design, *targets)
         return self._wanted(design, self._fits(design), derivative)[where]
 
-    def loo_predict(self, leave_out="observation"):
+    def loo_predict(self, leave_out: Literal["observation", "step"] = "observation") -> np.ndarray:
         """Estimates at the observations, each without the observation itself.
 
         Parameters

@@ -17,6 +17,13 @@ _NO_NUMBERS = (str, bytes, np.flexible, np.datetime64, np.timedelta64, complex, 
 _HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
 
 
+def _is_foreign(array) -> bool:
+    """Whether this is an array of another library, and none that converts itself, as columns of tables do."""
+    if isinstance(array, _HOST_TYPES):
+        return False
+    return hasattr(array, "__dlpack__") and not hasattr(array, "__arrow_c_array__")
+
+
 def _standard(array):
     """The compatibility layer of the array API, needed only for arrays of other libraries than NumPy."""
     try:
@@ -59,9 +66,7 @@ def _plain_tensor(tensor):
 
 def to_host(array, name: str = "array") -> np.ndarray:
     """Copy numbers to the host in double precision."""
-    # A pandas column, for one, is no array of another library and converts itself to NumPy.
-    converts = isinstance(array, _HOST_TYPES) or not hasattr(array, "__dlpack__")
-    host = array if converts else _on_host(array)
+    host = _on_host(array) if _is_foreign(array) else array
     if isinstance(host, np.ma.MaskedArray):
         host = np.ma.filled(host.astype(np.float64), np.nan)
     try:
@@ -80,7 +85,7 @@ def to_host(array, name: str = "array") -> np.ndarray:
 def like(values: np.ndarray, reference):
     """Values as an array in the library, dtype and device of a reference."""
     # Always a copy: values may be a view of the caller's own columns, or one number broadcast over a row.
-    if isinstance(reference, _HOST_TYPES) or not hasattr(reference, "__dlpack__"):
+    if not _is_foreign(reference):
         dtype = getattr(reference, "dtype", None)
         if not (isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating)):
             return np.array(values, dtype=np.float64)
@@ -104,9 +109,7 @@ def to_list(array) -> list:
     """The entries of any one-dimensional array or sequence as Python objects."""
     if isinstance(array, (list, tuple)):
         return list(array)
-    if isinstance(array, np.ndarray) or not hasattr(array, "__dlpack__"):
-        return np.asarray(array).tolist()
-    return _on_host(array).tolist()
+    return (_on_host(array) if _is_foreign(array) else np.asarray(array)).tolist()
 
 
 def require_one_library(**arrays) -> None:
@@ -114,7 +117,7 @@ def require_one_library(**arrays) -> None:
     libraries = {
         name: type(array).__module__.partition(".")[0]
         for name, array in arrays.items()
-        if hasattr(array, "__dlpack__") and not isinstance(array, np.generic)
+        if _is_foreign(array) or isinstance(array, np.ndarray)
     }
     if len(set(libraries.values())) > 1:
         found = ", ".join(f"{name} from {library}" for name, library in libraries.items())

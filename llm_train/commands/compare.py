@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         chosen = perform(comparison, options.jobs)
     except KeyboardInterrupt:
         parser.exit(128 + signal.SIGINT, "Stopped. Finished runs are kept; the same command makes the others.\n")
-    except (ValueError, OSError, yaml.YAMLError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:
         parser.exit(2, f"python -m llm_train compare: {error}\n")
     print(report(comparison, chosen))
     print(f"Table and picture: {comparison.folder}/")

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
         again = [*arguments, *([] if "--resume" in arguments else ["--resume"])]
         print("To go on:", masked_text(shlex.join(["python", "-m", "llm_train", "train", *again])), flush=True)
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
-    except (ValueError, FileExistsError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         flagged = {flag.lstrip("-"): value for flag, value in pairwise(flags) if flag.startswith("--")}
         print(f"python -m llm_train: {masked_text(str(error), secret_values(flagged))}", file=sys.stderr)
         sys.exit(2)

@@ -5,6 +5,9 @@ registers with it. All of them use `PromptHistory`, a baseline that counts its o
 since none of these frameworks saves a plug-in's state in its checkpoints.
 """
 
-from llm_train.plugins.prompt_history import PromptHistory
+from kvar.utils.extras import needs_extra
+
+with needs_extra("llm"):
+    from llm_train.plugins.prompt_history import PromptHistory
 
 __all__ = ["PromptHistory"]

@@ -27,9 +27,15 @@ def load_policy(
     if name == "smollm2-135m":
         model, tokenizer = _smollm2()
     else:
-        model = load_weights(name, settings, trust_remote_code=trust_remote_code, **model_init_kwargs)
         revision = model_init_kwargs.get("revision", settings.model_revision)
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        try:
+            model = load_weights(name, settings, trust_remote_code=trust_remote_code, **model_init_kwargs)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"--model {name} cannot be loaded: give tiny, smollm2-135m, a folder that save_pretrained wrote, or "
+                f"the id of a model on the Hugging Face hub ({str(error).splitlines()[0]})"
+            ) from error
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

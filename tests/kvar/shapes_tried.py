@@ -24,9 +24,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "site" / "logs.md"
 _HEAD = """# Logs that can be read
 
 `kvar audit PATH` and `kvar.read_trace` take a file, a folder or a pattern: Parquet, CSV, JSON Lines and JSON, plain or
-compressed, on disk or at an address such as `s3://bucket/run`. `kvar inspect PATH` shows how a log is understood. Which
-columns are the step, the prompt and the reward shows in their names and in what they do from row to row; `--columns`
-chooses others. What cannot be read right is refused, and what may be read wrongly is said.
+compressed, on disk or at an address such as `s3://bucket/run`. In Python, a DataFrame of pandas or polars is read as
+the file that it would be written to. `kvar inspect PATH` shows how a log is understood. Which columns are the step,
+the prompt and the reward shows in their names and in what they do from row to row; `--columns` chooses others. What
+cannot be read right is refused, and what may be read wrongly is said.
 
 The table has the shapes that were tried. Each log is synthetic and small, in the shape of its source. "Read" means that
 every rollout has its step, its prompt and its reward, and that none is missing or counts twice. Written by

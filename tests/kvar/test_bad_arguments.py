@@ -134,5 +134,5 @@ def test_an_audit_names_what_it_refuses():
             kvar.audit(trace, "none", n_jobs=n_jobs)
     with pytest.raises(ValueError, match="baseline 'oracle' needs the column 'true_value' in this trace"):
         kvar.replay(trace, "oracle")
-    with pytest.raises(TypeError, match=r"trace must be a Trace, got 'run'; .*kvar.read_trace\(path\)"):
+    with pytest.raises(TypeError, match=r"trace must be a Trace or a DataFrame, got 'run'; .*kvar.read_trace\(path\)"):
         kvar.replay("run", "none")

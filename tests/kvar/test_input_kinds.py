@@ -113,7 +113,7 @@ def test_weights_that_sum_to_one_are_refused_where_weights_count(method, total):
 
 def test_errors_refuse_weights_that_are_no_counts_and_estimates_take_them():
     weight = np.full(200, 1.0 / 200.0)
-    model, plain = KernelRegressor().fit(X, Y, weight), KernelRegressor().fit(X, Y)
+    model, plain = (KernelRegressor(bandwidth=0.1).fit(X, Y, w) for w in (weight, None))
     np.testing.assert_allclose(model.predict(X), plain.predict(X), rtol=1e-12)
     calls = (model.local_fit, model.confidence_band, model.variance_function)
     for call in calls:
@@ -121,7 +121,7 @@ def test_errors_refuse_weights_that_are_no_counts_and_estimates_take_them():
             call([0.5])
     with pytest.raises(ValueError, match="sample_weight sums to 1 over 200 rows"):
         model.noise_variance()
-    rescaled = KernelRegressor().fit(X, Y, weight * 200.0)
+    rescaled = KernelRegressor(bandwidth=0.1).fit(X, Y, weight * 200.0)
     np.testing.assert_allclose(rescaled.local_fit(X).standard_error, plain.local_fit(X).standard_error, rtol=1e-9)
 
 

