@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from kvar.smoothing.bands import (
     ConfidenceBand,
     bounded_limits,
     careful_noise,
-    corrected_fit,
     corrected_smoother,
     level_at_each,
     response_bounds,
@@ -21,7 +21,7 @@ from kvar.smoothing.bands import (
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.fitted_smoother import FittedSmoother
 from kvar.smoothing.local_fits import residual_variance, squared_norms
-from kvar.smoothing.noise import constant_noise_freedom, local_noise
+from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
 from kvar.utils.checks import is_number, require_choice
 
 __all__ = ["Inference", "LocalFit"]
@@ -158,22 +158,20 @@ class Inference(FittedSmoother):
             limits = student_limits(fit.estimate, fit.standard_error, fit.freedom, level)
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
-        smoother = self._smoother
-        if bias_corrected:
-            if self.degree == 2:
-                raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
-            smoother = corrected_smoother(self._linear, **smoother)
-            estimate = corrected_fit(self._design, *targets, **smoother).estimate
-            norms = corrected_fit(self._linear, *targets, **smoother).norms
-        else:
-            design, where = self._at(self._design, *targets)
-            estimate = self._wanted(design, self._fits(design), 0)[where]
-            norms = self._norms(targets)
+        fitted = self._corrected() if bias_corrected else self
+        design, where = self._at(self._design, *targets)
+        fits = fitted._fits(design)
+        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(targets)
+        if bias_corrected:  # too few points for the degree are too few to know the bias
+            estimate = np.where(fits.degenerate[where], np.nan, estimate)
         points, series = targets
-        each = level_at_each(self._linear, points, level, series=series, **smoother) if simultaneous else level
-        variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
-        if bounds is not None and noise == "local":
-            variance = careful_noise(estimate, norms, variance, freedom, bounds)
+        each = level_at_each(self._linear, points, level, series=series, **fitted._smoother) if simultaneous else level
+        if binary:
+            variance, freedom = fitted._rate_noise(targets, bounds), 0.0
+        else:
+            variance, freedom = self._noise(targets, noise)
+            if bounds is not None and noise == "local":
+                variance = careful_noise(estimate, norms, variance, freedom, bounds)
         if bounds is not None:
             lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
             return ConfidenceBand(lower, estimate, upper, level)
@@ -227,6 +225,25 @@ class Inference(FittedSmoother):
         design, where = self._at(self._linear, *targets)
         fits = self._fits(design)
         return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
+
+    def _corrected(self):
+        """The same data with the smoother whose limits count the bias of this one."""
+        if self.degree == 2:
+            raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
+        fitted = copy(self)
+        past = self.sided == "past"
+        fitted.degree, fitted.bandwidth = corrected_smoother(
+            self._linear, self.bandwidth, past=past, degree=self.degree
+        )
+        fitted.empty = "nan"
+        return fitted
+
+    def _rate_noise(self, targets, bounds):
+        """Noise variance of binary responses at points; NaN for a mean, whose own variance it is."""
+        if self.degree == 0:
+            return np.nan
+        design, where = self._at(self._linear, *targets)
+        return rate_noise(design, bounds, **self._smoother)[where]
 
     def _noise(self, targets, noise):
         """Noise variance at points, and its degrees of freedom."""
