@@ -103,13 +103,14 @@ class Inference(FittedSmoother):
             As in `local_fit`; binary responses need neither.
         bounds : "auto", tuple of float or None
             Least and largest possible response. Limits then stay between them, and cover near them too: where no
-            response lies within, Wilson's with the effective sample size of the weights. By default 0 and 1 where every
-            response is one of these, else none.
+            response lies within, Wilson's with the effective sample size of the weights. Those of a line also count
+            how the variance changes nearby. By default 0 and 1 where every response is one of these, else none.
         bias_corrected : bool
             Take the estimated bias out, and count the variance that this adds: the robust bias-corrected limits of
             Calonico, Cattaneo and Farrell (2018), with equal bandwidths: `bandwidth` times ``n**(-1/20)``, for n
-            observations of a series, which is best for coverage where `bandwidth` is best for the fit (`bandwidth`
-            itself for means that look back). The estimate is then the corrected one.
+            observations of a series, whose error of coverage falls fastest at an end where `bandwidth` is best for the
+            fit (Calonico, Cattaneo and Farrell 2020; `bandwidth` itself for means that look back). The estimate is then
+            the corrected one.
         simultaneous : bool
             Cover at all of `x0` at once, as a picture is read, rather than at each.
         groups : array_like, shape (t,), optional
@@ -130,13 +131,14 @@ class Inference(FittedSmoother):
 
         Notes
         -----
-        Cost as `local_fit`; with `bias_corrected` or `simultaneous`, the number of points of `x0` times those in a
-        window.
+        Cost as `local_fit`; with `simultaneous`, the number of points of `x0` times those in a window.
 
         References
         ----------
         Calonico, S., Cattaneo, M. D. and Farrell, M. H. (2018). On the effect of bias estimation on coverage accuracy
         in nonparametric inference. Journal of the American Statistical Association 113, 767-779.
+        Calonico, S., Cattaneo, M. D. and Farrell, M. H. (2020). Optimal bandwidth choice for robust bias-corrected
+        inference in regression discontinuity designs. Econometrics Journal 23, 192-210.
 
         Examples
         --------
