@@ -139,7 +139,9 @@ def fraction_limits(fraction: Interval) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def rate_limits(
+    rate: ArrayLike, size: ArrayLike, level: float = 0.95, extra_variance: ArrayLike = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Confidence limits of a probability that is estimated by a weighted mean of zeros and ones.
 
     Wilson's limits (1927, Journal of the American Statistical Association 22:209) with the effective sample size of the
@@ -155,6 +157,8 @@ def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[
         Effective sample sizes, above 0; NaN gives NaN.
     level : float
         Coverage, between 0 and 1.
+    extra_variance : array_like
+        Variance of the means beyond ``p (1 - p) / size``, where the probability p is not that of every response.
 
     Returns
     -------
@@ -172,8 +176,11 @@ def rate_limits(rate: ArrayLike, size: ArrayLike, level: float = 0.95) -> tuple[
 
     rate, size = np.broadcast_arrays(np.asarray(rate, dtype=np.float64), np.asarray(size, dtype=np.float64))
     z = float(ndtri(0.5 + 0.5 * level))
-    centre, spread = rate + 0.5 * z**2 / size, z * np.sqrt(rate * (1.0 - rate) / size + 0.25 * z**2 / size**2)
-    low, high = ((centre + sign * spread) / (1.0 + z**2 / size) for sign in (-1.0, 1.0))
+    # The rates p with (rate - p)**2 <= z**2 (p (1 - p) / size + extra_variance).
+    whole = 1.0 + z**2 / size
+    inside = rate * (1.0 - rate) / size + 0.25 * z**2 / size**2 + extra_variance * whole
+    centre, spread = rate + 0.5 * z**2 / size, z * np.sqrt(inside)
+    low, high = ((centre + sign * spread) / whole for sign in (-1.0, 1.0))
     low = np.minimum(low, _least_rate(rate * size, size, level))
     high = np.maximum(high, 1.0 - _least_rate((1.0 - rate) * size, size, level))
     # At either end Wilson's limit is exactly there, but for rounding.

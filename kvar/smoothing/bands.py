@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,8 @@ from kvar.smoothing.smoother_rows import smoother_rows
 
 __all__ = [
     "ConfidenceBand",
-    "CorrectedFit",
     "bounded_limits",
     "careful_noise",
-    "corrected_fit",
     "corrected_smoother",
     "level_at_each",
     "response_bounds",
@@ -62,15 +59,17 @@ def bounded_limits(estimate, norms, noise, freedom, level: float, bounds: tuple[
     """Limits that stay within the bounds, and the estimate within them too.
 
     A fit with squared norm N of its weights is worth 1 / N responses (Kish 1965). Binary responses have the variance
-    ``p (1 - p)``, and Wilson's limits. Others have Student's, cut off at the bounds, with a variance of their own. So
-    the weights of a line, some of which are negative, do no harm. Where no variance is known, or no response differs,
-    the limits are those of binary responses, whose variance is the largest.
+    ``p (1 - p)``, and Wilson's limits. To these `noise` adds, where it is known, what the variance of the responses
+    around is larger by. Others have Student's, cut off at the bounds, with a variance of their own. So the weights of
+    a line, some of which are negative, do no harm. Where no variance is known, or no response differs, the limits are
+    those of binary responses, whose variance is the largest.
     """
     low, high = bounds
     rate = np.clip((estimate - low) / (high - low), 0.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = 1.0 / norms
-    lower, upper = (low + (high - low) * limit for limit in rate_limits(rate, size, level))
+    extra = norms * np.fmax(noise / (high - low) ** 2 - rate * (1.0 - rate), 0.0) if binary else 0.0
+    lower, upper = (low + (high - low) * limit for limit in rate_limits(rate, size, level, extra))
     if not binary:
         known = (freedom > 0.0) & (noise > 0.0)
         own = student_limits(estimate, np.sqrt(noise * norms), freedom, level)
@@ -88,44 +87,24 @@ def careful_noise(estimate, norms, noise, freedom, bounds: tuple[float, float]):
     return (noise * freedom + rate * (1.0 - rate) * (high - low) ** 2) / (freedom + 1.0)
 
 
-@dataclass(frozen=True)
-class CorrectedFit:
-    """Fits of a degree higher at some points: what is left of a local fit once its estimated bias is taken out."""
-
-    estimate: np.ndarray  # shape (t,)
-    norms: np.ndarray  # shape (t,): ``sum_j l_j**2 / w_j`` over its smoother weights
-
-
-def corrected_smoother(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int) -> dict[str, Any]:
-    """The parameters of the fit whose limits count the bias of another.
+def corrected_smoother(design: Design, h: float, *, past: bool, degree: int) -> tuple[int, float]:
+    """Degree and bandwidth of the fit whose limits count the bias of another.
 
     The bias of the fit is estimated by a polynomial of higher degree in the same window. The corrected estimate is then
     that polynomial itself (Calonico, Cattaneo and Farrell 2018, Journal of the American Statistical Association 113,
     767-779, remark 7, with equal bandwidths). Its degree is 2, since a line leaves the bias of a mean inside the data
     as it is; looking back, where every point is an end, one more than that of the fit.
 
-    The bandwidth with the least error is not that with the least error of coverage, which goes down by ``n**(-1/20)``
-    as n observations of a series come (section 4 there); for means that look back both have the same rate.
+    The bandwidth with the least error of the fit is not that with the least error of coverage. At an end a parabola has
+    a bias of order ``h**3``, and the coverage of its limits errs by terms of order ``1 / (n h)``, ``n h**7`` and
+    ``h**3``: least at ``n**(-1/4)``, where the error of a line is least at ``n**(-1/5)``. Hence the factor
+    ``n**(-1/20)``, for n observations of a series (Calonico, Cattaneo and Farrell 2020, Econometrics Journal 23,
+    192-210; ``bwselect="cerrd"`` of their rdrobust). A line in place of a mean has ``h**2`` and ``n h**5``, and
+    ``n**(-1/3)`` is best for both.
     """
     n = np.sum(design.w) / (design.starts.size - 1)
     narrow = h if past and degree == 0 else h * max(n, 1.0) ** -0.05
-    return {"kernel": kernel, "h": narrow, "past": past, "degree": degree + 1 if past else 2}
-
-
-def corrected_fit(
-    design: Design, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int
-) -> CorrectedFit:
-    """The fit of `corrected_smoother` at some points, NaN where the window holds too few points for its degree."""
-    estimate, norms = np.full(targets.size, np.nan), np.full(targets.size, np.nan)
-    for part, mine in _by_series(design, targets, series):
-        order, back = np.unique(targets[mine], return_inverse=True)
-        fitted, squares = np.empty(order.size), np.empty(order.size)
-        for rows, columns, weights in smoother_rows(part, order, kernel, h, past=past, degree=degree):
-            carries = part.w[columns] > 0.0
-            fitted[rows] = np.sum(weights * part.mean[columns], axis=1)
-            squares[rows] = np.sum(weights[:, carries] ** 2 / part.w[columns][carries], axis=1)
-        estimate[mine], norms[mine] = fitted[back], squares[back]
-    return CorrectedFit(estimate, norms)
+    return (degree + 1 if past else 2), narrow
 
 
 def _by_series(design, targets, series):

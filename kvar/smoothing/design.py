@@ -49,7 +49,11 @@ class Design:
         new[1:] = x[1:] != x[:-1]
         if series is not None:
             new[1:] |= series[1:] != series[:-1]
-        firsts, member = np.flatnonzero(new), np.cumsum(new) - 1
+        # At ten million points most of the time goes to memory that is touched for the first time.
+        firsts = member = np.arange(x.size)
+        if not np.all(new):
+            firsts, member = np.flatnonzero(new), np.cumsum(new)
+            member -= 1
         counted = y if np.all(weight > 0.0) else y[weight > 0.0]
         span = float(np.min(counted)), float(np.max(counted))
         w, v = weight, weight * y
@@ -115,7 +119,9 @@ class Design:
             new[1:] |= ranked[1:] != ranked[:-1]
             starts = np.append(np.flatnonzero(np.diff(ranked[new], prepend=-1)), np.count_nonzero(new))
         place = np.empty(x.size, dtype=np.int64)
-        place[order] = np.cumsum(new) - 1
+        ranks = np.cumsum(new)
+        ranks -= 1
+        place[order] = ranks
         where, there = place[: self.x.size], np.empty(targets.size, dtype=np.int64)
         there[first] = place[self.x.size :]
         x = x[new]

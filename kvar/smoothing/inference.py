@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from kvar.smoothing.bands import (
     ConfidenceBand,
     bounded_limits,
     careful_noise,
-    corrected_fit,
     corrected_smoother,
     level_at_each,
     response_bounds,
@@ -21,7 +21,7 @@ from kvar.smoothing.bands import (
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.fitted_smoother import FittedSmoother
 from kvar.smoothing.local_fits import residual_variance, squared_norms
-from kvar.smoothing.noise import constant_noise_freedom, local_noise
+from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
 from kvar.utils.checks import is_number, require_choice
 
 __all__ = ["Inference", "LocalFit"]
@@ -103,13 +103,14 @@ class Inference(FittedSmoother):
             As in `local_fit`; binary responses need neither.
         bounds : "auto", tuple of float or None
             Least and largest possible response. Limits then stay between them, and cover near them too: where no
-            response lies within, Wilson's with the effective sample size of the weights. By default 0 and 1 where every
-            response is one of these, else none.
+            response lies within, Wilson's with the effective sample size of the weights. Those of a line also count
+            how the variance changes nearby. By default 0 and 1 where every response is one of these, else none.
         bias_corrected : bool
             Take the estimated bias out, and count the variance that this adds: the robust bias-corrected limits of
             Calonico, Cattaneo and Farrell (2018), with equal bandwidths: `bandwidth` times ``n**(-1/20)``, for n
-            observations of a series, which is best for coverage where `bandwidth` is best for the fit (`bandwidth`
-            itself for means that look back). The estimate is then the corrected one.
+            observations of a series, whose error of coverage falls fastest at an end where `bandwidth` is best for the
+            fit (Calonico, Cattaneo and Farrell 2020; `bandwidth` itself for means that look back). The estimate is then
+            the corrected one.
         simultaneous : bool
             Cover at all of `x0` at once, as a picture is read, rather than at each.
         groups : array_like, shape (t,), optional
@@ -130,13 +131,14 @@ class Inference(FittedSmoother):
 
         Notes
         -----
-        Cost as `local_fit`; with `bias_corrected` or `simultaneous`, the number of points of `x0` times those in a
-        window.
+        Cost as `local_fit`; with `simultaneous`, the number of points of `x0` times those in a window.
 
         References
         ----------
         Calonico, S., Cattaneo, M. D. and Farrell, M. H. (2018). On the effect of bias estimation on coverage accuracy
         in nonparametric inference. Journal of the American Statistical Association 113, 767-779.
+        Calonico, S., Cattaneo, M. D. and Farrell, M. H. (2020). Optimal bandwidth choice for robust bias-corrected
+        inference in regression discontinuity designs. Econometrics Journal 23, 192-210.
 
         Examples
         --------
@@ -158,22 +160,20 @@ class Inference(FittedSmoother):
             limits = student_limits(fit.estimate, fit.standard_error, fit.freedom, level)
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
-        smoother = self._smoother
-        if bias_corrected:
-            if self.degree == 2:
-                raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
-            smoother = corrected_smoother(self._linear, **smoother)
-            estimate = corrected_fit(self._design, *targets, **smoother).estimate
-            norms = corrected_fit(self._linear, *targets, **smoother).norms
-        else:
-            design, where = self._at(self._design, *targets)
-            estimate = self._wanted(design, self._fits(design), 0)[where]
-            norms = self._norms(targets)
+        fitted = self._corrected() if bias_corrected else self
+        design, where = self._at(self._design, *targets)
+        fits = fitted._fits(design)
+        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(targets)
+        if bias_corrected:  # too few points for the degree are too few to know the bias
+            estimate = np.where(fits.degenerate[where], np.nan, estimate)
         points, series = targets
-        each = level_at_each(self._linear, points, level, series=series, **smoother) if simultaneous else level
-        variance, freedom = (np.nan, 0.0) if binary else self._noise(targets, noise)
-        if bounds is not None and noise == "local":
-            variance = careful_noise(estimate, norms, variance, freedom, bounds)
+        each = level_at_each(self._linear, points, level, series=series, **fitted._smoother) if simultaneous else level
+        if binary:
+            variance, freedom = fitted._rate_noise(targets, bounds), 0.0
+        else:
+            variance, freedom = self._noise(targets, noise)
+            if bounds is not None and noise == "local":
+                variance = careful_noise(estimate, norms, variance, freedom, bounds)
         if bounds is not None:
             lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
             return ConfidenceBand(lower, estimate, upper, level)
@@ -227,6 +227,25 @@ class Inference(FittedSmoother):
         design, where = self._at(self._linear, *targets)
         fits = self._fits(design)
         return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
+
+    def _corrected(self):
+        """The same data with the smoother whose limits count the bias of this one."""
+        if self.degree == 2:
+            raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
+        fitted = copy(self)
+        past = self.sided == "past"
+        fitted.degree, fitted.bandwidth = corrected_smoother(
+            self._linear, self.bandwidth, past=past, degree=self.degree
+        )
+        fitted.empty = "nan"
+        return fitted
+
+    def _rate_noise(self, targets, bounds):
+        """Noise variance of binary responses at points; NaN for a mean, whose own variance it is."""
+        if self.degree == 0:
+            return np.nan
+        design, where = self._at(self._linear, *targets)
+        return rate_noise(design, bounds, **self._smoother)[where]
 
     def _noise(self, targets, noise):
         """Noise variance at points, and its degrees of freedom."""

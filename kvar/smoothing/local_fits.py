@@ -50,12 +50,15 @@ class LocalFits:
 
 def _combine(design, sums, own_w, own_v, degree) -> LocalFits:
     """Fits from the sums over the neighbours, and the weight and the weighted response at the target itself."""
-    weight, value = sums[0] + own_w, sums[1] + own_v
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
+            sums[0] += own_w
+            sums[1] += own_v
+            weight, value = sums
             # A mean lies among the responses; the rounding of its sums might leave them.
             estimate = np.clip(np.divide(value, weight, out=value), *design.span, out=value)
             return LocalFits(estimate, weight, np.zeros(weight.size, dtype=bool), own_w, 0.0, 0.0, math.nan, math.nan)
+        weight, value = sums[0] + own_w, sums[1] + own_v
         estimate = value / weight
         # A group at distance zero joins one at mean distance sums[2]: the parallel-axis rule, all terms positive.
         offset = sums[2] * sums[0] / weight

@@ -12,7 +12,7 @@ from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, leave_one_out, squared_norms
 from kvar.smoothing.smoother_rows import smoother_rows
 
-__all__ = ["constant_noise_freedom", "local_noise"]
+__all__ = ["constant_noise_freedom", "local_noise", "rate_noise"]
 
 # Up to this many points the smoother matrix is written down; beyond it Student's t is close to the normal anyway.
 _MOST_POINTS = 300
@@ -94,3 +94,22 @@ def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: f
         enough = near < 0.5 - 1e-9
         freedom = np.maximum(_MEAN_TO_SQUARE * 2.0 / (known_part + near), 1.0)
     return np.where(enough, variance, np.nan), np.where(enough, freedom, 0.0)
+
+
+def rate_noise(design: Design, bounds: tuple[float, float], kernel: Kernel, h: float, *, past: bool, degree: int):
+    """Noise variance of binary responses at the points of a design, from local means nearby.
+
+    The variance of a response is ``(m - low) (high - m)``, with m its mean. Each has the weight with which its noise
+    enters the variance of the fit. A mean that looks back says nothing of the first point; the variance is largest
+    there.
+    """
+    smoother: dict[str, Any] = {"kernel": kernel, "h": h, "past": past}
+    low, high = bounds
+    mean = fit_points(design, **smoother, degree=0).estimate
+    each = np.where(np.isnan(mean), 0.25 * (high - low) ** 2, (mean - low) * (high - mean))
+    fits = fit_points(design, **smoother, degree=degree)
+    total, weight = (
+        squared_norms(replace(design, w=w), fits=fits, **smoother, degree=degree) for w in (design.w * each, design.w)
+    )
+    with np.errstate(invalid="ignore"):
+        return total / weight

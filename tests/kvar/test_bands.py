@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from statsmodels.stats.proportion import proportion_confint
 
 from kvar import KernelRegressor
@@ -13,7 +14,7 @@ from kvar.kernels import get_kernel
 from kvar.smoothing import smoother_rows as rows_module
 from kvar.smoothing.bands import level_at_each
 from kvar.smoothing.design import Design
-from kvar.smoothing.noise import constant_noise_freedom, local_noise
+from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
 from kvar.smoothing.smoother_rows import smoother_rows
 from tests.kvar import regression_reference as reference
 
@@ -39,6 +40,13 @@ def test_limits_of_rates_mirror_contain_and_rise():
         assert np.isnan(rate_limits(unknown, np.nan)).all()
     wide, narrow = rate_limits(0.03, 20.0, 0.99), rate_limits(0.03, 20.0, 0.8)
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_limits_of_rates_with_extra_variance_are_where_the_score_test_ends():
+    rate, size, extra = np.array([0.1, 0.4, 0.8]), np.array([30.0, 8.0, 12.0]), np.array([0.001, 0.01, 0.003])
+    for limit in rate_limits(rate, size, 0.9, extra):
+        score = (rate - limit) / np.sqrt(limit * (1.0 - limit) / size + extra)
+        np.testing.assert_allclose(np.abs(score), norm.ppf(0.95), rtol=1e-9)
 
 
 def test_the_limit_for_a_single_success_is_that_of_a_compound_poisson_sum():
@@ -116,6 +124,29 @@ def test_local_noise_from_loops(degree, past):
     assert np.all(freedom >= 1.0)
 
 
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("past", [False, True])
+def test_noise_of_rates_from_loops(degree, past):
+    rng = np.random.default_rng(3)
+    x, w = np.round(rng.random(60), 2), 1.0 + rng.integers(0, 3, 60)
+    y = np.where(rng.random(60) < x, 5.0, 2.0)
+    design, smoother = Design.build(x, y, w), {"kernel": get_kernel("epanechnikov"), "h": 0.3, "past": past}
+    found = rate_noise(design, (2.0, 5.0), **smoother, degree=degree)
+    each = np.full(60, 9.0 / 4.0)
+    for i in range(60):
+        k = reference.neighbour_weights(x, w, x[i], "epanechnikov", 0.3, past)
+        if np.any(k > 0.0):
+            mean = np.sum(k * y) / np.sum(k)
+            each[i] = (mean - 2.0) * (5.0 - mean)
+    for i in range(design.x.size):
+        k = reference.neighbour_weights(x, w, design.x[i], "epanechnikov", 0.3, past)
+        if np.unique(x[k > 0.0]).size > degree:
+            root = np.sqrt(k)[:, None]
+            powers = np.vander(x - design.x[i], degree + 1, increasing=True)
+            part = (np.linalg.pinv(root * powers)[0] * root[:, 0]) ** 2 / w
+            assert found[i] == pytest.approx(np.sum(part * each) / np.sum(part), rel=1e-6)
+
+
 def test_one_or_two_points_are_never_certain():
     rng = np.random.default_rng(0)
     x = np.sort(np.r_[rng.uniform(0, 1, 200), [1.6, 1.7, 3.0]])
@@ -181,6 +212,27 @@ def test_the_limits_of_a_line_at_an_end_cover_skewed_bounded_responses():
         band = model.confidence_band(at, bounds=(0.0, 1.0))
         inside += np.sum((band.lower <= 0.05) & (band.upper >= 0.05))
     assert abs(inside / repetitions / 2 - 0.95) < 0.02 + 2.5 * math.sqrt(0.95 * 0.05 / repetitions / 2)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_limits_of_a_line_through_rates_count_that_the_variance_changes(corrected):
+    rng = np.random.default_rng(12)
+    x, at, repetitions = (np.arange(1000) + 0.5) / 1000, np.array([0.0, 0.1, 0.5, 1.0]), 200
+    inside = np.zeros(4)
+    for _ in range(repetitions):
+        model = KernelRegressor("epanechnikov", 0.25, degree=1).fit(x, rng.random(1000) < x)
+        band = model.confidence_band(at, bias_corrected=corrected)
+        inside += (band.lower <= at) & (at <= band.upper)
+    assert np.all(inside / repetitions > 0.93 - 2.5 * math.sqrt(0.95 * 0.05 / repetitions))
+
+
+def test_a_window_with_too_few_points_knows_no_bias():
+    band = (
+        KernelRegressor(bandwidth=1.5)
+        .fit([0.0, 1.0, 5.0], [0.0, 1.0, 1.0])
+        .confidence_band([0.5], bias_corrected=True, bounds=None)
+    )
+    assert np.isnan([band.lower, band.estimate, band.upper]).all()
 
 
 def test_where_nothing_is_known_there_are_no_limits():
