@@ -20,6 +20,7 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
+from llm_train.studies import rivals  # noqa: F401  (registers further baselines)
 from llm_train.studies.finished_runs import FinishedRun, read_finished, settings_that_count, write_finished
 from llm_train.tasks.run_arguments import RunArguments
 
@@ -35,7 +36,8 @@ Train with several methods over several seeds at equal rollouts, and report whic
   python -m llm_train compare llm_train/configs/compare-tiny.yaml --seeds 20        # more seeds, later
   python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
 
-CONFIG has: settings (of every run), methods (label: settings), seeds, learning_rates and tuning_seeds to choose the
+CONFIG has: settings (of every run), methods (label: settings, or the name of a file of them next to CONFIG), without
+(labels that are left out), seeds, learning_rates and tuning_seeds to choose the
 learning rate of each method, and reference, the label that the others are compared with. Other flags are settings of
 every run. --output_dir gets finished.jsonl with every finished run, table.md, table.json, pairs.csv with each method
 against each other one, learning_rates.json with the scores behind the choice, curves.csv, curves.png and runs/. Runs in
@@ -59,9 +61,17 @@ class Comparison:
     measure: str  # The metric of the comparison; by default held-out accuracy, exact where the task has exact values
 
     @classmethod
+    def from_file(cls, path: Path, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
+        """Read a comparison from a file, which may have its methods in another one."""
+        config = yaml.safe_load(path.read_text())
+        if isinstance(config, Mapping) and isinstance(config.get("methods"), str):
+            config = {**config, "methods": yaml.safe_load((path.parent / config["methods"]).read_text())}
+        return cls.from_config(config, flags, seeds)
+
+    @classmethod
     def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
-        """Read a comparison from a file and flags, and refuse one that is not at equal rollouts."""
-        known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        """Read a comparison from the content of a file and flags, and refuse one that is not at equal rollouts."""
+        known = {"settings", "methods", "without", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
         if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
             raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
         if unknown := set(config) - known:
@@ -71,6 +81,10 @@ class Comparison:
         parser = make_parser()
         settings = given_settings(parser, flags, config.get("settings", {}))
         methods = {label: given_settings(parser, (), method) for label, method in config["methods"].items()}
+        for label in config.get("without", ()):
+            if label not in methods:
+                raise ValueError(f"without has {label!r}, which is none of the methods: {', '.join(methods)}")
+            del methods[label]
         for label, method in methods.items():
             if own := _OF_THE_COMPARISON & method.keys():
                 raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
@@ -80,7 +94,7 @@ class Comparison:
                 f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: use labels that "
                 "differ in letters or digits"
             )
-        exact = settings.get("task", RunArguments.task) == "sums"
+        exact = RunArguments(task=settings.get("task", RunArguments.task)).is_exact
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
         n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
         ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
@@ -259,7 +273,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--table_only", action="store_true", help="write table.md anew from table.json; make no runs")
     options, flags = parser.parse_known_args(arguments)
     try:
-        comparison = Comparison.from_config(yaml.safe_load(options.config.read_text()), flags, options.seeds)
+        comparison = Comparison.from_file(options.config, flags, options.seeds)
         if options.table_only:
             print(write_table(comparison))
             return
