@@ -108,6 +108,18 @@ def test_methods_are_compared_at_equal_rollouts():
         Comparison.from_config({"method": {}})
 
 
+def test_methods_may_be_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "arms.yaml").write_text("a: {}\nb: {baseline: gpg}\nc: {}\n")
+    path, shared = tmp_path / "compare.yaml", {"max_steps": 9}
+    path.write_text(yaml.safe_dump({"settings": shared, "methods": "arms.yaml", "without": ["a"]}))
+    found = Comparison.from_file(path)
+    assert list(found.methods) == ["b", "c"]
+    assert found.reference == "b"
+    path.write_text(yaml.safe_dump({"settings": shared, "methods": "arms.yaml", "without": ["d"]}))
+    with pytest.raises(ValueError, match="without has 'd', which is none of the methods: a, b, c"):
+        Comparison.from_file(path)
+
+
 def test_a_grid_grows_where_the_best_rate_lies_at_its_end():
     assert _grown([1e-4, 3e-4, 9e-4], 9e-4) == [1e-4, 3e-4, 9e-4, 2.7e-3]
     assert _grown([1e-4, 3e-4, 9e-4], 1e-4) == [3.33e-5, 1e-4, 3e-4, 9e-4]
