@@ -128,6 +128,7 @@ nightly: .venv/installed
 	$(BIN)/python -m tests.kvar.log_mutations --number 10000
 	$(BIN)/python -m tests.soak.kills --kills 200
 	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10
+	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10 --prompt_order importance --baseline variance-optimal
 	$(BIN)/python -m tests.soak.history
 	$(BIN)/python -m tests.soak.precision
 	$(BIN)/python -m tests.soak.processes

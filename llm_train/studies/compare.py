@@ -37,11 +37,12 @@ Train with several methods over several seeds at equal rollouts, and report whic
   python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
 
 CONFIG has: settings (of every run), methods (label: settings, or the name of a file of them next to CONFIG), without
-(labels that are left out), seeds, learning_rates and tuning_seeds to choose the
-learning rate of each method, and reference, the label that the others are compared with. Other flags are settings of
-every run. --output_dir gets finished.jsonl with every finished run, table.md, table.json, pairs.csv with each method
-against each other one, learning_rates.json with the scores behind the choice, curves.csv, curves.png and runs/. Runs in
-finished.jsonl are not repeated: with a copy of that file a comparison goes on anywhere.
+(labels that are left out), seeds, learning_rates and tuning_seeds to choose the learning rate of each method, reference
+(the label that the others are compared with), and also_against (labels of which the table says how soon their end is
+reached). Other flags are settings of every run. --output_dir gets finished.jsonl with every finished run, table.md,
+table.json, pairs.csv with each method against each other one, learning_rates.json with the scores behind the choice,
+curves.csv, curves.png and runs/. Runs in finished.jsonl are not repeated: with a copy of that file a comparison goes on
+anywhere.
 
 The grid of learning rates grows at an end until the best of a method is not there, four times at most.
 """
@@ -58,6 +59,7 @@ class Comparison:
     learning_rates: tuple[float, ...]
     tuning_seeds: int  # Number of separate seeds for this choice
     reference: str  # The method that the others are compared with
+    also_against: tuple[str, ...]  # Further methods, of which the table says how soon their end is reached
     measure: str  # The metric of the comparison; by default held-out accuracy, exact where the task has exact values
 
     @classmethod
@@ -71,7 +73,17 @@ class Comparison:
     @classmethod
     def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
         """Read a comparison from the content of a file and flags, and refuse one that is not at equal rollouts."""
-        known = {"settings", "methods", "without", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        known = {
+            "settings",
+            "methods",
+            "without",
+            "also_against",
+            "seeds",
+            "learning_rates",
+            "tuning_seeds",
+            "reference",
+            "measure",
+        }
         if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
             raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
         if unknown := set(config) - known:
@@ -111,12 +123,14 @@ class Comparison:
             learning_rates=rates,
             tuning_seeds=int(config.get("tuning_seeds", 2)),
             reference=config.get("reference", next(iter(methods))),
+            also_against=tuple(config.get("also_against", ())),
             measure=config.get("measure", "eval_held_out_pass@1" if exact else "eval_pass@1"),
         )
         if len(rates) > 1 and found.tuning_seeds < 1:
             raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
-        if found.reference not in methods:
-            raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
+        for name, label in (("reference", found.reference), *(("also_against", also) for also in found.also_against)):
+            if label not in methods:
+                raise ValueError(f"{name} {label!r} is none of the methods: {', '.join(methods)}")
         measured = found.measure.rpartition("pass@")
         wanted = ("eval_held_out_", "eval_train_") if exact else ("eval_",)
         rollouts = {}

@@ -10,6 +10,7 @@ from trl import GRPOTrainer
 from llm_train.policy.eval_mode import evaluating
 from llm_train.policy.exact_value import pass_rate_func
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
+from llm_train.trainer.gradient_parts import GradientParts
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates
 from llm_train.trainer.prompt_keys import PromptKeys
 from llm_train.trainer.step_timing import StepTimer
@@ -31,6 +32,7 @@ class MeasuredTrainer(GRPOTrainer):
         self._evaluation_prefix = "eval"
         self._timer = StepTimer(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
         self.add_callback(self._timer)
+        self._gradient = GradientParts(self)
         on_rewards(self, self._keep_rewards)
 
     @property
@@ -94,6 +96,8 @@ class MeasuredTrainer(GRPOTrainer):
             rates = sampled_pass_rates(self._evaluated, self.args.pass_at, self.args.pass_reward)
             logs.update({f"{self._evaluation_prefix}_{name}": rate for name, rate in rates.items()})
             self._evaluated = {}
+        if self.model.training and (scale := self._gradient.noise_scale()) is not None:
+            logs["gradient/noise_scale"] = scale
         super().log(logs, start_time)
 
 

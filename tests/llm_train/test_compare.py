@@ -53,6 +53,21 @@ def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path
     assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
 
 
+def test_the_table_says_when_further_methods_are_reached(tmp_path):
+    settings_of_all = {"max_steps": 1, "output_dir": str(tmp_path)}
+    config = {"settings": settings_of_all, "methods": {"a": {}, "b": {}}, "seeds": 2, "also_against": ["b"]}
+    comparison = Comparison.from_config(config)
+    curves = {"a": [0.2, 0.6], "b": [0.2, 0.4]}
+    runs = [FinishedRun(m, 1e-6, seed, {}, [0, 8], c, c[-1], 1.0) for m, c in curves.items() for seed in range(2)]
+    write_finished(tmp_path, {run.key: run for run in runs})
+    lines = report(comparison, dict.fromkeys("ab", 1e-6)).splitlines()
+    assert next(line for line in lines if "| to reach b |" in line)
+    assert next(line for line in lines if line.startswith("| a |")).endswith("| 0.50 (0.50 to 0.50) | 0 of 2 |")
+    assert next(line for line in lines if line.startswith("| b |")).endswith("| not reached |  | 0 of 2 |")
+    with pytest.raises(ValueError, match="also_against 'c' is none of the methods: a, b"):
+        Comparison.from_config({**config, "also_against": ["c"]})
+
+
 def test_methods_are_compared_at_equal_rollouts():
     shared = {"max_steps": 9, "per_device_train_batch_size": 8}
     config = {"settings": shared, "methods": {"a": {}, "b": {"per_device_train_batch_size": 16}}}
