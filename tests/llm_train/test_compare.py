@@ -2,13 +2,17 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 
-from llm_train.studies.compare import Comparison, _grown, choose_learning_rates, main
+import llm_train
+from llm_train.run.settings import resolve
+from llm_train.studies.compare import Comparison, _grown, _make_run, choose_learning_rates, main
 from llm_train.studies.compare_report import pairs, report, rows
 from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
 from tests.llm_train.tiny_run import settings
@@ -182,3 +186,16 @@ def test_a_comparison_from_its_file_resumes_and_grows(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(path), "--largest", "19"])
     assert "with another largest" in capsys.readouterr().err
+
+
+def test_the_comparison_for_a_gpu_on_the_tiny_policy(tmp_path, monkeypatch):
+    flags = "--model tiny --largest 29 --n_prompts 128 --n_held_out 8 --max_steps 2 --eval_steps 1 --sft_steps 5"
+    flags = [*flags.split(), "--use_cpu", "True", "--output_dir", str(tmp_path)]
+    path = Path(llm_train.__file__).parent / "configs/comparison/gpu.yaml"
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "is_available", lambda: True)  # as the settings see a device
+        comparison = Comparison.from_file(path, flags, seeds=1)
+        assert not resolve(comparison.given("GRPO G=8", 1e-6, 0)).training.bf16  # the tiny policy stays as it is
+    run = _make_run(comparison, ("variance-optimal G=1, importance", 1e-6, 0))
+    assert run.rollouts == [0, 128, 256]
+    assert len(run.curve) == 3
