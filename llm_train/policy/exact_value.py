@@ -7,11 +7,11 @@ without top-k, top-p or min-p.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-__all__ = ["ExactValue", "answer_log_probabilities", "rows_at_once", "token_ids"]
+__all__ = ["ExactValue", "answer_log_probabilities", "pass_rate_func", "rows_at_once", "token_ids"]
 
 _MOST_LOGITS = 2**27  # a gibibyte in double precision
 
@@ -19,6 +19,11 @@ _MOST_LOGITS = 2**27  # a gibibyte in double precision
 def rows_at_once(model, length: int) -> int:
     """Number of rows per forward pass whose logits, in double precision, fit into one gibibyte."""
     return max(1, _MOST_LOGITS // (length * model.config.get_text_config().vocab_size))
+
+
+def pass_rate_func(exact_value: Callable | None) -> Callable | None:
+    """The function of exact pass rates that goes with one of exact values; None without one."""
+    return getattr(exact_value, "pass_rate", exact_value if getattr(exact_value, "is_pass_rate", False) else None)
 
 
 def token_ids(tokenizer, prompts: Sequence[str], answers: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
@@ -56,6 +61,8 @@ class ExactValue:
     partial : bool
         Whether the reward is the fraction of the answer's tokens before the first wrong one, instead of 1 for the
         whole answer. Its expectation is the mean over t of the probability that the first t tokens are right.
+    ended : bool
+        Whether the end token must follow the answer, instead of anything.
 
     Attributes
     ----------
@@ -63,9 +70,10 @@ class ExactValue:
         Whether the value is the probability of the whole answer.
     """
 
-    def __init__(self, tokenizer, partial: bool = False):
+    def __init__(self, tokenizer, partial: bool = False, ended: bool = True):
         self._tokenizer = tokenizer
         self._partial = partial
+        self._ended = ended
         self.is_pass_rate = not partial
 
     def __call__(self, model, examples: Sequence[dict]) -> list[float]:
@@ -74,6 +82,8 @@ class ExactValue:
         distinct = list(dict.fromkeys(keys))
         prompts, answers = map(list, zip(*distinct, strict=True))
         prompt_ids, answer_ids = token_ids(self._tokenizer, prompts, answers)
+        if not self._ended:
+            answer_ids = [ids[:-1] for ids in answer_ids]
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompt_ids, answer_ids, strict=True))
         size = rows_at_once(model, longest)
         values: list[float] = []

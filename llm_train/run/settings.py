@@ -16,6 +16,7 @@ from trl import ModelConfig
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.checks import checked_count, did_you_mean
 from llm_train.secret_settings import masked, masked_text
+from llm_train.tasks.padded_sums import SUM_DIGITS
 from llm_train.tasks.run_arguments import RunArguments
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.generation_norms import PLAIN_SAMPLING
@@ -131,7 +132,7 @@ def resolve(given: Mapping) -> RunSettings:
     source = "num_generations_eval" if training.get("num_generations_eval") else "num_generations"
     samples = checked_count(training.get(source, KAEConfig.num_generations), source)
     defaults["per_device_eval_batch_size"] = samples * -(-8 // samples)  # whole groups, eight rollouts or more
-    if run.task == "sums":
+    if run.is_exact:
         defaults["eval_on_start"] = True  # exact values cost one forward pass
     if training.get("eval_steps"):
         defaults |= {"eval_strategy": "steps", "eval_on_start": True}
@@ -150,14 +151,16 @@ def resolve(given: Mapping) -> RunSettings:
             f"beta={config.beta:g} keeps the policy near the one that was loaded, but sft_steps={run.sft_steps} moves "
             "it away before training: set one of them to 0, or use_peft"
         )
-    if run.task == "sums":
+    if run.is_exact:
         for name, needed in PLAIN_SAMPLING.items():
             if (found := getattr(config, name)) != needed:
-                raise ValueError(f"exact values of sums need plain sampling: {name} must be {needed}, got {found}")
-        longest = len(str(2 * run.largest)) + 1
+                raise ValueError(
+                    f"exact values of {run.task} need plain sampling: {name} must be {needed}, got {found}"
+                )
+        longest = {"sums": len(str(2 * run.largest)) + 1, "multiples": 3, "padded-sums": SUM_DIGITS}[run.task]
         if config.max_completion_length < longest:
             raise ValueError(
-                f"max_completion_length must be at least {longest} for sums of numbers up to {run.largest}, got "
+                f"max_completion_length must be at least {longest} for the answers of {run.task}, got "
                 f"{config.max_completion_length}"
             )
     return RunSettings(given, run, model, config)

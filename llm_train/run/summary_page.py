@@ -30,7 +30,11 @@ _PANELS = (
     ("effective sample size", ("baseline/effective_sample_size",)),
     ("bandwidth in steps", ("baseline/window",)),
     ("fraction of rollouts with advantage 0", ("baseline/zero_advantage",)),
+    ("mean squared score norm", ("baseline/squared_norm_right", "baseline/squared_norm_wrong")),
     ("gradient norm", ("grad_norm",)),
+    ("parts of the gradient's noise", ("gradient/noise", "gradient/prompt_part", "gradient/rollout_part")),
+    ("gradient noise scale in rollouts", ("gradient/noise_scale",)),
+    ("second moment of the gradient over the oracle's", ("baseline/second_moment",)),
     ("entropy", ("entropy",)),
     ("seconds per step", ("time/step", "time/generation", "time/reward", "time/baseline", "time/update")),
 )

@@ -14,6 +14,7 @@ from filelock import FileLock
 from peft import PeftModel
 from trl import get_peft_config
 
+from llm_train.policy.exact_value import pass_rate_func
 from llm_train.policy.models import load_weights
 from llm_train.policy.supervised import supervise
 from llm_train.run.settings import RunSettings
@@ -37,8 +38,8 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, announ
     run = settings.run
     if run.sft_steps == 0:
         return model
-    if run.sft_until is not None and task.exact_value is None:
-        raise ValueError(f"--sft_until needs exact values, which task {run.task!r} does not have; use --sft_steps")
+    if run.sft_until is not None and pass_rate_func(task.exact_value) is None:
+        raise ValueError(f"--sft_until needs exact pass rates, which task {run.task!r} does not have; use --sft_steps")
     if not run.policy_cache:
         return _supervised(settings, model, tokenizer, task, announce)
     cached = _cache_folder(settings)
@@ -65,7 +66,7 @@ def warmed_up_policy(settings: RunSettings, model, tokenizer, task: Task, announ
 def _cache_folder(settings: RunSettings) -> Path:
     """A folder named by everything that the warmed-up policy depends on."""
     run, seed = settings.run, settings.training.seed
-    key = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads")}
+    key = {k: v for k, v in vars(run).items() if k not in ("resume", "policy_cache", "threads", "wrong_reward")}
     key |= {"seed": seed, "adapter": str(get_peft_config(settings.model)), "policy": vars(settings.model)}
     if run.is_file:
         key["data"] = hashlib.blake2b(Path(run.task).read_bytes()).hexdigest()
@@ -78,8 +79,8 @@ def _supervised(settings: RunSettings, model, tokenizer, task: Task, announce: C
     announce(f"Warm-up: up to {run.sft_steps} supervised steps", flush=True)
 
     def reached(policy) -> bool:
-        values = task.exact_value(policy, list(task.train))
-        return sum(values) / len(values) >= run.sft_until
+        rates = pass_rate_func(task.exact_value)(policy, list(task.train))
+        return sum(rates) / len(rates) >= run.sft_until
 
     with tempfile.TemporaryDirectory(prefix="warm-up-") as scratch:
         return supervise(

@@ -17,6 +17,7 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
+from llm_train.studies import rivals  # noqa: F401  (registers further baselines)
 from llm_train.studies.finished_runs import FinishedRun, read_finished, settings_that_count, write_finished
 from llm_train.tasks.run_arguments import RunArguments
 
@@ -38,12 +39,31 @@ class Comparison:
     learning_rates: tuple[float, ...]
     tuning_seeds: int  # Number of separate seeds for this choice
     reference: str  # The method that the others are compared with
+    also_against: tuple[str, ...]  # Further methods, of which the table says how soon their end is reached
     measure: str  # The metric of the comparison; by default held-out accuracy, exact where the task has exact values
 
     @classmethod
+    def from_file(cls, path: Path, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
+        """Read a comparison from a file, which may have its methods in another one."""
+        config = yaml.safe_load(path.read_text())
+        if isinstance(config, Mapping) and isinstance(config.get("methods"), str):
+            config = {**config, "methods": yaml.safe_load((path.parent / config["methods"]).read_text())}
+        return cls.from_config(config, flags, seeds)
+
+    @classmethod
     def from_config(cls, config: Mapping, flags: Sequence[str] = (), seeds: int | None = None) -> Comparison:
-        """Read a comparison from a file and flags, and refuse one that is not at equal rollouts."""
-        known = {"settings", "methods", "seeds", "learning_rates", "tuning_seeds", "reference", "measure"}
+        """Read a comparison from the content of a file and flags, and refuse one that is not at equal rollouts."""
+        known = {
+            "settings",
+            "methods",
+            "without",
+            "also_against",
+            "seeds",
+            "learning_rates",
+            "tuning_seeds",
+            "reference",
+            "measure",
+        }
         if not isinstance(config, Mapping) or not isinstance(config.get("methods") or {}, Mapping):
             raise ValueError("a comparison is a file of 'name: value', and its methods are 'label: {setting: value}'")
         if unknown := set(config) - known:
@@ -53,6 +73,10 @@ class Comparison:
         parser = make_parser()
         settings = given_settings(parser, flags, config.get("settings", {}))
         methods = {label: given_settings(parser, (), method) for label, method in config["methods"].items()}
+        for label in config.get("without", ()):
+            if label not in methods:
+                raise ValueError(f"without has {label!r}, which is none of the methods: {', '.join(methods)}")
+            del methods[label]
         for label, method in methods.items():
             if own := _OF_THE_COMPARISON & method.keys():
                 raise ValueError(f"{sorted(own)[0]!r} of method {label!r} is set by the comparison; leave it out there")
@@ -62,7 +86,7 @@ class Comparison:
                 f"the runs of {twin!r} and {folders[_folder_name(twin)]!r} would share a folder: use labels that "
                 "differ in letters or digits"
             )
-        exact = settings.get("task", RunArguments.task) == "sums"
+        exact = RunArguments(task=settings.get("task", RunArguments.task)).is_exact
         rates = tuple(map(float, config.get("learning_rates") or ())) or (float(settings.get("learning_rate", 1e-6)),)
         n_seeds = int(config.get("seeds", 5)) if seeds is None else seeds
         ruled = {"seed": "seeds", "resume": "nothing: runs that are done are not made again"}
@@ -79,12 +103,14 @@ class Comparison:
             learning_rates=rates,
             tuning_seeds=int(config.get("tuning_seeds", 2)),
             reference=config.get("reference", next(iter(methods))),
+            also_against=tuple(config.get("also_against", ())),
             measure=config.get("measure", "eval_held_out_pass@1" if exact else "eval_pass@1"),
         )
         if len(rates) > 1 and found.tuning_seeds < 1:
             raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
-        if found.reference not in methods:
-            raise ValueError(f"reference {found.reference!r} is none of the methods: {', '.join(methods)}")
+        for name, label in (("reference", found.reference), *(("also_against", also) for also in found.also_against)):
+            if label not in methods:
+                raise ValueError(f"{name} {label!r} is none of the methods: {', '.join(methods)}")
         measured = found.measure.rpartition("pass@")
         wanted = ("eval_held_out_", "eval_train_") if exact else ("eval_",)
         rollouts = {}

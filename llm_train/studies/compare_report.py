@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -142,15 +143,24 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
 
 
 def write_table(comparison) -> str:
-    """Write ``table.md`` from ``table.json`` and ``curves.csv``, and return it."""
+    """Write ``table.md`` from ``table.json``, ``pairs.csv`` and ``curves.csv``, and return it."""
     found = [MethodRow(**row) for row in json.loads((comparison.folder / "table.json").read_text())]
-    table = _markdown(found, comparison, pl.read_csv(comparison.folder / "curves.csv")["rollouts"].max())
+    reached = _reached(comparison.folder / "pairs.csv") if comparison.also_against else {}
+    table = _markdown(found, reached, comparison, pl.read_csv(comparison.folder / "curves.csv")["rollouts"].max())
     with atomic_write(comparison.folder / "table.md") as temporary:
         temporary.write_text(table)
     return table
 
 
-def _markdown(found, comparison, whole) -> str:
+def _reached(path: Path) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Fraction of the rollouts until one method reaches the end of another one, with its interval."""
+    return {
+        (row["method"], row["against"]): tuple(float(row[f"rollouts{end}"]) for end in ("", "_low", "_high"))
+        for row in pl.read_csv(path).iter_rows(named=True)
+    }
+
+
+def _markdown(found, reached, comparison, whole) -> str:
     def interval(numbers):
         mean, low, high = numbers
         if np.isnan(mean):
@@ -172,7 +182,8 @@ def _markdown(found, comparison, whole) -> str:
     )
     columns = (
         "method", "learning rate", "held out", "training prompts", "mean over training",
-        f"against {comparison.reference}", "fraction of the rollouts to reach it", "fell",
+        f"against {comparison.reference}", "fraction of the rollouts to reach it",
+        *(f"to reach {label}" for label in comparison.also_against), "fell",
     )  # fmt: skip
     lines = []
     for row in found:
@@ -180,6 +191,7 @@ def _markdown(found, comparison, whole) -> str:
         lines.append((
             row.label, f"{row.learning_rate:g}{edge}", interval(row.final), interval(row.train), interval(row.average),
             "" if row.label == comparison.reference else interval(row.difference), ratio(row.rollouts),
+            *("" if row.label == label else ratio(reached[row.label, label]) for label in comparison.also_against),
             f"{row.fell} of {row.n_seeds}",
         ))  # fmt: skip
     note = "\n\\* an end of the grid of learning rates.\n" if edges else ""

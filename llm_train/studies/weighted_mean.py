@@ -10,6 +10,7 @@ import numpy as np
 from kvar import Baseline
 from kvar.online.discount import discount_for
 from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.utils.checks import checked_array, checked_keys
 
 __all__ = ["WeightedMean"]
 
@@ -39,6 +40,13 @@ class WeightedMean(Baseline):
         discount = discount_for(_DISCOUNT, batch.n_scored)
         self._total = discount * self._total + float((weights * batch.filled).sum())
         self._mass = discount * self._mass + float(weights.sum())
+
+    def _state(self) -> dict:
+        return {"sums": [self._total, self._mass]}
+
+    def _load_state(self, state: dict) -> None:
+        checked_keys(state, ("sums",), "the state of a weighted mean")
+        self._total, self._mass = checked_array(state["sums"], "sums of a weighted mean", (2,)).tolist()
 
     def _weights(self, batch: Batch) -> np.ndarray:
         return np.where(batch.scored, batch.columns["score_norm"], 0.0) ** 2

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
@@ -18,6 +18,8 @@ from llm_train.policy.exact_value import ExactValue
 from llm_train.policy.tiny import answer_reward, skewed_sums, sums
 from llm_train.tasks.answers import math_reward, text_reward, verifier_reward
 from llm_train.tasks.multiples import ExactSums, demonstrated_multiples, multiples, one_of_answers_reward
+from llm_train.tasks.padded_sums import LARGEST, first_digits_reward, padded_demonstrations, padded_sums
+from llm_train.tasks.reward_range import RescaledValue, rescaled_reward
 from llm_train.tasks.run_arguments import DATA_LOADERS, RunArguments
 
 __all__ = ["Task", "load_task"]
@@ -48,10 +50,16 @@ def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
     ValueError
         If there is no such task or file, it has too few prompts, or the tiny policy cannot read it.
     """
-    if run.task == "sums":
-        return _sums(run, tokenizer, seed)
-    if run.task == "multiples":
-        return _multiples(run, tokenizer, seed)
+    task = _load(run, tokenizer, seed)
+    if run.wrong_reward:
+        exact = task.exact_value and RescaledValue(task.exact_value, run.wrong_reward)
+        task = replace(task, reward=rescaled_reward(task.reward, run.wrong_reward), exact_value=exact)
+    return task
+
+
+def _load(run: RunArguments, tokenizer, seed: int) -> Task:
+    if run.is_exact:
+        return {"sums": _sums, "multiples": _multiples, "padded-sums": _padded_sums}[run.task](run, tokenizer, seed)
     if run.is_file:
         task = _from_rows(_file_rows(run), run, tokenizer, seed)
     elif run.is_family:
@@ -70,12 +78,16 @@ def load_task(run: RunArguments, tokenizer, seed: int) -> Task:
     return task
 
 
-def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
+def _require_sums(run: RunArguments) -> None:
     if run.n_prompts + run.n_held_out > (run.largest + 1) ** 2:
         raise ValueError(
             f"there are {(run.largest + 1) ** 2} sums of operands up to {run.largest}, fewer than --n_prompts "
             f"{run.n_prompts} plus --n_held_out {run.n_held_out}; raise --largest"
         )
+
+
+def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
+    _require_sums(run)
     train = sums(run.n_prompts, run.largest, seed)
     held_out = sums(run.n_held_out, run.largest, seed, without=train) if run.n_held_out else None
     context = ""
@@ -101,9 +113,13 @@ def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
     )
 
 
-def _multiples(run: RunArguments, tokenizer, seed: int) -> Task:
+def _require_tiny(run: RunArguments) -> None:
     if not run.tiny:
-        raise ValueError("task 'multiples' is for the tiny policy, which has a token for each character")
+        raise ValueError(f"task {run.task!r} is for the tiny policy, which has a token for each character")
+
+
+def _multiples(run: RunArguments, tokenizer, seed: int) -> Task:
+    _require_tiny(run)
     rows = multiples(run.n_prompts + run.n_held_out, seed)
 
     def demonstrations(seed):
@@ -115,6 +131,26 @@ def _multiples(run: RunArguments, tokenizer, seed: int) -> Task:
         held_out=rows.select(range(run.n_prompts, len(rows))) if run.n_held_out else None,
         reward=one_of_answers_reward(tokenizer),
         exact_value=ExactSums(tokenizer),
+        demonstrations=demonstrations,
+    )
+
+
+def _padded_sums(run: RunArguments, tokenizer, seed: int) -> Task:
+    _require_tiny(run)
+    _require_sums(run)
+    if run.largest > LARGEST:
+        raise ValueError(f"sums of two digits need --largest of at most {LARGEST}, got {run.largest}")
+    train = padded_sums(run.n_prompts, run.largest, seed)
+
+    def demonstrations(seed):
+        for row in padded_demonstrations(run.largest, seed):
+            yield {"prompt": row["prompt"], "completion": row["answer"] + tokenizer.eos_token}
+
+    return Task(
+        train=train,
+        held_out=padded_sums(run.n_held_out, run.largest, seed, without=train) if run.n_held_out else None,
+        reward=first_digits_reward(tokenizer),
+        exact_value=ExactValue(tokenizer, ended=False),
         demonstrations=demonstrations,
     )
 

@@ -11,7 +11,7 @@ __all__ = ["DATA_LOADERS", "RunArguments"]
 
 # Loaders of the library datasets, by the ending of a file.
 DATA_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-_OWN = ("sums", "multiples")
+_OWN = ("sums", "multiples", "padded-sums")
 _REWARDS = ["auto", "text", "math"]
 
 
@@ -32,7 +32,8 @@ class RunArguments:
     task: str = _setting(
         "sums",
         "The task. 'sums' asks for a+b=. 'multiples', for the tiny policy alone, asks for any multiple of d plus r "
-        "below 100. A name such as chain_sum or gsm_symbolic is a family of reasoning-gym. A file "
+        "below 100. 'padded-sums', for the tiny policy too, asks for the two digits of a sum and any six more. A name "
+        "such as chain_sum or gsm_symbolic is a family of reasoning-gym. A file "
         "ending in .jsonl, .json, .csv or .parquet has one column of prompts and one of answers. OWNER/NAME is a data "
         "set of the Hugging Face hub.",
     )
@@ -44,7 +45,7 @@ class RunArguments:
     )
     n_prompts: int = _setting(480, "Number of different prompts to train on.")
     n_held_out: int = _setting(128, "Number of other prompts that are kept for evaluation; 0 keeps none.")
-    largest: int = _setting(49, "Largest operand of the task 'sums'.")
+    largest: int = _setting(49, "Largest operand of the tasks 'sums' and 'padded-sums'.")
     prompt_column: str = _setting("prompt", "Name of the column of prompts in a file or a data set.")
     answer_column: str = _setting("answer", "Name of the column of answers in a file or a data set.")
     prompt_features: int = _setting(
@@ -59,6 +60,7 @@ class RunArguments:
         "otherwise.",
         choices=_REWARDS,
     )
+    wrong_reward: float = _setting(0.0, "Reward of a wrong answer, below 1; a right one has 1.")
     sft_steps: int | None = _setting(
         None,
         "Number of supervised steps before reinforcement learning, which spread the success rates over (0, 1). By "
@@ -84,6 +86,8 @@ class RunArguments:
         self.task_kwargs = json_object(self.task_kwargs, "task_kwargs", '{"max_terms": 2}')
         if self.reward not in _REWARDS:
             raise ValueError(f"reward must be one of {', '.join(_REWARDS)}, got {self.reward!r}")
+        if not self.wrong_reward < 1:
+            raise ValueError(f"wrong_reward must be below 1, the reward of a right answer, got {self.wrong_reward:g}")
         if self.n_prompts < 1 or self.n_held_out < 0:
             raise ValueError(
                 f"n_prompts must be at least 1 and n_held_out at least 0, got {self.n_prompts} and {self.n_held_out}"
@@ -104,6 +108,11 @@ class RunArguments:
             self.sft_steps = 300 if self.tiny else 0
         if self.sft_learning_rate is None:
             self.sft_learning_rate = 2e-3 if self.tiny else 1e-5
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values of the task can be computed."""
+        return self.task in _OWN
 
     @property
     def is_file(self) -> bool:

@@ -34,7 +34,7 @@ class KAEBaseline(AttachedBaseline):
 
     def column(self, name, inputs, output):
         if name == "true_value":
-            return self._trainer._true_values(inputs)
+            return self._trainer._exact(self._trainer._true_value_func, inputs)
         if name == "offline_value" and self._trainer.args.warm_start_rollouts:
             values = [self.offline_values.get(self._keys.of_example(example), 0.5) for example in inputs]
             return torch.tensor(values, device=self._trainer.accelerator.device)

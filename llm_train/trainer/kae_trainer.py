@@ -60,7 +60,7 @@ class KAETrainer(MeasuredTrainer):
     true_value_func : callable, optional
         ``true_value_func(model, examples) -> sequence of float``: the exact value of each example of this process under
         the current policy. It is recorded in the trace, and the oracle baseline uses it. If it has a true attribute
-        ``is_pass_rate``, evaluation uses it instead of samples.
+        ``is_pass_rate``, or an attribute ``pass_rate`` that is such a function, evaluation uses it instead of samples.
     prompt_key_func : callable, optional
         ``prompt_key_func(example) -> int or str``: the id of an example's prompt, where neither its text nor a column
         tells prompts apart.

@@ -8,7 +8,9 @@ import torch
 from trl import GRPOTrainer
 
 from llm_train.policy.eval_mode import evaluating
+from llm_train.policy.exact_value import pass_rate_func
 from llm_train.trainer.gathered_rewards import GatheredRewards, on_rewards
+from llm_train.trainer.gradient_parts import GradientParts
 from llm_train.trainer.pass_rates import exact_pass_rates, sampled_pass_rates
 from llm_train.trainer.prompt_keys import PromptKeys
 from llm_train.trainer.step_timing import StepTimer
@@ -30,11 +32,12 @@ class MeasuredTrainer(GRPOTrainer):
         self._evaluation_prefix = "eval"
         self._timer = StepTimer(lambda part, seconds: self._metrics["train"][f"time/{part}"].append(seconds))
         self.add_callback(self._timer)
+        self._gradient = GradientParts(self)
         on_rewards(self, self._keep_rewards)
 
     @property
     def _evaluates_exactly(self) -> bool:
-        return getattr(self._true_value_func, "is_pass_rate", False)
+        return pass_rate_func(self._true_value_func) is not None
 
     def _generate(self, *args, **kwargs):
         with self._timer.part("generation"):
@@ -62,10 +65,10 @@ class MeasuredTrainer(GRPOTrainer):
         """Id by which the history knows the prompt of an example."""
         return self._keys.of_example(example)
 
-    def _true_values(self, inputs) -> torch.Tensor:
-        """Exact values of the n examples, under the policy that samples: without dropout."""
+    def _exact(self, func: Callable, inputs) -> torch.Tensor:
+        """Exact values or pass rates of the n examples, under the policy that samples: without dropout."""
         with evaluating(self.model), torch.no_grad():
-            values = torch.as_tensor(self._true_value_func(self.model, inputs), dtype=torch.float32)
+            values = torch.as_tensor(func(self.model, inputs), dtype=torch.float32)
         if values.shape != (len(inputs),):
             raise ValueError(f"true_value_func must return {len(inputs)} values, got the shape {tuple(values.shape)}")
         return values.detach().to(self.accelerator.device)
@@ -78,7 +81,8 @@ class MeasuredTrainer(GRPOTrainer):
             self._evaluation_prefix = metric_key_prefix
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         data = self.eval_dataset[data] if isinstance(data, str) else data
-        values = torch.cat([self._true_values(list(chunk)) for chunk in _chunks(data, 256)]).tolist()
+        func = pass_rate_func(self._true_value_func)
+        values = torch.cat([self._exact(func, list(chunk)) for chunk in _chunks(data, 256)]).tolist()
         rates = exact_pass_rates(values, self.args.pass_at)
         metrics = {f"{metric_key_prefix}_{name}": rate for name, rate in rates.items()}
         with evaluating(self.model):  # the mode tells TRL that these are metrics of an evaluation
@@ -92,6 +96,8 @@ class MeasuredTrainer(GRPOTrainer):
             rates = sampled_pass_rates(self._evaluated, self.args.pass_at, self.args.pass_reward)
             logs.update({f"{self._evaluation_prefix}_{name}": rate for name, rate in rates.items()})
             self._evaluated = {}
+        if self.model.training and (scale := self._gradient.noise_scale()) is not None:
+            logs["gradient/noise_scale"] = scale
         super().log(logs, start_time)
 
 

@@ -36,7 +36,7 @@ def step_advantages(
     columns = {name: column.view(groups) for name, column in columns.items()}
     advantages, info = baseline.advantages(prompt_ids[::group_size], rewards, step, return_info=True, **columns)
     advantages = advantages if own is None else own.view(groups)
-    metrics = baseline_metrics(info, rewards, advantages, columns.get("true_value"))
+    metrics = baseline_metrics(info, rewards, advantages, columns.get("true_value"), columns.get("score_norm"))
     metrics["window"] = baseline.window_in_use
     return advantages.flatten(), metrics
 

@@ -1,6 +1,7 @@
 """Kill a run with SIGKILL at random moments, resume it each time, and compare it with a run that was never killed.
 
   python -m tests.llm_train.kill_and_resume --kills 10
+  python -m tests.llm_train.kill_and_resume --kills 3 --prompt_order importance --baseline variance-optimal
 
 Trace, metrics, history and weights must be equal to the last bit. No row of the trace may be lost or doubled.
 """
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from safetensors.torch import load_file
 
 from kvar import read_trace
 from llm_train.run.run_files import read_metrics
-from llm_train.run.settings import resolve
+from llm_train.run.settings import given_settings, make_parser, resolve
 from llm_train.run.train import quiet_libraries, train
 from llm_train.trainer.state_file import load_state
 
@@ -93,11 +95,14 @@ def same(whole: Path, resumed: Path) -> None:
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def check(folder: Path, kills: int, seed: int) -> None:
-    """Kill and resume runs until they are finished, and compare each with the uninterrupted run."""
+def check(folder: Path, kills: int, seed: int, further: Mapping) -> None:
+    """Kill and resume runs until they are finished, and compare each with the uninterrupted run.
+
+    `further` are settings in place of, or besides, those above.
+    """
     generator = random.Random(seed)
     whole = folder / "whole"
-    shared = {**SETTINGS, "policy_cache": str(folder / "policies")}
+    shared = {**SETTINGS, "policy_cache": str(folder / "policies"), **further}
     train(resolve({**shared, "output_dir": str(whole)}), show=False)
     done = 0
     while done < kills:
@@ -115,10 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options, flags = parser.parse_known_args()
     quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
-        check(Path(folder), options.kills, options.seed)
+        check(Path(folder), options.kills, options.seed, given_settings(make_parser(), flags))
     print(f"{options.kills} kills: the resumed run equals the uninterrupted one")
 
 

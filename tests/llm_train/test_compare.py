@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 
+import llm_train
 from llm_train.commands.compare import main
-from llm_train.studies.compare import Comparison, _grown, choose_learning_rates
+from llm_train.run.settings import resolve
+from llm_train.studies.compare import Comparison, _grown, _make_run, choose_learning_rates
 from llm_train.studies.compare_report import pairs, report, rows
 from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
 from tests.llm_train.tiny_run import settings
@@ -52,6 +56,21 @@ def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path
     write_finished(tmp_path, {run.key: run for run in runs})
     table = report(comparison, {"a": 1e-6})
     assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
+
+
+def test_the_table_says_when_further_methods_are_reached(tmp_path):
+    settings_of_all = {"max_steps": 1, "output_dir": str(tmp_path)}
+    config = {"settings": settings_of_all, "methods": {"a": {}, "b": {}}, "seeds": 2, "also_against": ["b"]}
+    comparison = Comparison.from_config(config)
+    curves = {"a": [0.2, 0.6], "b": [0.2, 0.4]}
+    runs = [FinishedRun(m, 1e-6, seed, {}, [0, 8], c, c[-1], 1.0) for m, c in curves.items() for seed in range(2)]
+    write_finished(tmp_path, {run.key: run for run in runs})
+    lines = report(comparison, dict.fromkeys("ab", 1e-6)).splitlines()
+    assert next(line for line in lines if "| to reach b |" in line)
+    assert next(line for line in lines if line.startswith("| a |")).endswith("| 0.50 (0.50 to 0.50) | 0 of 2 |")
+    assert next(line for line in lines if line.startswith("| b |")).endswith("| not reached |  | 0 of 2 |")
+    with pytest.raises(ValueError, match="also_against 'c' is none of the methods: a, b"):
+        Comparison.from_config({**config, "also_against": ["c"]})
 
 
 def test_methods_are_compared_at_equal_rollouts():
@@ -107,6 +126,18 @@ def test_methods_are_compared_at_equal_rollouts():
         Comparison.from_config({"settings": shared, "methods": {"a": {}}, "reference": "c"})
     with pytest.raises(ValueError, match="got 'method'"):
         Comparison.from_config({"method": {}})
+
+
+def test_methods_may_be_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "arms.yaml").write_text("a: {}\nb: {baseline: gpg}\nc: {}\n")
+    path, shared = tmp_path / "compare.yaml", {"max_steps": 9}
+    path.write_text(yaml.safe_dump({"settings": shared, "methods": "arms.yaml", "without": ["a"]}))
+    found = Comparison.from_file(path)
+    assert list(found.methods) == ["b", "c"]
+    assert found.reference == "b"
+    path.write_text(yaml.safe_dump({"settings": shared, "methods": "arms.yaml", "without": ["d"]}))
+    with pytest.raises(ValueError, match="without has 'd', which is none of the methods: a, b, c"):
+        Comparison.from_file(path)
 
 
 def test_a_grid_grows_where_the_best_rate_lies_at_its_end():
@@ -167,3 +198,16 @@ def test_a_stopped_comparison_says_how_it_goes_on(monkeypatch, capsys):
         main(["llm_train/configs/compare-tiny.yaml"])
     assert ended.value.code == 130
     assert "same command" in capsys.readouterr().err
+
+
+def test_the_comparison_for_a_gpu_on_the_tiny_policy(tmp_path, monkeypatch):
+    flags = "--model tiny --largest 29 --n_prompts 128 --n_held_out 8 --max_steps 2 --eval_steps 1 --sft_steps 5"
+    flags = [*flags.split(), "--use_cpu", "True", "--output_dir", str(tmp_path)]
+    path = Path(llm_train.__file__).parent / "configs/comparison/gpu.yaml"
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "is_available", lambda: True)  # as the settings see a device
+        comparison = Comparison.from_file(path, flags, seeds=1)
+        assert not resolve(comparison.given("GRPO G=8", 1e-6, 0)).training.bf16  # the tiny policy stays as it is
+    run = _make_run(comparison, ("variance-optimal G=1, importance", 1e-6, 0))
+    assert run.rollouts == [0, 128, 256]
+    assert len(run.curve) == 3

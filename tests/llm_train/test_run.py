@@ -45,6 +45,8 @@ def test_flags_win_over_the_file(tmp_path):
         ({"lerning_rate": 1}, "'lerning_rate'; did you mean 'learning_rate'"),
         ({"model_name_or_path": "x"}, "--model"),
         ({"temperature": 0.7}, "temperature must be 1.0, got 0.7"),
+        ({"task": "padded-sums", "max_completion_length": 1}, "must be at least 2 .* padded-sums, got 1"),
+        ({"wrong_reward": 1}, "wrong_reward must be below 1, .* got 1"),
         ({"max_completion_length": 2}, "max_completion_length must be at least 3 .* got 2"),
         ({"reward": "best"}, "must be one of auto, text, math, got 'best'"),
         ({"n_prompts": 0}, "n_prompts must be at least 1"),
@@ -77,12 +79,13 @@ def test_an_evaluation_holds_whole_groups():
 
 
 def test_every_shipped_config_resolves():
-    for path in (Path(llm_train.__file__).parent / "configs").glob("*.yaml"):
-        config = yaml.safe_load(path.read_text())
-        if "methods" in config:
-            assert Comparison.from_config(config).methods
+    for path in (Path(llm_train.__file__).parent / "configs").rglob("*.yaml"):
+        if path.name == "arms.yaml":  # the methods of the others in its folder
+            continue
+        if "methods" in yaml.safe_load(path.read_text()):
+            assert Comparison.from_file(path).methods
         else:
-            resolve(given_settings(make_parser(), (), config))
+            resolve(given_settings(make_parser(), (), path))
 
 
 def test_a_run_leaves_its_files_and_can_be_resumed(tmp_path, capsys):

@@ -1,15 +1,19 @@
 """Tasks from every source, rewards for answers, and policies by name."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 import torch
 from trl import ModelConfig
 
 from llm_train.policy import models
+from llm_train.policy.exact_value import answer_log_probabilities, pass_rate_func
 from llm_train.policy.sampling import sample_completions
 from llm_train.policy.tiny import make_policy, make_tokenizer
 from llm_train.tasks.answers import final_answer, math_reward, text_reward
 from llm_train.tasks.load_task import load_task
+from llm_train.tasks.reward_range import rescaled_reward
 from llm_train.tasks.run_arguments import RunArguments
 
 
@@ -157,3 +161,40 @@ def test_multiples_have_many_right_answers_with_exact_values():
         load_task(RunArguments(model="any", task="multiples"), tokenizer, seed=0)
     with pytest.raises(ValueError, match="between 1 and 495 for task 'multiples', got 628"):
         load_task(RunArguments(task="multiples", n_prompts=500), tokenizer, seed=0)
+
+
+def test_padded_sums_are_judged_by_their_first_two_digits():
+    run, tokenizer = RunArguments(task="padded-sums", n_prompts=20, n_held_out=5, largest=9), make_tokenizer()
+    task = load_task(run, tokenizer, seed=0)
+    assert not set(task.train["prompt"]) & set(task.held_out["prompt"])
+    assert {(row["prompt"], row["answer"]) for row in task.train} <= {
+        (f"{a}+{b}=", f"{a + b:02}") for a in range(10) for b in range(10)
+    }
+    shown = next(task.demonstrations(0))
+    a, b = map(int, shown["prompt"].removesuffix("=").split("+"))
+    assert shown["completion"][:2] == f"{a + b:02}"
+    assert len(tokenizer(shown["completion"])["input_ids"]) == 9
+    model, row = make_policy(tokenizer, seed=0).eval(), task.train[0]
+    prompt = tokenizer(row["prompt"])["input_ids"]
+    first = [[x, y] for x in range(len(tokenizer)) for y in range(len(tokenizer))]
+    every = [[*pair, z] for pair in first for z in (4, 5)]  # what comes third is without effect
+    probability = answer_log_probabilities(model, [prompt] * len(first), first).sum(dim=1).exp().detach().numpy()
+    rewards = task.reward(completion_ids=every, answer=[row["answer"]] * len(every))
+    assert rewards[::2] == rewards[1::2]
+    assert task.exact_value(model, [row]) == pytest.approx([probability @ rewards[::2]])
+    with pytest.raises(ValueError, match="at most 49, got 50"):
+        load_task(RunArguments(task="padded-sums", largest=50), tokenizer, seed=0)
+
+
+def test_wrong_answers_may_have_another_reward():
+    run, tokenizer = RunArguments(n_prompts=20, n_held_out=5, largest=9), make_tokenizer()
+    plain, signed = load_task(run, tokenizer, seed=0), load_task(replace(run, wrong_reward=-1.0), tokenizer, seed=0)
+    row = plain.train[0]
+    right = [*tokenizer(row["answer"])["input_ids"], tokenizer.eos_token_id]
+    assert signed.reward(completion_ids=[right, right[:1]], answer=[row["answer"]] * 2) == [1.0, -1.0]
+    model = make_policy(tokenizer, seed=0).eval()
+    rates = plain.exact_value(model, list(plain.train))
+    assert signed.exact_value(model, list(plain.train)) == pytest.approx([2 * rate - 1 for rate in rates])
+    assert pass_rate_func(signed.exact_value)(model, list(plain.train)) == rates
+    assert pass_rate_func(None) is None
+    assert rescaled_reward(lambda: [None, 0.5], -1.0)() == [None, 0.0]

@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kvar import baseline_names, plotting
+from kvar import plotting
 from paper_figures import sources
 from paper_figures.accuracy_tables import Accuracy, SingleRollout
 from paper_figures.audit_calibration_fig import AuditCalibration
 from paper_figures.exhibit import FalseClaimError, make
 from paper_figures.index import EXHIBITS, exhibit_classes
 from paper_figures.selectors_fig import Selectors
-from paper_figures.sources import StudyExhibit
+from paper_figures.sources import StudyExhibit, own_baselines
 from paper_figures.speed_fig import Speed
 from paper_figures.stage_tables import GradientByStage, ValueByStage, stage_means
 from simulations.harness.keyed_results import StaleResultError
@@ -196,7 +196,7 @@ def test_selectors(tmp_path, monkeypatch):
 
 
 def test_every_baseline_has_looks_of_its_own():
-    names = {*baseline_names(), "critic"}
+    names = {*own_baselines(), "critic"}
     looks = [tuple(plotting.baseline_style(name).values())[:2] for name in names]
     unknown = tuple(plotting.baseline_style("what is this").values())[:2]
     assert len({*looks, unknown}) == len(looks) + 1
