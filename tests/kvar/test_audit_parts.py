@@ -107,11 +107,13 @@ def test_the_trend_has_the_error_of_clustered_least_squares(rng):
     trace = simulated(rng, n_prompts=50, n_steps=60)
     found = facts_of(trace)[0]
     rises = np.diff(trace.reward.reshape(60, 50, 4).mean(axis=2), axis=0).ravel()
-    # Changes of a prompt add up to little, so that the variance over prompts exceeds that of both ways together.
-    cluster = {"groups": np.tile(np.arange(50), 59), "df_correction": True}
-    fit = sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds=cluster)
     # There are fewer periods than prompts: 15 of 4 steps.
-    half = stats.t.ppf(0.975, 14) * fit.bse[0]
+    prompt, period = np.tile(np.arange(50), 59), np.repeat(np.arange(1, 60) // 4, 50)
+    fits = [
+        sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds={"groups": one, "df_correction": True})
+        for one in (prompt, np.column_stack([prompt, period]))
+    ]
+    fit, half = fits[0], stats.t.ppf(0.975, 14) * max(fit.bse[0] for fit in fits)
     assert found.trend == pytest.approx(100 * fit.params[0])
     assert found.trend_limits == pytest.approx((found.trend - 100 * half, found.trend + 100 * half))
 
