@@ -10,6 +10,8 @@ from kvar.rollouts.prompt_ids import as_keys, prompt_key
 __all__ = ["PromptNumbers"]
 
 _HASHES = 2**64
+# Odd factors that spread bits: 2**64 over the golden ratio, and another.
+_MIXED = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], dtype=np.uint64)
 
 
 class PromptNumbers:
@@ -35,6 +37,13 @@ class PromptNumbers:
         """Number of prompts."""
         return len(self._hash)
 
+    def fingerprint(self, step: np.ndarray, numbers: np.ndarray, reward: np.ndarray) -> int:
+        """A sum over rollouts, modulo 2**64, that is the same for the same steps, prompts and rewards in any order."""
+        with np.errstate(over="ignore"):
+            parts = step.astype(np.float64).view(np.uint64) * _MIXED[0]
+            parts ^= np.nan_to_num(reward, nan=-1e300).view(np.uint64) * _MIXED[1]
+            return int(((parts ^ self._hash[numbers]) * _MIXED[0]).sum())
+
     def sampled(self, numbers: np.ndarray, one_in: int) -> np.ndarray:
         """Whether prompts belong to a sample of one in so many; those of a smaller sample are among them."""
         return self._hash[numbers] <= np.uint64((_HASHES - 1) // one_in)
@@ -44,4 +53,4 @@ def _hashes(ids: np.ndarray) -> np.ndarray:
     """Hashes that depend on the id alone. Those of whole numbers in a row are spread evenly (Knuth's golden ratio)."""
     keys = ids if ids.dtype.kind == "i" else np.array([prompt_key(one) for one in ids.tolist()], dtype=np.int64)
     with np.errstate(over="ignore"):
-        return keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return keys.astype(np.uint64) * _MIXED[0]

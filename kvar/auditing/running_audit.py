@@ -25,7 +25,7 @@ from kvar.auditing.window_study import WindowReplay
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.intervals import LONGEST_PERIOD, Interval, adjusted_p_values
 from kvar.rollouts.step_chunks import SortedTrace, StepChunk
-from kvar.rollouts.trace import Trace
+from kvar.rollouts.trace import Trace, part_of
 from kvar.utils.parallel import Share, shared_work
 from kvar.utils.progress import progress_bar
 from kvar.utils.terminal import visible
@@ -80,6 +80,7 @@ class RunningAudit:
         self._studies: dict[object, tuple[WindowReplay | GroupSizeReplay, int]] = {}
         self._n_steps = self._n_rollouts = 0
         self._seconds = 0.0
+        self._fingerprint = 0
         self.last_step = -np.inf  # Rows up to this step are summed
 
     def fits(self, trace: Trace) -> bool:
@@ -87,6 +88,17 @@ class RunningAudit:
         return self._extras == trace.extras.keys() and not any(
             baseline.reason_not_applicable(trace.reward, trace.extras) for baseline in self._candidates
         )
+
+    def knows(self, trace: Trace) -> bool:
+        """Whether the rows of a trace up to `last_step` are those that are summed."""
+        if self._extras != trace.extras.keys():
+            return False
+        known = part_of(trace, trace.step <= self.last_step)
+        if len(known) != self._n_rollouts:
+            return False
+        distinct, code = np.unique(known.prompt_id, return_inverse=True)
+        numbers = self._numbers.of(distinct)[code]
+        return self._numbers.fingerprint(known.step, numbers, known.reward) == self._fingerprint
 
     def report(
         self, trace: Trace, reading: Reading | None = None, progress: bool = False, more_to_come: bool = False
@@ -124,6 +136,8 @@ class RunningAudit:
         self._sample.add(chunk)
         self._n_steps, self._n_rollouts = int(chunk.time[-1]) + 1, self._n_rollouts + len(chunk)
         self._seconds += _seconds([chunk])
+        self._fingerprint += self._numbers.fingerprint(chunk.step, chunk.code, chunk.reward)
+        self._fingerprint %= 2**64
         self.last_step = float(chunk.step[-1])
         return chunk
 

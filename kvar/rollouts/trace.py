@@ -11,7 +11,7 @@ from kvar.rollouts.batch import occurrence
 from kvar.utils.arrays import to_host
 from kvar.utils.checks import LARGEST
 
-__all__ = ["Trace"]
+__all__ = ["Trace", "part_of"]
 
 _REQUIRED = ("step", "prompt_id", "reward")
 _COLUMNS = ("step", "prompt_id", "rollout", "reward")
@@ -121,6 +121,12 @@ class Trace:
     def columns(self) -> dict[str, np.ndarray]:
         """All columns by name, the extras last."""
         return {**{name: getattr(self, name) for name in _COLUMNS}, **self.extras}
+
+
+def part_of(trace: Trace, rows: np.ndarray | slice) -> Trace:
+    """Some rows of a trace."""
+    extras = {name: column[rows] for name, column in trace.extras.items()}
+    return Trace(trace.step[rows], trace.prompt_id[rows], trace.rollout[rows], trace.reward[rows], extras)
 
 
 def _steps(steps: np.ndarray) -> np.ndarray:
