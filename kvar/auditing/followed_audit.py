@@ -49,7 +49,8 @@ class FollowedAudit:
         elif log.whole:
             audit = None
         if audit is None or not audit.fits(rows):
-            log.read_all()
+            if not log.whole:
+                log.read_all()
             rows = log.rows
             audit = RunningAudit(rows, *self._settings)
         self._audit = audit

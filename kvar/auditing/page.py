@@ -19,16 +19,18 @@ from kvar.intervals import Interval
 __all__ = ["fragment", "page", "score_table", "template", "what_was_read", "whole_page"]
 
 
-def page(report: AuditFindings) -> str:
-    """Render a whole page."""
-    return whole_page(fragment(report), report.source)
+def page(report: AuditFindings, refresh: float | None = None) -> str:
+    """Render a whole page, which a browser loads again after so many seconds."""
+    return whole_page(fragment(report), report.source, refresh)
 
 
-def whole_page(content: str, source: str) -> str:
+def whole_page(content: str, source: str, refresh: float | None = None) -> str:
     """A document around a fragment; the browser runs no other script than ours."""
     script = template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return template("page.html.j2").render(fragment=content, source=source, script=script, digest=digest)
+    return template("page.html.j2").render(
+        fragment=content, source=source, script=script, digest=digest, refresh=refresh
+    )
 
 
 def fragment(report: AuditFindings) -> str:
