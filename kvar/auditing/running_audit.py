@@ -25,7 +25,7 @@ from kvar.auditing.window_study import WindowReplay
 from kvar.baselines import Baseline, baseline_names, make_baseline
 from kvar.intervals import LONGEST_PERIOD, Interval, adjusted_p_values
 from kvar.rollouts.step_chunks import SortedTrace, StepChunk
-from kvar.rollouts.trace import Trace, part_of
+from kvar.rollouts.trace import Trace
 from kvar.utils.parallel import Share, shared_work
 from kvar.utils.progress import progress_bar
 from kvar.utils.terminal import visible
@@ -78,7 +78,8 @@ class RunningAudit:
         self._sample = PromptSample(self._numbers)
         # Each with the number of chunks of the sample that it has seen.
         self._studies: dict[object, tuple[WindowReplay | GroupSizeReplay, int]] = {}
-        self._n_steps = self._n_rollouts = 0
+        # Steps and rollouts that are summed, and steps that were reported on.
+        self._n_steps = self._n_rollouts = self._n_seen = 0
         self._seconds = 0.0
         self._fingerprint = 0
         self.last_step = -np.inf  # Rows up to this step are summed
@@ -90,15 +91,15 @@ class RunningAudit:
         )
 
     def knows(self, trace: Trace) -> bool:
-        """Whether the rows of a trace up to `last_step` are those that are summed."""
+        """Whether the rows of a whole trace up to `last_step` are those that are summed, and none is gone after it."""
         if self._extras != trace.extras.keys():
             return False
-        known = part_of(trace, trace.step <= self.last_step)
-        if len(known) != self._n_rollouts:
+        distinct, code = np.unique(trace.prompt_id, return_inverse=True)
+        numbers, known = self._numbers.of(distinct)[code], trace.step <= self.last_step
+        if len(self._numbers) > len(distinct) or len(np.unique(trace.step)) < self._n_seen:
             return False
-        distinct, code = np.unique(known.prompt_id, return_inverse=True)
-        numbers = self._numbers.of(distinct)[code]
-        return self._numbers.fingerprint(known.step, numbers, known.reward) == self._fingerprint
+        found = self._numbers.fingerprint(trace.step[known], numbers[known], trace.reward[known])
+        return known.sum() == self._n_rollouts and found == self._fingerprint
 
     def report(
         self, trace: Trace, reading: Reading | None = None, progress: bool = False, more_to_come: bool = False
@@ -112,7 +113,8 @@ class RunningAudit:
         # The last step may not be complete.
         n_whole = max(n_new - 1, 0) // LONGEST_PERIOD * LONGEST_PERIOD if more_to_come else n_new
         numbers, before = self._numbers.of(order.prompts), self._n_steps
-        self._replay.grow(len(self._numbers), before + n_new)
+        self._n_seen = before + n_new
+        self._replay.grow(len(self._numbers), self._n_seen)
         if self._sample.thin(n_rollouts):
             self._studies.clear()
 
