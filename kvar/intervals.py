@@ -6,14 +6,17 @@ Rollouts are not independent: those of one prompt depend on each other, and so d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kvar.utils.arrays import extended
 from kvar.utils.checks import checked_array, is_number
 
 __all__ = [
+    "LONGEST_PERIOD",
     "ClusteredSums",
     "Interval",
     "MeanInterval",
@@ -22,7 +25,6 @@ __all__ = [
     "checked_bounds",
     "fraction_limits",
     "mean_interval",
-    "period_length",
     "rate_limits",
     "value_limits",
 ]
@@ -34,6 +36,8 @@ _NORMAL_QUANTILE = 1.959964
 # uniform between that and zero, 1.25 under that of Epanechnikov, 1 under the uniform one. The study `coverage` covers
 # best with a number between the first two.
 _FEW = 1.4
+# Steps of the longest period of a run. Periods that begin at its multiples never change, however a run grows.
+LONGEST_PERIOD = 32
 
 
 @dataclass(frozen=True)
@@ -233,11 +237,6 @@ def _least_rate(successes: np.ndarray, size: np.ndarray, level: float) -> np.nda
     return np.where(successes < _FEW, np.minimum(least * 0.5 * _FEW / size, 1.0), 1.0)
 
 
-def period_length(n_steps: int) -> int:
-    """Steps that make up a period of `ClusteredSums`: the cube root of their number."""
-    return max(1, int(n_steps ** (1 / 3)))
-
-
 @dataclass(frozen=True)
 class Ratio:
     """A part of an estimate: ``coefficient * sum(columns) / sum(counts)``, with the numbers of columns of sums."""
@@ -257,33 +256,64 @@ class ClusteredSums:
     rarer kind.
 
     A period is a block of consecutive steps, so that dependence over up to a block's length is allowed for (Bester,
-    Conley and Hansen 2011, Journal of Econometrics 165:137). Columns of sums are numbered. Memory is 8 bytes a column
-    for every prompt and period.
+    Conley and Hansen 2011, Journal of Econometrics 165:137). Its length is the power of two next to the cube root of
+    the number of steps, up to ``longest``, which is one by default. As steps are added, periods are only joined in
+    pairs, so that sums of a run that grows are those of the whole run. Columns of sums are numbered. Memory is 8 bytes
+    a column for every prompt and period.
     """
 
-    def __init__(self, n_columns: int, n_prompts: int, n_periods: int):
+    def __init__(self, n_columns: int, n_prompts: int = 0, n_steps: int = 0, longest: int = 1):
         # A column lies in one piece, since an interval looks at few of many.
-        self._by_prompt = np.zeros((n_columns, n_prompts))
-        self._by_period = np.zeros((n_columns, n_periods))
-        self._products = np.zeros((n_columns, n_columns))
-        self._n_cells = 0
+        self._by_prompt, self._by_period = np.zeros((2, n_columns, 0))
+        # Sums of products over intersections do not follow from those of shorter periods, so each length has its own.
+        lengths = longest.bit_length()
+        self._products = np.zeros((lengths, n_columns, n_columns))
+        self._n_cells = np.zeros(lengths, dtype=np.int64)
+        self._doublings = 0
+        self.grow(n_prompts, n_steps)
 
-    def add(self, cells: np.ndarray, prompts: np.ndarray, periods: np.ndarray) -> None:
-        """Add C cells, shape (columns, C), that belong to these prompts and periods."""
+    def grow(self, n_prompts: int, n_steps: int) -> None:
+        """Expect so many prompts and steps."""
+        while self._doublings < len(self._n_cells) - 1 and 8 ** (self._doublings + 1) <= 2 * n_steps:
+            even = extended(self._by_period, -(-self._by_period.shape[1] // 2) * 2)
+            self._by_period = even[:, ::2] + even[:, 1::2]
+            self._doublings += 1
+        self._by_prompt = extended(self._by_prompt, n_prompts)
+        self._by_period = extended(self._by_period, -(-n_steps >> self._doublings))
+
+    def add(self, cells: np.ndarray, prompts: np.ndarray, steps: np.ndarray) -> None:
+        """Add C cells, shape (columns, C), that belong to these prompts and steps, in whole longest periods."""
+        self.grow(int(prompts.max(initial=-1)) + 1, int(steps.max(initial=-1)) + 1)
         n_prompts, n_periods = self._by_prompt.shape[1], self._by_period.shape[1]
         # Columns that stay empty take neither time nor memory.
         used = np.flatnonzero(cells.any(axis=1))
-        keys, cluster = np.unique(periods * n_prompts + prompts, return_inverse=True)
-        both = _sums(np.ascontiguousarray(cells[used].T), cluster, len(keys))
-        self._by_prompt[used] += _sums(both, keys % n_prompts, n_prompts).T
-        self._by_period[used] += _sums(both, keys // n_prompts, n_periods).T
-        self._products[np.ix_(used, used)] += both.T @ both
-        self._n_cells += len(keys)
+        both, keys = np.ascontiguousarray(cells[used].T), (steps >> self._doublings) * n_prompts + prompts
+        products = np.zeros((0, 0))
+        for doublings in range(self._doublings, len(self._n_cells)):
+            distinct, cluster = np.unique(keys, return_inverse=True)
+            joined = doublings == self._doublings or len(distinct) < len(keys)
+            if joined:
+                both = _sums(both, cluster, len(distinct))
+                products = both.T @ both
+                keys = distinct
+            if doublings == self._doublings:
+                self._by_prompt[used] += _sums(both, keys % n_prompts, n_prompts).T
+                self._by_period[used] += _sums(both, keys // n_prompts, n_periods).T
+            self._products[doublings][np.ix_(used, used)] += products
+            self._n_cells[doublings] += len(keys)
+            keys = keys // n_prompts // 2 * n_prompts + keys % n_prompts
 
     def clear(self, column: int) -> None:
         """Forget what was added to a column."""
-        for sums in (self._by_prompt, self._by_period, self._products, self._products.T):
-            sums[column] = 0.0
+        self._by_prompt[column] = self._by_period[column] = 0.0
+        self._products[:, column] = self._products[:, :, column] = 0.0
+
+    def combined(self, columns: Sequence[int] | np.ndarray, weights: np.ndarray) -> ClusteredSums:
+        """Sums of weighted sums of some columns; weights have the shape (new columns, columns)."""
+        sums = copy(self)
+        sums._by_prompt, sums._by_period = (weights @ old[columns] for old in (self._by_prompt, self._by_period))
+        sums._products = weights @ self._products[:, columns][:, :, columns] @ weights.T
+        return sums
 
     def total(self, columns: Sequence[int] | np.ndarray) -> float:
         """Sum of some columns over all cells."""
@@ -301,7 +331,7 @@ class ClusteredSums:
         first = ratios[0].counts
         n_rollouts = round(self.total(first))
         n_prompts, n_periods = (int((s[first].sum(axis=0) != 0).sum()) for s in (self._by_prompt, self._by_period))
-        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._products))
+        estimate, size, direction = 0.0, 0.0, np.zeros(len(self._by_prompt))
         for ratio in ratios:
             count = self.total(ratio.counts)
             if count == 0:
@@ -319,7 +349,8 @@ class ClusteredSums:
         used = np.flatnonzero(direction)
         over_prompts = _variance(direction[used] @ self._by_prompt[used], n_prompts)
         over_periods = _variance(direction[used] @ self._by_period[used], n_periods)
-        over_both = float(direction @ self._products @ direction) * _correction(self._n_cells)
+        products, n_cells = self._products[self._doublings], int(self._n_cells[self._doublings])
+        over_both = float(direction @ products @ direction) * _correction(n_cells)
         if len(clusters) == 2:
             variance = max(over_prompts + over_periods - over_both, over_prompts)
         else:

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from kvar import Trace, audit, make_baseline, read_trace
-from kvar.auditing.group_size_study import study_group_sizes
+from kvar.auditing.group_size_study import GroupSizeReplay
+from kvar.intervals import LONGEST_PERIOD
 from kvar.replaying import replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.utils.atomic_files import atomic_write
@@ -50,8 +51,9 @@ def calibrate(path: Path) -> tuple[list[dict], dict]:
     sizes = report.group_sizes
     if sizes is not None and sizes.advised is not None:
         # The same study again, this time with the exact values.
-        seen = study_group_sizes(SortedTrace.of(trace), make_baseline(best.baseline, **best.parameters), sizes.full)
-        true = next(row for row in seen.rows if row.size == sizes.advised.size).true_value_mse
+        again = GroupSizeReplay(make_baseline(best.baseline, **best.parameters), sizes.full)
+        again.add(SortedTrace.of(trace).chunks(sorted(trace.extras), LONGEST_PERIOD))
+        true = next(row for row in again.study().rows if row.size == sizes.advised.size).true_value_mse
         now = next(row["truth"] for row in rows if row["baseline"] == "group-mean")
         advice |= {
             "advised": sizes.advised.size,

@@ -6,6 +6,7 @@ import numpy as np
 
 from kvar.auditing.groups import Groups
 from kvar.intervals import Interval
+from kvar.utils.arrays import extended
 
 __all__ = ["DifficultyDrift"]
 
@@ -22,11 +23,16 @@ class DifficultyDrift:
     adds (Mundlak 1978, Econometrica 46:69). It is 0 in expectation where prompts come in random order.
     """
 
-    def __init__(self, n_prompts: int):
-        self._moments = np.zeros((5, n_prompts))
+    def __init__(self) -> None:
+        self._moments = np.zeros((5, 0))
+
+    def grow(self, n_prompts: int) -> None:
+        """Expect so many prompts."""
+        self._moments = extended(self._moments, n_prompts)
 
     def add(self, groups: Groups) -> None:
         """Add some groups; those without a reward are no visits."""
+        self.grow(int(groups.prompt.max(initial=-1)) + 1)
         kept = groups.count > 0
         prompt, t, y = groups.prompt[kept], groups.time[kept].astype(np.float64), groups.mean[kept]
         for row, numbers in zip(self._moments, (None, t, t * t, y, t * y), strict=True):

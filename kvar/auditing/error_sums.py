@@ -42,15 +42,15 @@ class ScoreColumns:
     weighted: np.ndarray  # shape (2, n) or (2, 0): Squared advantages times squared score norms
     # shape (n,) or (0,): Squared score norms in groups of the other kind that the baseline has advantages for.
     weighted_defined: np.ndarray
-    norm_pairs: np.ndarray  # shape (2,) or (0,): See `norm_pairs.NormPairs`
+    norm_pairs: np.ndarray  # shape (4,) or (0,): See `norm_pairs.NormPairs`
 
     @classmethod
     def of(cls, n_baselines: int, knows_truth: bool, knows_norms: bool) -> ScoreColumns:
         """Number the columns."""
         n, known = n_baselines, n_baselines if knows_truth else 0
-        normed, two = (n, 2) if knows_norms else (0, 0)
+        normed, two, four = (n, 2, 4) if knows_norms else (0, 0, 0)
         shapes = [(2,), (2,), (2,), (2, n), (2, n), (n,), (known,), (known,), (2,), (2,)]
-        shapes += [(two,), (two,), (2, normed), (normed,), (two,)]
+        shapes += [(two,), (two,), (2, normed), (normed,), (four,)]
         ends = np.cumsum([np.prod(shape) for shape in shapes])
         numbers = np.split(np.arange(ends[-1]), ends[:-1])
         return cls(*(block.reshape(shape) for block, shape in zip(numbers, shapes, strict=True)))

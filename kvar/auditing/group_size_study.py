@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.auditing.groups import Groups, sum_over_groups
+from kvar.auditing.groups import Groups
 from kvar.auditing.prediction_error import TRUTH, fresh_error
+from kvar.auditing.replay_errors import alone
 from kvar.baselines import Baseline, BaselineName, make_baseline
-from kvar.intervals import ClusteredSums, Interval, Ratio
+from kvar.intervals import LONGEST_PERIOD, ClusteredSums, Interval, Ratio
 from kvar.replaying import Replayed, replay_steps
 from kvar.rollouts.batch import Batch
-from kvar.rollouts.step_chunks import SortedTrace, StepChunk
-from kvar.utils.parallel import shared_work
+from kvar.rollouts.step_chunks import StepChunk
+from kvar.utils.parallel import Share
 
-__all__ = ["GroupSizeRow", "GroupSizeStudy", "study_group_sizes"]
+__all__ = ["GroupSizeReplay", "GroupSizeRow", "GroupSizeStudy"]
 
 _REFERENCE: BaselineName = "group-mean"
 # Columns of sums for each size: excess of the squared error over the noise, rollouts, squared error against the true
@@ -50,38 +52,40 @@ class GroupSizeStudy:
     one_in: int  # The study used one in so many prompts
 
 
-def study_group_sizes(
-    order: SortedTrace, baseline: Baseline, full: int, n_jobs: int | None = 1
-) -> GroupSizeStudy | None:
-    """Replay a baseline with smaller and smaller groups.
+class GroupSizeReplay:
+    """Replays a baseline with smaller and smaller groups, over chunks as `ErrorCollector` takes them.
 
     The clock stays that of the log: with groups of 3 out of 8 a step has as many prompts as before. Every value is
     scored on all rollouts of its group that it has not seen, those left out of the replay among them, so that small
     groups are judged as exactly as large ones.
     """
-    if full < 2:
-        return None
-    sizes = _sizes(full)
-    tried = [_Tried(type(baseline)(**baseline.parameters), size) for size in sizes]
-    # The reference comes last: the group mean of whole groups.
-    tried.append(_Tried(make_baseline(_REFERENCE), full))
-    extras = order.trace.extras
-    needed = sorted({*baseline.columns_used(extras), *({TRUTH} & extras.keys())})
-    with shared_work(n_jobs, len(order.trace)) as share:
 
-        def cells_of(chunk: StepChunk, groups: Groups, _: None) -> np.ndarray:
-            results = share(_score, tried, chunk, groups.variance)
-            tried[:] = [advanced for advanced, _ in results]
-            return np.concatenate([sums for _, sums in results])
+    def __init__(self, baseline: Baseline, full: int):
+        self._full = full
+        self._tried = [_Tried(type(baseline)(**baseline.parameters), size) for size in _sizes(full)]
+        # The reference comes last: the group mean of whole groups.
+        self._tried.append(_Tried(make_baseline(_REFERENCE), full))
+        self._sums = ClusteredSums(len(_COLUMNS) * len(self._tried), longest=LONGEST_PERIOD)
 
-        sums = sum_over_groups(order, needed, len(_COLUMNS) * len(tried), cells_of, prepare=lambda groups: None)
-    columns = np.arange(len(_COLUMNS) * len(tried)).reshape(len(tried), len(_COLUMNS))
-    if sums.total(columns[0, [_COUNT]]) == 0:
-        return None
-    rows = [_row(sums, columns[k], size, columns[-1]) for k, size in enumerate(sizes)]
-    reference = sums.interval(_excess(columns[-1]))
-    advised = [row for row in rows if _is_enough(row, reference)]
-    return GroupSizeStudy(baseline.name, full, rows, reference, advised[0] if advised else None, order.one_in)
+    def add(self, chunks: Iterable[StepChunk], share: Share = alone) -> None:
+        """Replay chunks with the columns that the baseline uses, and the true values if there are any."""
+        for chunk in chunks:
+            groups = Groups.of(chunk)
+            results = share(_score, self._tried, chunk, groups.variance)
+            self._tried[:] = [advanced for advanced, _ in results]
+            self._sums.add(np.concatenate([sums for _, sums in results]), groups.prompt, groups.time)
+
+    def study(self, one_in: int = 1) -> GroupSizeStudy | None:
+        """Compare the sizes; None where no group shows the noise of its rewards."""
+        sums, sizes = self._sums, [tried.size for tried in self._tried[:-1]]
+        columns = np.arange(len(_COLUMNS) * len(self._tried)).reshape(-1, len(_COLUMNS))
+        if sums.total(columns[0, [_COUNT]]) == 0:
+            return None
+        rows = [_row(sums, columns[k], size, columns[-1]) for k, size in enumerate(sizes)]
+        reference = sums.interval(_excess(columns[-1]))
+        advised = [row for row in rows if _is_enough(row, reference)]
+        name = self._tried[0].baseline.name
+        return GroupSizeStudy(name, self._full, rows, reference, advised[0] if advised else None, one_in)
 
 
 def _sizes(full: int) -> list[int]:

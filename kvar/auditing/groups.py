@@ -1,20 +1,14 @@
-"""Groups of rollouts, one prompt at one step each, and sums over all groups of a trace."""
+"""Groups of rollouts, one prompt at one step each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-from kvar.intervals import ClusteredSums, period_length
-from kvar.rollouts.step_chunks import SortedTrace, StepChunk
-from kvar.utils.parallel import prefetch
+from kvar.rollouts.step_chunks import StepChunk
 
-__all__ = ["Groups", "sum_over_groups"]
-
-T = TypeVar("T")
+__all__ = ["Groups"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,8 @@ class Groups:
     two_off: np.ndarray
 
     @classmethod
-    def of(cls, chunk: StepChunk, first_time: int) -> Groups:
-        """Summarise the rewards of each group; steps are counted from ``first_time``."""
+    def of(cls, chunk: StepChunk) -> Groups:
+        """Summarise the rewards of each group."""
         reward, starts, size = chunk.reward, chunk.groups, chunk.sizes
         scored = ~np.isnan(reward)
         count = chunk.sums(scored.astype(np.int64))
@@ -50,9 +44,8 @@ class Groups:
             offset = chunk.sums(below) / count
             squares = np.where(scored, below - chunk.spread(offset), 0.0) ** 2
             variance = np.where(count > 1, chunk.sums(squares) / np.maximum(count - 1, 1), np.nan)
-        time = first_time + np.searchsorted(chunk.steps, starts, side="right") - 1
-        off = _copies(chunk, count)
-        return cls(chunk.code[starts], time, chunk.step[starts], size, count, high + offset, variance, low, high, *off)
+        place = chunk.code[starts], chunk.time[starts], chunk.step[starts]
+        return cls(*place, size, count, high + offset, variance, low, high, *_copies(chunk, count))
 
     def __len__(self) -> int:
         """Number of groups."""
@@ -69,33 +62,3 @@ def _copies(chunk: StepChunk, count: np.ndarray) -> list[np.ndarray]:
     scored = ~np.isnan(reward[first])
     copies, of = np.diff(first, append=len(group))[scored], group[first][scored]
     return [np.bincount(of[copies == count[of] - k], minlength=len(count)) for k in (1, 2)]
-
-
-def sum_over_groups(
-    order: SortedTrace,
-    extras: Sequence[str],
-    n_columns: int,
-    cells_of: Callable[[StepChunk, Groups, T], np.ndarray],
-    prepare: Callable[[Groups], T],
-    advance: Callable[[int], object] = lambda n_rollouts: None,
-) -> ClusteredSums:
-    """Sum what ``cells_of`` makes of each chunk, shape (n_columns, C), by prompt and by period.
-
-    What ``prepare`` makes of the groups is handed to ``cells_of``. It runs one chunk ahead, in a thread. Memory grows
-    with the number of prompts, steps and columns, not with the number of rollouts.
-    """
-    n_steps = len(order.starts)
-    length = period_length(n_steps)
-    sums = ClusteredSums(n_columns, len(order.prompts), -(-n_steps // length))
-
-    def prepared() -> Iterator[tuple[StepChunk, Groups, T]]:
-        first_time = 0
-        for chunk in order.chunks(extras, length):
-            groups = Groups.of(chunk, first_time)
-            yield chunk, groups, prepare(groups)
-            first_time = int(groups.time[-1]) + 1
-
-    for chunk, groups, extra in prefetch(prepared()):
-        sums.add(cells_of(chunk, groups, extra), groups.prompt, groups.time // length)
-        advance(len(chunk))
-    return sums

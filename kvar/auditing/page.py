@@ -19,16 +19,16 @@ from kvar.intervals import Interval
 __all__ = ["fragment", "page", "score_table", "template", "what_was_read", "whole_page"]
 
 
-def page(report: AuditFindings) -> str:
-    """Render a whole page."""
-    return whole_page(fragment(report), f"kvar audit of {report.source}" if report.source else "kvar audit")
+def page(report: AuditFindings, refresh: float | None = None) -> str:
+    """Render a whole page, which a browser loads again after so many seconds."""
+    return whole_page(fragment(report), f"kvar audit of {report.source}" if report.source else "kvar audit", refresh)
 
 
-def whole_page(content: str, title: str) -> str:
+def whole_page(content: str, title: str, refresh: float | None = None) -> str:
     """A document around a fragment; the browser runs no other script than ours."""
     script = template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return template("page.html.j2").render(fragment=content, title=title, script=script, digest=digest)
+    return template("page.html.j2").render(fragment=content, title=title, script=script, digest=digest, refresh=refresh)
 
 
 def fragment(report: AuditFindings) -> str:

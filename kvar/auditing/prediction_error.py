@@ -9,7 +9,8 @@ reward, else bounded by the error of the value without the own reward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from kvar.auditing.norm_pairs import NORM, squared_norms
 from kvar.baselines import Baseline
 from kvar.baselines.group_mean import group_variances
 from kvar.replaying import Replayed, batches, replay_steps
+from kvar.rollouts.batch import Batch
 from kvar.rollouts.step_chunks import StepChunk
 from kvar.rollouts.trace import Trace
 
-__all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "score_chunk"]
+__all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "looks_between", "score_chunk"]
 
 TRUTH = "true_value"
+# Number of steps at which the effective sample size is looked at, or up to twice as many.
+_LOOKS = 50
 
 
 def group_noise(trace: Trace) -> np.ndarray:
@@ -89,13 +93,21 @@ class Score:
     # of a value with weight w on the own reward are divided by 1 - w, as in `kvar.variance.gradient_variance`.
     gradient_errors: np.ndarray | None = None
     refusal: str | None = None  # Why the baseline cannot be replayed over the chunk; its scores are NaN then
+    # Median effective sample size of the values by number of the step, where a baseline says it.
+    sizes: dict[int, float] = field(default_factory=dict)
 
 
-def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Score:
-    """Run a baseline over a chunk and score it."""
+def looks_between(n_steps: int) -> int:
+    """Steps from one look at effective sample sizes to the next: a power of two, so that fewer looks are among more."""
+    return 1 << max(n_steps // _LOOKS, 1).bit_length() - 1
+
+
+def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray, every: int) -> Score:
+    """Run a baseline over a chunk and score it; look at effective sample sizes once in so many steps."""
+    sizes: dict[int, float] = {}
     truth, squares = chunk.columns.get(TRUTH), squared_norms(chunk) if NORM in chunk.columns else None
     try:
-        replayed = replay_steps(baseline, chunk.batches, len(chunk))
+        replayed = replay_steps(baseline, _looked_at(baseline, chunk, every, sizes), len(chunk))
     except ValueError as refusal:
         nothing = np.full(len(noise), np.nan)
         of_values, of_gradient = (None if column is None else nothing for column in (truth, squares))
@@ -111,4 +123,18 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray) -> Scor
     if squares is not None:
         weighted = squares * replayed.squared_advantages(chunk.reward)
         gradient_errors = chunk.sums(np.where(squares > 0, weighted, 0.0))
-    return Score(baseline, errors, value_errors, gradient_errors)
+    return Score(baseline, errors, value_errors, gradient_errors, sizes=sizes)
+
+
+def _looked_at(
+    baseline: Baseline, chunk: StepChunk, every: int, sizes: dict[int, float]
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """The steps of a chunk, some of them looked at before they are replayed."""
+    says = type(baseline).assess is not Baseline.assess
+    for places, batch in chunk.batches:
+        time = int(chunk.time[places.flat[0]])
+        if says and time % every == every - 1 and batch.scored.any():
+            found = baseline.assess(batch).effective_sample_size[batch.scored]
+            known = found[~np.isnan(found)]
+            sizes[time] = float(np.median(known)) if known.size else np.nan
+        yield places, batch

@@ -72,9 +72,9 @@ def prompt_values(trace: Trace | str | os.PathLike | IntoFrame) -> PromptValues:
     if np.isnan(trace.reward).all():
         raise ValueError(f"no value to estimate: the trace has {len(trace)} rollouts, none of them with a reward")
     order = SortedTrace.of(trace)
-    visits = RecentVisits(len(order.prompts))
+    visits = RecentVisits()
     for chunk in order.chunks():
-        visits.add(Groups.of(chunk, 0))
+        visits.add(Groups.of(chunk))
     return PromptValues(trace, PromptVerdicts.of(order.prompts, visits))
 
 

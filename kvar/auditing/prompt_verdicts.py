@@ -44,7 +44,7 @@ class PromptVerdicts:
 
     @classmethod
     def of(cls, prompts: np.ndarray, visits: RecentVisits) -> PromptVerdicts:
-        """Judge prompts by their last visits."""
+        """Judge prompts, given by the ids of their numbers, by their last visits; they come in the order of ids."""
         low, width = visits.low, visits.high - visits.low
         count, total, step = visits.count, visits.total, visits.step
         number = count.sum(axis=1)
@@ -67,7 +67,7 @@ class PromptVerdicts:
             ).sum(axis=1)
             slope_error = np.sqrt(np.where(scatter > 0, scatter / (number - 1), variance) / spread)
         enough = (visits.n_visits >= _FEW_VISITS) & (number >= _FEW_REWARDS) & (width > 0)
-        return cls(
+        columns = (
             prompts,
             value,
             np.sqrt(variance / size),
@@ -80,6 +80,8 @@ class PromptVerdicts:
             visits.last_reward,
             _verdicts(rate, size, slope / slope_error, enough),
         )
+        order = np.argsort(prompts, kind="stable")
+        return cls(*(column[order] for column in columns))
 
     def __repr__(self) -> str:
         """How many prompts have each verdict."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kvar.auditing.groups import Groups
+from kvar.utils.arrays import extended
 
 __all__ = ["MOST_VISITS", "RecentVisits"]
 
@@ -21,14 +22,21 @@ class RecentVisits:
     does not depend on what comes later, so that a log may grow.
     """
 
-    def __init__(self, n_prompts: int):
-        self.n_visits = np.zeros(n_prompts, dtype=np.int64)
-        self.last_reward = np.full(n_prompts, np.nan)  # Mean reward of the last visit
+    def __init__(self) -> None:
+        self.n_visits = np.zeros(0, dtype=np.int64)
+        self.last_reward = np.zeros(0)  # Mean reward of the last visit
         self.low, self.high = np.inf, -np.inf  # Least and largest reward so far
-        self._rings = np.zeros((4, n_prompts, 1))
+        self._rings = np.zeros((4, 0, 1))
+
+    def grow(self, n_prompts: int) -> None:
+        """Expect so many prompts."""
+        self.n_visits = extended(self.n_visits, n_prompts)
+        self.last_reward = extended(self.last_reward, n_prompts, np.nan)
+        self._rings = extended(self._rings, n_prompts, axis=1)
 
     def add(self, groups: Groups) -> None:
         """Add some groups; those without a reward are no visits."""
+        self.grow(int(groups.prompt.max(initial=-1)) + 1)
         kept = np.flatnonzero(groups.count > 0)
         if not len(kept):
             return
@@ -55,7 +63,7 @@ class RecentVisits:
         # Below its full width a ring has not come round, and its places are the numbers of the visits.
         if n_visits > width and width < MOST_VISITS:
             wider = min(1 << (n_visits - 1).bit_length(), MOST_VISITS)
-            self._rings = np.pad(self._rings, ((0, 0), (0, 0), (0, wider - width)))
+            self._rings = extended(self._rings, wider)
 
     @property
     def step(self) -> np.ndarray:

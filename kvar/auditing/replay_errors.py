@@ -1,79 +1,134 @@
-"""One pass over a trace: all baselines replayed in step, their scores summed by prompt and by period."""
+"""Baselines replayed side by side, chunk by chunk, their scores summed by prompt and by period."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from kvar.auditing.error_sums import ScoreColumns, ScoreSums
-from kvar.auditing.groups import Groups, sum_over_groups
-from kvar.auditing.norm_pairs import NORM, NormPairs, norm_ratio, squared_norms
-from kvar.auditing.prediction_error import TRUTH, Score, score_chunk
+from kvar.auditing.groups import Groups
+from kvar.auditing.norm_pairs import NORM, NormPairs, squared_norms
+from kvar.auditing.prediction_error import TRUTH, Score, looks_between, score_chunk
 from kvar.auditing.statistics_collector import NoiseTerms, StatisticsCollector
 from kvar.baselines import Baseline
-from kvar.rollouts.step_chunks import SortedTrace, StepChunk
-from kvar.utils.parallel import shared_work
+from kvar.intervals import LONGEST_PERIOD, ClusteredSums
+from kvar.rollouts.step_chunks import StepChunk
+from kvar.utils.parallel import Share, prefetch
 
-__all__ = ["score_baselines", "sum_scores"]
+__all__ = ["BaselineReplay", "ErrorCollector", "alone"]
 
 
-def score_baselines(
-    order: SortedTrace,
-    baselines: Sequence[Baseline],
-    n_jobs: int | None = None,
-    advance: Callable[[int], object] = lambda n_rollouts: None,
-) -> ScoreSums:
-    """Replay baselines over a trace and sum their scores."""
-    baselines = list(baselines)
-    extras = order.trace.extras
-    needed = {TRUTH, NORM} & extras.keys()
-    needed |= {name for baseline in baselines for name in baseline.columns_used(extras)}
-    with shared_work(n_jobs, len(order.trace)) as share:
+def alone(function: Callable, items: Iterable, *arguments) -> list:
+    """Apply a function to all items in this process."""
+    return [function(item, *arguments) for item in items]
+
+
+class ErrorCollector:
+    """Sums the scores of n baselines over chunks, which come in the order of steps and in whole longest periods.
+
+    Only the last chunk of a log may end within a period. So a log may grow: its last steps go to a copy.
+    """
+
+    def __init__(self, n: int, extras: Sequence[str]):
+        self._columns = ScoreColumns.of(n, TRUTH in extras, NORM in extras)
+        self._statistics = StatisticsCollector()
+        self._pairs = NormPairs() if NORM in extras else None
+        self._sums = ClusteredSums(len(self._columns), longest=LONGEST_PERIOD)
+        self._refusals: dict[int, str] = {}
+
+    def grow(self, n_prompts: int, n_steps: int) -> None:
+        """Expect so many prompts and steps."""
+        self._statistics.grow(n_prompts, n_steps)
+        self._sums.grow(n_prompts, n_steps)
+
+    def add(
+        self,
+        chunks: Iterable[StepChunk],
+        score: Callable[[StepChunk, np.ndarray], Sequence[Score]],
+        advance: Callable[[int], object] = lambda n_rollouts: None,
+    ) -> None:
+        """Sum scores from a function of a chunk and its groups' noise, shape (C,)."""
+
+        def prepared() -> Iterator[tuple[StepChunk, Groups, NoiseTerms]]:
+            for chunk in chunks:
+                groups = Groups.of(chunk)
+                yield chunk, groups, self._statistics.add(groups)
+
+        # One chunk ahead, in a thread.
+        for chunk, groups, terms in prefetch(prepared()):
+            scores = score(chunk, _reward_variance(groups, terms))
+            for k, one in enumerate(scores):
+                if one.refusal:
+                    self._refusals.setdefault(k, one.refusal)
+            kept = [k for k in range(len(scores)) if k not in self._refusals]
+            cells = _cells(self._columns, groups, terms, scores, kept)
+            if self._pairs is not None:
+                _add_norms(cells, self._columns, chunk, scores, kept)
+                cells[self._columns.norm_pairs] = self._pairs.add(chunk, groups, squared_norms(chunk))
+            self._sums.add(cells, groups.prompt, groups.time)
+            advance(len(chunk))
+
+    def found(self, baselines: Sequence[Baseline]) -> ScoreSums:
+        """What was summed."""
+        facts = self._statistics.statistics()
+        if self._pairs is not None:
+            ratio, limits = self._pairs.ratio(self._sums, self._columns.norm_pairs)
+            n_normed = round(self._sums.total(self._columns.normed))
+            facts = dataclasses.replace(facts, n_normed=n_normed, norm_ratio=ratio, norm_ratio_limits=limits)
+        visits = self._statistics.recent_visits
+        return ScoreSums(list(baselines), self._columns, self._sums, facts, visits, dict(self._refusals))
+
+
+class BaselineReplay:
+    """Replays baselines over chunks, as `ErrorCollector` takes them, with the columns that they use."""
+
+    def __init__(self, baselines: Sequence[Baseline], extras: Iterable[str]):
+        self._baselines = list(baselines)
+        extras = set(extras)
+        used = {name for baseline in baselines for name in baseline.columns_used(extras)}
+        self.columns = sorted({TRUTH, NORM} & extras | used)
+        self._collector = ErrorCollector(len(self._baselines), self.columns)
+        self._n_steps = 0
+        # Effective sample sizes by the number of the step at which they were looked at.
+        self._sizes: list[dict[int, float]] = [{} for _ in baselines]
+
+    def grow(self, n_prompts: int, n_steps: int) -> None:
+        """Expect so many prompts and steps."""
+        self._collector.grow(n_prompts, n_steps)
+        self._n_steps = max(self._n_steps, n_steps)
+
+    def add(
+        self,
+        chunks: Iterable[StepChunk],
+        share: Share = alone,
+        advance: Callable[[int], object] = lambda n_rollouts: None,
+    ) -> None:
+        """Replay chunks."""
 
         def score(chunk: StepChunk, noise: np.ndarray) -> list[Score]:
-            scores = share(score_chunk, baselines, chunk, noise)
-            baselines[:] = [one.baseline for one in scores]
+            self._n_steps = max(self._n_steps, int(chunk.time[-1]) + 1)
+            scores = share(score_chunk, self._baselines, chunk, noise, looks_between(self._n_steps))
+            self._baselines[:] = [one.baseline for one in scores]
+            for sizes, one in zip(self._sizes, scores, strict=True):
+                sizes.update(one.sizes)
             return scores
 
-        return sum_scores(order, len(baselines), sorted(needed), score, advance)
+        self._collector.add(chunks, score, advance)
 
+    def found(self) -> ScoreSums:
+        """What was summed."""
+        return self._collector.found(self._baselines)
 
-def sum_scores(
-    order: SortedTrace,
-    n: int,
-    extras: Sequence[str],
-    score: Callable[[StepChunk, np.ndarray], Sequence[Score]],
-    advance: Callable[[int], object] = lambda n_rollouts: None,
-) -> ScoreSums:
-    """Sum over a trace the scores of n baselines, from a function of a chunk and its groups' noise, shape (C,)."""
-    columns = ScoreColumns.of(n, TRUTH in extras, NORM in extras)
-    collector = StatisticsCollector(len(order.prompts), len(order.starts))
-    pairs = NormPairs(order) if NORM in extras else None
-    baselines: list[Baseline] = []
-    refusals: dict[int, str] = {}
+    def effective_sample_size(self, k: int) -> float:
+        """Median effective sample size of the values of baseline k, in rewards; NaN if it does not say.
 
-    def cells_of(chunk: StepChunk, groups: Groups, terms: NoiseTerms) -> np.ndarray:
-        scores = score(chunk, _reward_variance(groups, terms))
-        baselines[:] = [one.baseline for one in scores]
-        for k, one in enumerate(scores):
-            if one.refusal:
-                refusals.setdefault(k, one.refusal)
-        kept = [k for k in range(len(scores)) if k not in refusals]
-        cells = _cells(columns, groups, terms, scores, kept)
-        if pairs is not None:
-            _add_norms(cells, columns, chunk, scores, kept)
-            cells[columns.norm_pairs] = pairs.add(chunk, groups, squared_norms(chunk))
-        return cells
-
-    sums = sum_over_groups(order, extras, len(columns), cells_of, collector.add, advance)
-    facts = collector.statistics()
-    if pairs is not None:
-        ratio, limits = norm_ratio(sums, columns.norm_pairs)
-        n_normed = round(sums.total(columns.normed))
-        facts = dataclasses.replace(facts, n_normed=n_normed, norm_ratio=ratio, norm_ratio_limits=limits)
-    return ScoreSums(baselines, columns, sums, facts, collector.recent_visits, refusals)
+        It is the median over steps, some fifty or more, of the median over the rollouts of a step.
+        """
+        every = looks_between(self._n_steps)
+        sizes = [size for time, size in self._sizes[k].items() if time % every == every - 1 and not np.isnan(size)]
+        return float(np.median(sizes)) if sizes else np.nan
 
 
 def _reward_variance(groups: Groups, terms: NoiseTerms) -> np.ndarray:

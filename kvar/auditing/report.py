@@ -91,7 +91,7 @@ class AuditReport(AuditFindings):
     ('all-right', 'medium', 'KAEConfig(prompt_order="variance")')
     """
 
-    def save(self, folder: str | os.PathLike) -> Path:
+    def save(self, folder: str | os.PathLike, refresh: float | None = None) -> Path:
         """Write the page as HTML, both tables, everything as JSON, and the main picture as PNG.
 
         Parameters
@@ -99,6 +99,8 @@ class AuditReport(AuditFindings):
         folder : path
             Where to write ``audit.html``, ``audit.csv``, ``audit.json``, ``audit.png`` and ``prompts.parquet``; made if
             need be.
+        refresh : float, optional
+            Seconds after which a browser loads the page again, for a log of a run that goes on.
 
         Returns
         -------
@@ -112,7 +114,7 @@ class AuditReport(AuditFindings):
         """
         folder = Path(folder)
         with atomic_write(folder / "audit.html") as temporary:
-            temporary.write_text(page(self), encoding="utf-8")
+            temporary.write_text(page(self, refresh), encoding="utf-8")
         with atomic_write(folder / "audit.csv") as temporary:
             # Not by its path, of which polars wants UTF-8.
             temporary.write_text(self.table.write_csv(), encoding="utf-8")

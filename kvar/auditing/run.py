@@ -1,35 +1,16 @@
-"""The audit itself: replay the baselines, compare them, study windows and group sizes, advise."""
+"""The audit of a log that is complete."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kvar.auditing.advice import advise
-from kvar.auditing.error_sums import ScoreSums
-from kvar.auditing.evidence import Evidence, usual_baseline
-from kvar.auditing.filtered_groups import reason_filtered
-from kvar.auditing.findings import AuditRow
-from kvar.auditing.group_size_study import study_group_sizes
-from kvar.auditing.mean_errors import MeanErrors
-from kvar.auditing.norm_pairs import NORM
-from kvar.auditing.prediction_error import TRUTH
-from kvar.auditing.prompt_verdicts import PromptVerdicts
-from kvar.auditing.replay_errors import score_baselines
 from kvar.auditing.report import AuditReport
-from kvar.auditing.window_study import effective_sample_size, study_windows
-from kvar.baselines import Baseline, BaselineName, baseline_names, make_baseline
-from kvar.intervals import Interval, adjusted_p_values
-from kvar.rollouts.step_chunks import SortedTrace
+from kvar.auditing.running_audit import Reading, RunningAudit
+from kvar.baselines import Baseline, BaselineName
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import is_number, require
-from kvar.utils.progress import progress_bar
-from kvar.utils.terminal import visible
-from kvar.variance import GradientVariance, gradient_variance
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -37,11 +18,6 @@ if TYPE_CHECKING:
     from kvar.readers import RolloutLog
 
 __all__ = ["audit"]
-
-_PARTS = 12
-# The studies replay a run ten times and more, so of a long run they take only some of the prompts.
-_STUDIED_ROLLOUTS = 400_000
-_SECONDS = "seconds"
 
 
 def audit(
@@ -124,7 +100,6 @@ def audit(
         cost_per_rollout is None or (is_number(cost_per_rollout) and cost_per_rollout >= 0),
         f"cost_per_rollout must be a number from 0 on, got {cost_per_rollout!r:.60}",
     )
-    reading, doubts, source, n_duplicates = [], [], "", 0
     # Reading needs more than NumPy and SciPy.
     from kvar.readers import RolloutLog, read_log
 
@@ -132,159 +107,8 @@ def audit(
         columns is None or not isinstance(trace, (Trace, RolloutLog)),
         f"columns describe a log that is still to be read, got a {type(trace).__name__}: leave them out",
     )
+    reading = Reading()
     if not isinstance(trace, Trace):
         log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
-        trace, source, n_duplicates = log.trace, visible(log.path), log.notes.n_copies
-        doubts = list(map(visible, log.notes.doubts))
-        reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]
-    if len(trace) == 0 or np.isnan(trace.reward).all():
-        raise ValueError(f"nothing to audit: the trace has {len(trace)} rollouts, none of them with a reward")
-    candidates, skipped = _candidates(trace, baselines)
-    with progress_bar(progress, "replaying baselines", len(trace)) as (advance, describe):
-        order = SortedTrace.of(trace)
-        found = score_baselines(order, candidates, n_jobs, advance)
-        for k, reason in found.refusals.items():
-            if baselines is not None:
-                raise ValueError(f"baseline {candidates[k].name!r} cannot be replayed: {reason}")
-            skipped[candidates[k].name] = reason
-        kept = [k for k in range(len(candidates)) if k not in found.refusals]
-        if not kept:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-            raise ValueError(f"nothing to audit: no baseline can be replayed over this trace. {reasons}")
-        ranking = found.gradient or found.prediction
-        best, of_values = (_best(found, errors, kept) for errors in (ranking, found.prediction))
-        chosen, studied = candidates[best], candidates[of_values]
-        adjusted = adjusted_p_values([ranking.difference(k, best).p_value for k in kept])
-        rows = {k: _row(found, k, best, p_value) for k, p_value in zip(kept, adjusted, strict=True)}
-        filtered = reason_filtered(found.facts, list(rows.values()))
-        windows = sizes = parts = None
-        worth = np.nan
-        if filtered is None:
-            needed = {*chosen.columns_used(trace.extras), *studied.columns_used(trace.extras)}
-            needed |= {TRUTH} & trace.extras.keys()
-            sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted(needed))
-            if not np.isnan(found.facts.gap):  # else all windows are empty, and none is best
-                describe("studying windows")
-                windows = study_windows(sample)
-            describe("studying group sizes")
-            sizes = study_group_sizes(sample, studied, found.facts.group_size, n_jobs)
-            describe("measuring effective sample sizes")
-            worth = effective_sample_size(sample, chosen)
-            parts = _gradient_parts(order, found.facts.group_size)
-        else:
-            unknown = Interval(np.nan, np.nan, np.nan, np.nan, 0, 0)
-            rows = {k: dataclasses.replace(row, estimated_value_mse=unknown) for k, row in rows.items()}
-    ranked = sorted(rows.values(), key=lambda row: (np.isnan(row.ranked.mean), row.ranked.mean))
-    prompts = PromptVerdicts.of(order.prompts, found.recent_visits)
-    if filtered is not None:
-        prompts = prompts.unjudged()
-    evidence = Evidence(
-        facts=found.facts,
-        rows=ranked,
-        chosen=rows[best],
-        prompts=prompts,
-        gradient_saving=_gradient_saving(found, kept, best),
-        gradient_parts=parts,
-        sizes=sizes,
-        windows=windows,
-        filtered=filtered,
-        n_duplicates=n_duplicates,
-    )
-    advice = advise(evidence)
-    seconds = float(np.mean(trace.extras.get(_SECONDS, np.nan)))
-    cost = np.nan if cost_per_rollout is None else float(cost_per_rollout)
-    return AuditReport(
-        rows=ranked,
-        chosen=rows[best],
-        recommendation=advice.recommendation,
-        findings=[finding.priced(seconds, cost) for finding in advice.findings],
-        warnings=[*doubts, *advice.warnings],
-        lines=advice.lines,
-        facts=found.facts,
-        prompts=prompts,
-        group_sizes=sizes,
-        windows=windows,
-        effective_sample_size=worth,
-        skipped=skipped,
-        reading=reading,
-        source=source,
-    )
-
-
-def _candidates(trace: Trace, baselines) -> tuple[list[Baseline], dict[str, str]]:
-    if baselines is not None:
-        baselines = [baselines] if isinstance(baselines, (str, Baseline)) else list(baselines)
-        if not baselines:
-            raise ValueError("nothing to audit: the list of baselines is empty; leave it out for all of them")
-        # New ones without a history, whatever the caller's own have seen.
-        asked = [(b.name, b.parameters) if isinstance(b, Baseline) else (b, {}) for b in baselines]
-        made = [make_baseline(name, **parameters) for name, parameters in asked]
-        for baseline in made:
-            if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
-                raise ValueError(f"baseline {baseline.name!r} {reason} in this trace")
-        return made, {}
-    available, skipped = [], {}
-    for baseline in map(make_baseline, baseline_names()):
-        if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
-            skipped[baseline.name] = reason
-        else:
-            available.append(baseline)
-    return available, skipped
-
-
-def _best(found: ScoreSums, errors: MeanErrors, kept: list[int]) -> int:
-    """Place of the baseline with the least error among those that can be compared, the oracle left out.
-
-    By the gradient only baselines without the own reward are eligible: the gradient of the others is a shrunken one.
-    """
-    judged = [k for k in kept if errors.comparable(k)] or kept
-    eligible = [k for k in judged if found.baselines[k].name != "oracle"] or judged
-    if errors is found.gradient:
-        eligible = [k for k in eligible if not _takes_own_reward(found.baselines[k])] or eligible
-    means = {k: mean for k in eligible if not np.isnan(mean := errors.mean(k).mean)}
-    # Baselines that differ by rounding count as equal, and the first of them is taken.
-    return next((k for k, mean in means.items() if mean <= min(means.values()) * (1 + 1e-12)), eligible[0])
-
-
-def _takes_own_reward(baseline: Baseline) -> bool:
-    return type(baseline).own_weight is not Baseline.own_weight and getattr(baseline, "include_own", True)
-
-
-def _row(found: ScoreSums, k: int, best: int, p_value_adjusted: float) -> AuditRow:
-    baseline = found.baselines[k]
-    return AuditRow(
-        baseline=baseline.name,
-        parameters=baseline.parameters,
-        one_step_error=found.prediction.mean(k),
-        above_best=found.prediction.difference(k, best),
-        estimated_value_mse=found.estimated_value_mse(k, best),
-        value_mse=found.value_mse(k) if found.knows_truth else None,
-        takes_own_reward=_takes_own_reward(baseline),
-        by_part=found.prediction.by_part(k, _PARTS),
-        p_value_adjusted=float(p_value_adjusted),
-        gradient_error=None if found.gradient is None else found.gradient.mean(k),
-        gradient_above_best=None if found.gradient is None else found.gradient.difference(k, best),
-    )
-
-
-def _gradient_parts(order: SortedTrace, group_size: int) -> GradientVariance | None:
-    """Parts of the gradient's variance under the usual baseline; None where the log does not show them."""
-    extras = order.trace.extras
-    scores = [name for name in extras if name == NORM or name.startswith("sketch_")]
-    if not scores:
-        return None
-    sample = order.sample_prompts(_STUDIED_ROLLOUTS, sorted({*scores, *({TRUTH} & extras.keys())})).trace
-    try:
-        return gradient_variance(sample, usual_baseline(group_size))
-    except ValueError:  # norms that are missing or damaged, or neither groups of three nor true values
-        return None
-
-
-def _gradient_saving(found: ScoreSums, kept: list[int], best: int) -> Interval | None:
-    """Fraction by which the gradient error is below that of leave-one-out, or of the batch mean without groups."""
-    errors = found.gradient
-    if errors is None:
-        return None
-    usual = usual_baseline(found.facts.group_size)
-    others = [k for k in kept if found.baselines[k].name == usual and errors.comparable(k)]
-    return errors.reduction(best, others[0]) if others and errors.comparable(best) else None
+        trace, reading = log.trace, Reading.of(log)
+    return RunningAudit(trace, baselines, n_jobs, cost_per_rollout).report(trace, reading, progress)

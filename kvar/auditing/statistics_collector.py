@@ -12,7 +12,8 @@ from kvar.auditing.groups import Groups
 from kvar.auditing.log_statistics import LogStatistics
 from kvar.auditing.recent_visits import RecentVisits
 from kvar.auditing.visit_changes import VisitChanges
-from kvar.intervals import ClusteredSums, Ratio, fraction_limits, period_length
+from kvar.intervals import LONGEST_PERIOD, ClusteredSums, Ratio, fraction_limits
+from kvar.utils.arrays import extended
 
 __all__ = ["NoiseTerms", "StatisticsCollector"]
 
@@ -34,25 +35,38 @@ class NoiseTerms:
 
 
 class StatisticsCollector:
-    """Takes groups in the order of steps; memory is a few numbers for each prompt and step."""
+    """Takes groups in the order of steps; memory is a few numbers for each prompt and step.
 
-    def __init__(self, n_prompts: int, n_steps: int):
-        self.recent_visits = RecentVisits(n_prompts)
-        self._changes = VisitChanges(n_prompts, n_steps)
-        self._difficulty = DifficultyDrift(n_prompts)
-        self._period_length = period_length(n_steps)
-        self._sums = ClusteredSums(8, n_prompts, -(-n_steps // self._period_length))
-        self._step = np.full(n_steps, np.nan)
-        self._count, self._total, self._wasted = (np.zeros(n_steps) for _ in range(3))
-        self._lows, self._highs = np.full(n_steps, np.inf), np.full(n_steps, -np.inf)
+    Of whole longest periods, what is added does not depend on what comes later, so that a log may grow.
+    """
+
+    def __init__(self) -> None:
+        self.recent_visits = RecentVisits()
+        self._changes = VisitChanges()
+        self._difficulty = DifficultyDrift()
+        self._sums = ClusteredSums(8, longest=LONGEST_PERIOD)
+        self._step = self._lows = self._highs = np.zeros(0)
+        self._count, self._total, self._wasted = np.zeros((3, 0))
         self._sizes = np.zeros(1, dtype=np.int64)
         self._low, self._high = np.inf, -np.inf
         self._equal_groups = EqualGroups()
         self._rollouts = 0
         self._noise = self._n_noise = 0.0
 
+    def grow(self, n_prompts: int, n_steps: int) -> None:
+        """Expect so many prompts and steps."""
+        for part in (self._changes, self._sums):
+            part.grow(n_prompts, n_steps)
+        for part in (self.recent_visits, self._difficulty):
+            part.grow(n_prompts)
+        self._step = extended(self._step, n_steps, np.nan)
+        self._lows, self._highs = extended(self._lows, n_steps, np.inf), extended(self._highs, n_steps, -np.inf)
+        sums = (self._count, self._total, self._wasted)
+        self._count, self._total, self._wasted = (extended(array, n_steps) for array in sums)
+
     def add(self, groups: Groups) -> NoiseTerms:
         """Add some groups."""
+        self.grow(int(groups.prompt.max(initial=-1)) + 1, int(groups.time.max(initial=-1)) + 1)
         n_steps = len(self._step)
         self._rollouts += int(groups.size.sum())
         self._step[groups.time] = groups.step
@@ -85,7 +99,7 @@ class StatisticsCollector:
         cells = np.array(
             [grouped, equal, groups.count, wasted, changes.rise, changes.gap, top, bottom], dtype=np.float64
         )
-        self._sums.add(cells, groups.prompt, groups.time // self._period_length)
+        self._sums.add(cells, groups.prompt, groups.time)
         return NoiseTerms(noise, noisy, changes.half_square, changes.pairs)
 
     def _widen_range(self, lows: np.ndarray, highs: np.ndarray) -> None:

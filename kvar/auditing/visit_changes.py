@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.auditing.groups import Groups
+from kvar.utils.arrays import extended
 
 __all__ = ["Changes", "VisitChanges"]
 
@@ -24,19 +25,26 @@ class Changes:
 class VisitChanges:
     """Compares groups with the last two visits of their prompts, as they come in the order of steps."""
 
-    def __init__(self, n_prompts: int, n_steps: int):
-        self.n_visits = np.zeros(n_prompts, dtype=np.int64)
-        self.gap_counts = np.zeros(n_steps, dtype=np.int64)
+    def __init__(self) -> None:
+        self.n_visits, self.gap_counts = np.zeros((2, 0), dtype=np.int64)
         # The last two visits of each prompt: time, mean, variance of the mean (NaN for one reward), number of rewards.
-        self._last = np.full((n_prompts, 2, 4), np.nan)
+        self._last = np.zeros((0, 2, 4))
         # Squared changes by gap, less what the noise of two group means adds, and how many.
-        self._squares, self._n_squares = np.zeros(n_steps), np.zeros(n_steps)
+        self._squares, self._n_squares = np.zeros((2, 0))
         # By step: number, sum and sum of squares of the changes of group means.
-        self._rises = np.zeros((3, n_steps))
+        self._rises = np.zeros((3, 0))
         self._half_squares, self._n_pairs = np.zeros(2), np.zeros(2)
+
+    def grow(self, n_prompts: int, n_steps: int) -> None:
+        """Expect so many prompts and steps."""
+        self.n_visits = extended(self.n_visits, n_prompts)
+        self._last = extended(self._last, n_prompts, np.nan, axis=0)
+        self.gap_counts, self._rises = extended(self.gap_counts, n_steps), extended(self._rises, n_steps)
+        self._squares, self._n_squares = extended(self._squares, n_steps), extended(self._n_squares, n_steps)
 
     def add(self, groups: Groups) -> Changes:
         """Compare some groups; those without a reward are no visits."""
+        self.grow(int(groups.prompt.max(initial=-1)) + 1, int(groups.time.max(initial=-1)) + 1)
         kept = np.flatnonzero(groups.count > 0)
         kept = kept[np.argsort(groups.prompt[kept], kind="stable")]
         prompt = groups.prompt[kept]

@@ -13,10 +13,12 @@ from typing import Annotated
 import typer
 
 from kvar.auditing.finding import Severity
+from kvar.auditing.followed_audit import FollowedAudit
 from kvar.auditing.report import AuditReport
 from kvar.auditing.run import audit
 from kvar.auditing.runs_report import RunsReport
 from kvar.commands.audit_output import print_audit, print_runs
+from kvar.commands.follow import follow as follow_audit
 from kvar.commands.several_runs import audit_several, folder_of_runs, named_runs
 from kvar.readers import MAX_UNPACKED, is_address, layout_names, read_log
 from kvar.readers.runs import ManyRunsError
@@ -78,6 +80,10 @@ def audit_command(
         Severity | None, typer.Option(help="Exit with 1 if a finding is at least so severe.", show_default=False)
     ] = None,
     demo: Annotated[bool, typer.Option(help="Audit a small recorded run that comes with kvar.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Write the page again whenever the log has grown, until Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="With --follow: seconds between two looks at the log.")] = 30.0,
 ) -> None:
     """Find the baseline, window and group size that would have served an RL run best, from its rollout log.
 
@@ -98,6 +104,10 @@ def audit_command(
     Whether a difference is beyond chance takes several runs of a setting, as in kvar audit old=runs/a old=runs/b
     new=runs/c new=runs/d. Without names, runs whose config.json agrees but for the seed have one setting.
 
+    With --follow the page of a running job stays up to date, and a browser loads it again by itself. An update costs
+    what the new rows cost: new files of a folder, and new lines of JSON Lines. Other files that change are read as a
+    whole. The result is printed at the end, which is Ctrl-C.
+
     Exit codes: 0 the audit is done; 1 --fail-on found something; 2 nothing could be read, audited or saved.
 
     Examples: kvar audit --demo; kvar audit runs/grpo/completions; kvar audit 'dumps/*.jsonl'; kvar audit log.csv
@@ -107,6 +117,11 @@ def audit_command(
     if demo == bool(paths):
         typer.echo("kvar audit: give the PATH of a log, or --demo for a run that comes with kvar", err=True)
         raise typer.Exit(2)
+    if follow and (demo or len(paths) > 1 or as_json or fail_on is not None):
+        typer.echo(
+            "kvar audit: --follow takes one PATH and no --json or --fail-on: run these once it has ended", err=True
+        )
+        raise typer.Exit(2)
     result: AuditReport | RunsReport
     folder = out or _folder(paths)
     reading = {"format": format, "columns": columns, "max_bad": max_bad, "max_unpacked": max_unpacked}
@@ -114,7 +129,10 @@ def audit_command(
         if not as_json:
             _require_own_folder(folder)
         auditing = {"n_jobs": jobs, "progress": not as_json, "cost_per_rollout": cost_per_rollout}
-        if len(paths) > 1:
+        if follow:
+            running = FollowedAudit(paths[0], baseline or None, jobs, cost_per_rollout, **reading)
+            result = follow_audit(running, out or _folder(paths), every)
+        elif len(paths) > 1:
             result = audit_several(named_runs(paths), baseline, auditing, reading)
         else:
             try:

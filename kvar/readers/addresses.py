@@ -47,6 +47,10 @@ class LocalCopy:
         """Where it comes from."""
         return self.source
 
+    def chosen(self, files: list[Path]) -> list[Path]:
+        """The files that are read, of those that are there."""
+        return files
+
     def open(self, file: Path) -> TableFile:
         """Open one of the files."""
         return _ParquetCopy(file, self._parquet[file]) if file in self._parquet else open_table(file)

@@ -22,6 +22,7 @@ class JsonLinesFile(TableFile):
     """A file of JSON objects, one per line, whose first fifty lines show the columns; a cut last line counts as bad."""
 
     kind = "JSON Lines"
+    span: tuple[int, int] | None = None  # First byte to read, and the one to stop at, if not all is read
 
     def __init__(self, path: Path):
         super().__init__(path)
@@ -43,7 +44,7 @@ class JsonLinesFile(TableFile):
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
         rows, numbers, size = [], [], 0
         try:
-            for number, line in enumerate(lines(self.path, self.max_unpacked), 1):
+            for number, line in enumerate(lines(self.path, self.max_unpacked, self.span), 1):
                 if not line:
                     continue
                 row = parsed(line)

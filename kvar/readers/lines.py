@@ -14,7 +14,17 @@ from typing import Any
 
 from kvar.readers.table_file import MAX_UNPACKED, UnreadableError
 
-__all__ = ["COMPRESSED", "LONGEST", "TOO_LONG", "CutFileError", "chunks", "first_bytes", "first_lines", "lines"]
+__all__ = [
+    "COMPRESSED",
+    "LONGEST",
+    "TOO_LONG",
+    "CutFileError",
+    "chunks",
+    "first_bytes",
+    "first_lines",
+    "lines",
+    "whole_lines",
+]
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 COMPRESSED = (_GZIP, _ZSTD)
@@ -103,15 +113,30 @@ def chunks(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
     return _pieces(path, max_unpacked, lambda file: file.read1(2**20))
 
 
-def lines(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
-    """Read a file line by line, in time that grows with its bytes; a compressed one up to so many GiB."""
+def whole_lines(path: Path, size: int) -> int:
+    """Where the last line ends that has an end, among the first bytes of a plain file; 0 if there is none."""
+    with path.open("rb") as file:
+        while size > 0:
+            start = max(size - 2**16, 0)
+            file.seek(start)
+            if (end := file.read(size - start).rfind(b"\n")) >= 0:
+                return start + end + 1
+            size = start
+    return 0
+
+
+def lines(path: Path, max_unpacked: float = MAX_UNPACKED, span: tuple[int, int] | None = None) -> Iterator[bytes]:
+    """Read a file line by line, in time that grows with its bytes; a compressed one up to so many GiB.
+
+    Of a plain file a span may be read, from one byte up to another.
+    """
     n_empty, size = 0, 0
     held: list[bytes] = []  # The beginning of a line whose end is in a later piece; of one that is too long, nothing
 
     def whole(end: bytes) -> bytes:
         return TOO_LONG if size + len(end) >= LONGEST else b"".join([*held, end]).rstrip(b"\r")
 
-    for piece in chunks(path, max_unpacked):
+    for piece in chunks(path, max_unpacked) if span is None else _span(path, *span):
         *ends, rest = piece.split(b"\n")
         for end in ends:
             line = whole(end) if size or len(end) >= LONGEST else end.rstrip(b"\r")
@@ -124,6 +149,14 @@ def lines(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
         held = [*held, rest] if size < LONGEST else []
     if size:
         yield whole(b"")
+
+
+def _span(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < stop and (piece := file.read(min(2**20, stop - start))):
+            start += len(piece)
+            yield piece
 
 
 def _pieces(path: Path, max_unpacked: float, read: Callable[[Any], bytes]) -> Iterator[bytes]:

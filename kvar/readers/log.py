@@ -29,7 +29,7 @@ from kvar.rollouts.trace import Trace
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
-__all__ = ["RolloutLog", "read_log"]
+__all__ = ["RolloutLog", "read_log", "trace_of", "usable_rows"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class RolloutLog:
         Name of its layout, see `layout_names`.
     path : str
         Where it is, in words for a table.
+    file_columns : ColumnMap or None
+        The columns of its files, where further rows can be read by themselves; None where rows are judged together.
     """
 
     trace: Trace
     notes: ReadingNotes
     layout: str
     path: str
+    file_columns: ColumnMap | None = None
 
 
 def read_log(
@@ -117,7 +120,7 @@ def read_log(
         for table, column_map in mapped:
             start = len(disk)
             table.max_unpacked = max_unpacked
-            for piece in _usable_rows(table, column_map, batches, notes, keep_text):
+            for piece in usable_rows(table, column_map, batches, notes, keep_text):
                 disk.append(piece)
                 if column_map.logprobs is not None:
                     unknown = int(np.isnan(piece["score_norm"]).sum())
@@ -131,8 +134,13 @@ def read_log(
         if batches.n:
             notes.remarks.append(f"{batches.n} batches that were logged again at the next step are counted once.")
         rows = ReadRows(disk.columns(), files_rows, chosen, notes)
+        n_remarks = len(notes.remarks)
         settle(rows)
-        return RolloutLog(_trace(rows, mapped[0][1]), notes, layout, copy.source)
+        column_map = mapped[0][1]
+        trace = trace_of(rows, column_map)
+        # What is remarked on, or counted as bad, is so in the light of all rows.
+        plain = rows.plain and not (batches.n or made_from or notes.n_bad) and n_remarks == len(notes.remarks)
+        return RolloutLog(trace, notes, layout, copy.source, column_map if plain else None)
 
 
 def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
@@ -143,7 +151,7 @@ def _check_bad_rows(notes: ReadingNotes, max_bad: float, path: str) -> None:
         raise ValueError(f"{notes.n_bad:,} of {total:,} rows of {path} cannot be used{limit}. {reasons}")
 
 
-def _usable_rows(
+def usable_rows(
     table: TableFile, column_map: ColumnMap, batches: RepeatedBatches, notes: ReadingNotes, keep_text: bool
 ) -> Iterator[dict[str, np.ndarray | list]]:
     """The usable rows of a file, piece by piece."""
@@ -163,7 +171,8 @@ def _usable_rows(
         notes.used.append(table.path)
 
 
-def _trace(rows: ReadRows, column_map: ColumnMap) -> Trace:
+def trace_of(rows: ReadRows, column_map: ColumnMap) -> Trace:
+    """The trace of rows of which it is settled what they mean."""
     columns: dict[str, Any] = rows.columns
     notes = rows.notes
     rewards = {name: columns.pop(f"reward:{name}") for name in column_map.rewards}

@@ -27,11 +27,11 @@ _SHOWN = 20
 # Folders with the rollouts of a run, of kvar and of TRL.
 _OF_ROLLOUTS = ("trace", "completions")
 
-__all__ = ["map_files", "open_log_files"]
+__all__ = ["files_of_log", "map_files", "open_log_files"]
 
 
-def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
-    """The files of a path, folder or pattern, in the order of the numbers in their names."""
+def files_of_log(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
+    """The files of a path, folder or pattern, in the order of the numbers in their names; not those of validation."""
     text = os.fspath(copy.path)
     check_path(text)
     place = Path(text)
@@ -47,7 +47,7 @@ def _log_files(copy: LocalCopy, notes: ReadingNotes) -> list[Path]:
     if not files:
         raise FileNotFoundError(f"No rollout log in {text} (looked for .parquet, .jsonl, .csv).")
     files = sorted(files, key=lambda file: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", str(file))])
-    return distinct_files(files, notes)
+    return training_files(distinct_files(files, notes), notes)
 
 
 def _written_by_audit(file: Path) -> bool:
@@ -77,7 +77,7 @@ def open_log_files(
 ) -> tuple[str, list[TableFile]]:
     """The layout that most files have, and the files that have it."""
     files, layouts = [], []
-    for file in training_files(_log_files(copy, notes), notes):
+    for file in copy.chosen(files_of_log(copy, notes)):
         try:
             table = copy.open(file)
         except UnreadableError as reason:
@@ -109,22 +109,30 @@ def open_log_files(
 
 
 def map_files(
-    layout: str, files: Sequence[TableFile], chosen: dict[str, str], notes: ReadingNotes
+    layout: str,
+    files: Sequence[TableFile],
+    chosen: dict[str, str],
+    notes: ReadingNotes,
+    paths: Sequence[Path] | None = None,
 ) -> list[tuple[TableFile, ColumnMap]]:
-    """Each file with its columns; a file that lacks columns of the others is left out."""
+    """Each file with its columns; a file that lacks columns of the others is left out.
+
+    The names of all files of the log show which number is the step, so ``paths`` has them where these are only some.
+    """
+    paths = [file.path for file in files] if paths is None else paths
     if LAYOUTS[layout].refusal and "prompt" not in chosen:
         raise ValueError(LAYOUTS[layout].refusal)
     mapped: list[tuple[TableFile, ColumnMap]] = []
     errors: list[tuple[int, int, ValueError, TableFile]] = []
     seen: set[tuple[str, ...]] = set()
     # The number that is all of the name of a single file is more often that of a run than that of a step.
-    bare = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(files) > 1
-    steps = steps_in_names([file.path for file in files], bare)
-    for file, step in zip(files, steps, strict=True):
+    bare = LAYOUTS[layout].columns.get("step", "") is None or layout == "verl" or len(paths) > 1
+    steps = dict(zip(paths, steps_in_names(paths, bare), strict=True))
+    for file in files:
         try:
             table = file
             table = shaped(file, layout, chosen)
-            column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, step)
+            column_map = map_columns(layout, table.columns, table.numeric, table.lists, chosen, steps[file.path])
             if (kind := (*table.columns, *table.numeric)) not in seen:
                 check_cells(table, column_map, chosen)
                 seen.add(kind)

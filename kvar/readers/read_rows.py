@@ -40,6 +40,7 @@ class ReadRows:
     files: list[FileRows]
     chosen: dict[str, str]  # Columns that the user has named
     notes: ReadingNotes
+    plain: bool = True  # Whether each row is a rollout as it stands, whatever the other rows are
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -68,11 +69,13 @@ class ReadRows:
     def replace(self, name: str, column: np.ndarray) -> None:
         """Put another column in place of one."""
         self.columns[name] = column
+        self.plain = False
         self._forget()
 
     def keep(self, kept: np.ndarray) -> None:
         """Leave out all other rows; columns that are mapped from disk are packed in place."""
         self.notes.n_left_out += int((~kept).sum())
+        self.plain = False
         n_before = np.concatenate([[0], np.cumsum(kept)])
         for name, column in self.columns.items():
             self.columns[name] = _packed(column, kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ class StepChunk:
 
     rows: np.ndarray  # shape (n,): Row of each rollout in the trace
     step: np.ndarray  # shape (n,): Step of each rollout
+    time: np.ndarray  # shape (n,): Number of that step among the steps of the trace
     code: np.ndarray  # shape (n,): Number of each rollout's prompt, its index in `SortedTrace.prompts`
     reward: np.ndarray  # shape (n,): Reward of each rollout
     columns: dict[str, np.ndarray]  # each of shape (n,): Extra columns
@@ -30,6 +31,12 @@ class StepChunk:
     def __len__(self) -> int:
         """Number of rollouts."""
         return len(self.rows)
+
+    def only(self, kept: np.ndarray) -> StepChunk:
+        """Some of the groups, marked by a mask over the rollouts, shape (n,)."""
+        columns = {name: column[kept] for name, column in self.columns.items()}
+        rest = (self.rows, self.step, self.time, self.code, self.reward)
+        return StepChunk(*(column[kept] for column in rest), columns)
 
     @cached_property
     def steps(self) -> np.ndarray:
@@ -87,7 +94,6 @@ class SortedTrace:
     prompts: np.ndarray  # shape (P,): Distinct prompt ids, sorted; the index of an id is the prompt's number
     starts: np.ndarray  # shape (S,): Index of the first row of each step, in order of steps
     _order: np.ndarray | None
-    one_in: int = 1  # Every how many prompts of the recorded run one was kept, see `sample_prompts`
 
     @classmethod
     def of(cls, trace: Trace) -> SortedTrace:
@@ -104,33 +110,27 @@ class SortedTrace:
             starts.append(np.flatnonzero(np.diff(step[rows])) + k + 1)
         return cls(trace, prompts, np.concatenate(starts), order)
 
-    def sample_prompts(self, most: int, columns: Sequence[str] = ()) -> SortedTrace:
-        """Every k-th prompt with all of its rollouts, about `most` rollouts in total, with the named extra columns."""
-        trace, one_in = self.trace, -(-len(self.trace) // most)
-        if one_in == 1:
-            return self
-        rows = self._rows_of(self.prompts[::one_in])
-        extras = {name: np.asarray(trace.extras[name][rows]) for name in columns}
-        kept = Trace(trace.step[rows], trace.prompt_id[rows], trace.rollout[rows], trace.reward[rows], extras)
-        return replace(SortedTrace.of(kept), one_in=one_in)
+    def chunks(
+        self, columns: Sequence[str] = (), whole_steps: int = 1, first: int = 0, last: int | None = None
+    ) -> Iterator[StepChunk]:
+        """Chunks of at least half a million rollouts (but the last), cut after a multiple of `whole_steps` steps.
 
-    def _rows_of(self, prompts: np.ndarray) -> np.ndarray:
-        """Rows of the trace that belong to some prompts, ascending."""
-        ids, cuts = self.trace.prompt_id, range(0, len(self.trace), _CHUNK_ROWS)
-        return np.concatenate([np.flatnonzero(np.isin(ids[k : k + _CHUNK_ROWS], prompts)) + k for k in cuts])
-
-    def chunks(self, columns: Sequence[str] = (), whole_steps: int = 1) -> Iterator[StepChunk]:
-        """Chunks of at least half a million rollouts (but the last), cut after a multiple of `whole_steps` steps."""
-        trace, start = self.trace, 0
-        ends = np.append(self.starts[whole_steps::whole_steps], len(trace))
-        while start < len(trace):
+        They cover the steps numbered from ``first`` up to ``last``, or all.
+        """
+        trace, bounds = self.trace, np.append(self.starts, len(self.trace))
+        last = len(self.starts) if last is None else last
+        start, end = int(bounds[first]), int(bounds[last])
+        ends = np.append(bounds[first + whole_steps : last : whole_steps], end)
+        while start < end:
             stop = int(ends[min(int(np.searchsorted(ends, start + _CHUNK_ROWS)), len(ends) - 1)])
-            rows = np.arange(start, stop) if self._order is None else self._order[start:stop]
+            places = np.arange(start, stop)
+            time = np.searchsorted(self.starts, places, side="right") - 1
+            rows = places if self._order is None else self._order[start:stop]
             distinct, code = np.unique(trace.prompt_id[rows], return_inverse=True)
             code = np.searchsorted(self.prompts, distinct)[code]
             step = trace.step[rows]
             within = np.lexsort((trace.rollout[rows], code, step))
             rows = rows[within]
             extras = {name: np.asarray(trace.extras[name][rows], dtype=np.float64) for name in columns}
-            yield StepChunk(rows, step[within], code[within], trace.reward[rows], extras)
+            yield StepChunk(rows, step[within], time, code[within], trace.reward[rows], extras)
             start = stop

@@ -17,7 +17,7 @@ from kvar.utils.frames import columns_of, is_frame
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
-__all__ = ["Trace", "as_trace"]
+__all__ = ["Trace", "as_trace", "part_of"]
 
 _REQUIRED = ("step", "prompt_id", "reward")
 _COLUMNS = ("step", "prompt_id", "rollout", "reward")
@@ -139,6 +139,12 @@ def as_trace(trace: Trace | IntoFrame) -> Trace:
             f"trace must be a Trace or a DataFrame, got {trace!r:.60}; read a file with kvar.read_trace(path)"
         )
     return Trace.from_columns(trace)
+
+
+def part_of(trace: Trace, rows: np.ndarray | slice) -> Trace:
+    """Some rows of a trace."""
+    extras = {name: column[rows] for name, column in trace.extras.items()}
+    return Trace(trace.step[rows], trace.prompt_id[rows], trace.rollout[rows], trace.reward[rows], extras)
 
 
 def _steps(steps: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["like", "require_one_library", "to_host"]
+__all__ = ["extended", "like", "require_one_library", "to_host"]
 
 _NO_NUMBERS = (str, bytes, np.flexible, np.datetime64, np.timedelta64, complex, np.complexfloating)
 _HOST_TYPES = (np.ndarray, np.generic, list, tuple, bool, int, float)
@@ -122,3 +122,16 @@ def require_one_library(**arrays) -> None:
     if len(set(libraries.values())) > 1:
         found = ", ".join(f"{name} from {library}" for name, library in libraries.items())
         raise TypeError(f"arrays of different libraries in one call ({found}); convert them to one")
+
+
+def extended(array: np.ndarray, length: int, fill: float = 0.0, axis: int = -1) -> np.ndarray:
+    """An array made at least so long along an axis."""
+    shape = list(array.shape)
+    if length <= shape[axis]:
+        return array
+    before = tuple(slice(n) for n in shape)
+    shape[axis] = length
+    # Zeros that are never written take no memory.
+    longer = np.full(shape, fill, dtype=array.dtype) if fill else np.zeros(shape, dtype=array.dtype)
+    longer[before] = array
+    return longer

@@ -35,19 +35,21 @@ def shared_work(n_jobs: int | None, n_rollouts: int) -> Iterator[Share]:
 
 
 class _Shared:
-    """Gives every process the same amount of work, by the time that each item took before."""
+    """Gives every process the same amount of work, by the time that a function took of each item before."""
 
     def __init__(self, parallel, n_jobs: int):
         self._parallel, self._n_jobs = parallel, n_jobs
-        self._seconds: list[float] = []
+        self._seconds: dict[Callable, list[float]] = {}
 
     def __call__(self, function: Callable, items: Sequence, *arguments) -> list:
         from joblib import delayed
 
-        parts = _balanced(self._seconds, self._n_jobs) if self._seconds else [[k] for k in range(len(items))]
+        seconds = self._seconds.get(function, [])
+        known = len(seconds) == len(items)
+        parts = _balanced(seconds, self._n_jobs) if known else [[k] for k in range(len(items))]
         done = self._parallel(delayed(_timed)(function, [items[k] for k in part], arguments) for part in parts)
         by_item = dict(zip(chain(*parts), chain(*done), strict=True))
-        self._seconds = [by_item[k][0] for k in range(len(items))]
+        self._seconds[function] = [by_item[k][0] for k in range(len(items))]
         return [by_item[k][1] for k in range(len(items))]
 
 

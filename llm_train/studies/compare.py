@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before

@@ -44,7 +44,7 @@ class GPG(GroupMean):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Rewards less a times their distance from the group mean."""
-        return batch.filled - _factor(batch) * (batch.filled - group_means(batch))
+        return batch.filled - _factor(batch) * (batch.filled - batch.spread(group_means(batch)))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Derivative at a fixed factor."""
@@ -52,4 +52,4 @@ class GPG(GroupMean):
 
 
 def _factor(batch: Batch) -> float:
-    return batch.scored.sum() / max(np.count_nonzero(batch.filled), 1)
+    return batch.n_scored / max(np.count_nonzero(batch.filled), 1)

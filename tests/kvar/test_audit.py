@@ -1,6 +1,5 @@
 """The audit's scores against the truth of simulated runs, its intervals against statsmodels, its words and files."""
 
-import importlib
 import json
 import math
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import statsmodels.api as sm
 
 import kvar
 from kvar.auditing import fresh_error, group_noise
-from kvar.auditing.replay_errors import score_baselines
+from kvar.auditing.replay_errors import BaselineReplay
 from kvar.intervals import Interval
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.step_chunks import SortedTrace
@@ -184,8 +183,9 @@ def test_intervals_of_a_shared_value_cover():
         reward = (rng.random((40, 8, 4)) < 0.3).astype(float)
         step, prompt, _ = (a.ravel() for a in np.indices(reward.shape))
         columns = {"step": step, "prompt_id": prompt, "reward": reward.ravel(), "true_value": np.full(step.size, 0.3)}
-        order = SortedTrace.of(kvar.Trace.from_columns(columns))
-        interval = score_baselines(order, [kvar.make_baseline("batch-mean")], n_jobs=1).value_mse(0)
+        replay = BaselineReplay([kvar.make_baseline("batch-mean")], ["true_value"])
+        replay.add(SortedTrace.of(kvar.Trace.from_columns(columns)).chunks(replay.columns))
+        interval = replay.found().value_mse(0)
         hits += interval.low <= truth <= interval.high
     # Nominal 95; with one hundred repetitions the Monte Carlo standard error is 2.2.
     assert hits >= 95 - 4 * 2.2
@@ -220,9 +220,9 @@ def test_what_cannot_be_audited_is_named(rng):
 
 
 def test_an_audit_without_a_baseline_that_fits_says_why(rng, monkeypatch):
-    def refuse_all(order, candidates, n_jobs, advance):
-        return SimpleNamespace(refusals=dict.fromkeys(range(len(candidates)), "too strange"))
+    def refuse_all(replay):
+        return SimpleNamespace(refusals=dict.fromkeys(range(len(replay._baselines)), "too strange"))
 
-    monkeypatch.setattr(importlib.import_module("kvar.auditing.run"), "score_baselines", refuse_all)
+    monkeypatch.setattr(BaselineReplay, "found", refuse_all)
     with pytest.raises(ValueError, match=r"no baseline can be replayed over this trace\. .*kernel: too strange"):
         kvar.audit(simulated(rng, n_steps=5))

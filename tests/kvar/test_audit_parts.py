@@ -12,14 +12,15 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 import kvar
-from kvar.auditing.group_size_study import study_group_sizes
-from kvar.auditing.groups import sum_over_groups
+from kvar.auditing.group_size_study import GroupSizeReplay
+from kvar.auditing.groups import Groups
 from kvar.auditing.log_warnings import log_warnings
 from kvar.auditing.page import page
-from kvar.auditing.replay_errors import score_baselines
+from kvar.auditing.prompt_numbers import PromptNumbers
+from kvar.auditing.replay_errors import BaselineReplay
 from kvar.auditing.statistics_collector import StatisticsCollector
-from kvar.auditing.window_study import study_windows
-from kvar.intervals import ClusteredSums, Ratio
+from kvar.auditing.window_study import WindowReplay
+from kvar.intervals import LONGEST_PERIOD, ClusteredSums, Ratio
 from kvar.rollouts import step_chunks
 from kvar.rollouts.step_chunks import SortedTrace
 from kvar.utils import parallel
@@ -35,19 +36,33 @@ def ragged(rng, n=600, n_prompts=12, n_steps=20):
     return kvar.Trace.from_columns({**columns, "reward": reward})
 
 
-def scored(order, names, n_jobs=1):
-    return score_baselines(order, [kvar.make_baseline(name) for name in names], n_jobs)
+def replayed(trace, baselines, n_jobs=1):
+    replay = BaselineReplay(baselines, trace.extras)
+    with parallel.shared_work(n_jobs, len(trace)) as share:
+        replay.add(SortedTrace.of(trace).chunks(replay.columns, LONGEST_PERIOD), share)
+    return replay.found()
+
+
+def scored(trace, names, n_jobs=1):
+    return replayed(trace, [kvar.make_baseline(name) for name in names], n_jobs)
+
+
+def sizes_of(trace):
+    study = GroupSizeReplay(kvar.make_baseline("kernel"), 4)
+    study.add(SortedTrace.of(trace).chunks(sorted(trace.extras), LONGEST_PERIOD))
+    return study.study()
+
+
+def windows_of(trace):
+    study = WindowReplay()
+    study.add(SortedTrace.of(trace).chunks((), LONGEST_PERIOD))
+    return study.study()
 
 
 def facts_of(trace):
-    order = SortedTrace.of(trace)
-    collector, terms = StatisticsCollector(len(order.prompts), len(order.starts)), []
-
-    def keep(chunk, groups, noise):
-        terms.append(vars(noise))
-        return np.zeros((1, len(groups)))
-
-    sum_over_groups(order, (), 1, keep, collector.add)
+    collector = StatisticsCollector()
+    chunks = SortedTrace.of(trace).chunks((), LONGEST_PERIOD)
+    terms = [vars(collector.add(Groups.of(chunk))) for chunk in chunks]
     return collector.statistics(), {name: np.concatenate([t[name] for t in terms], axis=-1) for name in terms[0]}
 
 
@@ -92,11 +107,13 @@ def test_the_trend_has_the_error_of_clustered_least_squares(rng):
     trace = simulated(rng, n_prompts=50, n_steps=60)
     found = facts_of(trace)[0]
     rises = np.diff(trace.reward.reshape(60, 50, 4).mean(axis=2), axis=0).ravel()
-    # Changes of a prompt add up to little, so that the variance over prompts exceeds that of both ways together.
-    cluster = {"groups": np.tile(np.arange(50), 59), "df_correction": True}
-    fit = sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds=cluster)
-    # There are fewer periods than prompts: 20 of 3 steps.
-    half = stats.t.ppf(0.975, 19) * fit.bse[0]
+    # There are fewer periods than prompts: 15 of 4 steps.
+    prompt, period = np.tile(np.arange(50), 59), np.repeat(np.arange(1, 60) // 4, 50)
+    fits = [
+        sm.OLS(rises, np.ones(rises.size)).fit(cov_type="cluster", cov_kwds={"groups": one, "df_correction": True})
+        for one in (prompt, np.column_stack([prompt, period]))
+    ]
+    fit, half = fits[0], stats.t.ppf(0.975, 14) * max(fit.bse[0] for fit in fits)
     assert found.trend == pytest.approx(100 * fit.params[0])
     assert found.trend_limits == pytest.approx((found.trend - 100 * half, found.trend + 100 * half))
 
@@ -106,8 +123,8 @@ def test_limits_of_a_fraction_count_independent_units(rng):
     prompt_is_equal = rng.random(200) < 0.2
     reward = np.broadcast_to(np.where(prompt_is_equal[:, None], [1, 1], [0, 1]), (30, 200, 2)).astype(float)
     found, fraction = facts_of(trace_with(reward))[0], prompt_is_equal.mean()
-    # Ten periods of 3 steps leave 9 degrees of freedom.
-    n = 199 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 9)) ** 2
+    # Fifteen periods of 2 steps leave 14 degrees of freedom.
+    n = 199 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 14)) ** 2
     assert found.zero_variance_groups == pytest.approx(fraction)
     assert found.zero_variance_limits == pytest.approx(proportion_confint(fraction * n, n, method="wilson"), rel=1e-6)
     # Where all groups agree there is no variance to tell the number from.
@@ -151,9 +168,9 @@ def test_processes_change_nothing(monkeypatch, rng):
     monkeypatch.setattr(step_chunks, "_CHUNK_ROWS", 10_000)
     step, prompt = (a.ravel() for a in np.indices((3, 10_000)))
     reward = (rng.random(step.size) < 0.5).astype(float)
-    order = SortedTrace.of(kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward}))
+    trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
     names = ["buffer", "kernel", "group-mean", "discounted-beta"]
-    alone, shared = (scored(order, names, n_jobs) for n_jobs in (1, 2))
+    alone, shared = (scored(trace, names, n_jobs) for n_jobs in (1, 2))
     assert not shared.refusals
     assert [baseline.name for baseline in shared.baselines] == names
     for k in range(len(names)):
@@ -233,7 +250,7 @@ def test_the_estimated_value_error_covers_the_truth(group):
     names = ["kernel", "batch-mean", "discounted-beta", "adaptive"]
     for _ in range(20):
         trace = simulated(rng, n_prompts=30, n_steps=40, group=group)
-        found = scored(SortedTrace.of(trace), names)
+        found = scored(trace, names)
         for k in range(len(names)):
             estimate, truth = found.estimated_value_mse(k, 3), found.value_mse(k).mean
             inside.append(estimate.low <= truth <= estimate.high)
@@ -248,7 +265,7 @@ def test_values_of_smaller_groups_are_scored_without_bias():
     rng, gaps = np.random.default_rng(9), []
     for _ in range(25):
         trace = simulated(rng, n_prompts=20, n_steps=15, group=4, missing=0.05)
-        study = study_group_sizes(SortedTrace.of(trace), kvar.make_baseline("kernel"), 4)
+        study = sizes_of(trace)
         gaps.append([row.value_mse.mean - row.true_value_mse for row in study.rows])
     gaps = np.array(gaps)
     assert [row.size for row in study.rows] == [1, 2, 3, 4]
@@ -264,7 +281,6 @@ def test_the_smallest_sufficient_group_is_advised(rng):
     assert report.group_sizes.advised.size == 1
     assert any(f.kind == "group-size" and f.saves == 0.75 * report.n_rollouts for f in report.findings)
     assert "num_generations=1" in report.lines["TRL"]
-    assert study_group_sizes(SortedTrace.of(trace), kvar.make_baseline("kernel"), 1) is None
 
 
 def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
@@ -275,16 +291,16 @@ def test_long_windows_suit_still_values_and_short_ones_moving_ones(rng):
     for level in (still, moving):
         reward = (rng.random(step.size) < level[step]).astype(float)
         trace = kvar.Trace.from_columns({"step": step, "prompt_id": prompt, "reward": reward})
-        best.append(study_windows(SortedTrace.of(trace)).best)
+        best.append(windows_of(trace).best)
     assert best[0] >= 32
     assert best[1] <= 8
 
 
 def test_windows_side_by_side_are_the_kernel_with_each(rng):
-    order = SortedTrace.of(ragged(rng))
-    study = study_windows(order)
+    trace = ragged(rng)
+    study = windows_of(trace)
     kernels = [kvar.make_baseline("kernel", bandwidth=window) for window in study.windows]
-    alone = score_baselines(order, kernels, n_jobs=1)
+    alone = replayed(trace, kernels)
     best = study.windows.index(study.best)
     assert study.windows == [2, 4, 8, 16, 32]
     for k, (error, above) in enumerate(zip(study.value_mse, study.above_best, strict=True)):
@@ -297,23 +313,27 @@ def test_a_true_value_that_is_known_in_part_spoils_nothing(rng):
     trace = simulated(rng, n_prompts=6, n_steps=12)
     gaps = np.where(rng.random(len(trace)) < 0.5, np.nan, trace.extras["true_value"])
     studies = [
-        study_group_sizes(SortedTrace.of(kvar.Trace.from_columns(columns)), kvar.make_baseline("kernel"), 4)
-        for columns in (trace.columns, {**trace.columns, "true_value": gaps})
+        sizes_of(kvar.Trace.from_columns(columns)) for columns in (trace.columns, {**trace.columns, "true_value": gaps})
     ]
     for whole, part in zip(*(study.rows for study in studies), strict=True):
         assert part.value_mse == whole.value_mse
         assert part.true_value_mse == pytest.approx(whole.true_value_mse, rel=0.5)
 
 
-def test_a_sample_of_prompts_keeps_whole_histories(rng):
-    trace = ragged(rng)
-    sample = SortedTrace.of(trace).sample_prompts(200)
-    left = sample.trace
-    assert sample.one_in == 3
-    for prompt in np.unique(left.prompt_id):
-        kept = left.reward[left.prompt_id == prompt]
-        assert np.sort(kept).tolist() == pytest.approx(np.sort(trace.reward[trace.prompt_id == prompt]), nan_ok=True)
-    assert SortedTrace.of(trace).sample_prompts(10**6).trace is trace
+@pytest.mark.parametrize("kind", [int, str])
+def test_smaller_samples_of_prompts_are_nested(kind):
+    ids = np.array([kind(7 * k) for k in range(4000)])
+    numbers = PromptNumbers()
+    of_some = numbers.of(ids[1000:])
+    assert numbers.of(ids).tolist() == [*range(3000, 4000), *of_some]
+    assert numbers.ids[numbers.of(ids)].tolist() == ids.tolist()
+    before = np.ones(4000, dtype=bool)
+    for one_in in (1, 2, 4, 8):
+        kept = numbers.sampled(np.arange(4000), one_in)
+        assert not (kept & ~before).any()
+        # Whole numbers in a row are spread evenly; others are a draw.
+        assert abs(kept.sum() - 4000 / one_in) <= 4 * math.sqrt(4000 / one_in)
+        before = kept
 
 
 def trace_with(reward, prompt=None, step=None):

@@ -31,11 +31,10 @@ def differ(rewards):
 
 def counted(trace):
     equal = EqualGroups()
-    time = same = 0
+    same = 0
     for chunk in SortedTrace.of(trace).chunks([], 10):
-        groups = Groups.of(chunk, time)
+        groups = Groups.of(chunk)
         equal.add(groups)
-        time = int(groups.time[-1]) + 1
         same += int((groups.low == groups.high).sum())
     return equal.expected(), same
 

@@ -111,10 +111,9 @@ def test_the_curve_of_a_prompt(rng):
 
 def difficulty(trace):
     order = SortedTrace.of(trace)
-    drift, first = DifficultyDrift(len(order.prompts)), 0
+    drift = DifficultyDrift()
     for chunk in order.chunks():
-        drift.add(groups := Groups.of(chunk, first))
-        first = int(groups.time[-1]) + 1
+        drift.add(Groups.of(chunk))
     return drift.slope()
 
 
