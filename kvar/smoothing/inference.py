@@ -234,8 +234,8 @@ class Inference(FittedSmoother):
             raise ValueError("bias_corrected takes a polynomial of higher degree; use degree 0 or 1 with it")
         fitted = copy(self)
         past = self.sided == "past"
-        fitted.degree, fitted.bandwidth = corrected_smoother(
-            self._linear, self.bandwidth, past=past, degree=self.degree
+        fitted.degree, fitted.bandwidth_ = corrected_smoother(
+            self._linear, self.bandwidth_, past=past, degree=self.degree
         )
         fitted.empty = "nan"
         return fitted
