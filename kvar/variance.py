@@ -35,15 +35,9 @@ from kvar.intervals import ClusteredSums, Interval, Ratio
 from kvar.replaying import Replayed, replay_baseline
 from kvar.rollouts.trace import Trace
 from kvar.utils.checks import checked_count
+from kvar.utils.mean_products import mean_products
 
-__all__ = [
-    "GradientComparison",
-    "GradientVariance",
-    "ScoreMoments",
-    "compare_gradients",
-    "gradient_variance",
-    "mean_products",
-]
+__all__ = ["GradientComparison", "GradientVariance", "ScoreMoments", "compare_gradients", "gradient_variance"]
 
 _NORM, _TRUE_VALUE = "score_norm", "true_value"
 _SKETCH = re.compile(r"sketch_\d+")
@@ -391,38 +385,3 @@ def _squared_gradients(rows: _Rows, scores: np.ndarray) -> tuple[np.ndarray, np.
     groups_per_step = np.bincount(step_of_group, minlength=rows.steps.max() + 1)
     of_step, _ = mean_products(means, step_of_group, groups_per_step)
     return of_group[rows.groups], of_step[rows.steps]
-
-
-def mean_products(vectors: np.ndarray, cells: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean inner product of two different vectors of each cell.
-
-    Parameters
-    ----------
-    vectors : ndarray, shape (n, d)
-        Such as gradients of single rollouts.
-    cells : ndarray of int, shape (n,)
-        Number of the cell of each vector, from 0.
-    counts : ndarray, shape (c,)
-        Number of vectors that count in each cell; the others are zero.
-
-    Returns
-    -------
-    products : ndarray, shape (c,)
-        An unbiased estimate of the squared length of the expectation; NaN for cells with fewer than two vectors. Cost
-        O(n d).
-    totals : ndarray, shape (c, d)
-        Sum of the vectors of each cell.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from kvar.variance import mean_products
-    >>> mean_products(np.array([[1.0, 0.0], [2.0, 1.0], [5.0, 5.0]]), np.array([0, 0, 1]), np.array([2, 1]))[0]
-    array([ 2., nan])
-    """
-    total = np.zeros((len(counts), vectors.shape[1]))
-    np.add.at(total, cells, vectors)
-    squares = np.bincount(cells, weights=(vectors**2).sum(axis=1), minlength=len(counts))
-    pairs = counts * (counts - 1)
-    products = (total**2).sum(axis=1) - squares
-    return np.divide(products, pairs, out=np.full(len(counts), np.nan), where=pairs > 0), total

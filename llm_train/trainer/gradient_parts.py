@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from kvar.variance import mean_products
+from kvar.utils.mean_products import mean_products
 from llm_train.trainer.gathered_rewards import replace_method
 
 __all__ = ["GradientParts", "gradient_parts"]
