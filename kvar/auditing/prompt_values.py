@@ -55,7 +55,7 @@ def prompt_values(trace: Trace | str | os.PathLike) -> PromptValues:
     >>> values.table.filter(verdict="solved").height
     11
     """
-    trace = trace if isinstance(trace, Trace) else read_trace(trace)
+    trace = trace if isinstance(trace, Trace) else read_trace(trace, numbers_only=True)
     if np.isnan(trace.reward).all():
         raise ValueError(f"no value to estimate: the trace has {len(trace)} rollouts, none of them with a reward")
     order = SortedTrace.of(trace)

@@ -131,7 +131,7 @@ def audit(
         # Reading needs more than NumPy and SciPy.
         from kvar.readers import RolloutLog, read_log
 
-        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
+        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns, numbers_only=True)
         trace, source, n_duplicates = log.trace, visible(log.path), log.notes.n_copies
         doubts = list(map(visible, log.notes.doubts))
         reading = [said for said in map(visible, log.notes.sentences()) if said not in doubts]
