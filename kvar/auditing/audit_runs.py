@@ -130,7 +130,7 @@ def _audited(
     from kvar.readers import read_log
 
     try:
-        log = run if isinstance(run, Trace) else read_log(run, **reading)
+        log = run if isinstance(run, Trace) else read_log(run, numbers_only=True, **reading)
         trace = log if isinstance(log, Trace) else log.trace
         return audit(log, baselines, n_jobs=1, cost_per_rollout=cost_per_rollout), PromptSteps.of(trace)
     except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ def prompt_values(trace: Trace | str | os.PathLike | IntoFrame) -> PromptValues:
     >>> kvar.prompt_values(log)["2+3="]["visits"]
     2
     """
-    trace = trace if isinstance(trace, Trace) else read_trace(trace)
+    trace = trace if isinstance(trace, Trace) else read_trace(trace, numbers_only=True)
     if np.isnan(trace.reward).all():
         raise ValueError(f"no value to estimate: the trace has {len(trace)} rollouts, none of them with a reward")
     order = SortedTrace.of(trace)

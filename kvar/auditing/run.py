@@ -109,6 +109,6 @@ def audit(
     )
     reading = Reading()
     if not isinstance(trace, Trace):
-        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns)
+        log = trace if isinstance(trace, RolloutLog) else read_log(trace, columns=columns, numbers_only=True)
         trace, reading = log.trace, Reading.of(log)
     return RunningAudit(trace, baselines, n_jobs, cost_per_rollout).report(trace, reading, progress)

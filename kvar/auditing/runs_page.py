@@ -29,7 +29,10 @@ def runs_fragment(report: RunsFindings, links: bool = True) -> str:
     drawing = None
     if comparison is not None:
         with drawing_style():
-            drawing = svg(_curves(comparison), "Mean reward of each setting over the steps that all runs have")
+            drawing = svg(
+                _curves(comparison, _reward_range(report)),
+                "Mean reward of each setting over the steps that all runs have",
+            )
     heads, rows = figure_cells(report)
     return template("runs.html.j2").render(
         report=report,
@@ -64,12 +67,19 @@ def figure_cells(report: RunsFindings) -> tuple[list[str], list[list[str]]]:
     return list(rows[0]), [list(cells.values()) for cells in rows]
 
 
-def _curves(comparison: Comparison):
+def _reward_range(report: RunsFindings) -> tuple[float, float]:
+    facts = [one.facts for one in report.reports.values()]
+    return min(one.reward_low for one in facts), max(one.reward_high for one in facts)
+
+
+def _curves(comparison: Comparison, reward_range: tuple[float, float]):
     figure, (axes,) = new_figure(4.8, 3.0)
     for k, name in enumerate(comparison.settings):
         colour, line = _COLOURS[k % len(_COLOURS)], _LINES[k // len(_COLOURS) % len(_LINES)]
         mine = comparison.curves[np.array(comparison.setting_of) == k]
-        axes.fill_between(comparison.places, *comparison.bands[k], color=colour, alpha=0.2, linewidth=0)
+        # Two runs have wide limits, but no mean reward is beyond the rewards.
+        band = np.clip(comparison.bands[k], *reward_range)
+        axes.fill_between(comparison.places, *band, color=colour, alpha=0.2, linewidth=0)
         axes.plot(comparison.places, mine.mean(axis=0), line, color=colour, linewidth=1.8, label=name)
         if len(mine) > 1:
             axes.plot(comparison.places, mine.T, line, color=colour, linewidth=0.6, alpha=0.6)

@@ -154,7 +154,7 @@ def audit_command(
 
 def _audit_one(path: str | None, baseline: list[str] | None, auditing: dict, reading: dict) -> AuditReport:
     with progress_bar(auditing["progress"], "reading rows") as (advance, _):
-        log = read_log(demo_path() if path is None else path, advance=advance, **reading)
+        log = read_log(demo_path() if path is None else path, advance=advance, numbers_only=True, **reading)
     if path is None:
         log = dataclasses.replace(log, path=_DEMO)
     return audit(log, baseline or None, **auditing)

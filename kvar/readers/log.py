@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +65,7 @@ def read_log(
     max_bad: float = 0.05,
     advance: Callable[[int], object] = lambda n_rows: None,
     max_unpacked: float = MAX_UNPACKED,
+    numbers_only: bool = False,
 ) -> RolloutLog:
     """Read a log of rollouts from any trainer.
 
@@ -91,6 +92,8 @@ def read_log(
     max_unpacked : float
         Number of GiB that one compressed file may unpack to; what lies behind them is left out, with a note. A line of
         more than 64 MiB is a bad row.
+    numbers_only : bool
+        Leave out further columns of text, which the layout "kvar" keeps in memory: completions may be larger than it.
 
     Returns
     -------
@@ -115,6 +118,8 @@ def read_log(
     with local_copy(path) as copy, DiskColumns() as disk:
         layout, files = open_log_files(copy, format, chosen, notes)
         mapped = map_files(layout, files, chosen, notes)
+        if numbers_only:
+            mapped = [(table, replace(column_map, texts=[])) for table, column_map in mapped]
         notes.remarks += guess_notes(column_map for _, column_map in mapped)
         copy.prepare([(table, column_map.read) for table, column_map in mapped])
         for table, column_map in mapped:

@@ -156,6 +156,8 @@ def codes(values) -> np.ndarray:
     heads = values[starts]
     rises = values.dtype.kind in "if" and (heads[1:] > heads[:-1]).all()
     number = np.arange(len(heads)) if rises else np.unique(heads, return_inverse=True)[1]
+    # Three of these columns are kept while a log is settled, half as wide as other integers.
+    number = number.astype(np.int32 if len(values) < 2**31 else np.int64)
     return np.repeat(number, np.diff(starts, append=len(values)))
 
 

@@ -40,8 +40,9 @@ def read_trace(
         ``sum(rewards)`` adds them up.
     **options
         ``keep_text=True`` keeps the prompts as a column; ``max_bad`` is the largest fraction of rows that may be
-        unusable, 0.05 by default; ``max_unpacked`` is how many GiB a compressed file may unpack to. See
-        `kvar.readers.read_log`, which also reports what was left out.
+        unusable, 0.05 by default; ``max_unpacked`` is how many GiB a compressed file may unpack to;
+        ``numbers_only=True`` leaves out columns of text. See `kvar.readers.read_log`, which also reports what was left
+        out.
 
     Returns
     -------

@@ -1,12 +1,16 @@
-"""The audit of a long log: time and memory, and how both grow when the log is twice as long.
+"""The audit of a long log: time and memory, and how both grow with the log.
 
-A Parquet log of binary rewards has every prompt once per epoch, in steps of 256 prompts with 4 rollouts each. It is
-read and audited with `adaptive` and without it, each in a process of its own.
+A folder of Parquet files, one an epoch, has 4 binary rewards a prompt, steps of 256 prompts, and a random completion of
+192 characters a rollout, and 100 million rollouts take 20 GB. Each size is read and audited in a process of its own.
+
+    python tests/benchmarks/audit_scale.py --rollouts 1e6 1e7 1e8 [--folder FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import os
 import resource
 import subprocess
@@ -17,72 +21,80 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from joblib.externals.loky import get_reusable_executor
 
 import kvar
 from kvar.readers import read_log
+from kvar.utils.progress import progress_bar
 
-GROUP, PER_STEP = 4, 256
+GROUP, LETTERS = 4, 192
 
 
-def write_log(path: Path, n_rollouts: int, n_prompts: int) -> None:
+def write_log(folder: Path, n_rollouts: int, n_prompts: int, batch: int) -> None:
+    """Write whole epochs until there are enough rollouts; in a process of its own, since a child begins with the peak
+    memory of its parent."""
     rng = np.random.default_rng(0)
-    n_groups = n_rollouts // GROUP
-    epochs = -(-n_groups // n_prompts)
-    prompts = np.concatenate([rng.permutation(n_prompts) for _ in range(epochs)])[:n_groups]
-    prompt = np.repeat(prompts, GROUP)
-    step = np.repeat(np.arange(n_groups) // PER_STEP, GROUP)
-    reward = (rng.random(n_groups * GROUP) < rng.random(n_prompts)[prompt]).astype(np.float32)
-    pl.DataFrame({"step": step, "prompt_id": prompt, "reward": reward}).write_parquet(path, row_group_size=500_000)
+    value, done = rng.random(n_prompts), 0
+    folder.mkdir()
+    while done < n_rollouts:
+        rows = min(n_prompts * GROUP, n_rollouts - done)
+        prompt = np.repeat(rng.permutation(n_prompts), GROUP)[:rows]
+        text = base64.b64encode(rng.bytes(rows * LETTERS // 4 * 3)).decode()
+        columns = {
+            "step": (done + np.arange(rows)) // (batch * GROUP),
+            "prompt_id": prompt,
+            "reward": (rng.random(rows) < value[prompt]).astype(np.float32),
+            "completion": [text[LETTERS * k : LETTERS * (k + 1)] for k in range(rows)],
+        }
+        pl.DataFrame(columns).write_parquet(folder / f"{done:012}.parquet", compression="lz4")
+        done += rows
 
 
-def audit_once(path: Path, baselines: str) -> None:
-    """Read and audit in this process; prints seconds of wall time, of reading and of all cores, and gigabytes."""
-    names = None
-    if baselines == "cheap":
-        names = [name for name in kvar.baseline_names() if name not in ("adaptive", "oracle", "basis", "opo")]
-    start = time.perf_counter()
-    log = read_log(path)
-    read = time.perf_counter() - start
-    report = kvar.audit(log, names)
-    seconds = time.perf_counter() - start
-    # The times of workers are counted only after they have ended.
-    get_reusable_executor().shutdown(wait=True)
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cores = sum(one.ru_utime + one.ru_stime for one in used)
-    memory = " ".join(f"{one.ru_maxrss / 2**20:.2f}" for one in used)
-    print(f"{seconds:.1f} {read:.1f} {cores:.1f} {memory} {report.rows[0].label}")
+def audit_once(folder: Path) -> None:
+    """Read and audit in this process; prints processor seconds and peak memory."""
+    start = time.process_time()
+    with progress_bar(True, "reading rows") as (advance, _):
+        log = read_log(folder, advance=advance)
+    read = time.process_time()
+    report = kvar.audit(log, n_jobs=1, progress=True)
+    done = {"read": read - start, "audit": time.process_time() - read, "best": report.chosen.label}
+    done |= {"gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "steps": report.facts.n_steps}
+    print(json.dumps(done))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rollouts", type=float, nargs="+", default=[5e6, 1e7])
+    parser.add_argument("--rollouts", type=float, nargs="+", default=[1e6, 1e7])
     parser.add_argument("--prompts", type=int, default=100_000)
+    parser.add_argument("--batch", type=int, default=256, help="prompts a step")
+    parser.add_argument("--folder", type=Path, help="where the logs are written, and stay; by default a temporary one")
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--baselines", default="cheap", choices=["cheap", "all"])
     options = parser.parse_args()
-    if options.once:
-        audit_once(options.once, options.baselines)
+    if options.write:
+        write_log(Path(options.write[0]), int(options.write[1]), options.prompts, options.batch)
         return
-    print(f"{os.cpu_count()} cores, {options.prompts:,} prompts; GB are of the main process and of the largest worker")
-    with tempfile.TemporaryDirectory() as folder:
-        for baselines in ("cheap", "all"):
-            before = None
-            for n_rollouts in map(int, options.rollouts):
-                path = Path(folder) / f"{n_rollouts}.parquet"
-                if not path.exists():
-                    write_log(path, n_rollouts, options.prompts)
-                command = [sys.executable, __file__, "--once", str(path), "--baselines", baselines]
-                done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-                seconds, read, cores, main_gb, worker_gb, best = done.stdout.split(maxsplit=5)
-                ratio = f", {float(seconds) / before:.2f} times as long as the last" if before else ""
-                before = float(seconds)
-                print(
-                    f"  {baselines:6s} {n_rollouts:12,} rollouts {seconds:>7} s (reading {read} s, all cores together "
-                    f"{cores} s), {main_gb} and {worker_gb} GB, best {best.strip()}{ratio}",
-                    flush=True,
-                )
+    if options.once:
+        audit_once(options.once)
+        return
+    print(f"{'rollouts':>12}{'steps':>9}{'on disk':>9}{'read: s':>9}{'audit: s':>10}{'s a million':>13}{'GB':>6}  best")
+    sizes = ["--prompts", str(options.prompts), "--batch", str(options.batch)]
+    with tempfile.TemporaryDirectory() as temporary:
+        for n in map(int, options.rollouts):
+            folder = (options.folder or Path(temporary)) / f"{n}-{options.prompts}-{options.batch}"
+            command, environment = [sys.executable, __file__, *sizes], {**os.environ, "OMP_NUM_THREADS": "1"}
+            if not folder.exists():
+                subprocess.run([*command, "--write", str(folder), str(n)], check=True, env=environment)
+            disk = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
+            run = subprocess.run(
+                [*command, "--once", str(folder)], stdout=subprocess.PIPE, text=True, check=True, env=environment
+            )
+            found = json.loads(run.stdout)
+            print(
+                f"{n:12,}{found['steps']:9,}{disk:6.1f} GB{found['read']:9.1f}{found['audit']:10.1f}"
+                f"{(found['read'] + found['audit']) / n * 1e6:13.2f}{found['gb']:6.2f}  {found['best']}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

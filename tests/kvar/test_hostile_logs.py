@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 import zstandard
+from typer.testing import CliRunner
 
 import kvar
+from kvar.commands.main import _app
 from kvar.readers import csv_file, json_lines_file, lines, parquet_file, read_log
 from kvar.rollouts.prompt_ids import prompt_key
 from tests.kvar.test_readers import ROWS, csv, jsonl, parquet, same
@@ -293,3 +295,22 @@ def test_kvar_reads_what_it_wrote_with_ids_of_both_signs(tmp_path):
     ids = np.array([-(2**63), 2**63 - 1, 0, -1])
     trace = kvar.Trace.from_columns({"step": [0] * 4, "prompt_id": ids, "reward": [0.0] * 4})
     assert kvar.read_trace(kvar.write_trace(trace, tmp_path / "t.parquet")).prompt_id.tolist() == ids.tolist()
+
+
+def test_an_audit_reads_no_completions(tmp_path, monkeypatch):
+    asked = []
+
+    class Recorded(parquet_file.ParquetFile):
+        def _tables(self, names, *arguments):
+            asked.append(names)
+            return super()._tables(names, *arguments)
+
+    monkeypatch.setattr("kvar.readers.file_types.ParquetFile", Recorded)
+    for name in "ab":
+        table(IDS * 4, completion="x" * 50).write_parquet(tmp_path / f"{name}.parquet")
+    kvar.audit(tmp_path / "a.parquet", "kernel")
+    kvar.audit_runs({name: tmp_path / f"{name}.parquet" for name in "ab"}, baselines="kernel", n_jobs=1)
+    kvar.prompt_values(tmp_path / "a.parquet")
+    CliRunner().invoke(_app(), ["audit", str(tmp_path / "a.parquet"), "--baseline", "kernel"])
+    assert len(asked) >= 5
+    assert all(set(names) == {"prompt_id", "reward", "step"} for names in asked)

@@ -2,7 +2,10 @@
 
 import re
 import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
+import numpy as np
 import pytest
 
 import kvar
@@ -32,9 +35,23 @@ def address(tmp_path_factory):
     return (kvar.audit(demo_path(), ["group-mean", "kernel", "adaptive"]).save(folder) / "audit.html").as_uri()
 
 
+@pytest.fixture(scope="module")
+def address_of_runs(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    step, prompts = np.repeat(np.arange(40), 64), np.tile(np.repeat(np.arange(16), 4), 40)
+    runs = {}
+    for name, value in {"old/1": 0.3, "old/2": 0.3, "a-much-higher-rate/1": 0.6, "a-much-higher-rate/2": 0.6}.items():
+        reward = (rng.random(len(step)) < value).astype(float)
+        runs[name] = kvar.Trace.from_columns({"step": step, "prompt_id": prompts, "reward": reward})
+    report = kvar.audit_runs(runs, [name[:-2] for name in runs], baselines="kernel", n_jobs=1)
+    return (report.save(tmp_path_factory.mktemp("runs")) / "runs.html").as_uri()
+
+
+@pytest.mark.parametrize("page", ["address", "address_of_runs"])
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_and_has_no_errors(browser, address, width, dark):
+def test_the_page_fits_and_has_no_errors(browser, page, width, dark, request):
+    address = request.getfixturevalue(page)
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -46,13 +63,17 @@ def test_the_page_fits_and_has_no_errors(browser, address, width, dark):
     assert (sum(map(int, re.findall(r"\d+", colour)[:3])) < 200) is dark
 
 
-def test_links_and_pictures(browser, address):
+@pytest.mark.parametrize("page", ["address", "address_of_runs"])
+def test_links_and_pictures(browser, page, request):
     from selenium.webdriver.common.by import By
 
-    browser.get(address)
+    browser.get(request.getfixturevalue(page))
     links = [link.get_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "a[href]")]
     assert links
     for link in links:
+        if "#" not in link:
+            assert Path(unquote(urlparse(link).path)).is_file(), f"{link} leads nowhere"
+            continue
         assert browser.find_elements(By.ID, link.partition("#")[2]), f"{link} leads nowhere"
     pictures = browser.find_elements(By.TAG_NAME, "svg")
     assert pictures
