@@ -179,6 +179,7 @@ def rate_limits(
     from scipy.special import ndtri
 
     rate, size = np.broadcast_arrays(np.asarray(rate, dtype=np.float64), np.asarray(size, dtype=np.float64))
+    extra_variance = np.asarray(extra_variance, dtype=np.float64)
     z = float(ndtri(0.5 + 0.5 * level))
     # The rates p with (rate - p)**2 <= z**2 (p (1 - p) / size + extra_variance).
     whole = 1.0 + z**2 / size

@@ -18,7 +18,7 @@ class PromptNumbers:
     """Gives each prompt a number, from 0, and keeps it."""
 
     def __init__(self) -> None:
-        self.ids: np.ndarray | None = None  # shape (P,): Id of each number
+        self.ids = np.zeros(0, dtype=np.int64)  # shape (P,): Id of each number
         self._index = PromptIndex()
         self._hash = np.zeros(0, dtype=np.uint64)
 
@@ -29,7 +29,7 @@ class PromptNumbers:
         new = np.flatnonzero(numbers < 0)
         numbers[new] = np.arange(len(self), len(self) + len(new))
         self._index.add(keys[new], numbers[new])
-        self.ids = prompts[new] if self.ids is None else np.concatenate([self.ids, prompts[new]])
+        self.ids = np.concatenate([self.ids, prompts[new]]) if len(self.ids) else prompts[new]
         self._hash = np.concatenate([self._hash, _hashes(prompts[new])])
         return numbers
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
@@ -209,7 +209,7 @@ class RunningAudit:
 
     def _study(self, name: object, make: Callable[[], Study], rest: list[StepChunk], share: Share) -> Study:
         """A study of the whole sample, and of the rest of the log in a copy."""
-        study, n_seen = self._studies.get(name) or (make(), 0)
+        study, n_seen = cast("tuple[Study, int]", self._studies.get(name) or (make(), 0))
         study.add(self._sample.chunks[n_seen:], share)
         self._studies[name] = (study, len(self._sample.chunks))
         if rest:

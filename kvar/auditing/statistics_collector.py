@@ -55,10 +55,10 @@ class StatisticsCollector:
 
     def grow(self, n_prompts: int, n_steps: int) -> None:
         """Expect so many prompts and steps."""
-        for part in (self._changes, self._sums):
-            part.grow(n_prompts, n_steps)
-        for part in (self.recent_visits, self._difficulty):
-            part.grow(n_prompts)
+        self._changes.grow(n_prompts, n_steps)
+        self._sums.grow(n_prompts, n_steps)
+        self.recent_visits.grow(n_prompts)
+        self._difficulty.grow(n_prompts)
         self._step = extended(self._step, n_steps, np.nan)
         self._lows, self._highs = extended(self._lows, n_steps, np.inf), extended(self._highs, n_steps, -np.inf)
         sums = (self._count, self._total, self._wasted)

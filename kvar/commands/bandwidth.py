@@ -145,11 +145,11 @@ def _print_table(outcomes: list[MethodOutcome]) -> None:
     from rich.markup import escape
 
     console = open_console()
-    applied = [outcome for outcome in outcomes if outcome.selection is not None]
+    applied = [(one, one.selection) for one in outcomes if one.selection is not None]
     heads = ["method", "bandwidth", "score", "note"]
-    table = new_table(console, heads, [one.method for one in applied], text=["note"])
-    for one in applied:
-        numbers = f"{one.selection.bandwidth:.4g}", f"{one.selection.scores.min():.5g}"
+    table = new_table(console, heads, [one.method for one, _ in applied], text=["note"])
+    for one, selection in applied:
+        numbers = f"{selection.bandwidth:.4g}", f"{selection.scores.min():.5g}"
         table.add_row(one.method, *numbers, escape(visible(one.note)))
     console.print(table)
     if others := [one.method for one in outcomes if one.selection is None]:

@@ -81,8 +81,9 @@ class FollowedLog:
         if new is None:
             self.read_all()
         else:
-            kept = part_of(self.rows, self.rows.step > after)
-            self.rows, self.whole = _joined(kept, new, "rollout" in self.log.file_columns.extras), False
+            kept, columns = part_of(self.rows, self.rows.step > after), self.log.file_columns
+            numbered = columns is not None and "rollout" in columns.extras
+            self.rows, self.whole = _joined(kept, new, numbered), False
         return new is None or len(new) > 0
 
     def read_all(self) -> None:
@@ -133,8 +134,8 @@ class FollowedLog:
             for table, column_map in mapped:
                 if replace(column_map, step_of_file=None) != replace(columns, step_of_file=None):
                     raise _NotAloneError(f"{table.path.name} has other columns than the files before")
-                for piece in usable_rows(table, column_map, batches, notes, keep_text=False):
-                    disk.append(piece)
+                for usable in usable_rows(table, column_map, batches, notes, keep_text=False):
+                    disk.append(usable)
             rows = ReadRows(disk.columns(), [], self._chosen, notes)
             rows.columns.pop(PLACE, None)
             trace = trace_of(rows, columns) if len(disk) else part_of(self.rows, slice(0))

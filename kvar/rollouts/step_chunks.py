@@ -35,8 +35,8 @@ class StepChunk:
     def only(self, kept: np.ndarray) -> StepChunk:
         """Some of the groups, marked by a mask over the rollouts, shape (n,)."""
         columns = {name: column[kept] for name, column in self.columns.items()}
-        rest = (self.rows, self.step, self.time, self.code, self.reward)
-        return StepChunk(*(column[kept] for column in rest), columns)
+        rows, step, time, code, reward = (c[kept] for c in (self.rows, self.step, self.time, self.code, self.reward))
+        return StepChunk(rows, step, time, code, reward, columns)
 
     @cached_property
     def steps(self) -> np.ndarray:

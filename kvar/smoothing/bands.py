@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def careful_noise(estimate, norms, noise, freedom, bounds: tuple[float, float]):
     return (noise * freedom + rate * (1.0 - rate) * (high - low) ** 2) / (freedom + 1.0)
 
 
-def corrected_smoother(design: Design, h: float, *, past: bool, degree: int) -> tuple[int, float]:
+def corrected_smoother(design: Design, h: float, *, past: bool, degree: int) -> tuple[Literal[0, 1, 2], float]:
     """Degree and bandwidth of the fit whose limits count the bias of another.
 
     The bias of the fit is estimated by a polynomial of higher degree in the same window. The corrected estimate is then
@@ -104,7 +105,7 @@ def corrected_smoother(design: Design, h: float, *, past: bool, degree: int) -> 
     """
     n = np.sum(design.w) / (design.starts.size - 1)
     narrow = h if past and degree == 0 else h * max(n, 1.0) ** -0.05
-    return (degree + 1 if past else 2), narrow
+    return (1 if past and degree == 0 else 2), narrow
 
 
 def _by_series(design, targets, series):
