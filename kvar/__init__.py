@@ -15,7 +15,8 @@ from kvar.score_norms import score_norm_from_logprobs
 from kvar.smoothing.bandwidth import BandwidthSelection, select_bandwidth
 
 if TYPE_CHECKING:
-    from kvar.auditing import AuditReport, RunsReport, audit, audit_runs
+    from kvar.auditing import AuditReport, RunsReport, audit
+    from kvar.auditing.audit_runs import audit_runs
     from kvar.auditing.prompt_values import prompt_values
     from kvar.smoothing.regression import KernelRegressor
 
