@@ -172,12 +172,12 @@ def test_what_cannot_be_followed_is_read_anew(tmp_path):
 
 
 def test_new_rewards_may_rule_a_baseline_out(tmp_path):
-    rows, path = rows_of(60), tmp_path / "log.jsonl"
+    rows, path = rows_of(12), tmp_path / "log.jsonl"
     rows["reward"][-1] = 2.0
     follower = FollowedAudit(path, None, 1)
-    path.write_text(lines_of(part(rows, 0, 50)))
+    path.write_text(lines_of(part(rows, 0, 10)))
     assert "kalman" not in follower.update().skipped
-    path.write_text(lines_of(part(rows, 0, 60)))
+    path.write_text(lines_of(part(rows, 0, 12)))
     assert "kalman" in checked(follower, path, None).skipped
 
 
