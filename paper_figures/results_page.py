@@ -43,7 +43,8 @@ def page() -> str:
     words = Path(__file__).with_suffix(".md").read_text()
     sections = {
         "value_error": _value_error(), "recorded": _recorded_runs(), "bandit": _bandit(), "policy": _policy(),
-        "training": _training(), "savings": _savings(), "assumptions": _assumptions(), "audit": _audit(),
+        "training": _training(), "gains": _gains(), "savings": _savings(), "assumptions": _assumptions(),
+        "audit": _audit(),
         "norms": _score_norms(), "orders": _prompt_orders(), "model": _language_model(), "time": _step_time(),
         "regression": _regression(),
     }  # fmt: skip
@@ -180,6 +181,15 @@ def _training() -> dict:
         "fell": sum(row["fell"] for rows in found for row in rows.values()),
         "seeds": found[0]["GRPO G=8"]["n_seeds"],
     }
+
+
+def _gains() -> list[dict[str, str]]:
+    tasks = {
+        "comparison-middle": "Sums, from a mean pass rate of 0.4",
+        "comparison-padded": "Right and wrong answers equally long and uncertain, from 0.2",
+    }
+    return [{"name": name, "title": title, "table": (DOCS / name / "table.md").read_text()}
+            for name, title in tasks.items()]  # fmt: skip
 
 
 def _trained(row: Mapping) -> tuple[str, str]:
