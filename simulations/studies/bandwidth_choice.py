@@ -128,7 +128,7 @@ class BandwidthChoice(Study):
                 of_all = fixed.group_by("window", maintain_order=True).agg(
                     pl.col("value_mse").min().alias("low"), pl.col("value_mse").max().alias("high")
                 )
-                panel.fill_between(of_all["window"], of_all["low"], of_all["high"], color=colour, alpha=0.15, linewidth=0)
+                panel.fill_between(*of_all.select("window", "low", "high"), color=colour, alpha=0.15, linewidth=0)
                 group = fixed.filter(kernel="triangular")
                 panel.errorbar(
                     group["window"], group["value_mse"], 2 * group["value_mse_se"], color=colour, linewidth=1.8,
