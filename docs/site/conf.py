@@ -1,5 +1,6 @@
 """The documentation site: ``make docs``."""
 
+import dataclasses
 import re
 import shutil
 import sys
@@ -9,10 +10,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
+import mathjax  # noqa: E402  (a copy of MathJax, so that formulas need no network)
+
 import kvar  # noqa: E402
 from kvar.baselines import baseline_class  # noqa: E402
 from kvar.replaying import batches  # noqa: E402
 from kvar.utils.markdown import markdown_table  # noqa: E402
+from llm_train.tasks.run_arguments import RunArguments  # noqa: E402
+from simulations.studies import STUDIES  # noqa: E402
 
 project = "kvar"
 author = project_copyright = "The kvar authors"
@@ -22,8 +27,13 @@ extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosumma
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"kvar {release}"
+html_static_path = ["site.css", str(Path(mathjax.__file__).parent / "static" / "mathjax" / "es5" / "tex-svg.js")]
+html_css_files = ["site.css"]
+mathjax_path = "tex-svg.js"
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
+# For links to sections.
+myst_heading_anchors = 2
 # The notebooks carry their outputs; a test executes them.
 nb_execution_mode = "off"
 
@@ -56,6 +66,24 @@ def _methods() -> str:
     return _METHODS + table + f"\n\n{listed}\n"
 
 
+def _flags() -> str:
+    """A row a flag of the command line that is not of the trainer."""
+    given = [
+        (f"`--{f.name}`", "" if f.default is None else f"`{f.default}`", f.metadata["help"])
+        for f in dataclasses.fields(RunArguments)
+    ]
+    return markdown_table(["flag", "default", "what it sets"], given)
+
+
+def _studies() -> str:
+    """A section a study: its question, its command and its docstring."""
+    parts = []
+    for name, cls in STUDIES.items():
+        directive = f".. autoclass:: {cls.__module__}.{cls.__name__}()"
+        parts.append(f"### {cls.title}\n\n`python -m simulations run {name}`\n\n```{{eval-rst}}\n{directive}\n```\n")
+    return "\n".join(parts)
+
+
 def _kept(page: str) -> str:
     """A page of results; the files that it links to are in the repository, not on the site, but for its pictures."""
     path = ROOT / page
@@ -64,6 +92,8 @@ def _kept(page: str) -> str:
 
 def _write(app, config) -> None:
     (HERE / "methods.md").write_text(_methods())
+    (HERE / "flags.inc").write_text(_flags())
+    (HERE / "studies.inc").write_text(_studies())
     (HERE / "results.md").write_text(_kept("docs/results.md"))
     for study in ("coverage", "audit-findings"):
         (HERE / f"{study}.md").write_text(_kept(f"docs/simulations/{study}.md"))

@@ -124,14 +124,16 @@ class BandwidthChoice(Study):
             for rank, rate in enumerate(rates):
                 cell = tables["errors"].filter(schedule=schedule, learning_rate=rate)
                 colour = f"C{rank}"
-                for (kernel,), group in cell.filter(pl.col("window") != "auto").group_by(
-                    ["kernel"], maintain_order=True
-                ):
-                    first = kernel == "triangular"
-                    panel.errorbar(
-                        group["window"].cast(float), group["value_mse"], 2 * group["value_mse_se"], color=colour,
-                        linewidth=1.8 if first else 0.7, label=f"learning rate {rate:g}" if first else None,
-                    )  # fmt: skip
+                fixed = cell.filter(pl.col("window") != "auto").with_columns(pl.col("window").cast(float))
+                of_all = fixed.group_by("window", maintain_order=True).agg(
+                    pl.col("value_mse").min().alias("low"), pl.col("value_mse").max().alias("high")
+                )
+                panel.fill_between(*of_all.select("window", "low", "high"), color=colour, alpha=0.15, linewidth=0)
+                group = fixed.filter(kernel="triangular")
+                panel.errorbar(
+                    group["window"], group["value_mse"], 2 * group["value_mse_se"], color=colour, linewidth=1.8,
+                    label=f"learning rate {rate:g}",
+                )  # fmt: skip
                 for kernel, style in (("triangular", "--"), ("adaptive", ":")):
                     automatic = cell.filter(window="auto", kernel=kernel)
                     panel.axhline(automatic["value_mse"][0], color=colour, linestyle=style, linewidth=1)
@@ -141,7 +143,8 @@ class BandwidthChoice(Study):
             panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.yaxis.set_minor_locator(NullLocator())
         axes[0].set_ylabel("value MSE")
-        for style, width, label in (("--", 1, "triangular, auto"), (":", 1, "adaptive"), ("-", 0.7, "other kernels")):
+        for style, width, label in (("-", 1.8, "triangular"), ("--", 1, "triangular, auto"), (":", 1, "adaptive")):
             axes[0].plot([], [], style, color="black", linewidth=width, label=label)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+        axes[0].fill_between([], [], color="black", alpha=0.15, linewidth=0, label="least to largest of all kernels")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         return {"windows": figure}

@@ -245,7 +245,8 @@ class BrokenAssumptions(Study):
             _TAILS: ("degrees of freedom", "value MSE", {"xscale": "log", "yscale": "log"}),
         }
         for kind, (xlabel, ylabel, scales) in axes_of.items():
-            figure, (axes,) = figures.panels(1)
+            # Wider where the settings lie close together, so that their labels stay apart.
+            figure, (axes,) = figures.panels(1, width=6.4 if kind == _TAILS else 4.2)
             factor = 100.0 if "%" in ylabel else 1.0
             for (name,), group in tables["errors"].filter(broken=kind).group_by(["baseline"], maintain_order=True):
                 axes.errorbar(
