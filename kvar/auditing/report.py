@@ -85,7 +85,7 @@ class AuditReport(AuditFindings):
     >>> report.table["baseline"].to_list()
     ['adaptive', 'leave-one-out']
     >>> report.rows[0].one_step_error
-    Interval(0.1485, 0.1383 to 0.1587)
+    Interval(0.1485, 0.1381 to 0.1589)
     >>> worst = report.findings[0]
     >>> worst.kind, worst.severity, worst.action["TRL"]
     ('all-right', 'medium', 'KAEConfig(prompt_order="variance")')

@@ -50,7 +50,7 @@ class GradientParts(TrainerCallback):
 
     def __init__(self, trainer: Any):
         self._trainer, self._prompts = trainer, []
-        self._gradients: list[torch.Tensor] = []
+        self._gradients: list[torch.Tensor | None] = []  # of each forward pass, in their order
         model = trainer.accelerator.unwrap_model(trainer.model)
         decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
         if decoder is not None:
@@ -59,21 +59,28 @@ class GradientParts(TrainerCallback):
         trainer.add_callback(self)
 
     def _loss(self, original, model, inputs):
-        ids, mask = inputs["prompt_ids"], inputs["prompt_mask"]
-        self._prompts += [tuple(row[real].tolist()) for row, real in zip(ids, mask.bool(), strict=True)]
+        if torch.is_grad_enabled():  # no evaluation
+            ids, mask = inputs["prompt_ids"], inputs["prompt_mask"]
+            self._prompts += [tuple(row[real].tolist()) for row, real in zip(ids, mask.bool(), strict=True)]
         return original(model, inputs)
 
     def _watch(self, decoder, inputs, outputs) -> None:
         hidden = outputs[0]
         if hidden.requires_grad and self._trainer.model.training:
-            read = hidden.detach()
-            hidden.register_hook(lambda gradient: self._gradients.append((gradient * read).sum(dim=1).float()))
+            read, place, gradients = hidden.detach(), len(self._gradients), self._gradients
+            gradients.append(None)
+
+            def keep(gradient: torch.Tensor) -> None:
+                gradients[place] = (gradient * read).sum(dim=1).float()
+
+            hidden.register_hook(keep)
 
     def on_step_end(self, args, state, control, **kwargs):
         """Add the parts of this step to the trainer's metrics."""
-        gradients, prompts = self._gradients, self._prompts
-        self._gradients, self._prompts = [], []
-        if not gradients:
+        gradients = [gradient for gradient in self._gradients if gradient is not None]
+        prompts, self._gradients, self._prompts = self._prompts, [], []
+        # A trainer that runs its decoder in another way is not measured, but trains.
+        if not prompts or sum(map(len, gradients)) != len(prompts):
             return
         numbers = {prompt: k for k, prompt in enumerate(dict.fromkeys(prompts))}
         # The loss is a mean over rollouts, to which each adds the N-th part of its own gradient.
