@@ -183,13 +183,19 @@ def _training() -> dict:
     }
 
 
-def _gains() -> list[dict[str, str]]:
+def _gains() -> dict:
     tasks = {
         "comparison-middle": "Sums, from a mean pass rate of 0.4",
         "comparison-padded": "Right and wrong answers equally long and uncertain, from 0.2",
     }
-    return [{"name": name, "title": title, "table": (DOCS / name / "table.md").read_text()}
-            for name, title in tasks.items()]  # fmt: skip
+    pairs = _csv("comparison-middle/pairs").filter(method="variance-optimal G=1")
+    columns = [f"difference{end}" for end in ("", "_low", "_high")]
+    above = {against: pairs.filter(against=against).select(columns).row(0)
+             for against in ("REINFORCE++ G=1", "no baseline G=1")}  # fmt: skip
+    whitened, none = (f"{mean:.3f} ± {(high - low) / 2:.3f}" for mean, low, high in above.values())
+    shown = [{"name": name, "title": title, "table": (DOCS / name / "table.md").read_text()}
+             for name, title in tasks.items()]  # fmt: skip
+    return {"tasks": shown, "above_whitened": whitened, "above_none": none}
 
 
 def _trained(row: Mapping) -> tuple[str, str]:
