@@ -13,7 +13,9 @@ from llm_train.run.run_files import MetricsFile
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_it_leaves_a_summary_and_goes_on_by_the_line_that_it_prints(tmp_path, monkeypatch, capsys, number, status):
+def test_it_leaves_a_summary_and_goes_on_by_the_line_that_it_prints(
+    tmp_path, monkeypatch, capsys, request, number, status
+):
     class Stopping(MetricsFile):
         def on_log(self, args, state, control, logs=None, **kwargs):
             super().on_log(args, state, control, logs, **kwargs)
@@ -21,6 +23,9 @@ def test_it_leaves_a_summary_and_goes_on_by_the_line_that_it_prints(tmp_path, mo
                 os.kill(os.getpid(), number)
 
     monkeypatch.setattr(running, "MetricsFile", Stopping)
+    # A shell starts jobs in the background without it.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupted))
     flags = (
         f"--output_dir {tmp_path}/run --largest 9 --n_prompts 16 --n_held_out 0 --sft_steps 1 --num_generations 2 "
         "--per_device_train_batch_size 8 --max_completion_length 3 --max_steps 4 --logging_steps 1 --save_steps 2 "
