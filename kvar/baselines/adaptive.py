@@ -178,7 +178,7 @@ class AdaptiveBaseline(Baseline):
             discount = discount_for(_NOISE_DISCOUNT, batch.n_scored)
             self._error_total = discount * self._error_total + float(np.vdot(errors, errors))
             self._variance_total = discount * self._variance_total + float(largest)
-        self._history.add(batch.keys, batch.sums(batch.filled), batch.counts, batch.step)
+        self._history.add(batch.keys, batch.totals, batch.counts, batch.step)
 
     def _recall(self, batch: Batch) -> Look:
         """Sums of the past, priors, and the mixture of all candidates."""
@@ -209,7 +209,7 @@ class AdaptiveBaseline(Baseline):
         worth, as many.
         """
         batch, n_windows, kappas = look.batch, len(self._windows), np.array(self._priors)[:, None]
-        others, prompts = batch.sums_of_others(batch.filled), batch.spread(np.arange(len(batch.prompt_ids)))
+        others, prompts = batch.totals_of_others, batch.spread(np.arange(len(batch.prompt_ids)))
         per_window = len(kappas) * (1 + self.drift)
         for start in range(0, len(others), _PART):
             part = slice(start, start + _PART)

@@ -81,8 +81,8 @@ class DiscountedBeta(Baseline):
         records = self.recalled(batch)
         mean, mass = records["mean"], records["mass"]
         if self.include_own:
-            return batch.spread(_mean_with(mean, mass, batch.sums(batch.filled), batch.counts))
-        others = batch.sums_of_others(batch.filled)
+            return batch.spread(_mean_with(mean, mass, batch.totals, batch.counts))
+        others = batch.totals_of_others
         return _mean_with(batch.spread(mean), batch.spread(mass), others, batch.n_others)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
@@ -95,7 +95,7 @@ class DiscountedBeta(Baseline):
     def learn(self, batch: Batch) -> None:
         """Update mean and mass of each prompt."""
         records = self.recalled(batch).copy()
-        records["mean"] = _mean_with(records["mean"], records["mass"], batch.sums(batch.filled), batch.counts)
+        records["mean"] = _mean_with(records["mean"], records["mass"], batch.totals, batch.counts)
         records["mass"] += batch.counts
         visited = np.flatnonzero(batch.counts > 0)
         self._table.write(batch.keys[visited], records[visited], batch.step)

@@ -16,7 +16,7 @@ __all__ = ["GroupMean", "group_means", "group_variances"]
 
 def group_means(batch: Batch) -> np.ndarray:
     """Mean reward of each group, shape (P,); NaN for a group without rewards."""
-    total = batch.sums(batch.filled)
+    total = batch.totals
     return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
 
 

@@ -82,7 +82,7 @@ class KalmanBaseline(Baseline):
     def values(self, batch: Batch) -> np.ndarray:
         """Success rates from the history and the other rewards of the group."""
         records, _ = self.recalled(batch)
-        angle, noise = _observed(batch.sums_of_others(batch.filled), batch.n_others)
+        angle, noise = _observed(batch.totals_of_others, batch.n_others)
         mean, _ = _filtered(batch.spread(records["mean"]), batch.spread(records["variance"]), angle, noise)
         return np.sin(mean) ** 2
 
@@ -91,7 +91,7 @@ class KalmanBaseline(Baseline):
         visited = np.flatnonzero(batch.counts > 0)
         records, elapsed = (column[visited] for column in self.recalled(batch))
         mean, variance = records["mean"].copy(), records["variance"].copy()
-        angle, noise = _observed(batch.sums(batch.filled)[visited], batch.counts[visited])
+        angle, noise = _observed(batch.totals[visited], batch.counts[visited])
         records["mean"], records["variance"] = _filtered(mean, variance, angle, noise)
         new = records["step"] == -np.inf
         self._table.write(batch.keys[visited], records, batch.step)

@@ -126,7 +126,7 @@ class KernelBaseline(Baseline):
             if self.drift:
                 self._drift.learn(batch, past["mass"], past["total"], self._regressor(past))
         self._scale.learn(batch)
-        self._history.add(batch.keys, batch.sums(batch.filled), batch.counts, batch.step)
+        self._history.add(batch.keys, batch.totals, batch.counts, batch.step)
 
     @property
     def window_in_use(self) -> float:
@@ -157,7 +157,7 @@ class KernelBaseline(Baseline):
         past_total = past["total"]
         if self.drift:
             past_total = past_total + past["mass"] * self._drift.correction(self._regressor(past), self._scale)
-        total = batch.spread(past_total) + self._at_zero * batch.sums_of_others(batch.filled)[:, None]
+        total = batch.spread(past_total) + self._at_zero * batch.totals_of_others[:, None]
         mass = batch.spread(past["mass"]) + self._at_zero * batch.n_others[:, None]
         alone = mass == 0.0
         values = np.divide(total, mass, out=np.zeros(total.shape), where=~alone)

@@ -26,5 +26,5 @@ class LeaveOneOut(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Leave-one-out means."""
-        total, count = batch.sums_of_others(batch.filled), batch.n_others
+        total, count = batch.totals_of_others, batch.n_others
         return np.divide(total, count, out=np.zeros(total.shape), where=count > 0)

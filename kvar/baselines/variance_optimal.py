@@ -90,7 +90,7 @@ class VarianceOptimal(AdaptiveBaseline):
     def _mix(self, look: Look) -> None:
         batch = look.batch
         # A rough value will do for the weights: all kernels alike, and a prior worth one reward.
-        total = batch.spread(look.total.mean(axis=1)) + batch.sums_of_others(batch.filled) + look.prior
+        total = batch.spread(look.total.mean(axis=1)) + batch.totals_of_others + look.prior
         mass = batch.spread(look.mass.mean(axis=1)) + batch.n_others + 1.0
         weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
         look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))

@@ -53,7 +53,7 @@ class SharedDrift:
         seen = mass > 0
         mean = np.divide(total, mass, out=np.zeros(mass.shape), where=seen)
         counts = batch.counts[:, None]
-        excess = np.where(seen, batch.sums(batch.filled)[:, None] - counts * mean, 0.0)
+        excess = np.where(seen, batch.totals[:, None] - counts * mean, 0.0)
         discount = discount_for(_DISCOUNT, batch.n_scored)
         self._products = discount * self._products + (excess * regressor).sum(axis=0)
         self._squares = discount * self._squares + (counts * regressor**2).sum(axis=0)

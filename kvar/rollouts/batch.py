@@ -305,6 +305,16 @@ class Batch:
         return self.sums(self.scored)
 
     @cached_property
+    def totals(self) -> np.ndarray:
+        """Sum of the rewards of each prompt, shape (P,)."""
+        return self.sums(self.filled)
+
+    @cached_property
+    def totals_of_others(self) -> np.ndarray:
+        """Sum of the other rewards in the group of each rollout, shape (R,)."""
+        return self.sums_of_others(self.filled)
+
+    @cached_property
     def n_others(self) -> np.ndarray:
         """Number of other rewards in the group of each rollout, shape (R,)."""
         return self.spread(self.counts) - self.scored
