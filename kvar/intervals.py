@@ -227,15 +227,18 @@ def _least_rate(successes: np.ndarray, size: np.ndarray, level: float) -> np.nda
     from scipy.special import i0e
 
     # For a Poisson number of mean m the sum is at most x times the largest weight with probability
-    # exp(-m) I0(2 sqrt(m x)), which falls from 1 as m grows.
-    x = np.minimum(successes / _FEW, 1.0)
+    # exp(-m) I0(2 sqrt(m x)), which falls from 1 as m grows. Of many rates most have the same number of successes.
+    few = successes < _FEW
+    x, place = np.unique(successes[few] / _FEW, return_inverse=True)
     least, most = np.zeros(x.shape), np.full(x.shape, 30.0)
     for _ in range(50):
         middle = 0.5 * (least + most)
         root = 2.0 * np.sqrt(middle * x)
         above = i0e(root) * np.exp(root - middle) > level
         least, most = np.where(above, middle, least), np.where(above, most, middle)
-    return np.where(successes < _FEW, np.minimum(least * 0.5 * _FEW / size, 1.0), 1.0)
+    result = np.ones(successes.shape)
+    result[few] = np.minimum(least[place] * 0.5 * _FEW / size[few], 1.0)
+    return result
 
 
 @dataclass(frozen=True)
