@@ -15,6 +15,9 @@ from kvar.auditing.trainer_settings import trainer_settings
 
 __all__ = ["Advice", "advise"]
 
+# Who is told to stay with what they have.
+_TRAINERS = {"group-mean": "GRPO", "leave-one-out": "RLOO", "batch-mean": "REINFORCE++", "none": "REINFORCE"}
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -36,7 +39,7 @@ def advise(evidence: Evidence) -> Advice:
     if sizes is not None and sizes.baseline == chosen.baseline and sizes.advised is not None:
         size = sizes.advised.size
     lines = trainer_settings(chosen, size, evidence.reuse)
-    return Advice(_recommend(evidence.rows, chosen), findings, warnings, lines)
+    return Advice(_recommend(evidence.rows, chosen) + _what_is_ranked(chosen), findings, warnings, lines)
 
 
 def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
@@ -45,7 +48,9 @@ def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
     if chosen.gradient_error is not None:
         measure += ", weighted by the squared norm of the score as in the variance of the gradient,"
         rivals = [row for row in rivals if row.takes_own_reward <= chosen.takes_own_reward]
-    sentence = f"Use {chosen.label}: its {measure} is {chosen.ranked.mean:.4g}"
+    trainer = _TRAINERS.get(chosen.baseline)
+    advice = f"Use {chosen.label}" if trainer is None else f"Stay with {chosen.label}, as in {trainer}"
+    sentence = f"{advice}: its {measure} is {chosen.ranked.mean:.4g}"
     rivals = [row for row in rivals if not np.isnan(row.excess.mean)]
     if not rivals:
         return sentence + "."
@@ -58,3 +63,10 @@ def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
         return sentence + "; one prompt at one step gives no interval."
     limits = interval(gap.low, gap.high)
     return sentence + (f"{limits}." if gap.low > 0 else f". The difference is not significant{limits}.")
+
+
+def _what_is_ranked(chosen: AuditRow) -> str:
+    """What the ranking is of, where it is not of gradients."""
+    if chosen.gradient_error is not None:
+        return ""
+    return " Values are ranked here, not gradients: that needs score norms, which this log does not have."

@@ -74,6 +74,14 @@ class LogStatistics:
     norm_ratio: float = np.nan
     norm_ratio_limits: tuple[float, float] = (np.nan, np.nan)  # 95 % limits of `norm_ratio`
 
+    @property
+    def reward_first_and_last(self) -> tuple[float, float]:
+        """Mean reward of the first tenth of the steps, and of the last; NaN where they have no reward."""
+        tenth = max(self.n_steps // 10, 1)
+        parts = (means[~np.isnan(means)] for means in (self.step_means[:tenth], self.step_means[-tenth:]))
+        first, last = (float(means.mean()) if means.size else np.nan for means in parts)
+        return first, last
+
     def as_dict(self) -> dict:
         """The numbers without the arrays."""
         return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}

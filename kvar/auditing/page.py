@@ -103,14 +103,17 @@ def what_was_read(report: AuditFindings) -> list[str]:
         sentences.append(f"{facts.n_unscored:,} rollouts without a reward are left out.")
     if report.by_gradient and (n_unknown := facts.n_rollouts - facts.n_unscored - facts.n_normed):
         sentences.append(f"{n_unknown:,} rollouts without a score norm are left out of the gradient errors.")
-    return sentences + [f"{name} is left out: {reason}." for name, reason in report.skipped.items()]
+    skipped = ", ".join(f"{name} ({reason})" for name, reason in report.skipped.items())
+    return sentences + ([f"Baselines left out: {skipped}."] if skipped else [])
 
 
 def _size(facts: LogStatistics) -> str:
+    first, last = facts.reward_first_and_last
+    course = f": {first:.3g} in the first tenth of the steps, {last:.3g} in the last" if facts.n_steps > 1 else ""
     return (
         f"{facts.n_rollouts:,} rollouts of {facts.n_prompts:,} prompts in {facts.n_steps:,} steps, mostly in groups of "
         f"{facts.group_size}; rewards from {facts.reward_low:g} to {facts.reward_high:g}, {facts.reward_mean:.3g} on "
-        "average."
+        f"average{course}."
     )
 
 

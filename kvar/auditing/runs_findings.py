@@ -53,14 +53,14 @@ class RunsFindings:
     def _record(self, k: int, name: str) -> dict:
         report = self.reports[name]
         facts, sizes, windows = report.facts, report.group_sizes, report.windows
-        tenth = max(facts.n_steps // 10, 1)
+        reward_first, reward_last = facts.reward_first_and_last
         return {
             "run": name,
             "setting": self.settings[k],
             **{field: getattr(facts, field) for field in ("n_rollouts", "n_prompts", "n_steps", "group_size")},
             "reward_mean": facts.reward_mean,
-            "reward_first": float(np.nanmean(facts.step_means[:tenth])),
-            "reward_last": float(np.nanmean(facts.step_means[-tenth:])),
+            "reward_first": reward_first,
+            "reward_last": reward_last,
             "wasted_rollouts": facts.wasted_rollouts,
             "baseline": report.chosen.label,
             "group_size_advised": sizes.advised.size if sizes is not None and sizes.advised is not None else None,

@@ -8,6 +8,7 @@ from kvar.baselines import baseline_class
 __all__ = ["trainer_settings"]
 
 _SCALE = "# Advantages are not divided by the standard deviation of the group: tune the learning rate again."
+_GRPO = "# This is GRPO, as GRPOTrainer has it: there is no other learning rate to look for."
 
 
 def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
@@ -17,7 +18,9 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
     columns = "".join(f", {name}={name}" for name in baseline_class(chosen.baseline).needs)
     trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
     trl += [f"baseline_kwargs={parameters!r}"] if parameters else []
-    trl += [f"block_reuse={reuse}"] if reuse > 1 else []
+    grpo = chosen.baseline == "group-mean"
+    trl += ['scale_rewards="group"'] if grpo else []
+    trl += [f"block_reuse={reuse}"] if reuse > 1 and baseline_class(chosen.baseline).has_history() else []
     lines = {
         "TRL": (
             "from llm_train import KAEConfig, KAETrainer  # in place of GRPOConfig, GRPOTrainer\n"
@@ -45,4 +48,4 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
             f"advantages = baseline.advantages(prompt_ids, rewards, step{columns})"
         ),
     }
-    return {trainer: f"{text}\n{_SCALE}" for trainer, text in lines.items()}
+    return {trainer: f"{text}\n{_GRPO if grpo and trainer == 'TRL' else _SCALE}" for trainer, text in lines.items()}

@@ -301,6 +301,11 @@ class Baseline(ABC):
         self.learn(batch)
         self._memo = None
 
+    @classmethod
+    def has_history(cls) -> bool:
+        """Whether earlier steps count in its values."""
+        return cls.learn is not Baseline.learn
+
     def learn(self, batch: Batch) -> None:  # noqa: B027  (a baseline without a history learns nothing)
         """Update the history by a batch's rewards; `remember` calls it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from kvar.auditing.finding import Severity
 from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.runs_page import figure_cells
@@ -21,6 +22,8 @@ def print_audit(report: AuditReport) -> None:
     console.print(f"[bold]{_plain(report.recommendation)}[/bold]")
     for finding in report.findings:
         console.print(f"- {finding.severity}: {_plain(finding.says)}")
+        if finding.severity in (Severity.HIGH, Severity.MEDIUM) and "TRL" in finding.action:
+            console.print("  In TRL: " + escape(finding.action["TRL"]), soft_wrap=True)
     for warning in report.warnings:
         console.print("[yellow]![/yellow] " + _plain(warning))
     heads, rows = score_table(report)

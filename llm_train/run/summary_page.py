@@ -36,7 +36,10 @@ _PANELS = (
     ("gradient noise scale in rollouts", ("gradient/noise_scale",)),
     ("second moment of the gradient over the oracle's", ("baseline/second_moment",)),
     ("entropy", ("entropy",)),
-    ("seconds per step", ("time/step", "time/generation", "time/reward", "time/baseline", "time/update")),
+    (
+        "seconds per step",
+        ("time/step", "time/generation", "time/reward", "time/columns", "time/baseline", "time/update"),
+    ),
 )
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 # The verdict compares the first fifth of the logged rewards with the last one.

@@ -29,7 +29,7 @@ class KAEBaseline(AttachedBaseline):
         return wanted
 
     def columns(self, inputs, output):
-        with self._trainer._timer.part("truth"):
+        with self._trainer._timer.part("columns"):
             return super().columns(inputs, output)
 
     def column(self, name, inputs, output):

@@ -91,7 +91,7 @@ def require_ids(keys: PromptKeys, columns: Collection[str]) -> None:
 
 def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, n_prompts: int, per_generation: int) -> None:
     """Warn if no prompt returns within the run, or only after its past rewards have left the window."""
-    if type(baseline).learn is Baseline.learn or config.prompt_order != "epochs" or config.block_reuse > 1:
+    if not baseline.has_history() or config.prompt_order != "epochs" or config.block_reuse > 1:
         return
     epoch = n_prompts // per_generation
     steps = config.max_steps * config.gradient_accumulation_steps

@@ -26,7 +26,7 @@ def test_audit(tmp_path, rng):
     path = kvar.write_trace(simulated(rng, n_steps=20, missing=0.1), tmp_path / "run.parquet")
     done = run("audit", path)
     assert done.returncode == 0, done.stderr
-    for words in ("kernel", "group-mean", "value MSE", "Use adaptive", "without a reward are left out"):
+    for words in ("kernel", "group-mean", "value MSE", "without a reward are left out"):
         assert words in done.stdout
     assert json.loads((tmp_path / "run-audit" / "audit.json").read_text())["table"]
     assert (tmp_path / "run-audit" / "audit.png").exists()
@@ -64,7 +64,7 @@ def test_a_first_look():
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert content["rollouts"] == 25_600
-    assert content["recommendation"].startswith("Use group-mean: ")
+    assert content["chosen"] == "group-mean"
     assert "learns sums" in content["source"]
     assert content["windows"]["best"] == 256
 

@@ -212,6 +212,6 @@ def test_the_command_ends_with_a_page_that_stays(tmp_path):
         job.send_signal(signal.SIGINT)
         out, errors = job.communicate(timeout=60)
     assert job.returncode == 0, errors
-    assert "Use " in out
+    assert "1,280 rollouts" in out
     assert 'http-equiv="refresh"' not in html.read_text()
     assert "20 steps, 640 rollouts" in errors

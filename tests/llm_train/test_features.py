@@ -78,7 +78,7 @@ def test_metrics_and_times_are_logged(make_trainer):
     assert entries[-1]["baseline/effective_sample_size"] > entries[0]["baseline/effective_sample_size"]
     assert all(0 < e["baseline/standard_error"] < 1 for e in entries[1:])
     for entry in entries:
-        parts = sum(entry[f"time/{name}"] for name in ("generation", "reward", "truth", "baseline", "update"))
+        parts = sum(entry[f"time/{name}"] for name in ("generation", "reward", "columns", "baseline", "update"))
         assert parts == pytest.approx(entry["time/step"])
 
 

@@ -73,7 +73,10 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
         elif reuse == 1:
             says += "The last visit still tells more than the new rollouts, so the schedule may stay."
         else:
-            says += f"The change is too large: keep each batch of prompts for {reuse} consecutive steps."
+            says += (
+                f"The change is too large for a baseline with history: keep each batch of prompts for {reuse} "
+                "consecutive steps if you use one."
+            )
     return Finding(
         "return-of-prompts",
         "low" if reuse > 1 else "info",

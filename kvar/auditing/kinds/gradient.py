@@ -65,13 +65,16 @@ def _from_values(evidence: Evidence) -> Finding | None:
 
 def _noise(evidence: Evidence, says: str, part: float, limits: tuple[float, float], unit: str) -> Finding:
     """The finding on the part of the noise that a better baseline can take off."""
+    # The value of group-mean is that of leave-one-out, but for the own reward.
+    chosen = evidence.chosen.baseline
+    better = "" if chosen in (evidence.usual, "group-mean") else f'KAEConfig(baseline="{chosen}"); more prompts: '
     return Finding(
         "gradient-noise",
         share_severity(limits[0], 0.15),
         says,
         *(part, *limits, unit, evidence.rests_on),
         action={
-            "TRL": f'KAEConfig(baseline="{evidence.chosen.baseline}"); more prompts: per_device_train_batch_size',
+            "TRL": f"{better}per_device_train_batch_size",
             "verl": "data.train_batch_size for more prompts",
             "OpenRLHF": "--rollout.batch_size for more prompts",
         },

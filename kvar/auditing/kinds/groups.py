@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvar.auditing.evidence import Evidence, interval, percent
 from kvar.auditing.finding import Finding, share_severity
+from kvar.baselines import baseline_class
 from kvar.intervals import Interval
 
 __all__ = ["all_right", "all_wrong", "group_size", "of_error"]
@@ -22,7 +23,7 @@ def all_wrong(evidence: Evidence) -> Finding | None:
         *("all-wrong", evidence, facts.zero_at_bottom, facts.zero_at_bottom_limits, (0.1, 0.3)),
         which=f"least of the run, {facts.reward_low:g}",
         remedy="Easier prompts or a partial reward would give a signal.",
-        trl='KAEConfig(baseline="adaptive", prompt_order="variance")',
+        trl=f'KAEConfig(baseline="{_with_history(evidence)}", prompt_order="variance")',
     )
 
 
@@ -33,8 +34,14 @@ def all_right(evidence: Evidence) -> Finding | None:
         *("all-right", evidence, facts.zero_at_top, facts.zero_at_top_limits, (0.3,)),
         which=f"largest of the run, {facts.reward_high:g}",
         remedy="These rollouts could go to other prompts.",
-        trl='KAEConfig(prompt_order="variance")',
+        trl=f'KAEConfig(baseline="{_with_history(evidence)}", prompt_order="variance")',
     )
+
+
+def _with_history(evidence: Evidence) -> str:
+    """The recommended baseline if it knows prompts before they are drawn, else one that does."""
+    name = evidence.chosen.baseline
+    return name if baseline_class(name).has_history() else "adaptive"
 
 
 def _equal_rewards(
