@@ -25,12 +25,20 @@ import numpy as np
 from kvar.kernels import GAUSSIAN
 from kvar.smoothing.design import Design
 
-__all__ = ["binned_sums"]
+__all__ = ["binned_sums", "grid_steps"]
 
 # Most grid steps; where they are too coarse for the tolerance, direct sums take over.
 _MOST_NODES = 1 << 22
 # Rounding of the transforms of 2**k numbers, in units of the total weight: k times this (observed: a tenth of it).
 _ROUNDING = 2.0**-50
+
+
+def grid_steps(design: Design, h: float, tolerance: float) -> int:
+    """Number of grid steps that `binned_sums` takes."""
+    width = design.x[-1] - design.x[0]
+    # Typical kernel sum: total weight times h over the range. A tenth of it is still inside the tolerance.
+    step = math.sqrt(0.4 * tolerance * h**3 / (float(GAUSSIAN(0.0)) * max(width, h)))
+    return min(max(math.ceil(width / step), 1), _MOST_NODES)
 
 
 def binned_sums(design: Design, h: float, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -43,9 +51,7 @@ def binned_sums(design: Design, h: float, tolerance: float) -> tuple[np.ndarray,
     x, w, v = design.x, design.w, design.v
     width = x[-1] - x[0]
     at_zero = float(GAUSSIAN(0.0))
-    # Typical kernel sum: total weight times h over the range. A tenth of it is still inside the tolerance.
-    step = math.sqrt(0.4 * tolerance * h**3 / (at_zero * max(width, h)))
-    steps = min(max(math.ceil(width / step), 1), _MOST_NODES)
+    steps = grid_steps(design, h, tolerance)
     step = max(width / steps, np.finfo(float).tiny)
     position = (x - x[0]) / step
     node = np.minimum(position.astype(np.int64), steps - 1)

@@ -31,7 +31,7 @@ from kvar.kernels import EXPONENTIAL, CompactKernel, Kernel
 from kvar.smoothing.design import Design, running_sums
 from kvar.smoothing.sums import engine
 from kvar.smoothing.sums.direct import direct_sums, exponential_sums
-from kvar.smoothing.sums.fft import binned_sums
+from kvar.smoothing.sums.fft import binned_sums, grid_steps
 
 __all__ = ["neighbour_sums", "window_ends"]
 
@@ -41,6 +41,8 @@ _LIGHT = 1e-3
 _TRUST = 300.0
 # Up to this many moments the compiled loops are unrolled; beyond it one loop serves all kernels.
 _UNROLLED = 5
+# Pairs of points that take the time of one grid step of the Gaussian kernel's transforms.
+_PAIRS_A_STEP = 8
 # Points a block of cells holds at least: few enough for its arrays to stay in cache, many enough to hide the overhead.
 _BLOCK_POINTS = 1 << 14
 
@@ -80,13 +82,15 @@ def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
     m = design.x.size
     here = np.arange(m)
     out = np.empty((2 if degree == 0 else 5, m))
-    if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
-        out[:], safe = binned_sums(design, h, tolerance)
-        here = np.flatnonzero(~safe)
     first = design.first
     last = np.arange(m) if past else design.last
     low, high = window_ends(design, 10.0 * h)  # exp(-50): what is left out weighs under 1e-21 of K(0)
     high = np.minimum(high, last)
+    if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
+        # Of few points the pairs are quicker than a fine grid.
+        if (high - low).sum() > _PAIRS_A_STEP * grid_steps(design, h, tolerance):
+            out[:], safe = binned_sums(design, h, tolerance)
+            here = np.flatnonzero(~safe)
 
     def weigh(u):
         return kernel(u) ** 2 if squared else kernel(u)
