@@ -28,7 +28,7 @@ from functools import cache
 
 import numpy as np
 
-from kvar.kernels import Kernel, get_kernel
+from kvar.kernels import Kernel, KernelName, get_kernel
 from kvar.utils.checks import require_choice
 
 __all__ = [
@@ -62,7 +62,7 @@ class EquivalentKernel:
     roughness: float
 
 
-def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> EquivalentKernel:
+def equivalent_kernel(kernel: KernelName | Kernel, degree: int, *, boundary: bool) -> EquivalentKernel:
     """Constants of the equivalent kernel; [2], section 3.2.2.
 
     Parameters
@@ -276,7 +276,7 @@ def _second_order(a, c, variance):
 
 
 @cache
-def boundary_bias_square(kernel: str | Kernel) -> float:
+def boundary_bias_square(kernel: KernelName | Kernel) -> float:
     """Squared bias of local means over a strip next to a boundary, in units of ``h**3 m'**2 f``.
 
     At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under the

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kvar.rollouts.trace import Trace
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
+    from kvar.readers.layouts import LayoutName
+
 __all__ = ["read_trace"]
 
 
 def read_trace(
     path: str | os.PathLike | IntoFrame,
-    format: str = "auto",  # noqa: A002  (the public name)
+    format: LayoutName | Literal["auto"] = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
     **options,
 ) -> Trace:
