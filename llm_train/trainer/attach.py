@@ -12,7 +12,7 @@ from kvar.baselines.one_rollout import check_group_size
 from llm_train.trainer.attached_baseline import AttachedBaseline
 from llm_train.trainer.baseline_settings import ScoreNorm, TrainerBaseline
 from llm_train.trainer.prompt_keys import PromptKeys
-from llm_train.trainer.setting_checks import require_columns, require_ids
+from llm_train.trainer.setting_checks import require_columns, require_ids, warn_if_prompts_never_return
 from llm_train.trainer.swift_baseline import SwiftBaseline, is_of_swift
 
 __all__ = ["attach", "one_rollout"]
@@ -96,6 +96,7 @@ def attach(
     columns = set(trainer.train_dataset.column_names or ())
     require_ids(keys, columns)
     require_columns(baseline, columns)
+    warn_if_prompts_never_return(trainer.args, baseline, trainer.train_dataset)
     kind = SwiftBaseline if is_of_swift(trainer) else AttachedBaseline
     return kind(trainer, baseline, keys, score_norms, trace_dir)
 
