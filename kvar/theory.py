@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class EquivalentKernel:
     roughness: float
 
 
-def equivalent_kernel(kernel: KernelName | Kernel, degree: int, *, boundary: bool) -> EquivalentKernel:
+def equivalent_kernel(kernel: KernelName | Kernel, degree: Literal[0, 1], *, boundary: bool) -> EquivalentKernel:
     """Constants of the equivalent kernel; [2], section 3.2.2.
 
     Parameters
@@ -99,7 +100,17 @@ def equivalent_kernel(kernel: KernelName | Kernel, degree: int, *, boundary: boo
     return EquivalentKernel(0.0, (k2**2 - k1 * k3) / determinant, roughness)
 
 
-def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_slope=0.0, boundary=False, order=1):
+def asymptotic_bias(
+    kernel: KernelName | Kernel,
+    degree: Literal[0, 1],
+    h,
+    *,
+    slope=0.0,
+    curvature=0.0,
+    log_density_slope=0.0,
+    boundary=False,
+    order=1,
+):
     """Leading bias; [1], equations 5.13 to 5.16, [2], theorem 3.3.
 
     Parameters
@@ -138,7 +149,9 @@ def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_
     return h**2 * constants.second * (0.5 * curvature + slope * log_density_slope)
 
 
-def asymptotic_variance(kernel, degree, h, *, n, noise, density=1.0, boundary=False):
+def asymptotic_variance(
+    kernel: KernelName | Kernel, degree: Literal[0, 1], h, *, n, noise, density=1.0, boundary=False
+):
     """Leading variance; [2], theorem 3.1.
 
     Parameters
@@ -167,8 +180,8 @@ def asymptotic_variance(kernel, degree, h, *, n, noise, density=1.0, boundary=Fa
 
 
 def asymptotic_mse(
-    kernel,
-    degree,
+    kernel: KernelName | Kernel,
+    degree: Literal[0, 1],
     h,
     *,
     n,
@@ -216,7 +229,17 @@ def asymptotic_mse(
 
 
 def optimal_bandwidth(
-    kernel, degree, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0, boundary=False, order=1
+    kernel: KernelName | Kernel,
+    degree: Literal[0, 1],
+    *,
+    n,
+    noise,
+    slope=0.0,
+    curvature=0.0,
+    density=1.0,
+    log_density_slope=0.0,
+    boundary=False,
+    order=1,
 ):
     """Minimiser of `asymptotic_mse`; [2], equation 3.21.
 
@@ -305,7 +328,7 @@ def boundary_bias_square(kernel: KernelName | Kernel) -> float:
     return quad(square, 0.0, kernel.reach)[0]
 
 
-def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
+def lipschitz_mse(kernel: KernelName | Kernel, h, *, n, noise, lipschitz, boundary=True):
     """Worst mean squared error of a local mean over curves with ``|m(x) - m(t)| <= L |x - t|``; [3], theorem 1.
 
     Parameters
@@ -334,7 +357,7 @@ def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
     return (lipschitz * h * distance) ** 2 + noise * roughness / (n * h)
 
 
-def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
+def lipschitz_bandwidth(kernel: KernelName | Kernel, *, n, noise, lipschitz, boundary=True):
     """Minimiser of `lipschitz_mse`, of order ``n**(-1/3)``; [3], corollary 1.
 
     Looking back, the triangular kernel has the least error at its best bandwidth of all non-negative kernels [4].

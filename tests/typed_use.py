@@ -51,6 +51,8 @@ def mistakes(trace: kvar.Trace) -> None:
     kvar.audit(trace, ["adaptve"])  # type: ignore[list-item]
     kvar.audit(3)  # type: ignore[arg-type]
     kvar.read_trace("log.csv", "tlr")  # type: ignore[arg-type]
+    kvar.read_trace("log.csv", keep_txt=True)  # type: ignore[call-arg]
+    kvar.score_norm_from_logprobs(-1.0)  # type: ignore[call-overload]
     kvar.audit(trace, column={"reward": "score"})  # type: ignore[call-arg]
     kvar.KernelRegressor("gausian")  # type: ignore[arg-type]
     kvar.KernelRegressor(bandwidth="automatic")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from kvar.rollouts.trace import Trace
 
@@ -14,14 +14,23 @@ if TYPE_CHECKING:
 
     from kvar.readers.layouts import LayoutName
 
-__all__ = ["read_trace"]
+__all__ = ["ReadOptions", "read_trace"]
+
+
+class ReadOptions(TypedDict, total=False):
+    """Further arguments of `kvar.readers.read_log`."""
+
+    keep_text: bool
+    max_bad: float
+    max_unpacked: float
+    numbers_only: bool
 
 
 def read_trace(
     path: str | os.PathLike | IntoFrame,
     format: LayoutName | Literal["auto"] = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
-    **options,
+    **options: Unpack[ReadOptions],
 ) -> Trace:
     """Read a recorded run from the logs of any trainer.
 
