@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -116,7 +117,7 @@ class Interval:
         return sums.interval(Ratio([1], [0]))
 
 
-def adjusted_p_values(p_values: Sequence[float] | np.ndarray, method: str = "holm") -> np.ndarray:
+def adjusted_p_values(p_values: Sequence[float] | np.ndarray, method: Literal["holm", "fdr_bh"] = "holm") -> np.ndarray:
     """The p-values adjusted for their number; a NaN is no test, stays NaN and does not count."""
     # Slow to import, and needed only here.
     from statsmodels.stats.multitest import multipletests

@@ -263,7 +263,7 @@ def kernel_names() -> list[KernelName]:
     return cast(list[KernelName], list(_REGISTRY))
 
 
-def get_kernel(kernel: str | Kernel) -> Kernel:
+def get_kernel(kernel: KernelName | Kernel) -> Kernel:
     """Look a kernel up by name.
 
     Parameters

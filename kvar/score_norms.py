@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import overload
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kvar.utils.array_types import Array, ArrayT
 from kvar.utils.arrays import like, require_one_library, to_host
 from kvar.utils.checks import require
 
@@ -11,6 +16,14 @@ __all__ = ["score_norm_from_logprobs"]
 
 # Log-probabilities from logits in half precision may exceed 0 by a little.
 _ROUNDING = 0.01
+
+
+@overload
+def score_norm_from_logprobs(logprobs: ArrayT, mask: ArrayLike | Array | None = None) -> ArrayT: ...
+
+
+@overload
+def score_norm_from_logprobs(logprobs: Sequence, mask: ArrayLike | Array | None = None) -> np.ndarray: ...
 
 
 def score_norm_from_logprobs(logprobs, mask=None):

@@ -25,10 +25,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from kvar.kernels import Kernel, get_kernel
+from kvar.kernels import Kernel, KernelName, get_kernel
 from kvar.utils.checks import require_choice
 
 __all__ = [
@@ -43,6 +44,9 @@ __all__ = [
     "optimal_bandwidth",
     "suboptimality_bound",
 ]
+
+AnyKernel: TypeAlias = KernelName | Kernel
+Degree: TypeAlias = Literal[0, 1]  # a local mean, a local line
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class EquivalentKernel:
     roughness: float
 
 
-def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> EquivalentKernel:
+def equivalent_kernel(kernel: AnyKernel, degree: Degree, *, boundary: bool) -> EquivalentKernel:
     """Constants of the equivalent kernel; [2], section 3.2.2.
 
     Parameters
@@ -99,7 +103,9 @@ def equivalent_kernel(kernel: str | Kernel, degree: int, *, boundary: bool) -> E
     return EquivalentKernel(0.0, (k2**2 - k1 * k3) / determinant, roughness)
 
 
-def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_slope=0.0, boundary=False, order=1):
+def asymptotic_bias(
+    kernel: AnyKernel, degree: Degree, h, *, slope=0.0, curvature=0.0, log_density_slope=0.0, boundary=False, order=1
+):
     """Leading bias; [1], equations 5.13 to 5.16, [2], theorem 3.3.
 
     Parameters
@@ -138,7 +144,7 @@ def asymptotic_bias(kernel, degree, h, *, slope=0.0, curvature=0.0, log_density_
     return h**2 * constants.second * (0.5 * curvature + slope * log_density_slope)
 
 
-def asymptotic_variance(kernel, degree, h, *, n, noise, density=1.0, boundary=False):
+def asymptotic_variance(kernel: AnyKernel, degree: Degree, h, *, n, noise, density=1.0, boundary=False):
     """Leading variance; [2], theorem 3.1.
 
     Parameters
@@ -167,19 +173,9 @@ def asymptotic_variance(kernel, degree, h, *, n, noise, density=1.0, boundary=Fa
 
 
 def asymptotic_mse(
-    kernel,
-    degree,
-    h,
-    *,
-    n,
-    noise,
-    slope=0.0,
-    curvature=0.0,
-    density=1.0,
-    log_density_slope=0.0,
-    boundary=False,
-    order=1,
-):
+    kernel: AnyKernel, degree: Degree, h, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0,
+    boundary=False, order=1,
+):  # fmt: skip
     """Squared leading bias plus leading variance.
 
     Parameters
@@ -216,8 +212,9 @@ def asymptotic_mse(
 
 
 def optimal_bandwidth(
-    kernel, degree, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0, boundary=False, order=1
-):
+    kernel: AnyKernel, degree: Degree, *, n, noise, slope=0.0, curvature=0.0, density=1.0, log_density_slope=0.0,
+    boundary=False, order=1,
+):  # fmt: skip
     """Minimiser of `asymptotic_mse`; [2], equation 3.21.
 
     Parameters
@@ -276,7 +273,7 @@ def _second_order(a, c, variance):
 
 
 @cache
-def boundary_bias_square(kernel: str | Kernel) -> float:
+def boundary_bias_square(kernel: AnyKernel) -> float:
     """Squared bias of local means over a strip next to a boundary, in units of ``h**3 m'**2 f``.
 
     At distance c h from the boundary the window is cut at c, and the bias is ``-h m'`` times the mean of u under the
@@ -305,7 +302,7 @@ def boundary_bias_square(kernel: str | Kernel) -> float:
     return quad(square, 0.0, kernel.reach)[0]
 
 
-def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
+def lipschitz_mse(kernel: AnyKernel, h, *, n, noise, lipschitz, boundary=True):
     """Worst mean squared error of a local mean over curves with ``|m(x) - m(t)| <= L |x - t|``; [3], theorem 1.
 
     Parameters
@@ -334,7 +331,7 @@ def lipschitz_mse(kernel, h, *, n, noise, lipschitz, boundary=True):
     return (lipschitz * h * distance) ** 2 + noise * roughness / (n * h)
 
 
-def lipschitz_bandwidth(kernel, *, n, noise, lipschitz, boundary=True):
+def lipschitz_bandwidth(kernel: AnyKernel, *, n, noise, lipschitz, boundary=True):
     """Minimiser of `lipschitz_mse`, of order ``n**(-1/3)``; [3], corollary 1.
 
     Looking back, the triangular kernel has the least error at its best bandwidth of all non-negative kernels [4].

@@ -29,16 +29,18 @@
 # -from trl import GRPOConfig, GRPOTrainer
 # +from llm_train import KAEConfig, KAETrainer
 #
-# -args = GRPOConfig(output_dir="run", num_generations=8, per_device_train_batch_size=64)
-# +args = KAEConfig(output_dir="run", num_generations=1, per_device_train_batch_size=64, baseline="adaptive")
+# -args = GRPOConfig("run", num_generations=8, per_device_train_batch_size=64)
+# +args = KAEConfig("run", num_generations=1, per_device_train_batch_size=64, baseline="adaptive", block_reuse=10)
 #
 # -trainer = GRPOTrainer(model=model, reward_funcs=reward, train_dataset=data, args=args)
 # +trainer = KAETrainer(model=model, reward_funcs=reward, train_dataset=data, args=args)
 #  trainer.train()
 # ```
 #
-# With one rollout instead of eight the same 64 rollouts hold 64 prompts instead of 8. This lesson reads a recorded
-# run and computes both baselines on the same rollouts.
+# With one rollout instead of eight the same 64 rollouts hold 64 prompts instead of 8. `block_reuse=10` keeps them for
+# ten steps, so that prompts meet their own past. Advantages are no longer divided by the standard deviation of the
+# group: tune the learning rate again. This lesson reads a recorded run and computes both baselines on the same
+# rollouts.
 
 # %%
 # %matplotlib inline
@@ -98,5 +100,4 @@ for label, run, name in (("group-mean, 4 rollouts", trace, "group-mean"), ("adap
 # had the same reward. On this run one rollout with a history has less value error than the mean of four.
 #
 # **Try next:** `python -m llm_train --config llm_train/configs/tiny.yaml` trains the policy behind this log in
-# minutes; `block_reuse=10` keeps each mini-batch for ten steps, so that prompts return sooner;
-# `AuditCallback.attach(trainer)` records an unchanged GRPO run.
+# minutes; `AuditCallback.attach(trainer)` records an unchanged GRPO run.

@@ -16,6 +16,8 @@ import polars as pl
 
 from kvar.utils.atomic_files import atomic_write
 from kvar.utils.markdown import markdown_table
+from llm_train.studies.compare_report import pairs
+from llm_train.studies.finished_runs import read_finished
 from llm_train.studies.stage_errors import over_stages, stage_changes, stage_means
 from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean
 
@@ -43,8 +45,8 @@ def page() -> str:
     words = Path(__file__).with_suffix(".md").read_text()
     sections = {
         "value_error": _value_error(), "recorded": _recorded_runs(), "bandit": _bandit(), "policy": _policy(),
-        "training": _training(), "gains": _gains(), "savings": _savings(), "assumptions": _assumptions(),
-        "audit": _audit(),
+        "training": _training(), "gains": _gains(), "rates": _rates(), "savings": _savings(),
+        "assumptions": _assumptions(), "audit": _audit(), "commands": _command_times(),
         "norms": _score_norms(), "orders": _prompt_orders(), "model": _language_model(), "time": _step_time(),
         "regression": _regression(),
     }  # fmt: skip
@@ -198,6 +200,23 @@ def _gains() -> dict:
     return {"tasks": shown, "above_whitened": whitened, "above_none": none}
 
 
+def _rates() -> dict:
+    """The baseline of `attach` at the learning rate of GRPO with eight rollouts and at its own, paired by seed."""
+    method, chosen = "variance-optimal G=1", json.loads((DOCS / "comparison-middle/learning_rates.json").read_text())
+    rates = {label: chosen[label]["chosen"] for label in ("GRPO G=8", method)}
+    runs = read_finished(DOCS / "comparison-middle") | read_finished(DOCS / "rate-of-grpo")
+    found = [[runs.get((method, rate, seed)) for rate in rates.values()] for seed in range(10)]
+    kept = [both for both in found if None not in both]
+    curves = dict(zip(rates, np.array([[run.curve for run in both] for both in kept]).swapaxes(0, 1), strict=True))
+    row = pairs(curves, dict.fromkeys(rates, np.array(kept[0][0].rollouts))).row(0, named=True)
+    relative = [100 * row[f"relative{end}"] for end in ("", "_low", "_high")]
+    return {
+        "of_grpo": f"{rates['GRPO G=8']:g}", "own": f"{rates[method]:g}", "seeds": len(kept),
+        "ends": [f"{curve[:, -1].mean():.3f}" for curve in curves.values()],
+        "change": "{:+.1f} % ({:+.1f} to {:+.1f} %)".format(*relative),
+    }  # fmt: skip
+
+
 def _trained(row: Mapping) -> tuple[str, str]:
     (mean, low, high), (fraction, *ends) = row["final"], row["rollouts"]
     told = " to ".join("more" if math.isinf(end) else f"{end:.2f}" for end in ends)
@@ -301,6 +320,13 @@ def _step_time() -> dict:
     cells = [(f"`{trainer}`", f"{step:.0f} ({least:.0f} to {most:.0f})", f"{ours:.1f}", f"{memory:.0f}")
              for trainer, step, ours, memory, least, most in steps.iter_rows()]  # fmt: skip
     return {"table": markdown_table(["trainer", "step in ms", "of which baseline in ms", "memory in MiB"], cells)}
+
+
+def _command_times() -> dict:
+    times = _csv("help_times").select("command", "before", "here")
+    cells = [(f"`{command}`", *("" if cell is None else f"{cell:.2f}" for cell in row))
+             for command, *row in times.iter_rows()]  # fmt: skip
+    return {"table": markdown_table(["command", "before", "now"], cells)}
 
 
 def _regression() -> dict:

@@ -9,6 +9,8 @@ import pytest
 import kvar
 from kvar import baselines
 from kvar.kernels import KernelName
+from kvar.prompt_draws import DRAWS
+from kvar.readers.layouts import LayoutName, layout_names
 from kvar.smoothing.bandwidth import BandwidthMethod, bandwidth_methods
 
 SIGNATURES = {
@@ -81,3 +83,14 @@ def test_type_checkers_know_the_registered_names():
     assert set(get_args(baselines.BaselineName)) == own | set(baselines._ALIASES)
     assert set(get_args(KernelName)) == set(kvar.kernel_names())
     assert set(get_args(BandwidthMethod)) == set(bandwidth_methods())
+    assert list(get_args(LayoutName)) == layout_names()
+
+
+def test_type_checkers_know_the_choices_of_the_trainer():
+    pytest.importorskip("trl")
+    from llm_train.policy.norm_names import OUTPUT_NORMS, SCORE_PARAMETERS
+    from llm_train.trainer.baseline_settings import ORDERS, ORDERS_OF_RATES, SCORE_NORMS
+
+    assert set(ORDERS) == {"epochs", "independent", *DRAWS}
+    assert set(ORDERS_OF_RATES) == {*DRAWS} - {"importance"}
+    assert set(SCORE_NORMS) == {"sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 import kvar
 
@@ -18,6 +19,9 @@ def train_and_audit(folder: Path) -> str:
     values = baseline.estimate(ids, rewards, 0)
     baseline.update(ids, rewards, 0)
     advantages = baseline.advantages(ids, rewards, 1.5)
+    of_lists, info = baseline.advantages(ids, [[0, 1], [1, 1]], 2, return_info=True, score_norm=rewards)
+    low, high = info.limits(bounds=(0.0, 1.0))
+    print(of_lists.mean(), low.shape, high.dtype, baseline.estimate(ids, torch.ones(2), 3).tolist())
     baseline.load_state_dict(baseline.state_dict())
     names = kvar.baseline_names()
     writer = kvar.TraceWriter(folder)
@@ -41,9 +45,14 @@ def mistakes(trace: kvar.Trace) -> None:
     """What a type checker sees before it runs."""
     kvar.make_baseline("kernle")  # type: ignore[arg-type]
     kvar.make_baseline("kernel", bandwidth=[1.0])  # type: ignore[arg-type]
+    kvar.make_baseline("adaptive").update(["a"], "1", 0)  # type: ignore[arg-type]
+    kvar.make_baseline("adaptive").advantages(["a"], [1.0], "0")  # type: ignore[call-overload]
     kvar.replay(trace, "leave_one_out")  # type: ignore[arg-type]
     kvar.audit(trace, ["adaptve"])  # type: ignore[list-item]
     kvar.audit(3)  # type: ignore[arg-type]
+    kvar.read_trace("log.csv", "tlr")  # type: ignore[arg-type]
+    kvar.read_trace("log.csv", keep_txt=True)  # type: ignore[call-arg]
+    kvar.score_norm_from_logprobs(-1.0)  # type: ignore[call-overload]
     kvar.audit(trace, column={"reward": "score"})  # type: ignore[call-arg]
     kvar.KernelRegressor("gausian")  # type: ignore[arg-type]
     kvar.KernelRegressor(bandwidth="automatic")  # type: ignore[arg-type]

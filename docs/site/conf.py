@@ -33,7 +33,7 @@ mathjax_path = "tex-svg.js"
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 # For links to sections.
-myst_heading_anchors = 2
+myst_heading_anchors = 3
 # The notebooks carry their outputs; a test executes them.
 nb_execution_mode = "off"
 

@@ -19,6 +19,7 @@ from kvar.rollouts.trace import Trace
 from kvar.utils.extras import new_axes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from narwhals.typing import IntoFrame
 
 __all__ = ["PromptValues", "prompt_values"]
@@ -118,7 +119,7 @@ class PromptValues:
         """The row of a prompt, by its id or its text."""
         return self.table.row(self._place(prompt), named=True)
 
-    def plot(self, prompt: int | str, ax=None):
+    def plot(self, prompt: int | str, ax: Axes | None = None) -> Axes:
         """Draw the mean rewards of a prompt's visits, and the curve of its value with its 95 % band.
 
         Parameters

@@ -12,7 +12,7 @@ from kvar.auditing.error_picture import audit_picture
 from kvar.auditing.findings import AuditFindings
 from kvar.auditing.page import fragment, page, score_table
 from kvar.utils.atomic_files import atomic_write
-from kvar.utils.summaries import text_lines, text_table
+from kvar.utils.summaries import TABLE, text_lines, text_table
 
 __all__ = ["AuditReport"]
 
@@ -135,7 +135,7 @@ class AuditReport(AuditFindings):
             *text_lines([f"Audit{of}: {size}.", self.recommendation]),
             *text_lines((f"{one.severity}: {one.says}" for one in self.findings if one not in calm), "- "),
             *text_lines(self.warnings, "! "),
-            *text_table(["baseline", *heads], [[row.label, *cells] for row, cells in rows], rest=".table"),
+            *text_table(["baseline", *heads], [[row.label, *cells] for row, cells in rows], rest=TABLE),
             f".findings has {len(calm)} more, .lines the settings for each trainer; .save(folder) writes all of it.",
         ]
         return "\n".join(lines)

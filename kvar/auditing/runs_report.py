@@ -10,7 +10,7 @@ from pathlib import Path
 from kvar.auditing.runs_findings import RunsFindings
 from kvar.auditing.runs_page import figure_cells, runs_fragment, runs_page
 from kvar.utils.atomic_files import atomic_write
-from kvar.utils.summaries import text_lines, text_table
+from kvar.utils.summaries import TABLE, text_lines, text_table
 
 __all__ = ["RunsReport"]
 
@@ -90,7 +90,7 @@ class RunsReport(RunsFindings):
         heads, rows = figure_cells(self)
         lines = [
             *text_lines(self.verdicts),
-            *text_table(heads, rows, rest=".table"),
+            *text_table(heads, rows, rest=TABLE),
             *text_lines((f"{name} is left out: {reason}" for name, reason in self.failed.items()), "! "),
             ".reports has the audit of each run; .save(folder) writes it all.",
         ]

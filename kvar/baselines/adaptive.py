@@ -142,7 +142,7 @@ class AdaptiveBaseline(Baseline):
         """Mixture estimates."""
         return self.recalled(batch).mixture.average
 
-    def assess(self, batch: Batch) -> Estimate:
+    def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of the value with their uncertainty."""
         look = self.recalled(batch)
         mixture = look.mixture

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from kvar.baselines.estimate import Estimate
 from kvar.baselines.one_rollout import OneRollout, check_group_size
 from kvar.rollouts.batch import Batch
 from kvar.utils import arrays
+from kvar.utils.array_types import ArrayT, Column, Ids, Numbers
 from kvar.utils.checks import checked_keys
 
 __all__ = ["Baseline", "Estimate"]
@@ -73,7 +74,27 @@ class Baseline(ABC):
     one_rollout: ClassVar[OneRollout] = "works"
     _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
-    def estimate(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
+    @overload
+    def estimate(
+        self, prompt_ids: Ids, rewards: ArrayT, step: float, *, return_info: Literal[False] = False, **columns: Column
+    ) -> ArrayT: ...
+
+    @overload
+    def estimate(
+        self, prompt_ids: Ids, rewards: Numbers, step: float, *, return_info: Literal[False] = False, **columns: Column
+    ) -> np.ndarray: ...
+
+    @overload
+    def estimate(
+        self, prompt_ids: Ids, rewards: ArrayT, step: float, *, return_info: Literal[True], **columns: Column
+    ) -> Estimate[ArrayT]: ...
+
+    @overload
+    def estimate(
+        self, prompt_ids: Ids, rewards: Numbers, step: float, *, return_info: Literal[True], **columns: Column
+    ) -> Estimate[np.ndarray]: ...
+
+    def estimate(self, prompt_ids, rewards, step, *, return_info=False, **columns):
         """Values of a step's rollouts, from the history and the other rollouts of the batch.
 
         Parameters
@@ -108,7 +129,7 @@ class Baseline(ABC):
             return self.assess(batch).in_rows(batch, rewards)
         return arrays.like(batch.to_rows(self.values(batch)), rewards)
 
-    def update(self, prompt_ids, rewards, step: float, **columns) -> None:
+    def update(self, prompt_ids: Ids, rewards: Column, step: float, **columns: Column) -> None:
         """Take a step's rewards into the history.
 
         Parameters
@@ -132,7 +153,27 @@ class Baseline(ABC):
         """
         self.remember(self._laid_out(prompt_ids, rewards, step, columns))
 
-    def advantages(self, prompt_ids, rewards, step: float, *, return_info: bool = False, **columns):
+    @overload
+    def advantages(
+        self, prompt_ids: Ids, rewards: ArrayT, step: float, *, return_info: Literal[False] = False, **columns: Column
+    ) -> ArrayT: ...
+
+    @overload
+    def advantages(
+        self, prompt_ids: Ids, rewards: Numbers, step: float, *, return_info: Literal[False] = False, **columns: Column
+    ) -> np.ndarray: ...
+
+    @overload
+    def advantages(
+        self, prompt_ids: Ids, rewards: ArrayT, step: float, *, return_info: Literal[True], **columns: Column
+    ) -> tuple[ArrayT, Estimate[ArrayT]]: ...
+
+    @overload
+    def advantages(
+        self, prompt_ids: Ids, rewards: Numbers, step: float, *, return_info: Literal[True], **columns: Column
+    ) -> tuple[np.ndarray, Estimate[np.ndarray]]: ...
+
+    def advantages(self, prompt_ids, rewards, step, *, return_info=False, **columns):
         """Advantages, rewards minus values, of a step; then the rewards are taken into the history.
 
         Parameters
@@ -244,7 +285,7 @@ class Baseline(ABC):
             One value a rollout, in the order of the batch.
         """
 
-    def assess(self, batch: Batch) -> Estimate:
+    def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Values with their uncertainty, without remembering the batch.
 
         Parameters
@@ -260,7 +301,7 @@ class Baseline(ABC):
         unknown = np.full(batch.rewards.shape, np.nan)
         return Estimate(self.values(batch), unknown, unknown)
 
-    def assess_values(self, batch: Batch) -> Estimate:
+    def assess_values(self, batch: Batch) -> Estimate[np.ndarray]:
         """Expected rewards with their uncertainty, also by a baseline that aims at something else than the value.
 
         Parameters

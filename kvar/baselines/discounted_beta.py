@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class DiscountedBeta(Baseline):
     """
 
     name: ClassVar[str] = "discounted-beta"
-    forgetting: str = "visit"
+    forgetting: Literal["visit", "step", "drift"] = "visit"
     discount: float = 0.5
     half_life: float = 0.06
     prior: float = 1.0

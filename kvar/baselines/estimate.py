@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Generic
 
 from kvar.intervals import value_limits
 from kvar.rollouts.batch import Batch
 from kvar.utils import arrays
+from kvar.utils.array_types import ArrayT
 
 __all__ = ["Estimate"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class Estimate(Generic[ArrayT]):
     """Values with their uncertainty, as arrays of one shape.
 
     Attributes
@@ -26,16 +27,16 @@ class Estimate:
         Number of rewards of equal weight with the same variance; NaN if the method gives none.
     """
 
-    values: Any
-    standard_error: Any
-    effective_sample_size: Any
+    values: ArrayT
+    standard_error: ArrayT
+    effective_sample_size: ArrayT
 
     def in_rows(self, batch: Batch, like) -> Estimate:
         """The estimate in the rows that the batch was made from, in the library, dtype and device of `like`."""
         numbers = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Estimate(*(arrays.like(batch.to_rows(column), like) for column in numbers))
 
-    def limits(self, level: float = 0.95, bounds: tuple[float, float] | None = None):
+    def limits(self, level: float = 0.95, bounds: tuple[float, float] | None = None) -> tuple[ArrayT, ArrayT]:
         """Confidence limits of the true values.
 
         Parameters

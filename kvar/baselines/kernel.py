@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_mean import others_in_batch
 from kvar.history.visit_sums import kernel_sums
 from kvar.history.visits import History
-from kvar.kernels import get_kernel
+from kvar.kernels import KernelName, get_kernel
 from kvar.online.expert_weights import ExpertWeights
 from kvar.online.reward_scale import RewardScale
 from kvar.online.shared_drift import SharedDrift
@@ -66,10 +66,10 @@ class KernelBaseline(Baseline):
     """
 
     name: ClassVar[str] = "kernel"
-    bandwidth: float | str = 10.0
-    kernel: str = "triangular"
+    bandwidth: float | Literal["auto"] = 10.0
+    kernel: KernelName = "triangular"
     degree: int = 0
-    clock: str = "steps"
+    clock: Literal["steps", "visits"] = "steps"
     drift: bool = False
     _history: History = field(init=False, repr=False, compare=False)
 
@@ -85,7 +85,7 @@ class KernelBaseline(Baseline):
         if self.drift and self.degree == 1:
             raise ValueError("drift=True corrects local means; a local line (degree=1) has a trend of its own")
         kernel = get_kernel(self.kernel)
-        self.kernel = kernel.name
+        self.kernel = cast(KernelName, kernel.name)
         windows = (float(self.bandwidth),) if is_number(self.bandwidth) else AUTO_WINDOWS
         if number:
             self.bandwidth = windows[0]
@@ -104,7 +104,7 @@ class KernelBaseline(Baseline):
         """Kernel estimates for each of K windows, shape (R, K)."""
         return self.recalled(batch)[1]
 
-    def assess(self, batch: Batch) -> Estimate:
+    def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Kernel estimates with their uncertainty."""
         past = self._past(batch, _VARIANCE_SUMS[self.degree])
         window_values = self._window_values(batch, past)

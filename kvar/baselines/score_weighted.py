@@ -11,7 +11,7 @@ import numpy as np
 from kvar.baselines.base import Baseline
 from kvar.history.visit_sums import kernel_sums
 from kvar.history.visits import History
-from kvar.kernels import get_kernel
+from kvar.kernels import KernelName, get_kernel
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys, is_number
 
@@ -46,7 +46,7 @@ class ScoreWeighted(Baseline):
     name: ClassVar[str] = "score-weighted"
     needs: ClassVar[tuple[str, ...]] = (_NORM,)
     bandwidth: float = 10.0
-    kernel: str = "triangular"
+    kernel: KernelName = "triangular"
     _history: History = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):

@@ -65,13 +65,13 @@ class VarianceOptimal(AdaptiveBaseline):
         """Mixture estimates of b*."""
         return self.recalled(batch).baselines.average
 
-    def assess(self, batch: Batch) -> Estimate:
+    def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
         of_values = super().assess(batch)
         slopes = self._shift.slope(of_values.values)
         return Estimate(self.values(batch), slopes * of_values.standard_error, of_values.effective_sample_size)
 
-    def assess_values(self, batch: Batch) -> Estimate:
+    def assess_values(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of the value, which b* is not."""
         return super().assess(batch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def kernel_sums(
     now: float,
     windows: Sequence[tuple[Kernel, float]],
     sums: Sequence[str],
-    clock: str = "steps",
+    clock: Literal["steps", "visits"] = "steps",
 ) -> list[np.ndarray]:
     """Sums over each prompt's visits under the weights of K kernels, each of shape (P, K), in the order of `sums`.
 

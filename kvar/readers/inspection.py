@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from kvar.readers.addresses import LocalCopy, local_copy
 from kvar.readers.columns import IN_NAME, ColumnMap, parse_columns
-from kvar.readers.layouts import LAYOUTS
+from kvar.readers.layouts import LAYOUTS, LayoutName
 from kvar.readers.log import RolloutLog, read_log
 from kvar.readers.log_files import map_files, open_log_files
 from kvar.readers.reading_notes import ReadingNotes
@@ -59,7 +60,7 @@ class Inspection:
 
 def inspect_log(
     path: str | os.PathLike,
-    format: str = "auto",  # noqa: A002  (as in read_log)
+    format: LayoutName | Literal["auto"] = "auto",  # noqa: A002  (as in read_log)
     columns: Mapping[str, str] | str | None = None,
     show_prompts: bool = False,
     advance: Callable[[int], object] = lambda n_rows: None,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
-__all__ = ["LAYOUTS", "Layout", "layout_names", "layout_of"]
+__all__ = ["LAYOUTS", "Layout", "LayoutName", "layout_names", "layout_of"]
+
+# For type checkers.
+LayoutName = Literal[
+    "kvar", "trl", "ms-swift", "verl", "areal", "skyrl", "slime", "nemo-rl", "prime-rl", "open-instruct", "openrlhf",
+    "table",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

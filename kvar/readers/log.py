@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from kvar.readers.addresses import local_copy
 from kvar.readers.advantage_groups import groups_of_rows
 from kvar.readers.columns import ColumnMap, check_column_roles, guess_notes, parse_columns
 from kvar.readers.disk_columns import DiskColumns
-from kvar.readers.layouts import layout_names
+from kvar.readers.layouts import LayoutName, layout_names
 from kvar.readers.log_files import map_files, open_log_files
 from kvar.readers.meaning import settle
 from kvar.readers.parse_rows import parse_rows
@@ -59,7 +59,7 @@ class RolloutLog:
 
 def read_log(
     path: str | os.PathLike | IntoFrame,
-    format: str = "auto",  # noqa: A002  (the public name)
+    format: LayoutName | Literal["auto"] = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
     keep_text: bool = False,
     max_bad: float = 0.05,

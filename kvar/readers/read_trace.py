@@ -5,21 +5,32 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from kvar.rollouts.trace import Trace
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
-__all__ = ["read_trace"]
+    from kvar.readers.layouts import LayoutName
+
+__all__ = ["ReadOptions", "read_trace"]
+
+
+class ReadOptions(TypedDict, total=False):
+    """Further arguments of `kvar.readers.read_log`."""
+
+    keep_text: bool
+    max_bad: float
+    max_unpacked: float
+    numbers_only: bool
 
 
 def read_trace(
     path: str | os.PathLike | IntoFrame,
-    format: str = "auto",  # noqa: A002  (the public name)
+    format: LayoutName | Literal["auto"] = "auto",  # noqa: A002  (the public name)
     columns: Mapping[str, str] | str | None = None,
-    **options,
+    **options: Unpack[ReadOptions],
 ) -> Trace:
     """Read a recorded run from the logs of any trainer.
 

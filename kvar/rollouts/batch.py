@@ -15,6 +15,7 @@ import numpy as np
 
 from kvar.rollouts.prompt_ids import as_keys
 from kvar.utils import arrays
+from kvar.utils.array_types import Column, Ids
 from kvar.utils.checks import LARGEST
 
 __all__ = ["Batch", "occurrence", "sums_of_others"]
@@ -107,7 +108,9 @@ class Batch:
     _order: np.ndarray | None  # Rows in the order of the rollouts; None if it is theirs
 
     @classmethod
-    def from_rows(cls, prompt_ids, rewards, step, columns: Mapping[str, object] | None = None) -> Batch:
+    def from_rows(
+        cls, prompt_ids: Ids, rewards: Column, step: float, columns: Mapping[str, object] | None = None
+    ) -> Batch:
         """Arrange rows of rollouts by prompt.
 
         Parameters

@@ -11,7 +11,7 @@ import re
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -132,7 +132,7 @@ class TraceWriter:
             if step > resume_from:
                 (self.folder / name).unlink()
 
-    def write(self, step: int, columns: Mapping[str, Any] | IntoFrame) -> None:
+    def write(self, step: int, columns: Mapping[str, object] | IntoFrame) -> None:
         """Write one step.
 
         Parameters
@@ -148,9 +148,9 @@ class TraceWriter:
             If the columns are not those of a trace, or the step is not a whole number from 0 to 999,999,999.
         """
         step = checked_count(step, "a recorded step", low=0, high=_LAST_STEP)
-        columns = columns_of(columns)
-        if "step" in columns:
+        found = columns_of(columns)
+        if "step" in found:
             raise ValueError(f"all rows of a file are of step {step}; leave the column 'step' out")
-        rows = np.shape(columns.get("reward", ()))[:1]
-        trace = Trace.from_columns({"step": np.full(rows, step, dtype=np.int64), **columns})
+        rows = np.shape(found.get("reward", ()))[:1]
+        trace = Trace.from_columns({"step": np.full(rows, step, dtype=np.int64), **found})
         write_trace(trace, self.folder / f"step-{step:09d}.parquet")

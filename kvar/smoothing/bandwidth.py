@@ -7,7 +7,7 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,9 @@ from kvar.utils.summaries import text_lines, text_table
 BandwidthMethod = Literal[
     "averaged", "loo-cv", "leave-one-step-out", "one-step-ahead", "gcv", "aicc", "lepski", "rule-of-thumb", "plug-in"
 ]
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["BandwidthMethod", "BandwidthSelection", "bandwidth_methods", "select_bandwidth"]
 
@@ -113,7 +116,7 @@ class BandwidthSelection:
         picture = drawing.getvalue()
         return f"<pre>{html.escape(repr(self))}</pre>{picture[picture.index('<svg') :]}"
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the scores over the grid.
 
         Parameters

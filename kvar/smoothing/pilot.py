@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Pilot:
     end_slopes: float  # Sum of ``m'**2 f * width`` over the two ends
 
 
-def mean_squared_error(pilot: Pilot, kernel: Kernel, degree: int, h, *, past: bool):
+def mean_squared_error(pilot: Pilot, kernel: Kernel, degree: Literal[0, 1], h, *, past: bool):
     """Mean squared error over the data, to first order, from the formulas of `kvar.theory`."""
     constants = equivalent_kernel(kernel, degree, boundary=past)
     # The mean of 1 / f over the data is the range.

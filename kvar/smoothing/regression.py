@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,9 @@ from kvar.smoothing.fit_picture import draw_fit
 from kvar.smoothing.inference import Inference, LocalFit
 from kvar.smoothing.local_fits import leave_one_out
 from kvar.utils.checks import require_choice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["ConfidenceBand", "KernelRegressor", "LocalFit"]
 
@@ -245,7 +249,15 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         fits = leave_one_out(self._design, **self._smoother, tolerance=self.tolerance, whole_step=whole_step)
         return self._filled(self._design, fits.estimate, self._design.member)
 
-    def plot(self, x0=None, level=0.95, noise="constant", truth=None, group=None, ax=None):
+    def plot(
+        self,
+        x0: ArrayLike | None = None,
+        level: float = 0.95,
+        noise: Literal["constant", "local"] = "constant",
+        truth: Callable[[ArrayLike], ArrayLike] | ArrayLike | None = None,
+        group: object = None,
+        ax: Axes | None = None,
+    ) -> Axes:
         """Draw the data with a rug, the fit with its pointwise limits, and the truth where it is known.
 
         Parameters
@@ -281,7 +293,9 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         curve = truth(x0) if callable(truth) else truth
         return draw_fit(ax, self._x[mine], self._y[mine], at, band, truth=curve, as_dates=self._kind == "dates")
 
-    def score(self, x, y, sample_weight=None, groups=None):
+    def score(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> float:
         """Coefficient of determination of the predictions; NaN where one of them is."""
         fitted = self.predict(x, groups)
         return math.nan if np.isnan(fitted).any() else r2_score(y, fitted, sample_weight=sample_weight)

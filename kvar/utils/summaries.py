@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-__all__ = ["text_lines", "text_table"]
+__all__ = ["TABLE", "text_lines", "text_table"]
 
+# Where the rows of a report are, for `text_table`.
+TABLE = ".table, or .table.to_pandas()"
 _WIDTH = 110
 
 

@@ -65,7 +65,8 @@ class _Parser(HfArgumentParser):
         # A misspelt flag may be that of a token, so that its value is not shown.
         head, unknown, words = message.partition("unrecognized arguments: ")
         shown = head + unknown + " ".join(word for word in words.split() if word.startswith("-"))
-        super().error(masked_text(shown if unknown else message))
+        near = did_you_mean(shown.partition(unknown)[2].split("=")[0], self._option_string_actions) if unknown else ""
+        super().error(masked_text((shown if unknown else message) + near))
 
 
 def make_parser(**kwargs) -> HfArgumentParser:

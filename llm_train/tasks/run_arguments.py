@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from llm_train.json_settings import json_object
 
@@ -53,12 +54,11 @@ class RunArguments:
         "Number of principal coordinates of the policy's hidden states that the baseline gets for each prompt; 0 gives "
         "none. The baseline adaptive learns from them which prompts resemble each other.",
     )
-    reward: str = _setting(
+    reward: Literal["auto", "text", "math"] = _setting(
         "auto",
         "How an answer is judged. 'text' compares characters. 'math' compares as mathematics, with math-verify, which "
         "reads LaTeX. 'auto' compares tokens for sums, asks the family's verifier for reasoning-gym, and is 'text' "
         "otherwise.",
-        choices=_REWARDS,
     )
     wrong_reward: float = _setting(0.0, "Reward of a wrong answer, below 1; a right one has 1.")
     sft_steps: int | None = _setting(

@@ -10,8 +10,9 @@ from transformers.utils import logging
 from kvar import Baseline, make_baseline
 from kvar.baselines.one_rollout import check_group_size
 from llm_train.trainer.attached_baseline import AttachedBaseline
+from llm_train.trainer.baseline_settings import ScoreNorm, TrainerBaseline
 from llm_train.trainer.prompt_keys import PromptKeys
-from llm_train.trainer.setting_checks import require_columns, require_ids
+from llm_train.trainer.setting_checks import require_columns, require_ids, warn_if_prompts_never_return
 from llm_train.trainer.swift_baseline import SwiftBaseline, is_of_swift
 
 __all__ = ["attach", "one_rollout"]
@@ -23,12 +24,12 @@ _NEEDED = ("accelerator", "args", "num_generations", "reward_weights", "train_da
 
 def attach(
     trainer: Any,
-    baseline: str | Baseline = "variance-optimal",
+    baseline: TrainerBaseline | Baseline = "variance-optimal",
     *,
     prompt_id_column: str | None = None,
     prompt_key_func: Callable[[dict], int | str] | None = None,
     trace_dir: str | None = None,
-    score_norms: str = "sampled",
+    score_norms: ScoreNorm = "sampled",
     **parameters: Any,
 ) -> AttachedBaseline:
     """Put a baseline on one trainer, in the place of the mean of the group.
@@ -95,6 +96,7 @@ def attach(
     columns = set(trainer.train_dataset.column_names or ())
     require_ids(keys, columns)
     require_columns(baseline, columns)
+    warn_if_prompts_never_return(trainer.args, baseline, trainer.train_dataset)
     kind = SwiftBaseline if is_of_swift(trainer) else AttachedBaseline
     return kind(trainer, baseline, keys, score_norms, trace_dir)
 

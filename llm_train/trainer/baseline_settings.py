@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from kvar.prompt_draws import DRAWS
-from llm_train.policy.norm_names import OUTPUT_NORMS, SCORE_PARAMETERS
+from kvar.baselines import BaselineName
 
-__all__ = ["ORDERS", "ORDERS_OF_RATES", "SCORE_NORMS", "BaselineSettings"]
+__all__ = [
+    "ORDERS",
+    "ORDERS_OF_RATES",
+    "SCORE_NORMS",
+    "BaselineSettings",
+    "PromptOrder",
+    "ScoreNorm",
+    "TrainerBaseline",
+]
 
-ORDERS = ("epochs", "independent", *DRAWS)
+PromptOrder: TypeAlias = Literal["epochs", "independent", "variance", "importance", "arc", "arc-without-dead-zone"]
+ScoreNorm: TypeAlias = Literal["sampled", "logits", "head", "all", "last-layer", "lora"]
+if TYPE_CHECKING:
+    TrainerBaseline: TypeAlias = BaselineName | Literal["critic"]
+else:
+    TrainerBaseline = str  # settings and flags take the names of registered ones too
+
+ORDERS = get_args(PromptOrder)
 # Orders that take values for success rates.
-ORDERS_OF_RATES = tuple(order for order in DRAWS if order != "importance")
-SCORE_NORMS = ("sampled", *OUTPUT_NORMS, *SCORE_PARAMETERS)
+ORDERS_OF_RATES = ("variance", "arc", "arc-without-dead-zone")
+SCORE_NORMS = get_args(ScoreNorm)
 
 
 @dataclass
 class BaselineSettings:
     """Baseline, order of prompts and recording; `KAEConfig` documents and checks them."""
 
-    baseline: str = field(
+    baseline: TrainerBaseline = field(
         default="adaptive",
         metadata={
             "help": "How the value of a prompt is estimated. A name from kvar.baseline_names(), such as adaptive, "
@@ -43,14 +58,13 @@ class BaselineSettings:
             "while their past rewards still count. arXiv 2604.28005 uses 10 or 8. With 1 the order is TRL's own."
         },
     )
-    prompt_order: str = field(
+    prompt_order: PromptOrder = field(
         default="epochs",
         metadata={
             "help": "'epochs' takes every prompt once per epoch. 'independent' draws each batch with replacement. "
             "'importance' draws it by the expected length of the gradient, and weighs rollouts so that the objective "
             "stays the same. 'variance' draws it by the estimated variance v(1-v) of the reward, at the upper end of "
             "its uncertainty, 'arc' by how near to 1/2 the value is, without weights.",
-            "choices": list(ORDERS),
         },
     )
     warm_start_rollouts: int = field(
@@ -71,13 +85,12 @@ class BaselineSettings:
         default_factory=lambda: [1],
         metadata={"help": "Values of k for which evaluation reports pass@k, by the unbiased estimator."},
     )
-    score_norms: str | None = field(
+    score_norms: ScoreNorm | None = field(
         default=None,
         metadata={
             "help": "Record the norm of each completion's score: exact, for LoRA's weights, the last layer or all "
             "parameters, or a proxy from the probabilities of sampled tokens, from logits or the output head. By "
             "default it is recorded only if the baseline needs it: 'all' for score-weighted, else 'sampled'.",
-            "choices": list(SCORE_NORMS),
         },
     )
     pass_reward: float = field(default=1.0, metadata={"help": "Least reward with which a completion passes in pass@k."})
@@ -88,12 +101,11 @@ class BaselineSettings:
             "is recorded."
         },
     )
-    scale_rewards: str = field(
+    scale_rewards: Literal["none", "group", "batch"] = field(
         default="none",
         metadata={
             "help": "'group' divides advantages by the standard deviation of the group's rewards, 'batch' by that of "
             "the generation. With baseline group-mean 'group' is GRPO as published. Other baselines take 'none'; "
             "whiten_advantages divides by the standard deviation of the whole generation.",
-            "choices": ["none", "group", "batch"],
         },
     )

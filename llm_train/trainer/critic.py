@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class CriticBaseline(Baseline):
 
     name: ClassVar[str] = "critic"
     needs: ClassVar[tuple[str, ...]] = ("critic_value",)
-    kind: str = "head"
+    kind: Literal["head", "network"] = "head"
     learning_rate: float = 1e-3
     epochs: int = 4
     network: nn.Module | None = field(default=None, init=False, repr=False, compare=False)

@@ -6,13 +6,21 @@ from collections.abc import Collection
 
 from datasets import IterableDataset
 from transformers.utils import logging
+from trl import GRPOConfig
 
 from kvar import Baseline, get_kernel
 from kvar.prompt_draws import DRAWS
 from llm_train.trainer.config import KAEConfig
 from llm_train.trainer.prompt_keys import PromptKeys
 
-__all__ = ["batches_per_generation", "check_settings", "prompts_per_generation", "require_columns", "require_ids"]
+__all__ = [
+    "batches_per_generation",
+    "check_settings",
+    "prompts_per_generation",
+    "require_columns",
+    "require_ids",
+    "warn_if_prompts_never_return",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -20,12 +28,12 @@ logger = logging.get_logger(__name__)
 _MEASURED = {"completion_length", "critic_value", "score_norm"}
 
 
-def batches_per_generation(config: KAEConfig) -> int:
+def batches_per_generation(config: GRPOConfig) -> int:
     """Batches that one generation serves; an optimizer step takes gradient_accumulation_steps of them."""
     return config.steps_per_generation * config.num_iterations
 
 
-def prompts_per_generation(config: KAEConfig) -> int:
+def prompts_per_generation(config: GRPOConfig) -> int:
     """Different prompts of one generation, over all processes."""
     return config.generation_batch_size // config.num_generations
 
@@ -54,8 +62,8 @@ def check_settings(
             f"one generation takes {prompts} different prompts, but the dataset has {len(data)}: lower "
             "per_device_train_batch_size or gradient_accumulation_steps, or raise num_generations"
         )
-    else:
-        _warn_if_prompts_never_return(config, baseline, len(data), prompts)
+    elif config.prompt_order == "epochs" and config.block_reuse == 1:
+        warn_if_prompts_never_return(config, baseline, data)
     require_ids(keys, columns)
     if config.prompt_order in DRAWS and not keys.by_example:
         raise ValueError(
@@ -89,18 +97,18 @@ def require_ids(keys: PromptKeys, columns: Collection[str]) -> None:
         )
 
 
-def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, n_prompts: int, per_generation: int) -> None:
-    """Warn if no prompt returns within the run, or only after its past rewards have left the window."""
-    if not baseline.has_history() or config.prompt_order != "epochs" or config.block_reuse > 1:
+def warn_if_prompts_never_return(config: GRPOConfig, baseline: Baseline, data) -> None:
+    """Warn if in TRL's order no prompt returns within the run, or only after its past rewards have left the window."""
+    if not baseline.has_history() or isinstance(data, IterableDataset):
         return
-    epoch = n_prompts // per_generation
+    epoch = len(data) // prompts_per_generation(config)
     steps = config.max_steps * config.gradient_accumulation_steps
     generations = steps / batches_per_generation(config) if steps > 0 else config.num_train_epochs * epoch
     if generations <= epoch:
         logger.warning(
             "No prompt comes back in this run, so that baseline %r has no past rewards of it: %d prompts last for %d "
-            "generations, and the run has %.0f. Set block_reuse=10, or train for more than one epoch.",
-            config.baseline, n_prompts, epoch, generations,
+            "generations, and the run has %.0f. Set block_reuse=10 of KAEConfig, or train for more than one epoch.",
+            baseline.name, len(data), epoch, generations,
         )  # fmt: skip
         return
     settings = baseline.parameters
@@ -113,5 +121,5 @@ def _warn_if_prompts_never_return(config: KAEConfig, baseline: Baseline, n_promp
         logger.warning(
             "Past rewards are never used: a prompt returns after an epoch of %d generations, but baseline %r with "
             "bandwidth=%g looks back less than %g. Raise the bandwidth, set block_reuse, or use baseline='adaptive'.",
-            epoch, config.baseline, bandwidth, window,
+            epoch, baseline.name, bandwidth, window,
         )  # fmt: skip

@@ -1,5 +1,10 @@
-"""Processor seconds of every ``--help``, of listings, of ``import kvar`` and of a first audit, here and in the
-checkouts whose paths are given. Each number is the least of some runs, taken in turns."""
+"""Processor seconds of every ``--help``, of listings, ``import kvar`` and a first audit, here and in other checkouts.
+
+    python tests/benchmarks/help_times.py [CHECKOUT ...] [--out docs/help_times.csv]
+
+Each number is the least of some runs, taken in turns. All keep their bytecode in one folder, which the first run fills.
+A command that a checkout does not have is left empty.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import polars as pl
 
 from kvar.utils.markdown import markdown_table
 
@@ -32,29 +39,38 @@ _CALLS = {
 }
 
 
-def processor_seconds(call: list[str], checkout: Path, folder: str) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+def processor_seconds(call: list[str], checkout: Path, folder: str) -> float | None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPATH": str(checkout), "PYTHONPYCACHEPREFIX": f"{folder}/bytecode", "OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
         [sys.executable, *call], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     _, status, used = os.wait4(started.pid, 0)
     started.returncode = os.waitstatus_to_exitcode(status)
-    if started.returncode:
-        raise SystemExit(f"{' '.join(call)} in {checkout} ended with {started.returncode}")
-    return used.ru_utime + used.ru_stime
+    if not started.returncode:
+        return used.ru_utime + used.ru_stime
+    if checkout == ROOT:
+        raise SystemExit(f"{' '.join(call)} ended with {started.returncode}")
+    return None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", type=Path, nargs="*", help="checkouts to compare with")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkouts", type=Path, nargs="*", help="checkouts to compare with, named by their folder")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="CSV file to write")
     options = parser.parse_args()
-    checkouts, rows = [ROOT, *options.checkouts], []
+    checkouts, rows = {"here": ROOT, **{place.name: place.resolve() for place in options.checkouts}}, []
     with tempfile.TemporaryDirectory() as folder:
         for name, call in _CALLS.items():
-            times = [[processor_seconds(call, place, folder) for place in checkouts] for _ in range(options.runs)]
-            rows.append([name, *(f"{min(column):.2f}" for column in zip(*times, strict=True))])
-    print(markdown_table(["", "here", *map(str, options.checkouts)], rows))
+            times = [
+                [processor_seconds(call, place, folder) for place in checkouts.values()] for _ in range(options.runs)
+            ]
+            least = [None if None in column else round(min(column), 2) for column in zip(*times, strict=True)]
+            rows.append({"command": name, **dict(zip(checkouts, least, strict=True))})
+    if options.out:
+        pl.DataFrame(rows).write_csv(options.out)
+    print(markdown_table(list(rows[0]), [["" if cell is None else str(cell) for cell in row.values()] for row in rows]))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def test_a_report_shows_its_recommendation_findings_and_best_baselines(report):
         assert (finding.says in unfolded) is (finding.severity != "info")
     assert report.rows[0].label in text
     assert text.count("±") >= 6
+    assert ".table.to_pandas()" in text
     assert "<div" in report._repr_html_()
 
 

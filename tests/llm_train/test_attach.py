@@ -193,6 +193,14 @@ def swift_batch(mask, logprobs):
     )}  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "said"), [("adaptive", 4, True), ("adaptive", 50, False), ("none", 4, False)]
+)
+def test_a_run_in_which_no_prompt_returns_is_told_so(plain, caplog, name, steps, said):
+    attach(plain(data=sums(20, 9, seed=0), max_steps=steps), name)
+    assert ("No prompt comes back" in caplog.text) == said
+
+
 def test_the_trainer_of_swift_has_one_method(plain, tmp_path):
     class Swift(GRPOTrainer):
         _calculate_rewards = None

@@ -72,6 +72,12 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(tmp_path, text):
         given_settings(make_parser(), (), path)
 
 
+def test_a_misspelt_flag_gets_a_proposal(capsys):
+    with pytest.raises(SystemExit):
+        given_settings(make_parser(), ["--basline=adaptive"])
+    assert "did you mean '--baseline'?" in capsys.readouterr().err
+
+
 def test_an_evaluation_holds_whole_groups():
     for samples, rollouts in ((1, 8), (3, 9), (8, 8), (16, 16)):
         given = {"num_generations": samples, "per_device_train_batch_size": 2 * samples}

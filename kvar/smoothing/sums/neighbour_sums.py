@@ -86,11 +86,11 @@ def _gaussian_sums(design, kernel, h, past, degree, squared, tolerance):
     last = np.arange(m) if past else design.last
     low, high = window_ends(design, 10.0 * h)  # exp(-50): what is left out weighs under 1e-21 of K(0)
     high = np.minimum(high, last)
-    if tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2:
-        # Of few points the pairs are quicker than a fine grid.
-        if (high - low).sum() > _PAIRS_A_STEP * grid_steps(design, h, tolerance):
-            out[:], safe = binned_sums(design, h, tolerance)
-            here = np.flatnonzero(~safe)
+    binned = tolerance > 0.0 and degree == 0 and not past and not squared and design.starts.size == 2
+    # Of few points the pairs are quicker than a fine grid.
+    if binned and (high - low).sum() > _PAIRS_A_STEP * grid_steps(design, h, tolerance):
+        out[:], safe = binned_sums(design, h, tolerance)
+        here = np.flatnonzero(~safe)
 
     def weigh(u):
         return kernel(u) ** 2 if squared else kernel(u)
