@@ -13,7 +13,7 @@ from kvar import Trace
 from kvar.auditing.comparison import compare_runs
 from kvar.auditing.prompt_steps import PromptSteps
 from simulations.bandit.bandits import BanditConfig, PolicyBandit
-from simulations.bandit.training import BaselineEach, TrainingConfig, train
+from simulations.bandit.training import GroupBaselineOfAll, TrainingConfig, train
 from simulations.harness import figures
 from simulations.harness.statistics import Claim
 from simulations.harness.study import Study, StudyConfig
@@ -81,7 +81,7 @@ class RunComparison(Study):
         config = TrainingConfig(steps=self.config.steps, batch_size=8, group_size=4, learning_rate=rate)
         steps = [
             (step.rollouts.prompts, step.rollouts.rewards)
-            for step in train(each, config, rng, BaselineEach("leave-one-out", number))
+            for step in train(each, config, rng, GroupBaselineOfAll("leave-one-out"))
         ]
         prompts, rewards = (np.array(column) for column in zip(*steps, strict=True))
         runs = np.empty(number, dtype=object)
