@@ -63,7 +63,7 @@ class AuditFindings(Study):
 
     name: ClassVar[str] = "audit-findings"
     title: ClassVar[str] = "Are the findings of an audit right?"
-    full: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=20, block=5)
+    full: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=10, block=5)
     quick: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=2, block=1)
 
     def cells(self):
@@ -170,7 +170,7 @@ def _judged(run: str, trace: kvar.Trace) -> Iterator[dict]:
 def _audited(run: str, trace: kvar.Trace) -> kvar.AuditReport:
     if run != "copied rows":
         return kvar.audit(trace, _BASELINES, n_jobs=1)
-    columns = {name: trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value")}
+    columns = {name: trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value", "score_norm")}
     texts = {"prompt": [f"question {k}" for k in columns.pop("prompt_id")]}
     log = pl.DataFrame({**columns, **texts, "completion": [f"answer {k}" for k in range(len(trace))]})
     with tempfile.TemporaryDirectory() as folder:
