@@ -1,4 +1,4 @@
-"""The table of findings against the truth: every kind is in it, with runs where it must appear and where it must not."""
+"""The table of findings against the truth: each kind is in it, with runs where it must appear and where it must not."""
 
 from pathlib import Path
 
