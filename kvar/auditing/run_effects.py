@@ -50,8 +50,10 @@ class RunEffects:
 
         With a setting that has several runs, the variance is that over runs, pooled over the settings, plus that over
         prompts, minus that over their intersections (two-way clustering: Cameron, Gelbach and Miller 2011, JBES
-        29:238), and not less than the first. Limits use Student's t with as many degrees of freedom as there are runs
-        beyond one a setting. Without, the variance is that over prompts alone.
+        29:238), and not less than the first. That of the intersections is taken within settings, where it holds no
+        differences of settings that vary from prompt to prompt. The degrees of freedom are those of Satterthwaite
+        (1946, Biometrics Bulletin 2:110), and not fewer than there are runs beyond one a setting. Without such a
+        setting, the variance is that over prompts alone.
         """
         # Slow to import, and needed only here.
         from scipy.special import stdtr, stdtrit
@@ -66,12 +68,26 @@ class RunEffects:
         if beyond := len(setting) - int(np.count_nonzero(sizes)):
             means = np.bincount(setting, self.effects) / np.maximum(sizes, 1)
             spread = ((self.effects - means[setting]) ** 2).sum() / beyond
-            over_runs = spread * (1 / sizes[one] + 1 / sizes[other])
-            # A prompt's residuals have lost one degree of freedom to its effect.
-            over_both = (terms**2).sum() * self._here.sum() / (self._here.sum() - n)
-            variance = over_runs + max(np.nan_to_num(variance) - over_both, 0.0)
+            noise, n_noise = self._noise_within(setting)
+            over_prompts, over_both = float(np.nan_to_num(variance)), noise * float((weights**2).sum())
+            variance = over_runs = spread * (1 / sizes[one] + 1 / sizes[other])
             freedom = beyond
+            if over_prompts > over_both:
+                variance += over_prompts - over_both
+                parts = ((over_runs, beyond), (over_prompts, n - 1), (over_both, max(n_noise, 1)))
+                freedom = max(variance**2 / sum(part**2 / k for part, k in parts), beyond)
         mean, error = float(contrast @ self.effects), float(np.sqrt(variance))
         half = float(stdtrit(freedom, 0.975)) * error
         p_value = 2 * float(stdtr(freedom, -abs(mean) / error)) if error > 0 else np.nan
         return Interval(mean, error, mean - half, mean + half, 0, n, p_value)
+
+    def _noise_within(self, setting: np.ndarray) -> tuple[float, int]:
+        """Variance of a prompt's mean in a run about the effects of its setting, and its degrees of freedom."""
+        square, freedom = 0.0, 0
+        for k in np.flatnonzero(np.bincount(setting) > 1):
+            runs = setting == k
+            fit = RunEffects.fit(np.where(self._here[runs], self._residuals[runs], np.nan))
+            if fit is not None:
+                square += float((fit._residuals**2).sum())
+                freedom += int(fit._here.sum()) - fit.n_prompts - len(fit.effects) + 1
+        return square / max(freedom, 1), freedom

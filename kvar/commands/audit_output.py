@@ -9,9 +9,12 @@ from kvar.auditing.page import score_table, what_was_read
 from kvar.auditing.report import AuditReport
 from kvar.auditing.runs_page import figure_cells
 from kvar.auditing.runs_report import RunsReport
-from kvar.utils.terminal import new_table, open_console, visible
+from kvar.utils.terminal import is_narrow, new_table, open_console, visible
 
 __all__ = ["print_audit", "print_runs"]
+
+# Columns of the table of runs that hold text, and those that a narrow terminal has no room for; the page has them.
+_TEXT, _SPARE = ("setting", "use"), ("prompts", "steps")
 
 
 def print_audit(report: AuditReport) -> None:
@@ -48,9 +51,10 @@ def print_runs(report: RunsReport) -> None:
         console.print(f"[yellow]![/yellow] {_plain(name)} is left out: {_plain(reason)}")
     heads, rows = figure_cells(report)
     caption = "reward: first tenth of the steps to last; use: baseline; of: advised group size"
-    table = new_table(console, heads, [row[0] for row in rows], caption=caption)
+    shown = [k for k, head in enumerate(heads) if not (is_narrow(console) and head in _SPARE)]
+    table = new_table(console, [heads[k] for k in shown], [row[0] for row in rows], _TEXT, caption=caption)
     for row in rows:
-        table.add_row(*map(_plain, row))
+        table.add_row(*(_plain(row[k]) for k in shown))
     console.print(table)
 
 

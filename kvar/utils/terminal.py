@@ -7,14 +7,14 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-__all__ = ["new_table", "open_console", "printing", "tolerant_streams", "visible"]
+__all__ = ["is_narrow", "new_table", "open_console", "printing", "tolerant_streams", "visible"]
 
 # In a pipe nothing needs to fit a screen, and a sentence stays on one line.
 _PIPE_WIDTH = 10_000
 # A narrower terminal has no room to spare between columns.
 _WIDE = 100
 # Longer names are folded.
-_NAME_WIDTH = 24
+_NAME_WIDTH = 20
 
 
 def visible(text: str) -> str:
@@ -50,6 +50,11 @@ def open_console():
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
+def is_narrow(console) -> bool:
+    """Whether there is no room to spare between columns."""
+    return console.width < _WIDE
+
+
 def new_table(console, heads: Sequence[str], names: Iterable[str], text: Collection[str] = (), **look):
     """A table with boxes on a terminal only.
 
@@ -61,11 +66,15 @@ def new_table(console, heads: Sequence[str], names: Iterable[str], text: Collect
 
     table = Table(
         box=box.HEAVY_HEAD if console.is_terminal else None,
-        padding=(0, 1) if console.width >= _WIDE else 0,
+        padding=0 if is_narrow(console) else (0, 1),
+        show_edge=not is_narrow(console),
         caption_justify="left",
         **look,
     )
-    table.add_column(heads[0], overflow="fold", min_width=min(max(map(len, names)), _NAME_WIDTH))
+    longest = max(map(len, (heads[0], *names)))
+    # A column of fixed width keeps it where the others have to give way; with a least width the table would be cut.
+    width = min(longest, _NAME_WIDTH) if is_narrow(console) else None
+    table.add_column(heads[0], overflow="fold", width=width)
     for head in heads[1:]:
         table.add_column(head, justify="left" if head in text else "right", overflow="fold")
     return table

@@ -19,6 +19,7 @@ class _Run:
     values: np.ndarray
     ids: np.ndarray
     group: int
+    norms: bool = True
     norm_ratio: float = 1.0
     filtered: bool = False
     bonus: bool = False
@@ -36,7 +37,9 @@ class _Run:
             kept = np.repeat(groups.min(axis=1) < groups.max(axis=1), self.group)
         if self.bonus:
             reward[(step >= len(self.ids) // 2) & (rng.random(len(value)) < 0.1)] = 3.0
-        columns = {"step": step, "prompt_id": ids, "reward": reward, "true_value": value, "score_norm": norm}
+        columns = {"step": step, "prompt_id": ids, "reward": reward, "true_value": value}
+        if self.norms:
+            columns["score_norm"] = norm
         columns = {key: column[kept] for key, column in columns.items()}
         return kvar.Trace.from_columns(columns)
 
@@ -107,6 +110,13 @@ def _clear_once(run: _Run, rng) -> _Run:
     return run
 
 
+def _own_reward(run: _Run, rng) -> _Run:
+    # Prompts tell nothing of each other, and of four rewards the own one is a quarter of what is known.
+    run = _clear_once(run, rng)
+    run.group, run.norms = 4, False
+    return run
+
+
 def _with(**changes):
     def changed(run: _Run, rng) -> _Run:
         for name, value in changes.items():
@@ -129,6 +139,7 @@ FAULTS: dict[str, Callable] = {
     "waves": _waves,
     "prompts once": _once,
     "clear prompts once": _clear_once,
+    "clear small groups once": _own_reward,
     "groups of 32": _with(group=32),
     "score norms": _with(norm_ratio=0.2),
     "filtered": _with(filtered=True),

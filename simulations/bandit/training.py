@@ -15,7 +15,7 @@ from simulations.bandit.bandits import PolicyBandit, Rollouts
 from simulations.bandit.policies import Policy
 from simulations.bandit.schedules import prompts_by_step
 
-__all__ = ["BaselineEach", "Step", "TrainingConfig", "optimum", "train"]
+__all__ = ["BaselineEach", "GroupBaselineOfAll", "Step", "TrainingConfig", "optimum", "train"]
 
 
 class BaselineEach:
@@ -46,6 +46,18 @@ class BaselineEach:
                     for r, baseline in enumerate(self._each)
                 ]
             )
+
+
+class GroupBaselineOfAll:
+    """A baseline that looks at one group only, for all repetitions at once; `kind` is a registered name."""
+
+    def __init__(self, kind: str):
+        self._baseline = make_baseline(kind)
+
+    def advantages(self, prompts: np.ndarray, rewards: np.ndarray, step: float, **columns) -> np.ndarray:
+        """Advantages of a step, shape (R, B, G)."""
+        groups = rewards.reshape(-1, rewards.shape[-1])
+        return self._baseline.advantages(np.arange(len(groups)), groups, step).reshape(rewards.shape)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Step:
 
 
 def train(
-    bandit: PolicyBandit, config: TrainingConfig, rng: np.random.Generator, baseline: BaselineEach
+    bandit: PolicyBandit, config: TrainingConfig, rng: np.random.Generator, baseline: BaselineEach | GroupBaselineOfAll
 ) -> Iterator[Step]:
     """Train by stochastic gradient ascent with a baseline."""
     policy = bandit.initial_policy()

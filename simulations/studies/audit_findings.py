@@ -22,10 +22,19 @@ from simulations.harness.tables import summary
 __all__ = ["AuditFindings", "AuditFindingsConfig"]
 
 _KEPT_RUNS = Path(__file__).parents[2] / "recorded_runs"
-_BASELINES = ("leave-one-out", "group-mean", "kernel", "adaptive")
+_BASELINES = ("leave-one-out", "group-mean", "batch-mean", "kernel", "adaptive")
 _JUDGED = ("forgotten", "improving", "stuck", "solved")
 # Of the finding "all right" and its like: a fraction above the first must be found, one below the second must not.
 _MANY, _FEW = 0.1, 0.05
+# Kinds that count though they are only info.
+_FACTS = ("trend", "norms-missing")
+# Recorded runs in which prompts come in epochs, in blocks, by chance, or hardly ever again. Those of one prompt are
+# left out: they have no error over prompts.
+_RECORDED = (
+    *("epoch-g1", "epoch-g2", "epoch-g4", "epoch-g8", "fast", "slow", "jumping", "missing", "partial-epoch"),
+    *("block-g1", "block-g2", "block-g4", "block-g8", "fast-block", "long-block-g1", "long-block-g8", "partial-block"),
+    *("independent-g1", "independent-g4", "many-prompts-g1", "many-prompts-g4"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,24 +45,25 @@ class AuditFindingsConfig(StudyConfig):
     steps: int = 120  # Its steps
     batch: int = 32  # Prompts a step
     faults: tuple[str, ...] = tuple(FAULTS)  # Simulated runs
-    kept: tuple[str, ...] = ("fast", "jumping", "epoch-g4", "block-g4")  # Kept runs
+    kept: tuple[str, ...] = _RECORDED  # Recorded runs, once in each block
 
 
 class AuditFindings(Study):
     """How often each kind of finding appears where it must and where it must not.
 
     Simulated runs have 96 prompts of constant values between 0.2 and 0.8, epochs in random order and four binary
-    rewards a group. In each kind of run one thing is wrong. Kept runs are those of the tiny language model, with
-    rewards drawn anew from their exact values. A kind must appear where the truth is clear: more than 10 % of the
-    groups are expected to be all right (all wrong), a tenth of the prompts moves, and so on; it must not where the
-    truth is below 5 %, or 0. Between the two it may. What is counted is a finding of any severity but info, and for
-    verdicts on prompts any finding at all. A verdict is right if the least-squares slope of the true values has its
-    sign, or if the true value at the last visit is beyond its threshold.
+    rewards a group. In each kind of run one thing is wrong. Recorded runs are those of the tiny language model, with
+    binary rewards drawn anew from their exact values, once in each block. A kind must appear where the truth is clear:
+    more than 10 % of the groups are expected to be all right (all wrong), a tenth of the prompts moves, and so on; it
+    must not where the truth is below 5 %, or 0. Between the two it may. What is counted is a finding of any severity
+    but info; of a trend, missing norms and verdicts on prompts any finding. A verdict is right if the least-squares
+    slope of the true values has its sign, or if the true value at the last visit is beyond its threshold. Of score
+    norms only runs that have them are judged.
     """
 
     name: ClassVar[str] = "audit-findings"
     title: ClassVar[str] = "Are the findings of an audit right?"
-    full: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=20, block=4)
+    full: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=10, block=5)
     quick: ClassVar[StudyConfig] = AuditFindingsConfig(repetitions=2, block=1)
 
     def cells(self):
@@ -61,7 +71,7 @@ class AuditFindings(Study):
 
     def simulate(self, cell, repetitions, rng):
         rows = []
-        for repetition in range(repetitions):
+        for repetition in range(1 if cell["run"] in self.config.kept else repetitions):
             trace = self._trace(cell["run"], rng)
             rows += [{"repetition": repetition, **row} for row in _judged(cell["run"], trace)]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -72,7 +82,7 @@ class AuditFindings(Study):
             kept = kvar.read_trace(_KEPT_RUNS / f"{name}.parquet")
             columns = {key: kept.columns[key] for key in ("step", "prompt_id", "rollout", "true_value")}
             reward = (rng.random(len(kept)) < kept.extras["true_value"]).astype(np.float64)
-            return kvar.Trace.from_columns({**columns, "reward": reward})
+            return kvar.Trace.from_columns({**columns, "reward": np.where(np.isnan(kept.reward), np.nan, reward)})
         return faulty_run(name, config.prompts, config.steps, config.batch, rng)
 
     def tables(self, rows):
@@ -132,10 +142,10 @@ _OTHER_REWARDS = ("filtered", "bonus rewards")
 def _judged(run: str, trace: kvar.Trace) -> Iterator[dict]:
     """A row a kind: whether it must appear (NaN: it may) and whether it did; for verdicts, how many prompts."""
     report = _audited(run, trace)
-    alarms = {finding.kind for finding in report.findings if finding.severity != "info"}
+    alarms = {finding.kind for finding in report.findings if finding.severity != "info" or finding.kind in _FACTS}
     must = {kind: float(run == only) for kind, only in _OF_ONE.items()}
     if run not in _OTHER_REWARDS:
-        must |= _truth(run, trace, report)
+        must |= _of_baselines(run, trace, report) | _of_course(run, trace)
     nothing = dict.fromkeys(("found", "false", "true", "false_fraction"), np.nan)
     for kind, expected in must.items():
         yield {"kind": kind, "must": expected, "appeared": float(kind in alarms), **nothing}
@@ -160,7 +170,7 @@ def _judged(run: str, trace: kvar.Trace) -> Iterator[dict]:
 def _audited(run: str, trace: kvar.Trace) -> kvar.AuditReport:
     if run != "copied rows":
         return kvar.audit(trace, _BASELINES, n_jobs=1)
-    columns = {name: trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value")}
+    columns = {name: trace.columns[name] for name in ("step", "prompt_id", "reward", "true_value", "score_norm")}
     texts = {"prompt": [f"question {k}" for k in columns.pop("prompt_id")]}
     log = pl.DataFrame({**columns, **texts, "completion": [f"answer {k}" for k in range(len(trace))]})
     with tempfile.TemporaryDirectory() as folder:
@@ -170,27 +180,62 @@ def _audited(run: str, trace: kvar.Trace) -> kvar.AuditReport:
         return kvar.audit(Path(folder) / "log.parquet", _BASELINES, n_jobs=1)
 
 
-def _truth(name: str, trace: kvar.Trace, report: kvar.AuditReport) -> dict[str, float]:
-    """Which kinds must appear by the true values: 1, 0, or NaN for those that may."""
-    value, size = trace.extras["true_value"], report.facts.group_size
-    must = {"all-right": _clear((value**size).mean()), "all-wrong": _clear(((1 - value) ** size).mean())}
-    rows = {row.baseline: row.value_mse.mean for row in report.rows}
-    noise = (value * (1 - value)).mean()
-    must["gradient-noise"] = _clear(rows["leave-one-out"] / (rows["leave-one-out"] + noise))
-    saved = rows[report.chosen.baseline] / rows["group-mean"]
-    must["value-error"] = 1.0 if saved < 0.9 else 0.0 if saved >= 1 else np.nan
+def _of_baselines(run: str, trace: kvar.Trace, report: kvar.AuditReport) -> dict[str, float]:
+    """Which kinds on baselines and group sizes must appear by the true values: 1, 0, or NaN for those that may."""
+    value, grouped, normed = trace.extras["true_value"], report.facts.group_size > 1, "score_norm" in trace.extras
+    error = {row.baseline: row.value_mse.mean for row in report.rows if not np.isnan(row.value_mse.mean)}
+    usual = error["leave-one-out" if grouped else "batch-mean"]
+    advantages = usual + (value * (1 - value)).mean()
+    chosen, own = error[report.chosen.baseline], {row.baseline for row in report.rows if row.takes_own_reward}
+    must = {"gradient-noise": _clear(usual / advantages)}
+    must["value-error"] = _better(chosen / error["group-mean" if grouped else "batch-mean"], 0.9, 1.0)
+    must["norms-missing"] = float(not normed)
+    best, best_own = (min(error[name] for name in names) for names in (error.keys() - own, error.keys() & own))
+    # The gradient ranks only baselines without the own reward.
+    must["own-reward"] = 0.0 if normed else _better(best_own / best, 0.9, 1.1)
+    if not normed:
+        must |= dict.fromkeys(("score-norms", "gradient-saving"), np.nan)
+    else:
+        # The value error says what the gradient saves only where norm and reward are unrelated.
+        must["gradient-saving"] = np.nan if run == "score norms" else _clear((usual - chosen) / advantages)
     sizes = report.group_sizes
     if sizes is not None:
-        smaller = [row.true_value_mse / rows["group-mean"] for row in sizes.rows[:-1]]
-        must["group-size"] = 1.0 if min(smaller) < 0.9 else 0.0 if min(smaller) > 1.1 else np.nan
+        smaller = [row.true_value_mse / error["group-mean"] for row in sizes.rows[:-1]]
+        must["group-size"] = _better(min(smaller), 0.9, 1.1)
+    return must
+
+
+def _of_course(run: str, trace: kvar.Trace) -> dict[str, float]:
+    """Which kinds on groups and on the course of a run must appear, likewise."""
+    rows = pl.DataFrame({name: trace.columns[name] for name in ("step", "prompt_id", "true_value", "reward")})
+    by = ["prompt_id", "step"]
+    groups = rows.filter(pl.col("reward").is_not_nan()).group_by(by).agg(pl.col("true_value").first(), size=pl.len())
+    value, size = (groups.filter(pl.col("size") > 1)[name].to_numpy() for name in ("true_value", "size"))
+    must = {}
+    if len(size):
+        must = {"all-right": _clear((value**size).mean()), "all-wrong": _clear(((1 - value) ** size).mean())}
+    returns = groups.sort(by).select(pl.col("true_value", "step").diff().over("prompt_id")).drop_nulls()
+    change = np.nan
+    if len(returns):
+        steps = float(rows["step"].max() - rows["step"].min())
+        change = abs(returns["true_value"].sum() / returns["step"].sum() * steps)
+    must["trend"] = 1.0 if change > _MANY else 0.0 if change < 1e-9 else np.nan
     still = {"nothing", "stuck prompts", "solved prompts", "groups of 32", "score norms", "copied rows"}
-    must["stale-window"] = 1.0 if name == "waves" else 0.0 if name in still else np.nan
-    must["return-of-prompts"] = 1.0 if "once" in name else 0.0 if name in still else np.nan
+    must["stale-window"] = 1.0 if run == "waves" else 0.0 if run in still else np.nan
+    must["return-of-prompts"] = 1.0 if not len(returns) else 0.0 if run in still else np.nan
+    # Whether the four blocks of prompts of such a run are equally difficult is not known.
+    if run.startswith("long-block"):
+        must["difficulty"] = np.nan
     return must
 
 
 def _clear(fraction: float) -> float:
     return 1.0 if fraction > _MANY else 0.0 if fraction < _FEW else np.nan
+
+
+def _better(ratio: float, clearly: float, not_above: float) -> float:
+    """Whether an error is below another one by their ratio: 1, 0, or NaN if it is not clear."""
+    return 1.0 if ratio < clearly else 0.0 if ratio >= not_above else np.nan
 
 
 def _true_verdicts(trace: kvar.Trace, verdicts: PromptVerdicts) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import typer
 import kvar
 from kvar.auditing.finding import Severity
 from kvar.commands.audit import audit_command, output_folder
-from kvar.commands.audit_output import print_audit
+from kvar.commands.audit_output import print_audit, print_runs
 from tests.kvar.test_audit import simulated
 
 
@@ -156,3 +157,18 @@ def test_no_name_is_cut_on_a_narrow_terminal(capsys, rng, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     for name in names:
         assert any(name in line and "│" in line for line in lines)
+
+
+def test_the_table_of_runs_fits_a_narrow_terminal(capsys, rng, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["a-run-with-a-name-of-more-than-forty-letters-seed-1", "b", "c", "d"]
+    runs = {name: simulated(rng, n_steps=10) for name in names}
+    print_runs(kvar.audit_runs(runs, ["a-long-setting", "a-long-setting", "new", "new"], ["discounted-beta"], n_jobs=1))
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    cells = list(zip(*(line.split("│") for line in lines if "│" in line), strict=True))
+    assert all(len(line) <= 80 for line in lines)
+    assert "".join("".join(cells[0]).split()) == "".join(names)
+    assert "".join("".join(cells[1]).split()) == "a-long-setting" * 2 + "new" * 2
+    assert "".join("".join(cells[-2]).split()) == "discounted-beta" * 4

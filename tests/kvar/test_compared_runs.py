@@ -52,13 +52,39 @@ def test_runs_that_move_all_prompts_alike_are_tested_as_one_number_each(rng):
 
 def test_several_runs_are_clustered_both_ways(rng):
     means, setting = rng.random((4, 9)), np.array([0, 0, 1, 1])
+    means[2:, :4] += 1  # so that settings differ from prompt to prompt
     found = RunEffects.fit(means).difference(setting, 1, 0)
     runs = means.mean(axis=1)
     over_runs = (runs[:2].var(ddof=1) + runs[2:].var(ddof=1)) / 2
-    residual = means - runs[:, None] - means.mean(axis=0) + means.mean()
-    over_prompts = sum((residual[2:, p].mean() - residual[:2, p].mean()) ** 2 for p in range(9)) / 81 * 9 / 8
-    over_both = sum((residual[r, p] / 18) ** 2 for r in range(4) for p in range(9)) * 36 / (36 - 9)
-    assert found.standard_error**2 == pytest.approx(over_runs + max(over_prompts - over_both, 0))
+    rises = means[2:].mean(axis=0) - means[:2].mean(axis=0)
+    over_prompts = rises.var(ddof=1) / 9
+    # In a setting of two runs, half of the squared difference has 8 degrees of freedom.
+    over_both = sum((means[k + 1] - means[k]).var(ddof=1) / 2 for k in (0, 2)) / 2 / 9
+    variance = over_runs + over_prompts - over_both
+    assert over_prompts > over_both
+    assert found.standard_error**2 == pytest.approx(variance)
+    freedom = variance**2 / (over_runs**2 / 2 + over_prompts**2 / 8 + over_both**2 / 16)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(rises.mean()) / np.sqrt(variance), freedom))
+
+
+# Noise of a prompt in a run and of a setting from prompt to prompt, where that of a run is 1; and the level, by sums of
+# chi-squared numbers 4.7, 5.6 and 7.2 %. The last is the hardest case for Satterthwaite's approximation that was found.
+@pytest.mark.parametrize(("of_prompt", "of_setting", "level"), [(4.0, 0.0, 0.05), (4.0, 4.0, 0.06), (0.5, 2.0, 0.075)])
+def test_the_test_over_seeds_and_prompts_holds_its_level_and_has_the_power_of_a_t_test(
+    rng, of_prompt, of_setting, level
+):
+    setting, n = np.array([0, 0, 1, 1]), 1000
+    noise = of_prompt * rng.normal(size=(n, 4, 32)) + rng.normal(size=(n, 4, 1))
+    noise += of_setting * rng.normal(size=(n, 2, 32))[:, setting]
+    shift = 2.5 * np.sqrt(1 + of_prompt**2 / 32 + 2 * of_setting**2 / 32) * (setting == 1)[:, None]
+
+    def called(means):
+        return np.mean([RunEffects.fit(one).difference(setting, 1, 0).p_value < 0.05 for one in means])
+
+    assert called(noise) < level + 3 * np.sqrt(level * (1 - level) / n)
+    # Of a t-test with 2 degrees of freedom on the difference of run means, which is 2.5 standard deviations.
+    expected = stats.nct.sf(stats.t.ppf(0.975, 2), 2, 2.5)
+    assert called(noise + shift) > expected - 3 * np.sqrt(expected * (1 - expected) / n)
 
 
 def test_only_common_steps_and_linked_prompts_are_compared(rng):

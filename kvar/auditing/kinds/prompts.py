@@ -34,7 +34,7 @@ def _share(
     return Finding(
         verdict,
         severity(low),
-        f"{found.sum():,} of {judged.sum():,} prompts with enough visits, {100 * share:.0f} %{percent((low, high))}, "
+        f"{found.sum():,} of {judged.sum():,} prompts with enough visits, {100 * share:.3g} %{percent((low, high))}, "
         f"{says}. prompts.parquet lists them; at most {100 * FALSE_DISCOVERY_RATE:.0f} % are expected to be there "
         "by chance.",
         *(share, low, high, "fraction of the judged prompts"),
