@@ -67,12 +67,12 @@ class Inference(FittedSmoother):
         """
         require_choice("noise", noise, ("constant", "local"))
         targets = self._targets(x0, groups)
-        design, where = self._at(self._design, *targets)
-        fits = self._fits(design)
+        design, where, fits = fitted = self._fitted_at(self._design, targets)
+        linear = fitted if self._linear is self._design else self._fitted_at(self._linear, targets)
         variance, freedom = self._noise(targets, noise)
         return LocalFit(
             self._wanted(design, fits, derivative)[where],
-            np.sqrt(variance * self._norms(targets, derivative)) / self.bandwidth_**derivative,
+            np.sqrt(variance * self._norms(linear, derivative)) / self.bandwidth_**derivative,
             fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
             fits.weight[where] <= 0.0,
             fits.degenerate[where],
@@ -161,9 +161,9 @@ class Inference(FittedSmoother):
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
         fitted = self._corrected() if bias_corrected else self
-        design, where = self._at(self._design, *targets)
-        fits = fitted._fits(design)
-        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(targets)
+        design, where, fits = at = fitted._fitted_at(self._design, targets)
+        linear = at if self._linear is self._design else fitted._fitted_at(self._linear, targets)
+        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(linear)
         if bias_corrected:  # too few points for the degree are too few to know the bias
             estimate = np.where(fits.degenerate[where], np.nan, estimate)
         points, series = targets
@@ -222,10 +222,14 @@ class Inference(FittedSmoother):
         """
         return self._noise(self._targets(x0, groups), "local")[0]
 
-    def _norms(self, targets, derivative=0):
+    def _fitted_at(self, data, targets):
+        """A design that has all the targets, the place of each in it, and the fits at its points."""
+        design, where = self._at(data, *targets)
+        return design, where, self._fits(design)
+
+    def _norms(self, fitted, derivative=0):
         """Squared norms of the smoother weights at points, per bandwidth."""
-        design, where = self._at(self._linear, *targets)
-        fits = self._fits(design)
+        design, where, fits = fitted
         return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
 
     def _corrected(self):
@@ -252,7 +256,9 @@ class Inference(FittedSmoother):
         require_choice("noise", noise, ("constant", "local"))
         check_counts(self._weight, self.degree + 2)
         if noise == "local":
-            return local_noise(self._linear, self._pseudo, self._weight, *targets, **self._smoother)
+            return local_noise(
+                self._linear, self._pseudo, self._weight, *self._at(self._linear, *targets), **self._smoother
+            )
         variance, expected = self._residual_variance()
         freedom = constant_noise_freedom(self._linear, expected, **self._smoother)
         return variance, np.full(targets[0].size, freedom)

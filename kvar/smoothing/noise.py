@@ -51,8 +51,10 @@ def constant_noise_freedom(
     return trace**2 / square if square > 0.0 else 0.0
 
 
-def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int):
-    """Noise variance at the targets and its degrees of freedom, from squared leave-one-out residuals nearby.
+def local_noise(design: Design, y, weight, union: Design, where, kernel: Kernel, h: float, *, past: bool, degree: int):
+    """Noise variance at the places `where` of a design, and its degrees of freedom, from squared residuals nearby.
+
+    The residuals are leave-one-out ones. The `union` is the design with further points, or the design itself.
 
     Each square has the weight with which its noise enters the variance of the fit, so that the standard error is right
     where the noise changes within the window (White 1980, Econometrica 48, 817-838). A residual says nothing where no
@@ -75,18 +77,19 @@ def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: f
     counts = np.bincount(design.member, np.where(known, weight, 0.0), minlength=design.x.size)
     totals = np.bincount(design.member, np.where(known, weight * squares, 0.0), minlength=design.x.size)
     smoother: dict[str, Any] = {"kernel": kernel, "h": h, "past": past}
-    union, where = design.with_targets(targets, series)
-    fits = fit_points(union, **smoother, degree=degree)
+    place = slice(None) if union is design else union.member
+    if union is not design:
+        fits = fit_points(union, **smoother, degree=degree)
 
     def norms_of(values, fits, degree):
         """Squared norms at the targets, each point with its value in place of its weight."""
         masses = np.zeros(union.x.size)
-        masses[union.member] = values
+        masses[place] = values
         return squared_norms(replace(union, w=masses), fits=fits, **smoother, degree=degree)[where]
 
     known_part = norms_of(counts, fits, degree)
     squares_near = np.zeros(union.x.size)
-    squares_near[union.member] = counts
+    squares_near[place] = counts
     nearby = fit_points(replace(union, w=squares_near), **smoother, degree=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = norms_of(totals, fits, degree) / known_part
