@@ -10,7 +10,7 @@ import numpy as np
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, leave_one_out, squared_norms
-from kvar.smoothing.smoother_rows import smoother_rows
+from kvar.smoothing.smoother_rows import smoother_matrix
 
 __all__ = ["constant_noise_freedom", "local_noise", "rate_noise"]
 
@@ -36,11 +36,7 @@ def constant_noise_freedom(
     if design.x.size > _MOST_POINTS:
         return min(float(np.sum(w)), expected)
     use = (fit_points(design, kernel, h, past=past, degree=degree).weight > 0.0) & (w > 0.0)
-    hat = np.zeros((design.x.size, design.x.size))
-    for begin, end in zip(design.starts[:-1], design.starts[1:], strict=True):
-        part = design.points(begin, end)
-        for rows, columns, weights in smoother_rows(part, part.x, kernel, h, past=past, degree=degree):
-            hat[begin:end, begin:end][rows, columns] = weights
+    hat = smoother_matrix(design, kernel, h, past=past, degree=degree)
     use &= ~np.isnan(hat).any(axis=1)  # a line through one point leaves no residual
     root = np.sqrt(w)
     scaled = root[use, None] * (np.eye(design.x.size) - hat)[use]
