@@ -36,6 +36,7 @@ SMALLER = {
     "score-norms": {"repetitions": 2, "block": 2, "ratios": (0.15, 1.0), "visits": 8, "warm_up": 4},
     "prompt-orders": {"repetitions": 2, "block": 2, "visits": 4, "draws": 20},
     "coverage": {"repetitions": 2, "block": 2, "rates": (0.5,), "n": (50, 200)},
+    "coverage-doubtful": {"repetitions": 2, "block": 2},
     "audit-findings": {
         "repetitions": 2, "block": 2, "prompts": 20, "steps": 20, "batch": 10,
         "faults": ("nothing", "solved prompts", "filtered", "copied rows"), "kept": ("one-prompt-g4",),
