@@ -340,7 +340,24 @@ def _regression() -> dict:
     return {
         "selectors": markdown_table(["selector", "local means", "local lines"], ratios),
         "times": markdown_table(["job", "program", "seconds", "ratio to kvar, numba"], times),
+        **_versions(),
         **{name: selectors[name].max() for name in ("n", "repetitions", "seed")},
+    }
+
+
+def _versions() -> dict:
+    versions = _csv("kernel_regression_versions")
+    sizes = versions["n"].unique(maintain_order=True).to_list()
+    ratios = versions.pivot("n", index="job", values="ratio", maintain_order=True)
+    now = dict(versions.filter(n=1_000_000).select("job", "now_seconds").iter_rows())
+    rows = []
+    for row in ratios.to_dicts():
+        cells = ["" if row[str(n)] is None else f"{row[str(n)]:.2f}" for n in sizes]
+        rows.append((row["job"], *cells, f"{now[row['job']]:.3g}"))
+    growth = versions.filter(n=10_000_000)["growth"]
+    return {
+        "versions": markdown_table(["job", *(f"n = {n:,}" for n in sizes), "seconds now, n = 1,000,000"], rows),
+        "tenfold": f"{growth.min():.0f} to {growth.max():.0f}",
     }
 
 

@@ -95,7 +95,7 @@ def _write(app, config) -> None:
     (HERE / "flags.inc").write_text(_flags())
     (HERE / "studies.inc").write_text(_studies())
     (HERE / "results.md").write_text(_kept("docs/results.md"))
-    for study in ("coverage", "audit-findings"):
+    for study in ("coverage", "coverage-doubtful", "audit-findings"):
         (HERE / f"{study}.md").write_text(_kept(f"docs/simulations/{study}.md"))
     shutil.copy(ROOT / "docs" / "simulations" / "coverage-cells.png", HERE)
     shutil.rmtree(HERE / "lessons", ignore_errors=True)

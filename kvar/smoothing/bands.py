@@ -10,7 +10,7 @@ import numpy as np
 from kvar.intervals import checked_bounds, rate_limits
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
-from kvar.smoothing.smoother_rows import smoother_rows
+from kvar.smoothing.smoother_rows import by_series, smoother_rows
 
 __all__ = [
     "ConfidenceBand",
@@ -19,7 +19,8 @@ __all__ = [
     "corrected_smoother",
     "level_at_each",
     "response_bounds",
-    "student_limits",
+    "student_quantiles",
+    "symmetric_limits",
 ]
 
 
@@ -46,13 +47,17 @@ def response_bounds(bounds, y) -> tuple[tuple[float, float] | None, bool]:
     return (low, high), bool(np.all((y == low) | (y == high)))
 
 
-def student_limits(estimate, standard_error, freedom, level: float):
-    """Limits ``estimate -+ t standard_error`` with Student's t; NaN where the error is unknown."""
+def student_quantiles(freedom, level: float) -> np.ndarray:
+    """Quantiles of the absolute value of Student's t; NaN without degrees of freedom."""
     from scipy.special import stdtrit  # slow to import
 
-    known = np.isfinite(standard_error) & (freedom > 0.0)
-    quantile = stdtrit(np.where(known, freedom, 1.0), 0.5 + 0.5 * level)
-    half = np.where(known, quantile * standard_error, np.nan)
+    known = freedom > 0.0
+    return np.where(known, stdtrit(np.where(known, freedom, 1.0), 0.5 + 0.5 * level), np.nan)
+
+
+def symmetric_limits(estimate, standard_error, quantile):
+    """Limits ``estimate -+ quantile standard_error``; NaN where the error is unknown."""
+    half = quantile * np.where(np.isfinite(standard_error), standard_error, np.nan)
     return estimate - half, estimate + half
 
 
@@ -73,7 +78,7 @@ def bounded_limits(estimate, norms, noise, freedom, level: float, bounds: tuple[
     lower, upper = (low + (high - low) * limit for limit in rate_limits(rate, size, level, extra))
     if not binary:
         known = (freedom > 0.0) & (noise > 0.0)
-        own = student_limits(estimate, np.sqrt(noise * norms), freedom, level)
+        own = symmetric_limits(estimate, np.sqrt(noise * norms), student_quantiles(freedom, level))
         lower, upper = (np.where(known, np.clip(x, low, high), y) for x, y in zip(own, (lower, upper), strict=True))
     return lower, low + (high - low) * rate, upper
 
@@ -108,15 +113,6 @@ def corrected_smoother(design: Design, h: float, *, past: bool, degree: int) -> 
     return (1 if past and degree == 0 else 2), narrow
 
 
-def _by_series(design, targets, series):
-    """Each series that has targets, as a design of its own, and which targets these are."""
-    if series is None:
-        yield design, slice(None)
-        return
-    for number in np.unique(series[series < design.starts.size - 1]):
-        yield design.points(*design.starts[number : number + 2]), series == number
-
-
 def level_at_each(
     design: Design, targets, level: float, kernel: Kernel, h: float, *, past: bool, degree: int, series=None
 ) -> float:
@@ -131,7 +127,7 @@ def level_at_each(
     from scipy.special import ndtr
 
     turns: list[np.ndarray] = []
-    for part, mine in _by_series(design, targets, series):
+    for part, mine in by_series(design, targets, series):
         # A series starts anew, as a target after one without a fit does.
         turns.append(np.full(1 if turns else 0, np.pi))
         for _, columns, weights in smoother_rows(part, np.unique(targets[mine]), kernel, h, past=past, degree=degree):

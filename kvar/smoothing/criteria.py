@@ -74,7 +74,7 @@ def _prediction_error(problem, grid):
         # A line whose window holds one x only has no slope.
         alone = np.isnan(estimate) | fits.degenerate[use]
         lonely[g] = np.count_nonzero(alone)
-        if np.any(alone & problem.required[use]):
+        if lonely[g] and np.any(alone & problem.required[use]):
             scores[g] = math.inf
             continue
         if lonely[g]:
@@ -100,7 +100,7 @@ def _penalised(penalty, spare):
             residual = (np.sum(design.w * (design.mean - fits.estimate) ** 2) + within) / n
             alone = _alone(problem, fits)
             lonely[g] = np.count_nonzero(alone)
-            rejected = np.any(alone & problem.required)
+            rejected = lonely[g] and np.any(alone & problem.required)
             scores[g] = math.inf if rejected else penalty(residual, float(np.sum(fits.influence)), n)
         return scores, lonely
 
@@ -182,7 +182,7 @@ def _lepski(problem, grid):
         lonely[g] = np.count_nonzero(alone)
         variances[g] = noise * np.sum((weight * np.where(np.isnan(norms), 1.0, norms))[weight > 0.0])
         fits.append(np.where(weight > 0.0, np.where(np.isnan(fit.estimate), stand_in, fit.estimate), 0.0))
-        if np.any(alone & problem.required):
+        if lonely[g] and np.any(alone & problem.required):
             continue
         bias = 0.0
         for k in range(g):

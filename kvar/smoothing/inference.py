@@ -16,15 +16,20 @@ from kvar.smoothing.bands import (
     corrected_smoother,
     level_at_each,
     response_bounds,
-    student_limits,
+    student_quantiles,
+    symmetric_limits,
 )
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.fitted_smoother import FittedSmoother
 from kvar.smoothing.local_fits import residual_variance, squared_norms
 from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
+from kvar.smoothing.unequal_squares import ratio_quantiles
 from kvar.utils.checks import is_number, require_choice
 
 __all__ = ["Inference", "LocalFit"]
+
+# Degrees of freedom from which Student's t is as good as the distribution of the ratio itself, to 0.5 % of coverage.
+_FEW = 20.0
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,12 @@ class Inference(FittedSmoother):
         """
         require_choice("noise", noise, ("constant", "local"))
         targets = self._targets(x0, groups)
-        design, where = self._at(self._design, *targets)
-        fits = self._fits(design)
+        design, where, fits = fitted = self._fitted_at(self._design, targets)
+        linear = fitted if self._linear is self._design else self._fitted_at(self._linear, targets)
         variance, freedom = self._noise(targets, noise)
         return LocalFit(
             self._wanted(design, fits, derivative)[where],
-            np.sqrt(variance * self._norms(targets, derivative)) / self.bandwidth_**derivative,
+            np.sqrt(variance * self._norms(linear, derivative)) / self.bandwidth_**derivative,
             fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
             fits.weight[where] <= 0.0,
             fits.degenerate[where],
@@ -157,13 +162,13 @@ class Inference(FittedSmoother):
             if bias_corrected or simultaneous:
                 raise ValueError("limits of a derivative are neither bias-corrected nor simultaneous")
             fit = self.local_fit(x0, noise, groups, derivative)
-            limits = student_limits(fit.estimate, fit.standard_error, fit.freedom, level)
+            limits = symmetric_limits(fit.estimate, fit.standard_error, student_quantiles(fit.freedom, level))
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
         fitted = self._corrected() if bias_corrected else self
-        design, where = self._at(self._design, *targets)
-        fits = fitted._fits(design)
-        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(targets)
+        design, where, fits = at = fitted._fitted_at(self._design, targets)
+        linear = at if self._linear is self._design else fitted._fitted_at(self._linear, targets)
+        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(linear)
         if bias_corrected:  # too few points for the degree are too few to know the bias
             estimate = np.where(fits.degenerate[where], np.nan, estimate)
         points, series = targets
@@ -177,7 +182,8 @@ class Inference(FittedSmoother):
         if bounds is not None:
             lower, estimate, upper = bounded_limits(estimate, norms, variance, freedom, each, bounds, binary=binary)
             return ConfidenceBand(lower, estimate, upper, level)
-        lower, upper = student_limits(estimate, np.sqrt(variance * norms), freedom, each)
+        quantiles = self._quantiles(targets, noise, freedom, each)
+        lower, upper = symmetric_limits(estimate, np.sqrt(variance * norms), quantiles)
         return ConfidenceBand(lower, estimate, upper, level)
 
     def degrees_of_freedom(self):
@@ -222,10 +228,14 @@ class Inference(FittedSmoother):
         """
         return self._noise(self._targets(x0, groups), "local")[0]
 
-    def _norms(self, targets, derivative=0):
+    def _fitted_at(self, data, targets):
+        """A design that has all the targets, the place of each in it, and the fits at its points."""
+        design, where = self._at(data, *targets)
+        return design, where, self._fits(design)
+
+    def _norms(self, fitted, derivative=0):
         """Squared norms of the smoother weights at points, per bandwidth."""
-        design, where = self._at(self._linear, *targets)
-        fits = self._fits(design)
+        design, where, fits = fitted
         return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
 
     def _corrected(self):
@@ -252,10 +262,22 @@ class Inference(FittedSmoother):
         require_choice("noise", noise, ("constant", "local"))
         check_counts(self._weight, self.degree + 2)
         if noise == "local":
-            return local_noise(self._linear, self._pseudo, self._weight, *targets, **self._smoother)
+            return local_noise(
+                self._linear, self._pseudo, self._weight, *self._at(self._linear, *targets), **self._smoother
+            )
         variance, expected = self._residual_variance()
         freedom = constant_noise_freedom(self._linear, expected, **self._smoother)
         return variance, np.full(targets[0].size, freedom)
+
+    def _quantiles(self, targets, noise, freedom, level):
+        """How many standard errors the limits are away."""
+        quantiles = student_quantiles(freedom, level)
+        if noise == "local" and np.any(few := (freedom > 0.0) & (freedom < _FEW)):
+            points, series = targets
+            few_series = None if series is None else series[few]
+            exact = ratio_quantiles(self._linear, points[few], few_series, level, **self._smoother)
+            quantiles[few] = np.where(np.isnan(exact), quantiles[few], exact)
+        return quantiles
 
     def _residual_variance(self):
         squares = self._linear.squares(self._pseudo, self._weight)

@@ -62,7 +62,7 @@ def quadratic_fits(design: Design, kernel: Kernel, h: float, *, past: bool, poin
     """Fits at the design points `points`, with the weights and weighted responses `own_w`, `own_v` at the target."""
     own_w, own_v = np.broadcast_to(own_w, points.shape), np.broadcast_to(own_v, points.shape)
     sums, direct = _moments(design, kernel, h, past, squared=False)
-    sums, direct = sums[:, points], direct[points]
+    sums, direct = sums.take(points, axis=1), direct[points]
     at_zero = float(kernel(0.0))
     own = at_zero * own_w
     with np.errstate(divide="ignore", invalid="ignore"):

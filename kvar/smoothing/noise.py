@@ -10,7 +10,7 @@ import numpy as np
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 from kvar.smoothing.local_fits import fit_points, leave_one_out, squared_norms
-from kvar.smoothing.smoother_rows import smoother_rows
+from kvar.smoothing.smoother_rows import smoother_matrix
 
 __all__ = ["constant_noise_freedom", "local_noise", "rate_noise"]
 
@@ -36,11 +36,7 @@ def constant_noise_freedom(
     if design.x.size > _MOST_POINTS:
         return min(float(np.sum(w)), expected)
     use = (fit_points(design, kernel, h, past=past, degree=degree).weight > 0.0) & (w > 0.0)
-    hat = np.zeros((design.x.size, design.x.size))
-    for begin, end in zip(design.starts[:-1], design.starts[1:], strict=True):
-        part = design.points(begin, end)
-        for rows, columns, weights in smoother_rows(part, part.x, kernel, h, past=past, degree=degree):
-            hat[begin:end, begin:end][rows, columns] = weights
+    hat = smoother_matrix(design, kernel, h, past=past, degree=degree)
     use &= ~np.isnan(hat).any(axis=1)  # a line through one point leaves no residual
     root = np.sqrt(w)
     scaled = root[use, None] * (np.eye(design.x.size) - hat)[use]
@@ -51,8 +47,10 @@ def constant_noise_freedom(
     return trace**2 / square if square > 0.0 else 0.0
 
 
-def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: float, *, past: bool, degree: int):
-    """Noise variance at the targets and its degrees of freedom, from squared leave-one-out residuals nearby.
+def local_noise(design: Design, y, weight, union: Design, where, kernel: Kernel, h: float, *, past: bool, degree: int):
+    """Noise variance at the places `where` of a design, and its degrees of freedom, from squared residuals nearby.
+
+    The residuals are leave-one-out ones. The `union` is the design with further points, or the design itself.
 
     Each square has the weight with which its noise enters the variance of the fit, so that the standard error is right
     where the noise changes within the window (White 1980, Econometrica 48, 817-838). A residual says nothing where no
@@ -75,18 +73,19 @@ def local_noise(design: Design, y, weight, targets, series, kernel: Kernel, h: f
     counts = np.bincount(design.member, np.where(known, weight, 0.0), minlength=design.x.size)
     totals = np.bincount(design.member, np.where(known, weight * squares, 0.0), minlength=design.x.size)
     smoother: dict[str, Any] = {"kernel": kernel, "h": h, "past": past}
-    union, where = design.with_targets(targets, series)
-    fits = fit_points(union, **smoother, degree=degree)
+    place = slice(None) if union is design else union.member
+    if union is not design:
+        fits = fit_points(union, **smoother, degree=degree)
 
     def norms_of(values, fits, degree):
         """Squared norms at the targets, each point with its value in place of its weight."""
         masses = np.zeros(union.x.size)
-        masses[union.member] = values
+        masses[place] = values
         return squared_norms(replace(union, w=masses), fits=fits, **smoother, degree=degree)[where]
 
     known_part = norms_of(counts, fits, degree)
     squares_near = np.zeros(union.x.size)
-    squares_near[union.member] = counts
+    squares_near[place] = counts
     nearby = fit_points(replace(union, w=squares_near), **smoother, degree=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = norms_of(totals, fits, degree) / known_part

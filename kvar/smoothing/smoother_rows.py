@@ -9,7 +9,7 @@ import numpy as np
 from kvar.kernels import Kernel
 from kvar.smoothing.design import Design
 
-__all__ = ["smoother_rows"]
+__all__ = ["by_series", "smoother_matrix", "smoother_rows"]
 
 # Numbers in a block, which bounds the memory.
 _BLOCK = 1 << 20
@@ -43,6 +43,25 @@ def smoother_rows(
             mass = np.where(u < 0.0, mass, 0.0)
         yield slice(begin, stop), columns, _rows(u, mass, degree)
         begin = stop - 1
+
+
+def smoother_matrix(design: Design, kernel: Kernel, h: float, *, past: bool, degree: int) -> np.ndarray:
+    """The rows at all points of a design, shape (m, m)."""
+    matrix = np.zeros((design.x.size, design.x.size))
+    for begin, end in zip(design.starts[:-1], design.starts[1:], strict=True):
+        part = design.points(begin, end)
+        for rows, columns, weights in smoother_rows(part, part.x, kernel, h, past=past, degree=degree):
+            matrix[begin:end, begin:end][rows, columns] = weights
+    return matrix
+
+
+def by_series(design: Design, targets, series) -> Iterator[tuple[Design, slice | np.ndarray]]:
+    """Each series that has targets, as a design of its own, and which targets these are; `series` is None for one."""
+    if series is None:
+        yield design, slice(None)
+        return
+    for number in np.unique(series[series < design.starts.size - 1]):
+        yield design.points(*design.starts[number : number + 2]), series == number
 
 
 def _rows(u, mass, degree):

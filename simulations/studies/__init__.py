@@ -9,6 +9,7 @@ from simulations.studies.bandwidth_choice import BandwidthChoice
 from simulations.studies.broken_assumptions import BrokenAssumptions
 from simulations.studies.convergence import Convergence
 from simulations.studies.coverage import Coverage
+from simulations.studies.coverage_doubtful import CoverageDoubtful
 from simulations.studies.gradient_error import GradientError
 from simulations.studies.prompt_orders import PromptOrders
 from simulations.studies.race import Race
@@ -31,6 +32,7 @@ STUDIES: dict[str, type[Study]] = {
         ScoreNorms,
         PromptOrders,
         Coverage,
+        CoverageDoubtful,
         AuditFindings,
         RunComparison,
     )

@@ -117,11 +117,15 @@ def test_local_noise_from_loops(degree, past):
         part = (row**2 / w)[known]
         expected.append(np.sum(part * squares[known]) / np.sum(part))
     design = Design.build(x, y, w)
-    found, freedom = local_noise(
-        design, y, w.astype(float), targets, None, get_kernel("epanechnikov"), 0.2, past=past, degree=degree
-    )
+    smoother = {"kernel": get_kernel("epanechnikov"), "h": 0.2, "past": past, "degree": degree}
+    found, freedom = local_noise(design, y, w.astype(float), *design.with_targets(targets), **smoother)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
     assert np.all(freedom >= 1.0)
+    # At the observations the design needs no further points.
+    there = local_noise(design, y, w.astype(float), design, design.member, **smoother)
+    np.testing.assert_allclose(
+        there, local_noise(design, y, w.astype(float), *design.with_targets(x), **smoother), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("degree", [1, 2])
