@@ -25,19 +25,17 @@ class PromptRows:
 
 def prompt_rows(prompts: PromptVerdicts) -> PromptRows:
     """The prompts in the order of `VERDICTS`, and the surest first."""
-    counts = {verdict: int(prompts.are(verdict).sum()) for verdict in VERDICTS}
-    seen = ", ".join(f"{number:,} {verdict}" for verdict, number in counts.items() if number)
     rank = np.select([prompts.are(verdict) for verdict in VERDICTS], range(len(VERDICTS)), default=len(VERDICTS))
     with np.errstate(invalid="ignore", divide="ignore"):
         sure = np.nan_to_num(np.abs(prompts.slope / prompts.slope_error))
     shown = np.lexsort((-sure, rank))[:_MOST]
     part = f"The {len(shown)} that most want a look. " if len(shown) < len(prompts.prompts) else ""
     return PromptRows(
-        f"{len(prompts.prompts):,} prompts: {seen}. A verdict takes {FEW_VISITS} visits and {FEW_REWARDS} rewards.",
+        f"{prompts.summary}. A verdict takes {FEW_VISITS} visits and {FEW_REWARDS} rewards.",
         f"{part}prompts.parquet has all prompts. Value and slope are of the last visits, at most 32, ± one standard "
         "error.",
         ["prompt", "verdict", "value now", "slope, 100 steps", "visits", "last reward"],
-        [_cells(prompts, k) for k in shown] if counts["not judged"] < len(prompts.prompts) else [],
+        [_cells(prompts, k) for k in shown] if not prompts.are("not judged").all() else [],
     )
 
 

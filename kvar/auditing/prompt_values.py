@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kvar.auditing.groups import Groups
-from kvar.auditing.prompt_verdicts import PromptVerdicts
+from kvar.auditing.prompt_verdicts import FEW_REWARDS, FEW_VISITS, PromptVerdicts
 from kvar.auditing.recent_visits import RecentVisits
 from kvar.readers.read_trace import read_trace
 from kvar.rollouts.prompt_ids import prompt_key
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
 __all__ = ["PromptValues", "prompt_values"]
+
+# Steps with rewards that the curve of a prompt needs.
+_FEW_STEPS = 5
 
 
 def prompt_values(trace: Trace | str | os.PathLike | IntoFrame) -> PromptValues:
@@ -103,6 +106,13 @@ class PromptValues:
         """One row a prompt."""
         return self.verdicts.table
 
+    def __repr__(self) -> str:
+        """How many prompts have each verdict, and what a verdict takes."""
+        return (
+            f"PromptValues({self.verdicts.summary}. A verdict takes {FEW_VISITS} visits and {FEW_REWARDS} rewards; "
+            ".table has a row a prompt)"
+        )
+
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
 
@@ -148,12 +158,16 @@ class PromptValues:
         steps, place, count = np.unique(step, return_inverse=True, return_counts=True)
         means = np.bincount(place, reward) / count
         ax.scatter(steps, means, s=8 + 4 * count, color="#57606a", alpha=0.6, linewidth=0, label="mean of a visit")
-        if len(steps) > 4:
+        curve = len(steps) >= _FEW_STEPS
+        if curve:
             at = np.linspace(steps[0], steps[-1], 200)
             band = self._band(step, reward, at)
             ax.plot(at, band.estimate, color="#0072B2", label="value")
             ax.fill_between(at, band.lower, band.upper, color="#0072B2", alpha=0.2, linewidth=0, label="95 % band")
-        ax.set(xlabel="step", ylabel="reward", title=f"prompt {prompt!s:.40}: {self.verdicts.verdict[row]}")
+        told = self.verdicts.verdict[row] + ("" if curve else f"; a curve takes rewards at {_FEW_STEPS} steps")
+        low, high = (float(end(self.trace.reward)) for end in (np.nanmin, np.nanmax))
+        room = 0.05 * (high - low) or 0.5
+        ax.set(xlabel="step", ylabel="reward", ylim=(low - room, high + room), title=f"prompt {prompt!s:.40}: {told}")
         ax.legend(frameon=False)
         return ax
 

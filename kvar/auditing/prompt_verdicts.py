@@ -85,9 +85,14 @@ class PromptVerdicts:
 
     def __repr__(self) -> str:
         """How many prompts have each verdict."""
+        return f"PromptVerdicts({self.summary}; .table has a row a prompt)"
+
+    @property
+    def summary(self) -> str:
+        """How many prompts have each verdict, in words."""
         counts = {verdict: int(self.are(verdict).sum()) for verdict in VERDICTS}
-        said = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
-        return f"PromptVerdicts({len(self.prompts)} prompts: {said}; .table has a row a prompt)"
+        said = ", ".join(f"{number:,} {verdict}" for verdict, number in counts.items() if number)
+        return f"{len(self.prompts):,} prompts: {said}"
 
     def unjudged(self) -> PromptVerdicts:
         """The same without verdicts, as for a log that is a selection by its rewards."""

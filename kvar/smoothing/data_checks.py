@@ -27,7 +27,10 @@ def check_regressor(model):
     kernel = get_kernel(model.kernel)
     automatic = isinstance(model.bandwidth, str) and model.bandwidth == "auto"
     if not automatic and not (is_number(model.bandwidth) and 0 < model.bandwidth < math.inf):
-        raise ValueError(f"bandwidth must be a positive number or 'auto', got {model.bandwidth!r:.60}")
+        raise ValueError(
+            f"bandwidth must be a positive number or 'auto', got {model.bandwidth!r:.60}; select_bandwidth has other "
+            "methods, and .bandwidth of what it returns is the number"
+        )
     require_choice("degree", model.degree, (0, 1, 2))
     require_choice("sided", model.sided, ("two", "past"))
     require_choice("empty", model.empty, ("nan", "nearest"))

@@ -117,7 +117,9 @@ class FittedSmoother:
         """The fit at every point of the design, or its derivative in units of x."""
         if derivative == 0 and not isinstance(derivative, bool):
             return self._filled(design, fits.estimate, slice(None))
-        require_choice("derivative", derivative, range(self.degree + 1))
+        require_choice("derivative", derivative, (0, 1, 2))
+        if derivative > self.degree:
+            raise ValueError(f"derivative={derivative} needs degree={derivative} or more, got degree={self.degree}")
         return fits.values[derivative] / self.bandwidth_**derivative
 
     def _filled(self, design, estimate, where):

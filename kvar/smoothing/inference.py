@@ -68,7 +68,10 @@ class Inference(FittedSmoother):
         LocalFit
             Standard errors are ``sigma(t) sqrt(sum_j l_j**2 / w_j)`` with l_j the weights of the linear smoother (Fan
             and Gijbels 1996, section 4.3); they leave the bias out. The degrees of freedom are those of Cleveland and
-            Devlin (1988) for constant noise, the effective number of squares less one for local noise.
+            Devlin (1988) for constant noise, the effective number of squares less one for local noise. Constant noise
+            is that of all series together: where these differ in noise, as rates near 0 and 1/2 do, the error of one
+            series, and of its slope, takes a fit of that series alone. The limits of `confidence_band` for binary
+            responses do not follow from these errors, but from the rate at each point.
         """
         require_choice("noise", noise, ("constant", "local"))
         targets = self._targets(x0, groups)

@@ -257,8 +257,11 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
         truth: Callable[[ArrayLike], ArrayLike] | ArrayLike | None = None,
         group: object = None,
         ax: Axes | None = None,
+        *,
+        bias_corrected: bool = False,
+        simultaneous: bool = False,
     ) -> Axes:
-        """Draw the data with a rug, the fit with its pointwise limits, and the truth where it is known.
+        """Draw the data with a rug, the fit with its limits, and the truth where it is known.
 
         Parameters
         ----------
@@ -274,6 +277,8 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
             The series to draw, after fitting with groups.
         ax : matplotlib Axes, optional
             Where to draw; a new figure if missing.
+        bias_corrected, simultaneous : bool
+            As in `confidence_band`.
 
         Returns
         -------
@@ -281,6 +286,8 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
             The drawing; of more than 2,000 observations only so many are drawn.
         """
         check_is_fitted(self)
+        if self._labels is not None and group is None:
+            raise ValueError("the model was fitted to many series; pass the one to draw as group")
         shown = self._series_of([group] if self._labels is not None else None, 1)
         mine = slice(None) if shown is None else self._series == shown[0]
         if self._x[mine].size == 0:
@@ -289,9 +296,14 @@ class KernelRegressor(Inference, RegressorMixin, BaseEstimator):
             x0 = from_seconds(np.linspace(self._x[mine].min(), self._x[mine].max(), 300), self._kind)
         at = check_points(x0)
         groups = None if shown is None else np.full(at.size, group)
-        band = self.confidence_band(x0, level, noise, groups=groups)
+        kinds = {"bias_corrected": bias_corrected, "simultaneous": simultaneous}
+        band = self.confidence_band(x0, level, noise, groups=groups, **kinds)
         curve = truth(x0) if callable(truth) else truth
-        return draw_fit(ax, self._x[mine], self._y[mine], at, band, truth=curve, as_dates=self._kind == "dates")
+        words = [f"{100.0 * level:g} % limits"]
+        words += ["bias-corrected"] if bias_corrected else []
+        words += ["at all points at once"] if simultaneous else []
+        as_dates = self._kind == "dates"
+        return draw_fit(ax, self._x[mine], self._y[mine], at, band, ", ".join(words), truth=curve, as_dates=as_dates)
 
     def score(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None

@@ -261,7 +261,25 @@ def test_the_picture_has_what_it_says():
     assert given.get_lines()[0].get_xdata().size == np.count_nonzero(groups == "b")
     with pytest.raises(ValueError, match="no observation is of the series 'c'"):
         many.plot(group="c")
+    with pytest.raises(ValueError, match="group"):
+        many.plot()
     plt.close(figure)
+
+
+@pytest.mark.parametrize("kind", [{"bias_corrected": True}, {"simultaneous": True}])
+def test_the_picture_has_the_band_that_was_asked_for(kind):
+    x = np.linspace(0.0, 1.0, 60)
+    model, at = KernelRegressor(bandwidth=0.2).fit(x, np.sin(6.0 * x) + 0.1 * np.cos(90.0 * x)), x[10:50:8]
+    axes, band = model.plot(x0=at, **kind), model.confidence_band(at, **kind)
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert np.isin(np.concatenate([band.lower, band.upper]), corners[:, 1]).all()
+    np.testing.assert_array_equal(axes.lines[-1].get_ydata(), band.estimate)
+    plt.close(axes.figure)
+
+
+def test_a_derivative_beyond_the_degree_names_the_degree():
+    with pytest.raises(ValueError, match="degree=1"):
+        KernelRegressor(bandwidth=0.2).fit([0.0, 1.0], [0.0, 1.0]).predict([0.5], derivative=1)
 
 
 def test_a_picture_of_dates_and_of_many_observations():
