@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from kvar import plotting
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from simulations.harness.keyed_results import StaleResultError
 
 __all__ = ["COLUMN", "PAGE", "Exhibit", "FalseClaimError", "make", "require"]
@@ -105,6 +105,5 @@ def make(exhibit: Exhibit, folder: Path) -> tuple[str, list[Path]]:
         ]
     pictures = "".join(f"![]({path.name})\n\n" for path in written if path.suffix == ".png")
     page = folder / f"{exhibit.name}.md"
-    with atomic_write(page) as temporary:
-        temporary.write_text(f"# {exhibit.place}: {exhibit.name}\n\n{pictures}{exhibit.caption}\n\n{text}\n")
+    atomic_write_text(page, f"# {exhibit.place}: {exhibit.name}\n\n{pictures}{exhibit.caption}\n\n{text}\n")
     return text, [*written, page]

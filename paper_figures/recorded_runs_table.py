@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.markdown import markdown_table
 
 RIVALS = pl.col("role").is_in(["published", "tuned"])
@@ -136,8 +136,7 @@ def main() -> None:
         lines = [f"- {k}: {v:.3f}" if isinstance(v, float) else f"- {k}: {v}" for k, v in summary(frame).items()]
         heading = "# Value MSE on the recorded runs, in thousandths ± standard error\n\n"
         tail = "\n\nThe adaptive baseline, geometric means over runs:\n\n" + "\n".join(lines)
-        with atomic_write(path.with_suffix(".md")) as temporary:
-            temporary.write_text(heading + markdown(frame) + tail + "\n")
+        atomic_write_text(path.with_suffix(".md"), heading + markdown(frame) + tail + "\n")
         print(*lines, f"Table: {path.with_suffix('.md')}", sep="\n")
     print(comparison(frames))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.markdown import markdown_table
 from llm_train.studies.compare_report import pairs
 from llm_train.studies.finished_runs import read_finished
@@ -366,8 +366,7 @@ def _versions() -> dict:
 
 def main() -> None:
     """Write the page."""
-    with atomic_write(OUT) as temporary:
-        temporary.write_text(page())
+    atomic_write_text(OUT, page())
     print(f"Results: {OUT}")
 
 

@@ -11,7 +11,7 @@ from kvar import plotting
 from kvar.auditing.error_picture import audit_picture
 from kvar.auditing.findings import AuditFindings
 from kvar.auditing.page import fragment, page, score_table
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.summaries import TABLE, text_lines, text_table
 
 __all__ = ["AuditReport"]
@@ -113,13 +113,10 @@ class AuditReport(AuditFindings):
             If the folder cannot be written to. Files that were there before are then whole, old or new.
         """
         folder = Path(folder)
-        with atomic_write(folder / "audit.html") as temporary:
-            temporary.write_text(page(self, refresh), encoding="utf-8")
-        with atomic_write(folder / "audit.csv") as temporary:
-            # Not by its path, of which polars wants UTF-8.
-            temporary.write_text(self.table.write_csv(), encoding="utf-8")
-        with atomic_write(folder / "audit.json") as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        atomic_write_text(folder / "audit.html", page(self, refresh))
+        # Not by its path, of which polars wants UTF-8.
+        atomic_write_text(folder / "audit.csv", self.table.write_csv())
+        atomic_write_text(folder / "audit.json", json.dumps(self.to_dict(), indent=2) + "\n")
         with atomic_write(folder / "prompts.parquet") as temporary, temporary.open("wb") as file:
             self.prompts.table.write_parquet(file)
         plotting.save(audit_picture(self), folder / "audit.png")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kvar.auditing.runs_findings import RunsFindings
 from kvar.auditing.runs_page import figure_cells, runs_fragment, runs_page
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.summaries import TABLE, text_lines, text_table
 
 __all__ = ["RunsReport"]
@@ -81,8 +81,7 @@ class RunsReport(RunsFindings):
             "runs.json": json.dumps(self.to_dict(), indent=2) + "\n",
         }
         for name, text in contents.items():
-            with atomic_write(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            atomic_write_text(folder / name, text)
         return folder
 
     def __repr__(self) -> str:

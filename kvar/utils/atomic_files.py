@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_write", "lock_folder"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_write", "atomic_write_text", "lock_folder"]
 
 TEMPORARY_SUFFIX = ".partial"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -34,6 +34,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         if (number := _errno(error)) in _DISK_ERRORS:
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+def atomic_write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _errno(error: BaseException) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.progress import progress_bar
 
 __all__ = ["MetricsFile", "ProgressBar", "read_metrics"]
@@ -44,8 +44,7 @@ class MetricsFile(TrainerCallback):
             for entry in read_metrics(self._path)
             if state.global_step and entry["step"] <= state.global_step and "train_runtime" not in entry
         ]
-        with atomic_write(self._path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+        atomic_write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Append an entry; numbers that are not finite become null."""

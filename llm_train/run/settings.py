@@ -13,7 +13,7 @@ import yaml
 from transformers import HfArgumentParser
 from trl import ModelConfig
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.checks import checked_count, did_you_mean
 from llm_train.secret_settings import masked, masked_text
 from llm_train.tasks.padded_sums import SUM_DIGITS
@@ -56,8 +56,7 @@ class RunSettings:
             "training": self.training.to_dict(),
         }
         plain = masked(json.loads(json.dumps(resolved, default=str)))
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(plain, indent=2) + "\n")
+        atomic_write_text(path, json.dumps(plain, indent=2) + "\n")
 
 
 class _Parser(HfArgumentParser):

@@ -15,7 +15,7 @@ from kvar.auditing.page import template, whole_page
 from kvar.auditing.pictures import drawing_style, svg
 from kvar.commands.audit import output_folder
 from kvar.plotting import new_figure
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.terminal import visible
 from llm_train.run.run_files import read_metrics
 from llm_train.secret_settings import masked
@@ -81,8 +81,7 @@ def write_summary(folder: Path, result: dict | None = None) -> Path:
         # Of an earlier version, settings are in clear.
         tables=[("Settings that were given", _shown(masked(config["given"]))), ("All results", _shown(result))],
     )
-    with atomic_write(folder / "summary.html") as temporary:
-        temporary.write_text(whole_page(page, f"Training run {name}"), encoding="utf-8")
+    atomic_write_text(folder / "summary.html", whole_page(page, f"Training run {name}"))
     return folder / "summary.html"
 
 

@@ -19,7 +19,7 @@ from transformers import PrinterCallback
 from transformers.utils import logging
 from trl import get_peft_config
 
-from kvar.utils.atomic_files import atomic_write, lock_folder
+from kvar.utils.atomic_files import atomic_write_text, lock_folder
 from llm_train.policy.models import load_policy
 from llm_train.policy.prompt_features import with_prompt_features
 from llm_train.run.resume import checkpoint_to_resume, last_checkpoint, remove_unfinished_recording
@@ -114,8 +114,7 @@ def _train(
     rates = _last_pass_rates(trainer)
     result = {**rates, **_usage(trainer, settings, seconds)}
     if process.is_main_process:
-        with atomic_write(folder / "result.json") as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        atomic_write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
         if show:
             write_summary(folder)
     first = {k: v for entry in trainer.state.log_history if entry["step"] == 0 for k, v in entry.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.progress import tracked
 from llm_train.run.settings import given_settings, make_parser, resolve, rollouts_a_step, rollouts_before
 from llm_train.run.train import quiet_libraries, train
@@ -198,9 +198,8 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
     if len(comparison.learning_rates) > 1:
         scores = _tuned(comparison, jobs)
         chosen = choose_learning_rates(scores)
-        with atomic_write(comparison.folder / "learning_rates.json") as temporary:
-            kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
-            temporary.write_text(json.dumps(kept, indent=2) + "\n")
+        kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
+        atomic_write_text(comparison.folder / "learning_rates.json", json.dumps(kept, indent=2) + "\n")
     wanted = [(label, chosen[label], seed) for seed in range(comparison.seeds) for label in comparison.methods]
     _make_runs(comparison, wanted, jobs, "runs")
     return chosen

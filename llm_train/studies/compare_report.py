@@ -12,7 +12,7 @@ import polars as pl
 
 from kvar import plotting
 from kvar.intervals import mean_interval
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.crossings import first_crossing
 from kvar.utils.markdown import markdown_table
 from llm_train.studies.finished_runs import read_finished
@@ -126,8 +126,7 @@ def report(comparison, chosen: Mapping[str, float]) -> str:
     """Write ``table.json``, ``pairs.csv``, ``curves.csv``, ``curves.png`` and ``table.md``, and return the latter."""
     curves, trained, rollouts = _read(comparison, chosen)
     found = rows(curves, trained, rollouts, comparison.reference, chosen)
-    with atomic_write(comparison.folder / "table.json") as temporary:
-        temporary.write_text(json.dumps([asdict(row) for row in found], indent=2) + "\n")
+    atomic_write_text(comparison.folder / "table.json", json.dumps([asdict(row) for row in found], indent=2) + "\n")
     with atomic_write(comparison.folder / "pairs.csv") as temporary:
         pairs(curves, rollouts).write_csv(temporary, float_precision=5)
     measured = [
@@ -147,8 +146,7 @@ def write_table(comparison) -> str:
     found = [MethodRow(**row) for row in json.loads((comparison.folder / "table.json").read_text())]
     reached = _reached(comparison.folder / "pairs.csv") if comparison.also_against else {}
     table = _markdown(found, reached, comparison, pl.read_csv(comparison.folder / "curves.csv")["rollouts"].max())
-    with atomic_write(comparison.folder / "table.md") as temporary:
-        temporary.write_text(table)
+    atomic_write_text(comparison.folder / "table.md", table)
     return table
 
 

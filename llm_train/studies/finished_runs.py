@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from llm_train.run.run_files import read_metrics
 from llm_train.secret_settings import masked
 
@@ -68,5 +68,4 @@ def read_finished(folder: Path) -> dict[tuple[str, float, int], FinishedRun]:
 
 def write_finished(folder: Path, runs: Mapping[tuple[str, float, int], FinishedRun]) -> None:
     """Write them in the order of their names."""
-    with atomic_write(folder / FILE) as temporary:
-        temporary.write_text("".join(json.dumps(asdict(runs[key])) + "\n" for key in sorted(runs)))
+    atomic_write_text(folder / FILE, "".join(json.dumps(asdict(runs[key])) + "\n" for key in sorted(runs)))

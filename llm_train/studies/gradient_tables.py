@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.markdown import markdown_table
 from kvar.utils.progress import tracked
 from llm_train.studies.gradient_errors import BASELINES, measure
@@ -94,8 +94,7 @@ def _note(rows: pl.DataFrame) -> str:
 def write_table(folder: Path) -> str:
     """Write ``table.md`` from ``rows.parquet``, and return it."""
     text = table(pl.read_parquet(folder / "rows.parquet"))
-    with atomic_write(folder / "table.md") as temporary:
-        temporary.write_text(text)
+    atomic_write_text(folder / "table.md", text)
     return text
 
 
@@ -123,8 +122,7 @@ def write_rows(options: argparse.Namespace) -> None:
         changed = sorted(name for name in made_with if before.get(name) != made_with[name])
         raise ValueError(f"{options.out} was made with other {', '.join(changed)}: choose another --out")
     options.out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(key) as temporary:
-        temporary.write_text(json.dumps(made_with) + "\n")
+    atomic_write_text(key, json.dumps(made_with) + "\n")
     study = Study(options.out, settings, stages=tuple(options.stages))
     work = Parallel(n_jobs=options.jobs, return_as="generator_unordered")
     for _ in tracked(work(delayed(record)(study, g) for g in options.rollouts), "recording", len(options.rollouts)):

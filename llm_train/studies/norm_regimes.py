@@ -18,7 +18,7 @@ import polars as pl
 from kvar import Trace, make_baseline
 from kvar.plotting import baseline_style, new_figure, save
 from kvar.replaying import replay_baseline
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.markdown import markdown_table
 from llm_train.policy.models import SMOLLM2_INSTALL
 from llm_train.studies.norm_rollouts import TASKS, write_rollouts
@@ -238,8 +238,7 @@ def main() -> None:
     if not options.analyse_only:
         write_rollouts(options.out, options.seed)
     text, ratios = analyse(pl.read_parquet(options.out / "rows.parquet"), seed=options.seed)
-    with atomic_write(options.out / "table.md") as temporary:
-        temporary.write_text(text)
+    atomic_write_text(options.out / "table.md", text)
     save(picture(ratios), options.out / "regimes.png")
     print(text)
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 
 from kvar import read_trace
 from kvar.rollouts.prompt_ids import prompt_key
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 from kvar.utils.markdown import markdown_table
 from kvar.utils.progress import tracked
 from llm_train.policy.exact_value import answer_log_probabilities
@@ -191,8 +191,7 @@ def main() -> None:
     cells = list(itertools.product(sorted(of_study["rollouts"].unique()), settings["stages"]))
     rows = [row for cell in tracked(cells, "stages", len(cells)) for row in _stage(study, *cell)]
     text = _table(pl.DataFrame(rows), of_study)
-    with atomic_write(options.study / "limit.md") as temporary:
-        temporary.write_text(text)
+    atomic_write_text(options.study / "limit.md", text)
     print(text)
 
 

@@ -20,7 +20,7 @@ from transformers import PrinterCallback
 
 from kvar.intervals import mean_interval
 from kvar.prompt_draws import DRAWS, Drawn, Outlook, inclusion_probabilities, weighted_gradient_mse
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.markdown import markdown_table
 from llm_train.policy.gradient_scores import chosen_parameters, scores
 from llm_train.run.settings import resolve
@@ -165,8 +165,7 @@ def main() -> None:
     text = table(rows)
     with atomic_write(options.out / "rows.csv") as temporary:
         rows.write_csv(temporary)
-    with atomic_write(options.out / "table.md") as temporary:
-        temporary.write_text(text)
+    atomic_write_text(options.out / "table.md", text)
     print(text)
 
 

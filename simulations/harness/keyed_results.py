@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import kvar
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write_text
 
 __all__ = ["StaleResultError", "digest", "read_tables", "write_key"]
 
@@ -33,8 +33,7 @@ def write_key(path: Path, parameters: Mapping, files: Sequence[Path]) -> None:
         "parameters": dict(parameters),
         "files": {file.name: digest(file) for file in files},
     }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(key, indent=2) + "\n")
+    atomic_write_text(path, json.dumps(key, indent=2) + "\n")
 
 
 def read_tables(path: Path, parameters: Mapping) -> dict:

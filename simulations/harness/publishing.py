@@ -11,7 +11,7 @@ import polars as pl
 from polars import selectors
 
 from kvar import plotting
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.markdown import markdown_table
 from simulations.harness.keyed_results import read_tables, write_key
 from simulations.harness.running import failures_of, result_key
@@ -58,8 +58,7 @@ def write_page(study: Study, seed: int, folder: Path, failures: Sequence[str] = 
     drawn = study.pictures(tables)
     for name, figure in drawn.items():
         plotting.save(figure, folder / f"{study.name}-{name}.png")
-    with atomic_write(folder / f"{study.name}.md") as temporary:
-        temporary.write_text(_page(study, seed, tables, claims, list(drawn), failures))
+    atomic_write_text(folder / f"{study.name}.md", _page(study, seed, tables, claims, list(drawn), failures))
     return claims
 
 
@@ -116,6 +115,5 @@ def write_overview(folder: Path, studies: Mapping[str, type[Study]]) -> Path:
         parts.append(
             _claims_table(pl.read_csv(claims).iter_rows(named=True)) if claims.exists() else "No claims; see its page."
         )
-    with atomic_write(folder / "summary.md") as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n")
+    atomic_write_text(folder / "summary.md", "\n\n".join(parts) + "\n")
     return folder / "summary.md"

@@ -21,7 +21,7 @@ import numpy as np
 
 import kvar
 import simulations
-from kvar.utils.atomic_files import atomic_write
+from kvar.utils.atomic_files import atomic_write, atomic_write_text
 from kvar.utils.progress import progress_bar
 from simulations.harness.study import Study
 
@@ -148,8 +148,7 @@ def run_study(study: Study, seed: int, folder: Path, jobs: int | None = None, pr
     key = study_key(study, seed)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     folder = Path(folder) / f"{study.name}-{digest}"
-    with atomic_write(folder / "key.json") as temporary:
-        temporary.write_text(json.dumps(key, indent=2, default=str) + "\n")
+    atomic_write_text(folder / "key.json", json.dumps(key, indent=2, default=str) + "\n")
     everything = tasks(study)
     todo = [task for task in everything if not (folder / task.file_name).exists()]
     failures = {}
