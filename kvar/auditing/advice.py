@@ -15,8 +15,9 @@ from kvar.auditing.trainer_settings import trainer_settings
 
 __all__ = ["Advice", "advise"]
 
-# Who is told to stay with what they have.
-_TRAINERS = {"group-mean": "GRPO", "leave-one-out": "RLOO", "batch-mean": "REINFORCE++", "none": "REINFORCE"}
+# Who is told to stay with what they have, with groups and with single rollouts.
+_OF_GROUPS = {"group-mean": "GRPO", "leave-one-out": "RLOO"}
+_OF_ONE = {"batch-mean": "REINFORCE++", "none": "REINFORCE"}
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,18 @@ def advise(evidence: Evidence) -> Advice:
     if sizes is not None and sizes.baseline == chosen.baseline and sizes.advised is not None:
         size = sizes.advised.size
     lines = trainer_settings(chosen, size, evidence.reuse)
-    return Advice(_recommend(evidence.rows, chosen) + _what_is_ranked(chosen), findings, warnings, lines)
+    return Advice(
+        _recommend(evidence.rows, chosen, facts.group_size) + _what_is_ranked(chosen), findings, warnings, lines
+    )
 
 
-def _recommend(rows: list[AuditRow], chosen: AuditRow) -> str:
+def _recommend(rows: list[AuditRow], chosen: AuditRow, group_size: int) -> str:
     measure = "one-step-ahead squared error"
     rivals = [row for row in rows if row is not chosen and row.baseline != "oracle"]
     if chosen.gradient_error is not None:
         measure += ", weighted by the squared norm of the score as in the variance of the gradient,"
         rivals = [row for row in rivals if row.takes_own_reward <= chosen.takes_own_reward]
-    trainer = _TRAINERS.get(chosen.baseline)
+    trainer = (_OF_GROUPS if group_size > 1 else _OF_ONE).get(chosen.baseline)
     advice = f"Use {chosen.label}" if trainer is None else f"Stay with {chosen.label}, as in {trainer}"
     sentence = f"{advice}: its {measure} is {chosen.ranked.mean:.4g}"
     rivals = [row for row in rivals if not np.isnan(row.excess.mean)]
