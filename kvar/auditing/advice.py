@@ -40,9 +40,8 @@ def advise(evidence: Evidence) -> Advice:
     if sizes is not None and sizes.baseline == chosen.baseline and sizes.advised is not None:
         size = sizes.advised.size
     lines = trainer_settings(chosen, size, evidence.reuse)
-    return Advice(
-        _recommend(evidence.rows, chosen, facts.group_size) + _what_is_ranked(chosen), findings, warnings, lines
-    )
+    recommendation = _recommend(evidence.rows, chosen, facts.group_size) + _what_is_ranked(chosen)
+    return Advice(recommendation, findings, warnings, lines)
 
 
 def _recommend(rows: list[AuditRow], chosen: AuditRow, group_size: int) -> str:
