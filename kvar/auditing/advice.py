@@ -39,7 +39,7 @@ def advise(evidence: Evidence) -> Advice:
     size = facts.group_size
     if sizes is not None and sizes.baseline == chosen.baseline and sizes.advised is not None:
         size = sizes.advised.size
-    lines = trainer_settings(chosen, size, evidence.reuse)
+    lines = trainer_settings(chosen, size, evidence.affordable_reuse)
     recommendation = _recommend(evidence.rows, chosen, facts.group_size) + _what_is_ranked(chosen)
     return Advice(recommendation, findings, warnings, lines)
 
@@ -71,4 +71,7 @@ def _what_is_ranked(chosen: AuditRow) -> str:
     """What the ranking is of, where it is not of gradients."""
     if chosen.gradient_error is not None:
         return ""
-    return " Values are ranked here, not gradients: that needs score norms, which this log does not have."
+    return (
+        " Values are ranked here, not gradients, so that training can rank otherwise: gradients need score norms, "
+        "which this log does not have."
+    )

@@ -69,6 +69,15 @@ class Evidence:
             return 1
         return int(np.clip(facts.gap * within_group / facts.move**2, 2, _MOST_REUSE))
 
+    @property
+    def affordable_reuse(self) -> int:
+        """The same, but no more than lets the run see all of its prompts in as many steps."""
+        return min(self.reuse, max(int(self.facts.visits_per_prompt), 1))
+
+    def prompts_seen(self, reuse: int) -> int:
+        """Number of prompts that as many steps would see, each batch kept for so many."""
+        return min(round(self.facts.n_prompts * self.facts.visits_per_prompt / reuse), self.facts.n_prompts)
+
 
 def usual_baseline(group_size: int) -> BaselineName:
     """The baseline of most trainers, in the form that leaves the own reward out."""

@@ -53,7 +53,7 @@ def audit_once(folder: Path) -> None:
     """Read and audit in this process; prints processor seconds and peak memory."""
     start = time.process_time()
     with progress_bar(True, "reading rows") as (advance, _):
-        log = read_log(folder, advance=advance)
+        log = read_log(folder, advance=advance, numbers_only=True)  # as `kvar audit` does
     read = time.process_time()
     report = kvar.audit(log, n_jobs=1, progress=True)
     done = {"read": read - start, "audit": time.process_time() - read, "best": report.chosen.label}

@@ -78,15 +78,17 @@ def score_norms(evidence: Evidence) -> Finding | None:
 
 
 def norms_missing(evidence: Evidence) -> Finding | None:
-    """The log has no score norms, so that baselines are compared by the value."""
+    """The log has no score norms, so that baselines are compared by the value; GRPO itself can record them."""
     if evidence.chosen.gradient_error is not None:
         return None
+    grpo = 'baseline="group-mean", scale_rewards="group", ' if evidence.facts.group_size > 1 else ""
+    record = f'KAEConfig({grpo}score_norms="sampled", trace_dir="trace")'
     return Finding(
         "norms-missing",
         "info",
         "Baselines are compared by the error of the value. Where the norm of the score goes with the reward, the "
-        'gradient can rank them otherwise. To see it, record the norms: in TRL KAEConfig(score_norms="sampled"), '
+        f"gradient can rank them otherwise. To see it, record the norms: in TRL {record}, audited as kvar audit trace; "
         "elsewhere a column logprobs with the list of the log-probabilities of each rollout's tokens.",
-        action={"TRL": 'KAEConfig(score_norms="sampled")'},
+        action={"TRL": record},
         reference=_GREENSMITH,
     )

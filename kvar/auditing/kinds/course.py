@@ -55,7 +55,8 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
             "return-of-prompts",
             "medium",
             f"No prompt comes back in this log, so history cannot help. Keep each batch of prompts for {reuse} "
-            "consecutive steps to give baselines with history something to learn from.",
+            "consecutive steps to give baselines with history something to learn from. As many steps then see "
+            f"{evidence.prompts_seen(reuse):,} of the {facts.n_prompts:,} prompts.",
             rests_on=evidence.rests_on,
             action=action,
         )
@@ -75,7 +76,8 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
         else:
             says += (
                 f"The change is too large for a baseline with history: keep each batch of prompts for {reuse} "
-                "consecutive steps if you use one."
+                f"consecutive steps if you use one. As many steps then see {evidence.prompts_seen(reuse):,} of the "
+                f"{facts.n_prompts:,} prompts."
             )
     return Finding(
         "return-of-prompts",
