@@ -88,7 +88,7 @@ class AuditReport(AuditFindings):
     Interval(0.1485, 0.1381 to 0.1589)
     >>> worst = report.findings[0]
     >>> worst.kind, worst.severity, worst.action["TRL"]
-    ('all-right', 'medium', 'KAEConfig(prompt_order="variance")')
+    ('all-right', 'medium', 'KAEConfig(baseline="adaptive", prompt_order="variance")')
     """
 
     def save(self, folder: str | os.PathLike, refresh: float | None = None) -> Path:

@@ -99,9 +99,11 @@ def test_too_few_points_for_the_degree_are_flagged():
 
 def test_a_derivative_of_higher_order_than_the_degree_is_refused():
     model = KernelRegressor(bandwidth=0.1, degree=1).fit([0.0, 0.05, 0.1], [0.0, 1.0, 2.0])
-    for wrong in (2, -1, 1.0, True, "1"):
-        with pytest.raises(ValueError, match=r"derivative must be .*0, 1"):
+    for wrong in (3, -1, 1.0, True, "1"):
+        with pytest.raises(ValueError, match=r"derivative must be .*0, 1, 2"):
             model.predict([0.0], derivative=wrong)
+    with pytest.raises(ValueError, match="needs degree=2"):
+        model.predict([0.0], derivative=2)
 
 
 @pytest.mark.parametrize("degree", [1, 2])

@@ -277,11 +277,6 @@ def test_the_picture_has_the_band_that_was_asked_for(kind):
     plt.close(axes.figure)
 
 
-def test_a_derivative_beyond_the_degree_names_the_degree():
-    with pytest.raises(ValueError, match="degree=1"):
-        KernelRegressor(bandwidth=0.2).fit([0.0, 1.0], [0.0, 1.0]).predict([0.5], derivative=1)
-
-
 def test_a_picture_of_dates_and_of_many_observations():
     x = np.datetime64("2024-01-01", "s") + np.arange(5000).astype("timedelta64[m]")
     axes = KernelRegressor(bandwidth=86_400.0).fit(x, np.arange(5000.0)).plot()
