@@ -110,7 +110,7 @@ def audit_runs(
     compared = (
         compare_runs([cells for _, cells in audited], setting)
         if len(set(setting)) > 1
-        else ("All runs have one setting, so there is nothing to compare.")
+        else "All runs have one setting: add runs of another one, as new=RUN, to compare."
     )
     return RunsReport(
         reports={names[k]: report for k, (report, _) in zip(kept, audited, strict=True)},
