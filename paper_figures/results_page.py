@@ -189,11 +189,12 @@ def _gains() -> dict:
     tasks = {
         "comparison-middle": "Sums, from a mean pass rate of 0.4",
         "comparison-low": "Sums, from a mean pass rate of 0.05",
+        "comparison-multiples": "Many right answers, from a mean pass rate of 0.06",
         "comparison-padded": "Right and wrong answers equally long and uncertain, from 0.2",
     }
     columns = [f"difference{end}" for end in ("", "_low", "_high")]
     above = {}
-    for start in ("middle", "low"):
+    for start in ("middle", "low", "multiples"):
         pairs = _csv(f"comparison-{start}/pairs").filter(method="variance-optimal G=1")
         for name, against in (("whitened", "REINFORCE++ G=1"), ("none", "no baseline G=1")):
             mean, low, high = pairs.filter(against=against).select(columns).row(0)

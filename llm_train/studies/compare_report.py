@@ -150,6 +150,11 @@ def write_table(comparison) -> str:
     return table
 
 
+def _rates(tuned: Mapping[str, Mapping]) -> dict[str, list[float]]:
+    """The learning rates that were tried for each method."""
+    return {label: [float(rate) for rate in found["scores"]] for label, found in tuned.items()}
+
+
 def _reached(path: Path) -> dict[tuple[str, str], tuple[float, float, float]]:
     """Fraction of the rollouts until one method reaches the end of another one, with its interval."""
     return {
@@ -169,11 +174,10 @@ def _markdown(found, reached, comparison, whole) -> str:
         value, low, high = ("more" if np.isinf(n) else f"{n:.2f}" for n in numbers)
         return f"{value} ({low} to {high})" if np.isfinite(numbers[0]) else "not reached"
 
-    edges = (
-        {min(comparison.learning_rates), max(comparison.learning_rates)}
-        if len(comparison.learning_rates) > 1
-        else set()
-    )
+    several, tuned = len(comparison.learning_rates) > 1, comparison.folder / "learning_rates.json"
+    # Grids grow where the best rate lies at an end.
+    tried = json.loads(tuned.read_text()) if several and tuned.exists() else {}
+    edges = {label: (min(rates), max(rates)) for label, rates in _rates(tried).items()}
     title = (
         f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds. ± is half "
         f"of the 95 % interval over seeds. Differences are paired by seed. Start: {interval(found[0].start)}."
@@ -185,14 +189,14 @@ def _markdown(found, reached, comparison, whole) -> str:
     )  # fmt: skip
     lines = []
     for row in found:
-        edge = "*" if row.learning_rate in edges else ""
+        edge = "*" if row.learning_rate in edges.get(row.label, ()) else ""
         lines.append((
             row.label, f"{row.learning_rate:g}{edge}", interval(row.final), interval(row.train), interval(row.average),
             "" if row.label == comparison.reference else interval(row.difference), ratio(row.rollouts),
             *("" if row.label == label else ratio(reached[row.label, label]) for label in comparison.also_against),
             f"{row.fell} of {row.n_seeds}",
         ))  # fmt: skip
-    note = "\n\\* an end of the grid of learning rates.\n" if edges else ""
+    note = "\n\\* an end of the grid of learning rates.\n" if several else ""
     return f"{title}\n\n{markdown_table(columns, lines)}\n{note}"
 
 
