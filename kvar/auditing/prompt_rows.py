@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvar.auditing.prompt_verdicts import FEW_REWARDS, FEW_VISITS, VERDICTS, PromptVerdicts
+from kvar.auditing.prompt_verdicts import TAKES, VERDICTS, PromptVerdicts
 
 __all__ = ["PromptRows", "prompt_rows"]
 
@@ -31,7 +31,7 @@ def prompt_rows(prompts: PromptVerdicts) -> PromptRows:
     shown = np.lexsort((-sure, rank))[:_MOST]
     part = f"The {len(shown)} that most want a look. " if len(shown) < len(prompts.prompts) else ""
     return PromptRows(
-        f"{prompts.summary}. A verdict takes {FEW_VISITS} visits and {FEW_REWARDS} rewards.",
+        f"{prompts.summary}. {TAKES}.",
         f"{part}prompts.parquet has all prompts. Value and slope are of the last visits, at most 32, ± one standard "
         "error.",
         ["prompt", "verdict", "value now", "slope, 100 steps", "visits", "last reward"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kvar.auditing.groups import Groups
-from kvar.auditing.prompt_verdicts import FEW_REWARDS, FEW_VISITS, PromptVerdicts
+from kvar.auditing.prompt_verdicts import TAKES, PromptVerdicts
 from kvar.auditing.recent_visits import RecentVisits
 from kvar.readers.read_trace import read_trace
 from kvar.rollouts.prompt_ids import prompt_key
@@ -108,10 +108,7 @@ class PromptValues:
 
     def __repr__(self) -> str:
         """How many prompts have each verdict, and what a verdict takes."""
-        return (
-            f"PromptValues({self.verdicts.summary}. A verdict takes {FEW_VISITS} visits and {FEW_REWARDS} rewards; "
-            ".table has a row a prompt)"
-        )
+        return f"PromptValues({self.verdicts.summary}. {TAKES}; .table has a row a prompt)"
 
     def _repr_html_(self) -> str:
         return self.table._repr_html_()

@@ -10,14 +10,15 @@ import numpy as np
 from kvar.auditing.recent_visits import MOST_VISITS, RecentVisits
 from kvar.intervals import rate_limits
 
-__all__ = ["FALSE_DISCOVERY_RATE", "FEW_REWARDS", "FEW_VISITS", "SOLVED", "VERDICTS", "PromptVerdicts"]
+__all__ = ["FALSE_DISCOVERY_RATE", "SOLVED", "TAKES", "VERDICTS", "PromptVerdicts"]
 
 FALSE_DISCOVERY_RATE = 0.05
 # As a fraction of the range of the rewards: a prompt is solved above it, and stuck as far from the other end.
 SOLVED = 0.9
 VERDICTS = ("forgotten", "stuck", "improving", "solved", "open", "not judged")
 # With less than this no verdict is looked for.
-FEW_VISITS, FEW_REWARDS = 4, 8
+_FEW_VISITS, _FEW_REWARDS = 4, 8
+TAKES = f"A verdict takes {_FEW_VISITS} visits and {_FEW_REWARDS} rewards"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class PromptVerdicts:
                 visits.squares + np.where(count > 0, total - count * mean[:, None], 0.0) ** 2 / count.clip(1)
             ).sum(axis=1)
             slope_error = np.sqrt(np.where(scatter > 0, scatter / (number - 1), variance) / spread)
-        enough = (visits.n_visits >= FEW_VISITS) & (number >= FEW_REWARDS) & (width > 0)
+        enough = (visits.n_visits >= _FEW_VISITS) & (number >= _FEW_REWARDS) & (width > 0)
         columns = (
             prompts,
             value,

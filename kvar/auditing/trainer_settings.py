@@ -15,12 +15,13 @@ def trainer_settings(chosen: AuditRow, size: int, reuse: int) -> dict[str, str]:
     """Lines to paste, by trainer: for a baseline, a group size and the steps a batch of prompts is kept for."""
     parameters = {} if chosen.label == chosen.baseline else chosen.parameters
     named = ", ".join([f'"{chosen.baseline}"', *(f"{name}={value!r}" for name, value in parameters.items())])
-    columns = "".join(f", {name}={name}" for name in baseline_class(chosen.baseline).needs)
+    kind = baseline_class(chosen.baseline)
+    columns = "".join(f", {name}={name}" for name in kind.needs)
     trl = [f"num_generations={size}", f'baseline="{chosen.baseline}"']
     trl += [f"baseline_kwargs={parameters!r}"] if parameters else []
     grpo = chosen.baseline == "group-mean"
     trl += ['scale_rewards="group"'] if grpo else []
-    trl += [f"block_reuse={reuse}"] if reuse > 1 and baseline_class(chosen.baseline).has_history() else []
+    trl += [f"block_reuse={reuse}"] if reuse > 1 and kind.has_history() else []
     lines = {
         "TRL": (
             "from llm_train import KAEConfig, KAETrainer  # in place of GRPOConfig, GRPOTrainer\n"

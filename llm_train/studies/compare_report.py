@@ -150,11 +150,6 @@ def write_table(comparison) -> str:
     return table
 
 
-def _rates(tuned: Mapping[str, Mapping]) -> dict[str, list[float]]:
-    """The learning rates that were tried for each method."""
-    return {label: [float(rate) for rate in found["scores"]] for label, found in tuned.items()}
-
-
 def _reached(path: Path) -> dict[tuple[str, str], tuple[float, float, float]]:
     """Fraction of the rollouts until one method reaches the end of another one, with its interval."""
     return {
@@ -177,7 +172,8 @@ def _markdown(found, reached, comparison, whole) -> str:
     several, tuned = len(comparison.learning_rates) > 1, comparison.folder / "learning_rates.json"
     # Grids grow where the best rate lies at an end.
     tried = json.loads(tuned.read_text()) if several and tuned.exists() else {}
-    edges = {label: (min(rates), max(rates)) for label, rates in _rates(tried).items()}
+    grids = {label: [float(rate) for rate in found["scores"]] for label, found in tried.items()}
+    edges = {label: (min(rates), max(rates)) for label, rates in grids.items()}
     title = (
         f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds. ± is half "
         f"of the 95 % interval over seeds. Differences are paired by seed. Start: {interval(found[0].start)}."

@@ -48,6 +48,7 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
     """How soon prompts come back, against how fast their values move."""
     facts, reuse = evidence.facts, evidence.reuse
     action = {"TRL": f"KAEConfig(block_reuse={reuse})"} if reuse > 1 else {}
+    seen = f"As many steps then see {evidence.prompts_seen(reuse):,} of the {facts.n_prompts:,} prompts."
     if np.isnan(facts.gap):
         if facts.n_steps == 1:
             return None
@@ -55,8 +56,7 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
             "return-of-prompts",
             "medium",
             f"No prompt comes back in this log, so history cannot help. Keep each batch of prompts for {reuse} "
-            "consecutive steps to give baselines with history something to learn from. As many steps then see "
-            f"{evidence.prompts_seen(reuse):,} of the {facts.n_prompts:,} prompts.",
+            f"consecutive steps to give baselines with history something to learn from. {seen}",
             rests_on=evidence.rests_on,
             action=action,
         )
@@ -76,8 +76,7 @@ def return_of_prompts(evidence: Evidence) -> Finding | None:
         else:
             says += (
                 f"The change is too large for a baseline with history: keep each batch of prompts for {reuse} "
-                f"consecutive steps if you use one. As many steps then see {evidence.prompts_seen(reuse):,} of the "
-                f"{facts.n_prompts:,} prompts."
+                f"consecutive steps if you use one. {seen}"
             )
     return Finding(
         "return-of-prompts",

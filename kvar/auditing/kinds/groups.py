@@ -23,7 +23,6 @@ def all_wrong(evidence: Evidence) -> Finding | None:
         *("all-wrong", evidence, facts.zero_at_bottom, facts.zero_at_bottom_limits, (0.1, 0.3)),
         which=f"least of the run, {facts.reward_low:g}",
         remedy="Easier prompts or a partial reward would give a signal.",
-        trl=f'KAEConfig(baseline="{_with_history(evidence)}", prompt_order="variance")',
     )
 
 
@@ -34,7 +33,6 @@ def all_right(evidence: Evidence) -> Finding | None:
         *("all-right", evidence, facts.zero_at_top, facts.zero_at_top_limits, (0.3,)),
         which=f"largest of the run, {facts.reward_high:g}",
         remedy="These rollouts could go to other prompts.",
-        trl=f'KAEConfig(baseline="{_with_history(evidence)}", prompt_order="variance")',
     )
 
 
@@ -46,7 +44,7 @@ def _with_history(evidence: Evidence) -> str:
 
 def _equal_rewards(
     kind: str, evidence: Evidence, share: float, limits: tuple[float, float], thresholds: tuple[float, ...],
-    *, which: str, remedy: str, trl: str,
+    *, which: str, remedy: str,
 ) -> Finding | None:  # fmt: skip
     """Groups at one end of the rewards, unless there are none or only one reward was ever given."""
     if not share > 0 or evidence.reward_range == 0:
@@ -57,7 +55,7 @@ def _equal_rewards(
         f"In {100 * share:.0f} % of the groups{percent(limits)} all rewards are the {which}. A group baseline learns "
         f"nothing from them. {remedy}",
         *(share, *limits, "fraction of the groups", evidence.rests_on),
-        action={"TRL": trl, **_FILTERS},
+        action={"TRL": f'KAEConfig(baseline="{_with_history(evidence)}", prompt_order="variance")', **_FILTERS},
         saves=share * evidence.n_scored,
         reference=_DAPO,
     )
