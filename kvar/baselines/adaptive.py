@@ -70,8 +70,12 @@ class Look:
     regressor: np.ndarray
     moved: np.ndarray
     mixture: Mixture
-    # Of a baseline that is something else than the value.
+    # Of a baseline that is something else than the value: a mixture, weights of the rollouts, records of the prompts,
+    # and moves that may be added.
     baselines: Mixture | None = None
+    weights: np.ndarray | None = None
+    records: np.ndarray | None = None
+    moves: np.ndarray | None = None
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 from kvar.baselines.adaptive import AdaptiveBaseline, Look, Mixture
 from kvar.baselines.base import Estimate
 from kvar.online.norm_shift import NormShift
+from kvar.online.own_ratio import OwnRatio
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys
 
@@ -30,8 +31,9 @@ class VarianceOptimal(AdaptiveBaseline):
 
     Every candidate of `adaptive` is an estimate v of the value. It becomes one of b* by a shift that is a function of
     v, learned from the norms of all prompts (`NormShift`), and the candidates are ranked by their one-step-ahead errors
-    weighted by n: a prediction that has seen neither its reward nor its norm needs no truth to be ranked. Equal norms
-    give `adaptive`, to rounding.
+    weighted by n: a prediction that has seen neither its reward nor its norm needs no truth to be ranked. Where the
+    earlier norms of a prompt depart from those of prompts of like value, the average moves further, as far as such
+    moves have proved to help (`OwnRatio`). Equal norms give `adaptive`, to rounding.
 
     Parameters
     ----------
@@ -53,6 +55,7 @@ class VarianceOptimal(AdaptiveBaseline):
         super().__post_init__()
         self._norms = NormShift()
         self._shift = self._norms.shift(self._scale)
+        self._own = OwnRatio()
         # The inherited weights rank candidates as values, on which the shift depends; these rank them as baselines.
         self._ranking = deepcopy(self._experts)
 
@@ -63,7 +66,8 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates of b*."""
-        return self.recalled(batch).baselines.average
+        look, part = self.recalled(batch), self._own.part if self.history else 0.0
+        return look.baselines.average + part * self._scale.width * look.moves
 
     def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
@@ -81,10 +85,12 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
-        look = self.recalled(batch)
+        look, norms = self.recalled(batch), _norms_of(batch)
         super().learn(batch)
         self._ranking.learn(look.baselines.losses, batch.n_scored)
-        self._norms.learn(batch, look.mixture.average, _norms_of(batch), self._scale)
+        relative = self._norms.learn(batch, look.mixture.average, norms, self._scale)
+        errors = batch.filled - look.baselines.average
+        self._own.learn(batch, look.records, relative, look.weights, look.moves, errors, self._scale)
         self._shift = self._norms.shift(self._scale)
 
     def _mix(self, look: Look) -> None:
@@ -92,22 +98,27 @@ class VarianceOptimal(AdaptiveBaseline):
         # A rough value will do for the weights: all kernels alike, and a prior worth one reward.
         total = batch.spread(look.total.mean(axis=1)) + batch.totals_of_others + look.prior
         mass = batch.spread(look.mass.mean(axis=1)) + batch.n_others + 1.0
-        weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
-        look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
+        look.weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
+        look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(look.weights))
         for first, part, values, _ in self._candidates(look):
             look.mixture.add(first, part, values)
             shifted = self._shift.of(values)
             shifted += values
             look.baselines.add(first, part, shifted)
+        look.records = self._own.recall(batch)
+        look.moves = self._own.moves(batch, look.records, look.baselines.average, self._scale)
+
+    def _parts(self) -> dict:
+        return {"norms": self._norms, "ranking": self._ranking, "own_ratios": self._own}
 
     def _state(self) -> dict:
-        return {**super()._state(), "norms": self._norms.state_dict(), "ranking": self._ranking.state_dict()}
+        return {**super()._state(), **{name: part.state_dict() for name, part in self._parts().items()}}
 
     def _load_state(self, state: dict) -> None:
-        checked_keys(state, (*super()._state(), "norms", "ranking"), "the state of a variance-optimal baseline")
+        checked_keys(state, (*super()._state(), *self._parts()), "the state of a variance-optimal baseline")
         super()._load_state({key: state[key] for key in super()._state()})
-        self._norms.load_state_dict(state["norms"])
-        self._ranking.load_state_dict(state["ranking"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self._shift = self._norms.shift(self._scale)
 
 

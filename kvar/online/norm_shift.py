@@ -70,7 +70,7 @@ class NormShift:
     def weights(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> np.ndarray:
         """Squared norms over their mean of earlier steps, cut at 5 means of that value and reward; 1 if not known."""
         known = batch.scored & np.isfinite(norms)
-        place, reward = _fraction(values, scale), _fraction(batch.filled, scale)
+        place, reward = scale.fraction(values), scale.fraction(batch.filled)
         high, low = self._cut(self._relative(norms, known), place, _CAP)
         return np.where(known, reward * high + (1.0 - reward) * low, 1.0) * batch.scored
 
@@ -106,27 +106,34 @@ class NormShift:
         """Expected squared norm times squared advantage at some values, over the mean squared norm of all rollouts."""
         if not scale.has_range:
             return np.zeros(values.shape)
-        place, baseline = _fraction(values, scale), _fraction(values + shift.of(values), scale)
+        place, baseline = scale.fraction(values), scale.fraction(values + shift.of(values))
         high, low = (np.interp(place, _NODES, mean) for mean in self._means)
         return scale.width**2 * (place * high * (1.0 - baseline) ** 2 + (1.0 - place) * low * baseline**2)
 
-    def learn(self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale) -> None:
-        """Take in the rewards and norms of a step, each at the value that it was predicted to have."""
-        known = batch.scored & np.isfinite(norms)
-        if not known.any():
-            return
+    def learn(
+        self, batch: Batch, values: np.ndarray, norms: np.ndarray, scale: RewardScale
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take in the rewards and norms of a step, each at the value that it was predicted to have.
+
+        Returns the squared norms over W1 and over W0 as they were before, cut at 10; NaN if not known, shape (R,).
+        """
+        known, place = batch.scored & np.isfinite(norms), scale.fraction(values)
+        squares = np.where(known, self._relative(norms, known), np.nan)
+        means = [np.interp(place, _NODES, mean) for mean in self._means]
+        high, low = (np.minimum(squares / mean, _MEAN_CAP) for mean in means)
         n = int(known.sum())
-        if scale.has_range:
-            place, reward = _fraction(values[known], scale), _fraction(batch.rewards[known], scale)
-            high, low = self._cut(self._relative(norms, known)[known], place, _MEAN_CAP)
+        if n and scale.has_range:
+            reward = scale.fraction(batch.filled)
             # Weights of linear interpolation between the nodes.
             shares = np.maximum(1.0 - np.abs(place[:, None] * (len(_NODES) - 1) - np.arange(len(_NODES))), 0.0)
-            columns = np.stack([high * reward, low * (1 - reward), reward, 1 - reward])
-            self._sums = discount_for(_DISCOUNT, n) * self._sums + columns @ shares
+            columns = np.stack([high * means[0] * reward, low * means[1] * (1 - reward), reward, 1 - reward])
+            self._sums = discount_for(_DISCOUNT, n) * self._sums + np.where(known, columns, 0.0) @ shares
             self._means = self._pooled_means()
-        discount = discount_for(_MEAN_DISCOUNT, n)
-        self._total = discount * self._total + float(np.square(norms[known]).sum())
-        self._count = discount * self._count + n
+        if n:
+            discount = discount_for(_MEAN_DISCOUNT, n)
+            self._total = discount * self._total + float(np.square(norms[known]).sum())
+            self._count = discount * self._count + n
+        return high, low
 
     def state_dict(self) -> dict:
         """Copy out as plain data."""
@@ -140,10 +147,3 @@ class NormShift:
         count = checked_number(state["count"], "count of a norm shift", 0.0, MOST_REWARDS)
         self._sums, self._total, self._count = sums, total, count
         self._means = self._pooled_means()
-
-
-def _fraction(rewards: np.ndarray, scale: RewardScale) -> np.ndarray:
-    """Rewards as fractions of their range; 0 while there is none."""
-    if not scale.has_range:
-        return np.zeros(rewards.shape)
-    return np.clip((rewards - scale.lowest) / scale.width, 0.0, 1.0)

@@ -67,6 +67,12 @@ class RewardScale:
         """Derivative of a value by its logit in the range: ``(v - lo)(hi - v) / (hi - lo)``, or 0 without a range."""
         return self.largest_variance(values) / self.width if self.has_range else np.zeros(values.shape)
 
+    def fraction(self, rewards: np.ndarray) -> np.ndarray:
+        """Rewards as fractions of the range, from 0 to 1; 0 while there is none."""
+        if not self.has_range:
+            return np.zeros(rewards.shape)
+        return np.clip((rewards - self._lowest) / self.width, 0.0, 1.0)
+
     def clipped(self, values: np.ndarray) -> np.ndarray:
         """Values clipped to the range; unchanged before the first reward."""
         return np.clip(values, self._lowest, self._highest) if self._count > 0 else values

@@ -124,6 +124,8 @@ class VarianceOptimalLoop(AdaptiveLoop):
         self.ranked_best = self.ranked_count = 0.0
         self.nodes = [[0.0] * 4 for _ in range(9)]  # sums of n Z, n (1 - Z), Z, 1 - Z at values 0, 1/8, ... 1
         self.norm_total = self.norm_count = 0.0
+        self.own = {}  # of a prompt the sums of Z n / W1, (1 - Z) n / W0, Z, 1 - Z
+        self.own_products = self.own_squares = self.own_variance = 0.0
 
     def means(self, node):
         """W1 and W0 at a node."""
@@ -144,11 +146,28 @@ class VarianceOptimalLoop(AdaptiveLoop):
     def fraction(self, reward):
         return min(max((reward - self.low) / (self.high - self.low), 0.0), 1.0) if self.low < self.high else 0.0
 
-    def cut(self, weight, place, cap):
-        """A weight cut at so many times W1, and W0, of a value."""
+    def means_at(self, place):
+        """W1 and W0 at a value between 0 and 1."""
         left = min(int(8 * place), 7)
         ends = zip(self.means(self.nodes[left]), self.means(self.nodes[left + 1]), strict=True)
-        return [min(weight, cap * ((1 - (8 * place - left)) * a + (8 * place - left) * b)) for a, b in ends]
+        return [(1 - (8 * place - left)) * a + (8 * place - left) * b for a, b in ends]
+
+    def cut(self, weight, place, cap):
+        """A weight cut at so many times W1, and W0, of a value."""
+        return [min(weight, cap * mean) for mean in self.means_at(place)]
+
+    def move(self, prompt, level):
+        """How far the own ratio of a prompt would move a baseline, as a fraction of the range."""
+        right, wrong, n_right, n_wrong = self.own.get(prompt, [0.0] * 4)
+        q, b = (right + 3) / (n_right + 3) / ((wrong + 3) / (n_wrong + 3)), self.fraction(level)
+        return q * b / (1 + (q - 1) * b) - b
+
+    def part(self):
+        """The part of the moves that is made."""
+        if self.own_products <= 0:
+            return 0.0
+        doubt = min(1.0, 4 * self.own_variance / self.own_products**2)
+        return min(1.0, self.own_products / self.own_squares) * (1 - doubt)
 
     def shifted(self, value):
         """The baseline of a value and its slope, between points a 64th of the range apart."""
@@ -174,12 +193,19 @@ class VarianceOptimalLoop(AdaptiveLoop):
         known = [norms[p][g] ** 2 for p, g in self.looks if not math.isnan(groups[p][g] + norms[p][g])]
         total, count = (before.norm_total, before.norm_count) if before.norm_count else (sum(known), len(known))
         found, losses = {p: [None] * len(rewards) for p, rewards in groups.items()}, [0.0] * len(self.ranked)
-        scored, added = 0, [[0.0] * 4 for _ in self.nodes]
+        scored, added, seen, products, squares = (
+            0,
+            [[0.0] * 4 for _ in self.nodes],
+            {p: [0.0] * 4 for p in groups},
+            [],
+            [],
+        )
         for (p, g), (candidates, value) in self.looks.items():
             levels = [before.shifted(v) for v, _ in candidates]
             level = sum(w * b for w, (b, _) in zip(weights, levels, strict=True))
             error, size = before.uncertainty(before.mixture(), candidates, value)
-            found[p][g] = (level, before.shifted(value)[1] * error, size)
+            move, width = before.move(p, level), before.high - before.low if before.low < before.high else 0.0
+            found[p][g] = (level + before.part() * width * move, before.shifted(value)[1] * error, size)
             reward, norm = groups[p][g], norms[p][g]
             if math.isnan(reward):
                 continue
@@ -194,6 +220,11 @@ class VarianceOptimalLoop(AdaptiveLoop):
             losses = [loss + weight * (b - reward) ** 2 for loss, (b, _) in zip(losses, levels, strict=True)]
             if known_norm and self.low < self.high:
                 place, z = self.fraction(value), self.fraction(reward)
+                products.append(weight * move * (reward - level) / (self.high - self.low))
+                squares.append(weight * move**2)
+                own = [min(relative / mean, 10.0) for mean in before.means_at(place)]
+                for k, entry in enumerate((own[0] * z, own[1] * (1 - z), z, 1 - z)):
+                    seen[p][k] += entry
                 of_best, of_worst = before.cut(relative, place, 10.0)
                 left = min(int(8 * place), 7)
                 for node, part in ((left, 1 - (8 * place - left)), (left + 1, 8 * place - left)):
@@ -206,6 +237,11 @@ class VarianceOptimalLoop(AdaptiveLoop):
         if known:
             small = min(1.0, len(known) / 64)
             if self.low < self.high:
+                self.own_products = 0.985**small * self.own_products + sum(products)
+                self.own_squares = 0.985**small * self.own_squares + sum(squares)
+                self.own_variance = 0.985 ** (2 * small) * self.own_variance + sum(x * x for x in products)
+                for p, sums in seen.items():
+                    self.own[p] = [0.98 * o + n for o, n in zip(self.own.get(p, [0.0] * 4), sums, strict=True)]
                 pairs = zip(self.nodes, added, strict=True)
                 self.nodes = [[0.985**small * o + n for o, n in zip(*pair, strict=True)] for pair in pairs]
             self.norm_total = 0.95**small * self.norm_total + sum(known)

@@ -21,13 +21,16 @@ def test_it_agrees_with_the_plain_loop(kind, rng):
         ids = rng.permutation(n_prompts)[: max(1, n_prompts - int(rng.integers(0, 3)))].tolist()
         shape = (len(ids), group)
         rewards = rng.normal(3.0, 10.0, shape) if kind == "continuous" else rng.integers(0, 2, shape) * 1.0
-        norms = np.exp(rng.normal(size=shape)) * np.where(rewards > 0, 0.4, 1.0)
+        # A ratio of its own for each prompt, so that norms of its past count.
+        ratios = 0.1 * 3.0 ** np.array(ids)[:, None]
+        norms = np.exp(rng.normal(size=shape) / 2) * np.where(rewards > 0, ratios, 1.0)
         rewards, norms = (np.where(rng.random(shape) < 0.1, np.nan, column) for column in (rewards, norms))
         groups, of_scores = ({i: row.tolist() for i, row in zip(ids, c, strict=True)} for c in (rewards, norms))
         expected = loop.step(now, groups, of_scores)
         _, info = baseline.advantages(ids, rewards, now, return_info=True, score_norm=norms)
         for mine, its in zip(dataclasses.astuple(info), np.moveaxis([expected[i] for i in ids], -1, 0), strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-12, atol=1e-12)
+    assert loop.part() > 0 or kind != "binary"
 
 
 @pytest.mark.parametrize("norm", [1.0, 1e-30, 3e20])
@@ -83,6 +86,19 @@ def test_it_finds_the_optimum(ratio, rewards):
             errors.append(((1 + (ratio - 1) * value) * (found - optimum) ** 2).mean())
             losses.append((norms**2 * (drawn - optimum) ** 2).mean())
     assert np.mean(errors) < 0.03 * np.mean(losses)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_prompt_with_a_ratio_of_its_own_gets_its_own_optimum(history):
+    # Prompts of value 1/2 with W1 / W0 = 1/4 and 4: their optima are 1/5 and 4/5, that of all together is 17/25.
+    rng, ratio = np.random.default_rng(5), np.repeat([0.25, 4.0], 8)[:, None]
+    baseline, found = kvar.make_baseline("variance-optimal", history=history), []
+    for step in range(150):
+        rewards = rng.integers(0, 2, (16, 4)) * 1.0
+        norms = np.sqrt(np.where(rewards > 0, ratio, 1.0) * rng.exponential(size=(16, 4)))
+        found.append(rewards - baseline.advantages(range(16), rewards, step, score_norm=norms))
+    mean, ends = np.mean(found[75:], axis=(0, 2)).reshape(2, 8).mean(axis=1), ([0.2, 0.8] if history else [0.68, 0.68])
+    np.testing.assert_allclose(mean, ends, atol=0.07)
 
 
 def test_the_cut_of_heavy_tails_does_not_distort_the_ratio():
