@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
-from kvar.history.visit_sums import kernel_sums
+from kvar.history.visit_sums import WindowWeights, kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import get_kernel
 from kvar.online.discount import discount_for
@@ -119,6 +119,7 @@ class AdaptiveBaseline(Baseline):
     def __post_init__(self):
         require_flags(**self.parameters)
         self._windows = _WINDOWS if self.history else _WINDOWS[:1]
+        self._weights = WindowWeights(self._windows)
         self._priors = _PRIORS if self.shrinkage else _PRIORS[:1]
         self._history = History(_REACH if self.history else 0.0)
         self._scale = RewardScale()
@@ -184,7 +185,7 @@ class AdaptiveBaseline(Baseline):
         """Sums of the past, priors, and the mixture of all candidates."""
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
-            self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
+            self._history, batch.keys, batch.step, self._weights, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
         moved = mass * self._drift.correction(regressor, self._scale)
