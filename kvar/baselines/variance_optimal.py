@@ -63,7 +63,7 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates of b*."""
-        return self.recalled(batch).baselines.average
+        return self.recalled(batch).baselines.values
 
     def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
@@ -77,14 +77,14 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def second_moments(self, batch: Batch) -> np.ndarray:
         """``v W1 (1 - b)^2 + (1 - v) W0 b^2`` with rewards in [0, 1], W1 and W0 mean squared norms at the value v."""
-        return self._norms.second_moments(self.recalled(batch).mixture.average, self._shift, self._scale)
+        return self._norms.second_moments(self.recalled(batch).mixture.values, self._shift, self._scale)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
         look = self.recalled(batch)
         super().learn(batch)
         self._ranking.learn(look.baselines.losses, batch.n_scored)
-        self._norms.learn(batch, look.mixture.average, _norms_of(batch), self._scale)
+        self._norms.learn(batch, look.mixture.values, _norms_of(batch), self._scale)
         self._shift = self._norms.shift(self._scale)
 
     def _mix(self, look: Look) -> None:
@@ -93,7 +93,7 @@ class VarianceOptimal(AdaptiveBaseline):
         total = batch.spread(look.total.mean(axis=1)) + batch.totals_of_others + look.prior
         mass = batch.spread(look.mass.mean(axis=1)) + batch.n_others + 1.0
         weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
-        look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(weights))
+        look.baselines = Mixture(self._ranking.weights(), batch, look.distinct, weights)
         for first, part, values, _ in self._candidates(look):
             look.mixture.add(first, part, values)
             shifted = self._shift.of(values)
