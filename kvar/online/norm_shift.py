@@ -119,10 +119,8 @@ class NormShift:
         if scale.has_range:
             place, reward = _fraction(values[known], scale), _fraction(batch.rewards[known], scale)
             high, low = self._cut(self._relative(norms, known)[known], place, _MEAN_CAP)
-            # Weights of linear interpolation between the nodes.
-            shares = np.maximum(1.0 - np.abs(place[:, None] * (len(_NODES) - 1) - np.arange(len(_NODES))), 0.0)
-            columns = np.stack([high * reward, low * (1 - reward), reward, 1 - reward])
-            self._sums = discount_for(_DISCOUNT, n) * self._sums + columns @ shares
+            sums = [_by_node(place, column) for column in (high * reward, low * (1 - reward), reward, 1 - reward)]
+            self._sums = discount_for(_DISCOUNT, n) * self._sums + sums
             self._means = self._pooled_means()
         discount = discount_for(_MEAN_DISCOUNT, n)
         self._total = discount * self._total + float(np.square(norms[known]).sum())
@@ -140,6 +138,16 @@ class NormShift:
         count = checked_number(state["count"], "count of a norm shift", 0.0, MOST_REWARDS)
         self._sums, self._total, self._count = sums, total, count
         self._means = self._pooled_means()
+
+
+def _by_node(place: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Sums of numbers at the nodes, each shared between the two next to its place as in linear interpolation."""
+    right = place * (len(_NODES) - 1)
+    left = np.minimum(right.astype(np.intp), len(_NODES) - 2)
+    right -= left
+    sums = np.bincount(left, numbers * (1.0 - right), len(_NODES))
+    sums[1:] += np.bincount(left, numbers * right, len(_NODES) - 1)
+    return sums
 
 
 def _fraction(rewards: np.ndarray, scale: RewardScale) -> np.ndarray:
