@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.rollouts.batch import Batch
-from kvar.rollouts.step_chunks import SortedTrace
+from kvar.rollouts.step_chunks import SortedTrace, StepChunk
 from kvar.rollouts.trace import Trace, as_trace
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
-__all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_steps"]
+__all__ = ["Replayed", "batches", "replay", "replay_baseline", "replay_chunk"]
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ class Replayed:
 
 
 def batches(trace: Trace, columns: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Steps of a trace in order: rows of the trace, and a batch whose prompt ids are numbers.
-
-    The rows have the shape of what ``batch.to_rows`` returns.
-    """
+    """Steps of a trace in order: rows of the trace, and a batch of them whose prompt ids are numbers."""
     for chunk in SortedTrace.of(trace).chunks(columns):
         for places, batch in chunk.batches:
             yield chunk.rows[places], batch
@@ -46,18 +43,27 @@ def replay_baseline(trace: Trace, baseline: Baseline) -> Replayed:
     """Replay a fresh baseline over a trace; values are in the row order of the trace."""
     if reason := baseline.reason_not_applicable(trace.reward, trace.extras):
         raise ValueError(f"baseline {baseline.name!r} {reason} in this trace")
-    return replay_steps(baseline, batches(trace, baseline.columns_used(trace.extras)), len(trace))
+    values, own_weight = np.empty(len(trace)), np.empty(len(trace))
+    for chunk in SortedTrace.of(trace).chunks(baseline.columns_used(trace.extras)):
+        replayed = replay_chunk(baseline, chunk)
+        values[chunk.rows], own_weight[chunk.rows] = replayed.values, replayed.own_weight
+    return Replayed(values, own_weight)
 
 
-def replay_steps(baseline: Baseline, steps: Iterable[tuple[np.ndarray, Batch]], n_rows: int) -> Replayed:
-    """Replay a baseline over steps, each with the places of its rollouts in the result of `n_rows` entries.
+def replay_chunk(
+    baseline: Baseline, chunk: StepChunk, look: Callable[[slice, Batch], object] = lambda place, batch: None
+) -> Replayed:
+    """Replay a baseline over a chunk, in whose order the values are; `look` is called before each step.
 
     The baseline keeps the history, so that a run can be replayed in parts.
     """
-    values, own_weight = np.empty(n_rows), np.empty(n_rows)
-    for places, batch in steps:
-        values[places] = batch.to_rows(baseline.values(batch))
-        own_weight[places] = batch.to_rows(baseline.own_weight(batch))
+    if baseline.group_only:
+        return Replayed(baseline.values(chunk.whole), baseline.own_weight(chunk.whole))
+    values, own_weight = np.empty(len(chunk)), np.empty(len(chunk))
+    for place, batch in chunk.batches:
+        look(place, batch)
+        values[place] = baseline.values(batch)
+        own_weight[place] = baseline.own_weight(batch)
         baseline.remember(batch)
     return Replayed(values, own_weight)
 

@@ -13,8 +13,7 @@ from kvar.auditing.prediction_error import TRUTH, fresh_error
 from kvar.auditing.replay_errors import alone
 from kvar.baselines import Baseline, BaselineName, make_baseline
 from kvar.intervals import LONGEST_PERIOD, ClusteredSums, Interval, Ratio
-from kvar.replaying import Replayed, replay_steps
-from kvar.rollouts.batch import Batch
+from kvar.replaying import Replayed, replay_chunk
 from kvar.rollouts.step_chunks import StepChunk
 from kvar.utils.parallel import Share
 
@@ -100,21 +99,15 @@ class _Tried:
 
 def _score(tried: _Tried, chunk: StepChunk, noise: np.ndarray) -> tuple[_Tried, np.ndarray]:
     """The study's four columns summed by group, shape (4, C), after the baseline has seen the chunk."""
-    steps = [(places, _cut(batch, tried.size)) for places, batch in chunk.batches]
-    replayed = replay_steps(tried.baseline, steps, len(chunk))
     kept = np.arange(len(chunk)) - chunk.spread(chunk.groups) < tried.size
+    cut = dataclasses.replace(chunk, reward=np.where(kept, chunk.reward, np.nan))
+    replayed = replay_chunk(tried.baseline, cut)
     error = _value_error(chunk, kept, replayed, chunk.spread(noise))
     used = kept & ~np.isnan(chunk.reward) & ~np.isnan(error)
     squares = (replayed.values - chunk.columns.get(TRUTH, np.nan)) ** 2
     known = used & ~np.isnan(squares)
     columns = (np.where(used, error, 0.0), used, np.where(known, squares, 0.0), known)
     return tried, np.array([chunk.sums(column.astype(np.float64)) for column in columns])
-
-
-def _cut(batch: Batch, size: int) -> Batch:
-    """A batch with the first rollouts of each group only."""
-    first = batch.by_group(lambda scored: np.ones(scored.shape).cumsum(axis=1) <= size, batch.scored)
-    return dataclasses.replace(batch, rewards=np.where(first, batch.rewards, np.nan))
 
 
 def _value_error(chunk: StepChunk, kept: np.ndarray, replayed: Replayed, noise: np.ndarray) -> np.ndarray:

@@ -9,17 +9,15 @@ reward, else bounded by the error of the value without the own reward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kvar.auditing.norm_pairs import NORM, squared_norms
 from kvar.baselines import Baseline
-from kvar.baselines.group_mean import group_variances
-from kvar.replaying import Replayed, batches, replay_steps
+from kvar.replaying import Replayed, replay_chunk
 from kvar.rollouts.batch import Batch
-from kvar.rollouts.step_chunks import StepChunk
+from kvar.rollouts.step_chunks import SortedTrace, StepChunk
 from kvar.rollouts.trace import Trace
 
 __all__ = ["TRUTH", "Score", "fresh_error", "group_noise", "looks_between", "score_chunk"]
@@ -43,8 +41,8 @@ def group_noise(trace: Trace) -> np.ndarray:
         Unbiased variance of the group's rewards; NaN where fewer than two are scored.
     """
     noise = np.empty(len(trace))
-    for rows, batch in batches(trace):
-        noise[rows] = batch.to_rows(batch.spread(group_variances(batch)))
+    for chunk in SortedTrace.of(trace).chunks():
+        noise[chunk.rows] = chunk.spread(chunk.whole.variances)
     return noise
 
 
@@ -106,8 +104,17 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray, every: 
     """Run a baseline over a chunk and score it; look at effective sample sizes once in so many steps."""
     sizes: dict[int, float] = {}
     truth, squares = chunk.columns.get(TRUTH), squared_norms(chunk) if NORM in chunk.columns else None
+    says = type(baseline).assess is not Baseline.assess
+
+    def look(place: slice, batch: Batch) -> None:
+        time = int(chunk.time[place.start])
+        if says and time % every == every - 1 and batch.n_scored:
+            found = baseline.assess(batch).effective_sample_size[batch.scored]
+            known = found[~np.isnan(found)]
+            sizes[time] = float(np.median(known)) if known.size else np.nan
+
     try:
-        replayed = replay_steps(baseline, _looked_at(baseline, chunk, every, sizes), len(chunk))
+        replayed = replay_chunk(baseline, chunk, look)
     except ValueError as refusal:
         nothing = np.full(len(noise), np.nan)
         of_values, of_gradient = (None if column is None else nothing for column in (truth, squares))
@@ -124,17 +131,3 @@ def score_chunk(baseline: Baseline, chunk: StepChunk, noise: np.ndarray, every: 
         weighted = squares * replayed.squared_advantages(chunk.reward)
         gradient_errors = chunk.sums(np.where(squares > 0, weighted, 0.0))
     return Score(baseline, errors, value_errors, gradient_errors, sizes=sizes)
-
-
-def _looked_at(
-    baseline: Baseline, chunk: StepChunk, every: int, sizes: dict[int, float]
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """The steps of a chunk, some of them looked at before they are replayed."""
-    says = type(baseline).assess is not Baseline.assess
-    for places, batch in chunk.batches:
-        time = int(chunk.time[places.flat[0]])
-        if says and time % every == every - 1 and batch.scored.any():
-            found = baseline.assess(batch).effective_sample_size[batch.scored]
-            known = found[~np.isnan(found)]
-            sizes[time] = float(np.median(known)) if known.size else np.nan
-        yield places, batch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvar.auditing.recent_visits import MOST_VISITS, RecentVisits
-from kvar.intervals import rate_limits
+from kvar.intervals import adjusted_p_values, rate_limits
 
 __all__ = ["FALSE_DISCOVERY_RATE", "SOLVED", "TAKES", "VERDICTS", "PromptVerdicts"]
 
@@ -124,22 +124,11 @@ def _verdicts(rate: np.ndarray, size: np.ndarray, z: np.ndarray, enough: np.ndar
 
     p_solved, p_stuck = (betainc(size * part, size * (1 - part) + 1, SOLVED) for part in (rate, 1 - rate))
     forgotten, improving, solved, stuck = (
-        _found(np.where(enough, p, np.nan)) for p in (ndtr(z), ndtr(-z), p_solved, p_stuck)
+        adjusted_p_values(np.where(enough, p, np.nan), "fdr_bh") <= FALSE_DISCOVERY_RATE
+        for p in (ndtr(z), ndtr(-z), p_solved, p_stuck)
     )
     return np.select(
         [~enough, forgotten, improving, solved, stuck],
         ["not judged", "forgotten", "improving", "solved", "stuck"],
         default="open",
     )
-
-
-def _found(p_values: np.ndarray) -> np.ndarray:
-    """Which p-values are below the threshold of Benjamini and Hochberg; NaN is no test."""
-    # Slow to import, and needed only here.
-    from scipy.stats import false_discovery_control
-
-    found = np.zeros(len(p_values), dtype=bool)
-    tests = ~np.isnan(p_values)
-    if tests.any():
-        found[tests] = false_discovery_control(p_values[tests]) <= FALSE_DISCOVERY_RATE
-    return found

@@ -44,13 +44,13 @@ class WindowReplay:
 
     def _score(self, chunk: StepChunk, noise: np.ndarray) -> list[Score]:
         self._first, self._last = min(self._first, chunk.step[0]), max(self._last, chunk.step[-1])
-        sums = []
-        for _, batch in chunk.batches:
-            values = self._kernel.window_values(batch)
-            errors = np.where(batch.scored[:, None], values - batch.filled[:, None], 0.0)
-            sums.append([batch.sums(column) for column in (errors**2).T])
+        values = np.empty((len(chunk), len(AUTO_WINDOWS)))
+        for place, batch in chunk.batches:
+            values[place] = self._kernel.window_values(batch)
             self._kernel.remember(batch)
-        return [Score(self._kernel, column) for column in np.concatenate(sums, axis=1)]
+        whole = chunk.whole
+        errors = np.where(whole.scored, values.T - whole.filled, 0.0) ** 2
+        return [Score(self._kernel, whole.sums(column)) for column in errors]
 
     def study(self) -> WindowStudy:
         """Compare the windows that are shorter than the run."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
-from kvar.history.visit_sums import kernel_sums
+from kvar.history.visit_sums import WindowWeights, kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import get_kernel
 from kvar.online.discount import discount_for
@@ -19,6 +19,7 @@ from kvar.online.feature_prior import FeaturePrior, feature_columns
 from kvar.online.reward_scale import RewardScale
 from kvar.online.shared_drift import SharedDrift
 from kvar.rollouts.batch import Batch, sums_of_others
+from kvar.rollouts.distinct import Distinct
 from kvar.utils.checks import checked_array, checked_keys, require_flags
 
 __all__ = ["AdaptiveBaseline", "Look", "Mixture"]
@@ -41,14 +42,21 @@ _START = 0.5
 class Mixture:
     """An average of candidates under weights, with the weighted squared error of each of them."""
 
-    def __init__(self, weights: np.ndarray, batch: Batch, root_weights: np.ndarray | None):
+    def __init__(self, weights: np.ndarray, batch: Batch, distinct: Distinct, rollout_weights: np.ndarray):
         self.weights = weights
-        self.average = np.zeros(batch.rewards.shape)
+        self._kind, self._rewards = distinct.kind, batch.filled[distinct.first]
+        self.average = np.zeros(self._rewards.shape)  # One a kind of rollout
         self.losses = np.zeros(len(weights))
-        self._rewards, self._root = batch.filled, root_weights
+        root = np.sqrt(distinct.sums(rollout_weights))
+        self._root = None if (root == 1.0).all() else root  # cost only
+
+    @property
+    def values(self) -> np.ndarray:
+        """The average for each rollout."""
+        return self.average[self._kind]
 
     def add(self, first: int, part: slice, values: np.ndarray) -> None:
-        """Take in the values of some candidates, from number `first` on, for a part of the rollouts; shape (C, r)."""
+        """Take in the values of some candidates from number `first` on, for a part of the kinds; shape (C, r)."""
         members = slice(first, first + len(values))
         # Not a product of matrices, whose rounding would depend on the place of a rollout in the batch.
         self.average[part] += np.einsum("c,cr->r", self.weights[members], values)
@@ -63,6 +71,7 @@ class Look:
     """All that one look at a batch yields: sums of the past, priors, and the mixture of all candidates."""
 
     batch: Batch
+    distinct: Distinct
     priors: list[np.ndarray]
     prior: np.ndarray
     mass: np.ndarray
@@ -123,6 +132,7 @@ class AdaptiveBaseline(Baseline):
     def __post_init__(self):
         require_flags(**self.parameters)
         self._windows = _WINDOWS if self.history else _WINDOWS[:1]
+        self._weights = WindowWeights(self._windows)
         self._priors = _PRIORS if self.shrinkage else _PRIORS[:1]
         self._history = History(_REACH if self.history else 0.0)
         self._scale = RewardScale()
@@ -144,12 +154,12 @@ class AdaptiveBaseline(Baseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates."""
-        return self.recalled(batch).mixture.average
+        return self.recalled(batch).mixture.values
 
     def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of the value with their uncertainty."""
         look = self.recalled(batch)
-        mixture = look.mixture
+        mixture, kind = look.mixture, look.distinct.kind
         # Values at an end of the range have no variance to compare an error with, or one that is rounding.
         errors, largest = self._error_total, self._variance_total
         fraction = 1.0 if errors > largest else errors / largest if largest > 0 else np.nan
@@ -162,16 +172,16 @@ class AdaptiveBaseline(Baseline):
             spread = (values - mixture.average[part]) ** 2
             variance[part] += (weights * (noise / np.maximum(worth, 1.0) + spread)).sum(axis=0)
             size[part] += (weights * worth).sum(axis=0)
-        return Estimate(mixture.average, np.sqrt(variance), size)
+        return Estimate(mixture.values, np.sqrt(variance)[kind], size[kind])
 
     def second_moments(self, batch: Batch) -> np.ndarray:
         """Variance of the reward at the estimated value: exact for rewards of two values, for others an upper bound."""
-        return self._scale.largest_variance(self.recalled(batch).mixture.average)
+        return self._scale.largest_variance(self.recalled(batch).mixture.values)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards, then take them into the history."""
         look = self.recalled(batch)
-        values = look.mixture.average
+        values = look.mixture.values
         self._experts.learn(look.mixture.losses, batch.n_scored)
         self._features.learn(batch, look.priors)
         self._drift.learn(batch, look.mass, look.total, look.regressor)
@@ -188,7 +198,7 @@ class AdaptiveBaseline(Baseline):
         """Sums of the past, priors, and the mixture of all candidates."""
         self._history.check_step(batch.step)
         total, mass, lag_mass = kernel_sums(
-            self._history, batch.keys, batch.step, self._windows, ["total", "mass", "lag_mass"]
+            self._history, batch.keys, batch.step, self._weights, ["total", "mass", "lag_mass"]
         )
         regressor = self._drift.regressor(mass, total, lag_mass, self._scale)
         moved = mass * self._drift.correction(regressor, self._scale)
@@ -196,8 +206,10 @@ class AdaptiveBaseline(Baseline):
         if self.features:
             priors = self._features.predictions(batch, priors[0], self._scale)
         prior = self._features.mixture(priors)
-        mixture = Mixture(self._experts.weights(), batch, None if batch.scored.all() else batch.scored)
-        look = Look(batch, priors, prior, mass, total, regressor, moved, mixture)
+        # Features may differ within a group, and the priors with them.
+        distinct = Distinct.of(batch) if len(priors) == 1 else Distinct.every()
+        mixture = Mixture(self._experts.weights(), batch, distinct, batch.scored.astype(np.float64))
+        look = Look(batch, distinct, priors, prior, mass, total, regressor, moved, mixture)
         self._mix(look)
         return look
 
@@ -207,13 +219,15 @@ class AdaptiveBaseline(Baseline):
             look.mixture.add(first, part, values)
 
     def _candidates(self, look: Look) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
-        """Candidates of some windows for a part of the rollouts at a time.
+        """Candidates of some windows for a part of the kinds of rollouts at a time.
 
         They are the number of the first, the part, the values, shape (C, r), and the number of rewards that they are
         worth, as many.
         """
-        batch, n_windows, kappas = look.batch, len(self._windows), np.array(self._priors)[:, None]
-        others, prompts = batch.totals_of_others, batch.spread(np.arange(len(batch.prompt_ids)))
+        batch, first_of, n_windows = look.batch, look.distinct.first, len(self._windows)
+        kappas = np.array(self._priors)[:, None]
+        others, n_others, priors = (x[first_of] for x in (batch.totals_of_others, batch.n_others, look.prior))
+        prompts = batch.spread(np.arange(len(batch.sizes)))[first_of]
         per_window = len(kappas) * (1 + self.drift)
         for start in range(0, len(others), _PART):
             part = slice(start, start + _PART)
@@ -221,7 +235,7 @@ class AdaptiveBaseline(Baseline):
                 np.ascontiguousarray(sums.take(prompts[part], axis=0).T)[:, None]
                 for sums in (look.total, look.mass, look.moved)
             )
-            total, mass, prior = total + others[part], mass + batch.n_others[part], look.prior[part]
+            total, mass, prior = total + others[part], mass + n_others[part], priors[part]
             from_prior = kappas * prior
             alone = not self._priors[0] and (mass <= 0).any()
             at_once = max(1, _CELLS // (per_window * len(prior)))

@@ -41,6 +41,8 @@ class Baseline(ABC):
         Columns that `estimate` needs in addition to the rewards.
     reward_range : tuple of float
         Smallest and largest reward that the method can take.
+    group_only : bool
+        Whether a value depends on nothing but the group of the rollout, so that a replay takes all steps at once.
     one_rollout : {"works", "no baseline", "refused"}
         What becomes of prompts with one rollout each: the method works, leaves advantages equal to rewards, or is
         refused, since it compares the rollouts of one prompt.
@@ -71,6 +73,7 @@ class Baseline(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     reward_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    group_only: ClassVar[bool] = False
     one_rollout: ClassVar[OneRollout] = "works"
     _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 

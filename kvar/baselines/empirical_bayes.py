@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.baselines.group_mean import group_means
 from kvar.online.running_moments import RunningMoments
 from kvar.rollouts.batch import Batch
 from kvar.utils.checks import checked_keys
@@ -42,14 +41,14 @@ class EmpiricalBayes(Baseline):
     def values(self, batch: Batch) -> np.ndarray:
         """Shrunken group means, the same for all rollouts of a group."""
         rewards, means = self.recalled(batch)
-        mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
+        mean = np.where(batch.counts > 0, batch.means, rewards.mean)
         shrinkage = _shrinkage(rewards.variance, means.variance, batch.counts)
         return batch.spread(mean + shrinkage * (rewards.mean - mean))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Derivative of a value by its own reward, through both means and through the shrinkage."""
         rewards, means = self.recalled(batch)
-        group_mean = np.where(batch.counts > 0, group_means(batch), rewards.mean)
+        group_mean = np.where(batch.counts > 0, batch.means, rewards.mean)
         mean, counts = batch.spread(group_mean), batch.spread(np.maximum(batch.counts, 1))
         shrinkage = batch.spread(_shrinkage(rewards.variance, means.variance, batch.counts))
         noise_slope = 2 * (batch.filled - rewards.mean) / (max(rewards.count, 1.0) * counts)
@@ -66,7 +65,7 @@ class EmpiricalBayes(Baseline):
 
     def _recall(self, batch: Batch) -> tuple[RunningMoments, RunningMoments]:
         """Moments of rewards and of group means, including the batch."""
-        means = group_means(batch)[batch.counts > 0]
+        means = batch.means[batch.counts > 0]
         return self._rewards.updated(batch.rewards[batch.scored]), self._means.updated(means)
 
     def _state(self) -> dict:

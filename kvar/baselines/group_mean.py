@@ -11,23 +11,7 @@ from kvar.baselines.base import Baseline
 from kvar.baselines.one_rollout import OneRollout
 from kvar.rollouts.batch import Batch
 
-__all__ = ["GroupMean", "group_means", "group_variances"]
-
-
-def group_means(batch: Batch) -> np.ndarray:
-    """Mean reward of each group, shape (P,); NaN for a group without rewards."""
-    total = batch.totals
-    return np.divide(total, batch.counts, out=np.full(total.shape, np.nan), where=batch.counts > 0)
-
-
-def group_variances(batch: Batch) -> np.ndarray:
-    """Unbiased variance of each group's rewards, shape (P,); NaN for fewer than two rewards."""
-    # Differences from the largest reward, so that the variance of equal rewards is exactly 0.
-    largest = batch.by_group(lambda rewards: np.fmax.reduce(rewards, axis=1, initial=-np.inf), batch.rewards)
-    below = np.where(batch.scored, batch.rewards - batch.spread(largest), 0.0)
-    mean = batch.sums(below) / np.maximum(batch.counts, 1)
-    squares = batch.sums(np.where(batch.scored, below - batch.spread(mean), 0.0) ** 2)
-    return np.divide(squares, batch.counts - 1, out=np.full(squares.shape, np.nan), where=batch.counts > 1)
+__all__ = ["GroupMean"]
 
 
 @dataclass
@@ -39,11 +23,12 @@ class GroupMean(Baseline):
     """
 
     name: ClassVar[str] = "group-mean"
+    group_only: ClassVar[bool] = True
     one_rollout: ClassVar[OneRollout] = "refused"
 
     def values(self, batch: Batch) -> np.ndarray:
         """Group means."""
-        return batch.spread(group_means(batch))
+        return batch.spread(batch.means)
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """One over the number of rewards in the group."""

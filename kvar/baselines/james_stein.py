@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.baselines.group_mean import group_means, group_variances
 from kvar.baselines.leave_one_out import LeaveOneOut
 from kvar.rollouts.batch import Batch, sums_of_others
 
@@ -42,14 +41,14 @@ class JamesStein(Baseline):
         present, noisy = counts > 0, counts > 1
         n_groups = present.sum()
         n_others = n_groups - present
-        means = np.where(present, group_means(batch), 0.0)
+        means = np.where(present, batch.means, 0.0)
         # Deviations from the mean of means: a large common level would cancel the digits of s.
         centre = means.sum() / max(n_groups, 1)
         offsets = np.where(present, means - centre, 0.0)
         mean_offset = sums_of_others(offsets) / np.maximum(n_others, 1)
         mean_square = sums_of_others(offsets**2) / np.maximum(n_others, 1)
         squared_deviation = np.maximum(mean_square - mean_offset**2, 0.0)
-        noise = np.where(noisy, group_variances(batch) / np.maximum(counts, 1), 0.0)
+        noise = np.where(noisy, batch.variances / np.maximum(counts, 1), 0.0)
         noise = sums_of_others(noise) / np.maximum(sums_of_others(noisy.astype(float)), 1)
         total = noise + squared_deviation
         weight = np.divide(noise, total, out=np.zeros(total.shape), where=total > 0) * n_others / max(n_groups, 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kvar.baselines.base import Baseline, Estimate
 from kvar.baselines.batch_mean import others_in_batch
-from kvar.history.visit_sums import kernel_sums
+from kvar.history.visit_sums import WindowWeights, kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import KernelName, get_kernel
 from kvar.online.expert_weights import ExpertWeights
@@ -90,6 +90,7 @@ class KernelBaseline(Baseline):
         if number:
             self.bandwidth = windows[0]
         self._windows = [(kernel, width) for width in windows]
+        self._weights, self._at_zero = WindowWeights(self._windows), float(kernel(0.0))
         reach = max(w for _, w in self._windows) * kernel.reach
         self._history = History(reach) if self.clock == "steps" else History(math.inf, max_visits=math.ceil(reach))
         self._experts = ExpertWeights(len(self._windows))
@@ -133,10 +134,6 @@ class KernelBaseline(Baseline):
         """The window, or for "auto" the geometric mean of the windows under their weights."""
         return self._experts.mean_window([width for _, width in self._windows])
 
-    @property
-    def _at_zero(self) -> float:
-        return float(self._windows[0][0](0.0))
-
     def _recall(self, batch: Batch) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Kernel sums of the history, and the values with each window, shape (R, K)."""
         past = self._past(batch)
@@ -146,7 +143,7 @@ class KernelBaseline(Baseline):
         """Kernel sums of the history by name, each of shape (P, K)."""
         self._history.check_step(batch.step)
         names = (_DRIFT_SUMS if self.drift else _SUMS[self.degree]) + more
-        sums = kernel_sums(self._history, batch.keys, batch.step, self._windows, names, self.clock)
+        sums = kernel_sums(self._history, batch.keys, batch.step, self._weights, names, self.clock)
         return dict(zip(names, sums, strict=True))
 
     def _regressor(self, past):

@@ -38,6 +38,7 @@ class KRPO(Baseline):
     """
 
     name: ClassVar[str] = "krpo"
+    group_only: ClassVar[bool] = True
     one_rollout: ClassVar[OneRollout] = "refused"
     process_noise: float = 1e-5
     measurement_noise: float = 1e-2

@@ -22,6 +22,7 @@ class LeaveOneOut(Baseline):
     """
 
     name: ClassVar[str] = "leave-one-out"
+    group_only: ClassVar[bool] = True
     one_rollout: ClassVar[OneRollout] = "no baseline"
 
     def values(self, batch: Batch) -> np.ndarray:

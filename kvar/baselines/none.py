@@ -18,6 +18,7 @@ class NoBaseline(Baseline):
     """Zero everywhere: REINFORCE (Williams 1992)."""
 
     name: ClassVar[str] = "none"
+    group_only: ClassVar[bool] = True
 
     def values(self, batch: Batch) -> np.ndarray:
         """Zeros."""

@@ -28,6 +28,7 @@ class OPO(Baseline):
 
     name: ClassVar[str] = "opo"
     needs: ClassVar[tuple[str, ...]] = (_LENGTH,)
+    group_only: ClassVar[bool] = True
     one_rollout: ClassVar[OneRollout] = "refused"
 
     def values(self, batch: Batch) -> np.ndarray:

@@ -23,6 +23,7 @@ class Oracle(Baseline):
 
     name: ClassVar[str] = "oracle"
     needs: ClassVar[tuple[str, ...]] = ("true_value",)
+    group_only: ClassVar[bool] = True
 
     def values(self, batch: Batch) -> np.ndarray:
         """The true values."""

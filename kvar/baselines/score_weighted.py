@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kvar.baselines.base import Baseline
-from kvar.history.visit_sums import kernel_sums
+from kvar.history.visit_sums import WindowWeights, kernel_sums
 from kvar.history.visits import History
 from kvar.kernels import KernelName, get_kernel
 from kvar.rollouts.batch import Batch
@@ -52,14 +52,15 @@ class ScoreWeighted(Baseline):
     def __post_init__(self):
         if not (is_number(self.bandwidth) and 0 < self.bandwidth < math.inf):
             raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r:.60}")
-        self._window = (get_kernel(self.kernel), float(self.bandwidth))
-        self._history = History(self.bandwidth * self._window[0].reach, weighted=True)
+        kernel = get_kernel(self.kernel)
+        self._at_zero, self._windows = float(kernel(0.0)), WindowWeights([(kernel, float(self.bandwidth))])
+        self._history = History(self.bandwidth * kernel.reach, weighted=True)
 
     def values(self, batch: Batch) -> np.ndarray:
         """Weighted kernel estimates."""
         self._history.check_step(batch.step)
-        total, mass = kernel_sums(self._history, batch.keys, batch.step, [self._window], ["total", "mass"])
-        norms, at_zero = self._weights(batch), float(self._window[0](0.0))
+        total, mass = kernel_sums(self._history, batch.keys, batch.step, self._windows, ["total", "mass"])
+        norms, at_zero = self._weights(batch), self._at_zero
         total = batch.spread(total[:, 0]) + at_zero * batch.sums_of_others(norms * batch.filled)
         mass = batch.spread(mass[:, 0]) + at_zero * batch.sums_of_others(norms)
         return np.divide(total, mass, out=np.zeros(total.shape), where=mass > 0)

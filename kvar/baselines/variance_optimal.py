@@ -67,7 +67,7 @@ class VarianceOptimal(AdaptiveBaseline):
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates of b*."""
         look, part = self.recalled(batch), self._own.part if self.history else 0.0
-        return look.baselines.average + part * self._scale.width * look.moves
+        return look.baselines.values + part * self._scale.width * look.moves
 
     def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
@@ -81,15 +81,15 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def second_moments(self, batch: Batch) -> np.ndarray:
         """``v W1 (1 - b)^2 + (1 - v) W0 b^2`` with rewards in [0, 1], W1 and W0 mean squared norms at the value v."""
-        return self._norms.second_moments(self.recalled(batch).mixture.average, self._shift, self._scale)
+        return self._norms.second_moments(self.recalled(batch).mixture.values, self._shift, self._scale)
 
     def learn(self, batch: Batch) -> None:
         """Learn from the batch's rewards and norms, then take the rewards into the history."""
         look, norms = self.recalled(batch), _norms_of(batch)
         super().learn(batch)
         self._ranking.learn(look.baselines.losses, batch.n_scored)
-        relative = self._norms.learn(batch, look.mixture.average, norms, self._scale)
-        errors = batch.filled - look.baselines.average
+        relative = self._norms.learn(batch, look.mixture.values, norms, self._scale)
+        errors = batch.filled - look.baselines.values
         self._own.learn(batch, look.records, relative, look.weights, look.moves, errors, self._scale)
         self._shift = self._norms.shift(self._scale)
 
@@ -99,14 +99,14 @@ class VarianceOptimal(AdaptiveBaseline):
         total = batch.spread(look.total.mean(axis=1)) + batch.totals_of_others + look.prior
         mass = batch.spread(look.mass.mean(axis=1)) + batch.n_others + 1.0
         look.weights = self._norms.weights(batch, total / mass, _norms_of(batch), self._scale)
-        look.baselines = Mixture(self._ranking.weights(), batch, np.sqrt(look.weights))
+        look.baselines = Mixture(self._ranking.weights(), batch, look.distinct, look.weights)
         for first, part, values, _ in self._candidates(look):
             look.mixture.add(first, part, values)
             shifted = self._shift.of(values)
             shifted += values
             look.baselines.add(first, part, shifted)
         look.records = self._own.recall(batch)
-        look.moves = self._own.moves(batch, look.records, look.baselines.average, self._scale)
+        look.moves = self._own.moves(batch, look.records, look.baselines.values, self._scale)
 
     def _parts(self) -> dict:
         return {"norms": self._norms, "ranking": self._ranking, "own_ratios": self._own}

@@ -11,17 +11,46 @@ from kvar.history.visits import History
 from kvar.kernels import Kernel
 from kvar.rollouts.prompt_ids import as_keys
 
-__all__ = ["kernel_sums"]
+__all__ = ["WindowWeights", "kernel_sums"]
 
 # Visits at a time. Arrays of this size stay in the processor's cache, which halves the time of large batches.
 _CHUNK = 16_384
+# Whole lags below this number, or as many as there are visits, are looked up.
+_LAGS = 4096
+
+
+class WindowWeights:
+    """Weights of visits under K kernels with their bandwidths; whole lags are few, and theirs are kept in a table."""
+
+    def __init__(self, windows: Sequence[tuple[Kernel, float]]):
+        self._windows = tuple(windows)
+        self._table = self._computed(np.zeros(1))
+
+    def __len__(self) -> int:
+        """Number K of kernels."""
+        return len(self._windows)
+
+    def of(self, lag: np.ndarray) -> np.ndarray:
+        """Weights at lags that are not negative, with the kernels in a last axis of length K."""
+        longest = lag.max(initial=0.0)
+        if longest < max(_LAGS, lag.size):
+            whole = lag.astype(np.intp)
+            if (whole == lag).all():
+                if longest >= len(self._table):
+                    self._table = self._computed(np.arange(2 * longest + 1))
+                # `take` has 16 times the speed of an index here.
+                return self._table.take(whole, axis=0)
+        return self._computed(lag)
+
+    def _computed(self, lag: np.ndarray) -> np.ndarray:
+        return np.stack([kernel(lag / bandwidth) for kernel, bandwidth in self._windows], axis=-1)
 
 
 def kernel_sums(
     history: History,
     prompt_ids: list[int | str] | np.ndarray,
     now: float,
-    windows: Sequence[tuple[Kernel, float]],
+    windows: WindowWeights,
     sums: Sequence[str],
     clock: Literal["steps", "visits"] = "steps",
 ) -> list[np.ndarray]:
@@ -34,35 +63,24 @@ def kernel_sums(
     """
     keys = as_keys(prompt_ids)
     results = np.zeros((len(sums), len(keys), len(windows)))
-    squared = np.array([name.startswith("squared_") for name in sums])
+    squared = [k for k, name in enumerate(sums) if name.startswith("squared_")]
     for members, visits in history.visits(keys, _CHUNK):
         lag = now - visits.steps
-        # Strictly earlier: a reward of this very step may be the one to predict.
-        within = (lag > 0) & (lag <= history.reach) & (visits.counts > 0)
+        # Strictly earlier: a reward of this very step may be the one to predict. The lag of an empty cell is infinite.
+        within = (lag > 0) & (lag <= history.reach)
         if clock == "visits":
             lag = visits.ages
-        # An empty cell has an infinite lag, and infinity times its count of 0 would be NaN.
+        # Infinity times a weight of 0 would be NaN.
         lag, counts = np.where(within, lag, 0.0), np.where(within, visits.counts, 0.0)
         totals = np.where(within, visits.totals, 0.0)
         factors = np.empty((len(lag), len(sums), lag.shape[1]))
-        for name, factor in zip(sums, factors.swapaxes(0, 1), strict=True):
-            factor[:] = totals if name.endswith("total") else counts
+        for k, name in enumerate(sums):
+            factors[:, k] = totals if name.endswith("total") else counts
             if "lag" in name:
-                factor *= lag**2 if "lag_square" in name else lag
-        weights = _weights(windows, lag)
-        for squares, of_kind in ((False, ~squared), (True, squared)):
-            if of_kind.any():
-                found = np.matmul(factors[:, of_kind], weights**2 if squares else weights)
-                results[np.ix_(of_kind, members)] = found.swapaxes(0, 1)
+                factors[:, k] *= lag**2 if "lag_square" in name else lag
+        weights = windows.of(lag)
+        found = np.matmul(factors, weights)
+        if squared:
+            found[:, squared] = np.matmul(factors[:, squared], weights**2)
+        results[:, members] = found.swapaxes(0, 1)
     return list(results)
-
-
-def _weights(windows: Sequence[tuple[Kernel, float]], lag: np.ndarray) -> np.ndarray:
-    """Weights of each kernel, shape (P, V, K); whole lags are few, so that a table of their weights is faster."""
-    longest = lag.max(initial=0.0)
-    whole = lag.astype(np.intp) if longest < lag.size else None
-    if whole is None or (whole != lag).any():
-        return np.stack([kernel(lag / bandwidth) for kernel, bandwidth in windows], axis=-1)
-    lags = np.arange(longest + 1)
-    # `take` has 16 times the speed of an index here.
-    return np.stack([kernel(lags / bandwidth) for kernel, bandwidth in windows], axis=-1).take(whole, axis=0)

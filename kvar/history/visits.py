@@ -9,6 +9,7 @@ no running sums, so that rounding errors do not accumulate over a long run.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,7 +59,8 @@ class History:
     """
 
     def __init__(self, reach: float, max_visits: int | None = None, weighted: bool = False):
-        self.reach = float(reach)
+        # Finite, so that nothing reaches the cells that are empty.
+        self.reach = min(float(reach), sys.float_info.max)
         self._max_visits = max_visits
         self._most_rewards = LARGEST**2 if weighted else MOST_REWARDS
         self._clear()
@@ -90,7 +92,7 @@ class History:
     def visits(self, prompt_ids: list[int | str] | np.ndarray, cells: int) -> Iterator[tuple[np.ndarray, Visits]]:
         """Numbers of the known prompts in the list, with their visits; about so many cells at once."""
         slots = self._index.find(prompt_ids)
-        members = np.flatnonzero(slots >= 0)
+        members = (slots >= 0).nonzero()[0]
         width = self._width[slots[members]]
         if width.size and width.min() < width.max():
             # Rings of like widths together, so that few of the cells are padding.
@@ -119,13 +121,13 @@ class History:
         """Remember one visit of distinct prompts, from sums and numbers of rewards; a prompt with none is skipped."""
         self.check_step(step)
         self.last_step = step
-        seen = np.flatnonzero(counts > 0)
+        seen = (counts > 0).nonzero()[0]
         if seen.size == 0:
             return
         slots = self._places(as_keys(prompt_ids)[seen], step)
         cell = self._begin[slots] + self._next[slots]
         # The next cell of a ring holds its oldest visit. If the ring still needs that visit, it grows.
-        needed = (self._counts[cell] > 0) & (self._steps[cell] >= step - self.reach)
+        needed = self._steps[cell] >= step - self.reach
         if self._max_visits is not None:
             needed &= self._width[slots] < self._max_visits
         if needed.any():
@@ -180,13 +182,13 @@ class History:
     def _places(self, keys: np.ndarray, step: float) -> np.ndarray:
         """Places of the prompts; new prompts get some, after stale prompts have lost theirs."""
         slots = self._index.find(keys)
-        if (slots < 0).sum() > len(self._free):  # cost only
+        missing = (slots < 0).nonzero()[0]
+        if missing.size > len(self._free):  # cost only
             self._drop_stale(step - self.reach)
             slots = self._index.find(keys)
-            wanted = (slots < 0).sum()
-            if wanted > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
-                self._lengthen(max(wanted, len(self._width) // 4))
-        missing = np.flatnonzero(slots < 0)
+            missing = (slots < 0).nonzero()[0]
+            if missing.size > len(self._free) or len(self._free) < len(self._index) // 4:  # cost only
+                self._lengthen(max(missing.size, len(self._width) // 4))
         if missing.size:
             self._reserve(missing.size)
             taken, self._free = np.split(self._free, [missing.size])

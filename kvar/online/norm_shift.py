@@ -124,10 +124,9 @@ class NormShift:
         n = int(known.sum())
         if n and scale.has_range:
             reward = scale.fraction(batch.filled)
-            # Weights of linear interpolation between the nodes.
-            shares = np.maximum(1.0 - np.abs(place[:, None] * (len(_NODES) - 1) - np.arange(len(_NODES))), 0.0)
-            columns = np.stack([high * means[0] * reward, low * means[1] * (1 - reward), reward, 1 - reward])
-            self._sums = discount_for(_DISCOUNT, n) * self._sums + np.where(known, columns, 0.0) @ shares
+            columns = (high * means[0] * reward, low * means[1] * (1 - reward), reward, 1 - reward)
+            sums = [_by_node(place, np.where(known, column, 0.0)) for column in columns]
+            self._sums = discount_for(_DISCOUNT, n) * self._sums + sums
             self._means = self._pooled_means()
         if n:
             discount = discount_for(_MEAN_DISCOUNT, n)
@@ -147,3 +146,13 @@ class NormShift:
         count = checked_number(state["count"], "count of a norm shift", 0.0, MOST_REWARDS)
         self._sums, self._total, self._count = sums, total, count
         self._means = self._pooled_means()
+
+
+def _by_node(place: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Sums of numbers at the nodes, each shared between the two next to its place as in linear interpolation."""
+    right = place * (len(_NODES) - 1)
+    left = np.minimum(right.astype(np.intp), len(_NODES) - 2)
+    right -= left
+    sums = np.bincount(left, numbers * (1.0 - right), len(_NODES))
+    sums[1:] += np.bincount(left, numbers * right, len(_NODES) - 1)
+    return sums

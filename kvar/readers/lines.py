@@ -22,6 +22,7 @@ __all__ = [
     "chunks",
     "first_bytes",
     "first_lines",
+    "line_blocks",
     "lines",
     "whole_lines",
 ]
@@ -34,6 +35,8 @@ LONGEST = 64 * 2**20
 TOO_LONG = b"\0 longer than 64 MiB"
 # So many empty lines in a row are no log, but a file made to cost time.
 _MOST_EMPTY = 2**20
+# Bytes that are read at a time.
+_AT_ONCE = 2**20
 # A kilobyte of zstd unpacks to 32 MiB at most, so that no call fills the memory.
 _PACKED = 1024
 
@@ -110,7 +113,7 @@ def first_bytes(path: Path, number: int) -> bytes:
 
 def chunks(path: Path, max_unpacked: float = MAX_UNPACKED) -> Iterator[bytes]:
     """Read a file in pieces of a megabyte at most; a compressed one up to so many GiB."""
-    return _pieces(path, max_unpacked, lambda file: file.read1(2**20))
+    return _pieces(path, max_unpacked, lambda file: file.read1(_AT_ONCE))
 
 
 def whole_lines(path: Path, size: int) -> int:
@@ -130,6 +133,14 @@ def lines(path: Path, max_unpacked: float = MAX_UNPACKED, span: tuple[int, int] 
 
     Of a plain file a span may be read, from one byte up to another.
     """
+    for block in line_blocks(path, max_unpacked, span):
+        yield from block
+
+
+def line_blocks(
+    path: Path, max_unpacked: float = MAX_UNPACKED, span: tuple[int, int] | None = None
+) -> Iterator[list[bytes]]:
+    """As `lines`, some neighbouring lines at a time."""
     n_empty, size = 0, 0
     held: list[bytes] = []  # The beginning of a line whose end is in a later piece; of one that is too long, nothing
 
@@ -137,24 +148,31 @@ def lines(path: Path, max_unpacked: float = MAX_UNPACKED, span: tuple[int, int] 
         return TOO_LONG if size + len(end) >= LONGEST else b"".join([*held, end]).rstrip(b"\r")
 
     for piece in chunks(path, max_unpacked) if span is None else _span(path, *span):
-        *ends, rest = piece.split(b"\n")
-        for end in ends:
-            line = whole(end) if size or len(end) >= LONGEST else end.rstrip(b"\r")
-            held, size = [], 0
-            n_empty = 0 if line else n_empty + 1
-            if n_empty > _MOST_EMPTY:
-                raise UnreadableError(f"more than {_MOST_EMPTY:,} empty lines follow each other in it")
-            yield line
+        *block, rest = piece.split(b"\n")
+        if block:
+            first, held, size = whole(block[0]), [], 0
+            if b"\r" in piece or len(piece) >= LONGEST:
+                block = list(map(whole, block))
+            block[0] = first
+            if b"" not in block:
+                n_empty = 0
+            else:
+                for k, line in enumerate(block):
+                    n_empty = 0 if line else n_empty + 1
+                    if n_empty > _MOST_EMPTY:
+                        yield block[:k]
+                        raise UnreadableError(f"more than {_MOST_EMPTY:,} empty lines follow each other in it")
+            yield block
         size += len(rest)
         held = [*held, rest] if size < LONGEST else []
     if size:
-        yield whole(b"")
+        yield [whole(b"")]
 
 
 def _span(path: Path, start: int, stop: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(start)
-        while start < stop and (piece := file.read(min(2**20, stop - start))):
+        while start < stop and (piece := file.read(min(_AT_ONCE, stop - start))):
             start += len(piece)
             yield piece
 

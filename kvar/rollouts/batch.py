@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from kvar.utils.array_types import Column, Ids
 from kvar.utils.checks import LARGEST
 
 __all__ = ["Batch", "occurrence", "sums_of_others"]
+
+# What a batch keeps of single groups, one number a group or a rollout.
+_OF_GROUPS = ("counts", "totals", "means", "variances")
+_OF_ROLLOUTS = ("scored", "filled", "totals_of_others", "n_others")
 
 
 def sums_of_others(values: np.ndarray) -> np.ndarray:
@@ -171,6 +176,28 @@ class Batch:
             batch.columns[name] = batch._from_rows(column)
         return batch
 
+    @classmethod
+    def of_groups(cls, rewards: np.ndarray, sizes: np.ndarray, columns: dict[str, np.ndarray]) -> Batch:
+        """Groups of checked rewards that stand one after the other, as if each were of a prompt of its own."""
+        return cls(list(range(len(sizes))), rewards, 0.0, columns, sizes, rewards.shape, None)
+
+    def parts(self, cuts: list[int], keys: np.ndarray, steps: list[float]) -> list[tuple[slice, Batch]]:
+        """Consecutive groups as batches, each with the place of its rollouts; `cuts` begin with 0 and end with P.
+
+        What is known of single groups is computed for all of them at once, and not again for each batch.
+        """
+        ids, ends = keys.tolist(), np.concatenate([[0], np.cumsum(self.sizes)])[cuts].tolist()
+        common = {} if self._common_size is None else {"_common_size": self._common_size}
+        parts = []
+        for (first, last), (start, stop), step in zip(pairwise(cuts), pairwise(ends), steps, strict=True):
+            groups, rollouts = slice(first, last), slice(start, stop)
+            columns = {name: column[rollouts] for name, column in self.columns.items()}
+            part = Batch(ids[groups], self.rewards[rollouts], step, columns, self.sizes[groups], (stop - start,), None)
+            part.__dict__.update({name: getattr(self, name)[groups] for name in _OF_GROUPS}, **common)
+            part.__dict__.update({name: getattr(self, name)[rollouts] for name in _OF_ROLLOUTS}, keys=keys[groups])
+            parts.append((rollouts, part))
+        return parts
+
     def _from_rows(self, block: np.ndarray) -> np.ndarray:
         """Rows of shape (B, G) or (B,) as one number a rollout."""
         return (block if self._order is None else block[self._order]).ravel()
@@ -272,9 +299,7 @@ class Batch:
     @cached_property
     def _common_size(self) -> int | None:
         """The number of rollouts that every prompt has, or None if they have not all as many."""
-        if self._order is None:
-            return self._shape[1] if len(self._shape) == 2 else 1
-        size = int(self.sizes[0])
+        size = int(self.sizes[0]) if len(self.sizes) else 1
         return size if (self.sizes == size).all() else None
 
     @cached_property
@@ -322,7 +347,22 @@ class Batch:
         """Number of other rewards in the group of each rollout, shape (R,)."""
         return self.spread(self.counts) - self.scored
 
-    @property
+    @cached_property
+    def means(self) -> np.ndarray:
+        """Mean reward of each prompt, shape (P,); NaN without rewards."""
+        return np.divide(self.totals, self.counts, out=np.full(self.totals.shape, np.nan), where=self.counts > 0)
+
+    @cached_property
+    def variances(self) -> np.ndarray:
+        """Unbiased variance of the rewards of each prompt, shape (P,); NaN for fewer than two rewards."""
+        # Differences from the largest reward, so that the variance of equal rewards is exactly 0.
+        largest = self.by_group(lambda rewards: np.fmax.reduce(rewards, axis=1, initial=-np.inf), self.rewards)
+        below = np.where(self.scored, self.rewards - self.spread(largest), 0.0)
+        mean = self.sums(below) / np.maximum(self.counts, 1)
+        squares = self.sums(np.where(self.scored, below - self.spread(mean), 0.0) ** 2)
+        return np.divide(squares, self.counts - 1, out=np.full(squares.shape, np.nan), where=self.counts > 1)
+
+    @cached_property
     def n_scored(self) -> int:
         """Number of rewards."""
         return int(self.counts.sum())

@@ -64,23 +64,15 @@ class StepChunk:
         return np.repeat(values, self.sizes)
 
     @cached_property
-    def batches(self) -> list[tuple[np.ndarray, Batch]]:
-        """Each step as indices of its rollouts in the chunk, and a batch whose prompt ids are their numbers.
+    def whole(self) -> Batch:
+        """The groups of all steps as one batch, in which no prompt comes twice: for what looks at single groups."""
+        return Batch.of_groups(self.reward, self.sizes, self.columns)
 
-        If all groups of a step have one size, its indices have shape (P, G), one group a row; otherwise (n,).
-        """
-        steps = []
-        first_groups = np.searchsorted(self.groups, self.steps)
-        for start, stop in zip(first_groups, [*first_groups[1:], len(self.groups)], strict=True):
-            sizes = self.sizes[start:stop]
-            places = np.arange(self.groups[start], self.groups[start] + sizes.sum())
-            if (sizes == sizes[0]).all():
-                places = places.reshape(len(sizes), sizes[0])
-            codes = self.code[places] if places.ndim == 1 else self.code[places[:, 0]]
-            columns = {name: column[places] for name, column in self.columns.items()}
-            batch = Batch.from_rows(codes, self.reward[places], self.step[self.groups[start]], columns)
-            steps.append((places, batch))
-        return steps
+    @cached_property
+    def batches(self) -> list[tuple[slice, Batch]]:
+        """Each step as the place of its rollouts in the chunk, and a batch whose prompt ids are their numbers."""
+        cuts = [*np.searchsorted(self.groups, self.steps).tolist(), len(self.groups)]
+        return self.whole.parts(cuts, self.code[self.groups], self.step[self.steps].astype(np.float64).tolist())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kvar.baselines import Baseline, register_baseline
 from kvar.baselines.batch_mean import others_in_batch
-from kvar.baselines.group_mean import GroupMean, group_means
+from kvar.baselines.group_mean import GroupMean
 from kvar.rollouts.batch import Batch
 from llm_train.studies.weighted_mean import WeightedMean
 
@@ -44,7 +44,7 @@ class GPG(GroupMean):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Rewards less a times their distance from the group mean."""
-        return batch.filled - _factor(batch) * (batch.filled - batch.spread(group_means(batch)))
+        return batch.filled - _factor(batch) * (batch.filled - batch.spread(batch.means))
 
     def own_weight(self, batch: Batch) -> np.ndarray:
         """Derivative at a fixed factor."""

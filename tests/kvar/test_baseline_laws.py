@@ -64,6 +64,17 @@ def test_a_value_for_every_rollout(name, rng):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_value_depends_on_its_group_alone_where_the_class_says_so(name, rng):
+    ids, rewards, columns = sample(rng, name)
+    expected = experienced(name, rng).estimate(ids, rewards, 6, **columns)
+    one_by_one = [
+        kvar.make_baseline(name).estimate(ids[[k]], rewards[[k]], 0, **{n: c[[k]] for n, c in columns.items()})
+        for k in range(len(ids))
+    ]
+    assert np.array_equal(np.concatenate(one_by_one), expected) == baseline_class(name).group_only
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_return_info_does_not_change_the_values(name, rng):
     baseline = experienced(name, rng)
     ids, rewards, columns = sample(rng, name)

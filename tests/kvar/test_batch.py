@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -48,6 +49,25 @@ def test_work_by_group_against_a_loop(ids, data):
     ]
     assert batch.to_rows(batch.n_others).tolist() == scored
     assert batch.to_rows(batch.spread(np.array(distinct))).tolist() == ids
+
+
+@given(steps=st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), min_size=1, max_size=4), data=st.data())
+def test_parts_are_batches_of_their_rows(steps, data):
+    sizes = np.array([size for step in steps for size in step])
+    n = int(sizes.sum())
+    rewards = data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0, np.nan]), min_size=n, max_size=n))
+    whole = Batch.of_groups(np.array(rewards), sizes, {"column": np.arange(n) / 2})
+    cuts = [0, *np.cumsum([len(step) for step in steps]).tolist()]
+    parts = whole.parts(cuts, np.arange(len(sizes)) % 5, [0.5 * k for k in range(len(steps))])
+    names = [name for name, kind in vars(Batch).items() if isinstance(kind, cached_property)]
+    for k, (place, part) in enumerate(parts):
+        keys = np.repeat(np.arange(len(sizes)) % 5, sizes)[place]
+        expected = Batch.from_rows(keys, whole.rewards[place], 0.5 * k, {"column": np.arange(n)[place] / 2})
+        assert (part.step, part.prompt_ids) == (expected.step, expected.prompt_ids)
+        np.testing.assert_array_equal(part.to_rows(part.columns["column"]), expected.columns["column"])
+        np.testing.assert_array_equal(part.sums_of_others(part.filled), expected.totals_of_others)
+        for name in ("rewards", "sizes", *set(names) - {"_equal_groups"}):
+            np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("name", kvar.baseline_names())

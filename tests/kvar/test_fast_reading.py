@@ -77,6 +77,28 @@ def test_a_line_is_parsed_as_by_json(line):
     assert repr(json_lines_file.parsed(line)) == repr(expected)
 
 
+ROWS = [b'{"a": 1}', b'{"a": "\xed\xa0\x80", "b": [NaN]} \t', b'{"a": 1, "a": 2}']
+NO_ROWS = [
+    b"",
+    b" ",
+    b"3",
+    b'"x"',
+    b'{"a": [1',
+    b"2]}",
+    b'{"a": 1}, {"a": 2}',
+    b'{"a": 1},null,{"a": 2}',
+    b'{"a": "\xff"}',
+    b"]",
+    b"[" * 2000,
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(ROWS), max_size=4) | st.lists(st.sampled_from(ROWS + NO_ROWS), max_size=5))
+def test_lines_are_parsed_together_as_one_by_one(block):
+    assert repr(json_lines_file._all_parsed(block)) == repr(list(map(json_lines_file.parsed, block)))
+
+
 def test_equal_texts_of_a_parquet_file_are_one_object(tmp_path, rng):
     texts = ["", "a", None, "b" * 50, "a "]
     cells = [texts[k] for k in rng.integers(0, len(texts), 3000)]

@@ -251,6 +251,7 @@ def test_pieces_are_cut_by_bytes(tmp_path, write, monkeypatch):
     path = write(tmp_path / f"log.{write.__name__}", rows)
     for module in (json_lines_file, csv_file, parquet_file):
         monkeypatch.setattr(module, "PIECE_BYTES", 20_000)
+    monkeypatch.setattr(lines, "_AT_ONCE", 6_000)
     sizes = []
     log = read_log(path, advance=sizes.append)
     assert len(sizes) >= 5

@@ -1,7 +1,8 @@
 """The index of prompts against a dictionary."""
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kvar.history.prompt_index
@@ -10,9 +11,11 @@ from kvar.history.prompt_index import PromptIndex
 IDS = st.one_of(st.integers(-5, 40), st.integers(-(2**70), 2**70), st.text(max_size=3), st.sampled_from(["1", "-1"]))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("n_cells", [0, 20, 4096])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.lists(IDS, max_size=12, unique_by=lambda i: (type(i), i)), st.booleans()), max_size=25))
-def test_it_is_a_dictionary(batches):
+def test_it_is_a_dictionary(n_cells, monkeypatch, batches):
+    monkeypatch.setattr(kvar.history.prompt_index, "_CELLS", n_cells)
     index, reference, n_places = PromptIndex(), {}, 0
     for ids, forget in batches:
         np.testing.assert_array_equal(index.find(ids), [reference.get(i, -1) for i in ids])
@@ -33,9 +36,21 @@ def test_it_is_a_dictionary(batches):
 
 def test_integers_move_into_the_sorted_array(monkeypatch):
     monkeypatch.setattr(kvar.history.prompt_index, "_WAITING", 4)
-    index = PromptIndex()
+    index, far = PromptIndex(), 10**12
     for start in range(0, 100, 5):
-        ids = list(range(start, start + 5))[::-1]
-        index.add(ids, np.array(ids) + 1000)
+        places = np.arange(start, start + 5)[::-1]
+        index.add((far + places).tolist(), places + 1000)
     assert len(index._keys) > 80
-    np.testing.assert_array_equal(index.find([99, 0, 100, -1, 50]), [1099, 1000, -1, -1, 1050])
+    np.testing.assert_array_equal(index.find([far + 99, far, far + 100, -1, far + 50]), [1099, 1000, -1, -1, 1050])
+
+
+def test_integers_that_lie_close_together_have_cells(monkeypatch):
+    monkeypatch.setattr(kvar.history.prompt_index, "_CELLS", 0)
+    monkeypatch.setattr(kvar.history.prompt_index, "_WAITING", 10)
+    index, order = PromptIndex(), np.random.default_rng(0).permutation(1000)
+    for places in order.reshape(200, 5):
+        index.add(places, places)
+    assert len(index._cells) < 4100
+    assert len(index._keys) + len(index._waiting) < 300
+    np.testing.assert_array_equal(index.find(order), order)
+    assert index.find([2**63 - 1, -(2**63), -1, 1000]).tolist() == [-1] * 4

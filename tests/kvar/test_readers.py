@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 import kvar
-from kvar.readers import csv_file, json_lines_file, read_log
+from kvar.readers import csv_file, json_lines_file, lines, read_log
 from kvar.readers.columns import parse_columns
 from kvar.readers.trl_reward_weights import read_rewards
 from kvar.rollouts.prompt_ids import prompt_key
@@ -334,6 +334,7 @@ def test_a_long_file_comes_in_pieces(tmp_path, write, monkeypatch):
     path = write(tmp_path / f"log.{write.__name__}")
     for module in (json_lines_file, csv_file):
         monkeypatch.setattr(module, "PIECE", 5)
+    monkeypatch.setattr(lines, "_AT_ONCE", 200)
     same(read_log(path).trace)
 
 
