@@ -166,7 +166,7 @@ class AdaptiveBaseline(Baseline):
         variance, size = np.zeros(mixture.average.shape), np.zeros(mixture.average.shape)
         for first, part, values, worth in self._candidates(look):
             weights = mixture.weights[first : first + len(values), None]
-            worth = worth.reshape(values.shape)
+            worth = np.repeat(worth, len(values) // len(worth), axis=0)
             # Half a reward at either end keeps the noise of a prompt away from zero (Agresti and Coull 1998).
             noise = fraction * self._scale.largest_variance((values * worth + self._scale.midrange) / (worth + 1))
             spread = (values - mixture.average[part]) ** 2
@@ -222,7 +222,7 @@ class AdaptiveBaseline(Baseline):
         """Candidates of some windows for a part of the kinds of rollouts at a time.
 
         They are the number of the first, the part, the values, shape (C, r), and the number of rewards that they are
-        worth, as many.
+        worth, a row for those with drift and without.
         """
         batch, first_of, n_windows = look.batch, look.distinct.first, len(self._windows)
         kappas = np.array(self._priors)[:, None]
@@ -252,8 +252,7 @@ class AdaptiveBaseline(Baseline):
                 if self.drift:
                     np.divide(moved[windows], divisor, out=values[:, :, 1])
                     values[:, :, 1] += still
-                worth = np.broadcast_to(worth[:, :, None], values.shape)
-                yield first * per_window, part, values.reshape(-1, len(prior)), worth
+                yield first * per_window, part, values.reshape(-1, len(prior)), worth.reshape(-1, len(prior))
             if self.shrinkage:
                 yield n_windows * per_window, part, prior[None], np.full((1, len(prior)), _PRIORS[-1])
 

@@ -77,6 +77,12 @@ class Baseline(ABC):
     one_rollout: ClassVar[OneRollout] = "works"
     _memo: tuple[Batch, Any] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        # What holds for the values of a class need not hold for those that another one has in their place.
+        if "values" in vars(cls) and "group_only" not in vars(cls):
+            cls.group_only = False
+
     @overload
     def estimate(
         self, prompt_ids: Ids, rewards: ArrayT, step: float, *, return_info: Literal[False] = False, **columns: Column

@@ -12,7 +12,7 @@ __all__ = ["PromptIndex"]
 # New integer ids wait in a dictionary until they exceed this number and this fraction of the sorted ids.
 _WAITING, _WAITING_FRACTION = 1024, 0.125
 # Ids from 0 on have a cell each, below this number and this multiple of the number of ids.
-_CELLS, _CELLS_EACH = 4096, 4
+_CELLS, _CELLS_EACH = 2**16, 4
 
 
 class PromptIndex:
@@ -51,7 +51,8 @@ class PromptIndex:
         places -= 1
         if len(self._keys) or self._waiting:
             missing = (places < 0).nonzero()[0]
-            places[missing] = self._search(keys[missing])
+            if missing.size:  # cost only
+                places[missing] = self._search(keys[missing])
         return places
 
     def _search(self, keys: np.ndarray) -> np.ndarray:

@@ -178,13 +178,40 @@ class Batch:
 
     @classmethod
     def of_groups(cls, rewards: np.ndarray, sizes: np.ndarray, columns: dict[str, np.ndarray]) -> Batch:
-        """Groups of checked rewards that stand one after the other, as if each were of a prompt of its own."""
+        """Take over groups of checked rewards as they stand, as if each were of a prompt of its own.
+
+        Parameters
+        ----------
+        rewards : ndarray of float64, shape (R,)
+            Rewards, one group after the other.
+        sizes : ndarray of int, shape (P,)
+            Number of rollouts of each group.
+        columns : dict of str to ndarray, each of shape (R,)
+            Further numbers.
+
+        Returns
+        -------
+        Batch
+            At step 0; `parts` gives groups their prompts and steps.
+        """
         return cls(list(range(len(sizes))), rewards, 0.0, columns, sizes, rewards.shape, None)
 
     def parts(self, cuts: list[int], keys: np.ndarray, steps: list[float]) -> list[tuple[slice, Batch]]:
-        """Consecutive groups as batches, each with the place of its rollouts; `cuts` begin with 0 and end with P.
+        """Cut between groups. What depends on single groups is computed for all at once, and not again for each part.
 
-        What is known of single groups is computed for all of them at once, and not again for each batch.
+        Parameters
+        ----------
+        cuts : list of int, length K + 1
+            Number of the first group of each part, and P.
+        keys : ndarray of int, shape (P,)
+            Prompt of each group; different ones within a part.
+        steps : list of float, length K
+            Step of each part.
+
+        Returns
+        -------
+        list of (slice, Batch)
+            The place of its rollouts among all, and each part.
         """
         ids, ends = keys.tolist(), np.concatenate([[0], np.cumsum(self.sizes)])[cuts].tolist()
         common = {} if self._common_size is None else {"_common_size": self._common_size}

@@ -29,12 +29,18 @@ class Distinct:
     @classmethod
     def of(cls, batch: Batch) -> Distinct:
         """Those of a batch; every rollout where few are equal."""
-        n_rollouts, n_prompts = len(batch.rewards), len(batch.sizes)
-        values = np.unique(batch.rewards) if n_rollouts >= _FEW else batch.rewards
-        if len(values) * n_prompts >= n_rollouts:
+        n_rollouts, n_prompts, filled = len(batch.rewards), len(batch.sizes), batch.filled
+        if n_rollouts < _FEW:
             return cls.every()
-        pair = np.searchsorted(values, batch.rewards) + len(values) * batch.spread(np.arange(n_prompts))
-        there = np.zeros(len(values) * n_prompts, dtype=bool)
+        values = np.sort(filled)
+        values = np.append(values[:-1][values[:-1] < values[1:]], values[-1])
+        # The last one stands for no reward.
+        n_codes = len(values) + 1
+        if n_codes * n_prompts >= n_rollouts:
+            return cls.every()
+        code = np.where(batch.scored, np.searchsorted(values, filled), len(values))
+        pair = code + n_codes * batch.spread(np.arange(n_prompts))
+        there = np.zeros(n_codes * n_prompts, dtype=bool)
         there[pair] = True
         kind = (np.cumsum(there) - 1)[pair]
         first = np.empty(kind.max() + 1, dtype=np.intp)

@@ -49,15 +49,15 @@ def long_rows(folder: Path, n: int, kind: str) -> Path:
     return path
 
 
-def short_rows(folder: Path, n: int) -> Path:
-    """Rows of 0.5 kB of text."""
+def short_rows(folder: Path, n: int, n_rows: int = 1024, n_prompts: int = 20_000, alike: bool = False) -> Path:
+    """Rows of 0.5 kB of text in steps of so many rows, of prompts whose values differ or are all 1/2."""
     path, random = folder / f"short-{n}.jsonl", Random(0)
-    values = [random.random() for _ in range(20_000)]
+    values = [0.5 if alike else random.random() for _ in range(n_prompts)]
     with path.open("w") as file:
         for k in range(n):
-            prompt = k // 4 % len(values)
+            prompt = k // 4 % n_prompts
             row = {
-                "step": k // 1024,
+                "step": k // n_rows,
                 "prompt": f"{WORDS * 8}{prompt}",
                 "completion": f"{WORDS * 14}{k}",
                 "reward": int(random.random() < values[prompt]),
@@ -135,6 +135,7 @@ CASES = {
     "50 kB rows, TRL Parquet": (20_000, lambda folder, n: long_rows(folder, n, "parquet"), read),
     "0.5 kB rows, JSON Lines": (1_000_000, short_rows, read),
     "0.5 kB rows, audit": (1_000_000, short_rows, audit),
+    "0.5 kB rows, steps of 8, audit": (100_000, lambda folder, n: short_rows(folder, n, 8, 2000, alike=True), audit),
     "3 kB rows, zstd": (10_000, zst, read),
     "stray quotes in CSV": (4_000, stray_quotes, read),
     "steps with a hot prompt": (257, number, hot_prompt),
@@ -166,7 +167,7 @@ def main() -> None:
         one(options.case[0], options.one)
         return
     trees = {"now": ROOT, **({"before": options.before} if options.before else {})}
-    print(f"{'case':28}{'size':>10}" + "".join(f"{f'{name}: s':>14}{'MiB':>8}" for name in trees), flush=True)
+    print(f"{'case':32}{'size':>10}" + "".join(f"{f'{name}: s':>14}{'MiB':>8}" for name in trees), flush=True)
     for case in options.case or CASES:
         size = CASES[case][0]
         for n in (int(size * options.scale / 2), int(size * options.scale)):
@@ -180,7 +181,7 @@ def main() -> None:
                     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
                     found = json.loads(done.stdout)
                     cells.append(f"{found['seconds']:14.1f}{found['MiB']:8.0f}")
-            print(f"{case:28}{n:10,}{''.join(cells)}", flush=True)
+            print(f"{case:32}{n:10,}{''.join(cells)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 
 import kvar
 from kvar.baselines import baseline_class
+from kvar.replaying import replay_baseline
 from tests.kvar.registered import NAMES, columns_of
 
 NAN = math.nan
@@ -72,6 +73,15 @@ def test_a_value_depends_on_its_group_alone_where_the_class_says_so(name, rng):
         for k in range(len(ids))
     ]
     assert np.array_equal(np.concatenate(one_by_one), expected) == baseline_class(name).group_only
+
+
+def test_values_in_place_of_others_may_depend_on_the_batch():
+    class Centred(baseline_class("group-mean")):
+        def values(self, batch):
+            return super().values(batch) - batch.rewards.mean()
+
+    trace = kvar.Trace.from_columns({"step": [0, 0, 1, 1], "prompt_id": [0, 1, 0, 1], "reward": [0.0, 1.0, 2.0, 4.0]})
+    assert replay_baseline(trace, Centred()).values.tolist() == [-0.5, 0.5, -1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from kvar.history.prompt_index import PromptIndex
 IDS = st.one_of(st.integers(-5, 40), st.integers(-(2**70), 2**70), st.text(max_size=3), st.sampled_from(["1", "-1"]))
 
 
-@pytest.mark.parametrize("n_cells", [0, 20, 4096])
+@pytest.mark.parametrize("n_cells", [0, 20, 2**16])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.lists(IDS, max_size=12, unique_by=lambda i: (type(i), i)), st.booleans()), max_size=25))
 def test_it_is_a_dictionary(n_cells, monkeypatch, batches):
