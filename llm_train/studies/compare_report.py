@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ class MethodRow:
     # it is not reached. The interval comes from resampling the seeds.
     rollouts: tuple[float, float, float]
     fell: int  # Runs that ended below their start or below half of their best
+    noise: dict[str, float] = field(default_factory=dict)  # Means over the runs of `FinishedRun.noise`
 
 
 def rows(
@@ -48,6 +49,7 @@ def rows(
     rollouts: Mapping[str, np.ndarray],
     reference: str,
     rates: Mapping[str, float],
+    noise: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[MethodRow]:
     """A row for each method, the best final measure first; curves have shape (seeds, evaluations)."""
     found = []
@@ -65,6 +67,7 @@ def rows(
                 difference=_interval(final - curves[reference][:, -1]),
                 rollouts=_fraction_to_reach(rollouts[label], curve, curves[reference][:, -1]),
                 fell=int(((final < curve[:, 0]) | (final < curve.max(axis=1) / 2)).sum()),
+                noise=dict((noise or {}).get(label, {})),
             )
         )
     return sorted(found, key=lambda row: -row.final[0])
@@ -109,7 +112,7 @@ def pairs(curves: Mapping[str, np.ndarray], rollouts: Mapping[str, np.ndarray]) 
 
 def _read(comparison, chosen):
     finished = read_finished(comparison.folder)
-    curves, trained, rollouts = {}, {}, {}
+    curves, trained, rollouts, noise = {}, {}, {}, {}
     for label in comparison.methods:
         runs = [finished[label, chosen[label], seed] for seed in range(comparison.seeds)]
         if any(run.rollouts != runs[0].rollouts for run in runs):
@@ -119,13 +122,16 @@ def _read(comparison, chosen):
         rollouts[label] = np.array(runs[0].rollouts, dtype=np.float64)
         curves[label] = np.array([run.curve for run in runs])
         trained[label] = np.array([np.nan if run.train is None else run.train for run in runs])
-    return curves, trained, rollouts
+        # Of runs that were kept before this was, nothing is known.
+        names = set.intersection(*(set(run.noise) for run in runs))
+        noise[label] = {name: float(np.mean([run.noise[name] for run in runs])) for name in sorted(names)}
+    return curves, trained, rollouts, noise
 
 
 def report(comparison, chosen: Mapping[str, float]) -> str:
     """Write ``table.json``, ``pairs.csv``, ``curves.csv``, ``curves.png`` and ``table.md``, and return the latter."""
-    curves, trained, rollouts = _read(comparison, chosen)
-    found = rows(curves, trained, rollouts, comparison.reference, chosen)
+    curves, trained, rollouts, noise = _read(comparison, chosen)
+    found = rows(curves, trained, rollouts, comparison.reference, chosen, noise)
     atomic_write_text(comparison.folder / "table.json", json.dumps([asdict(row) for row in found], indent=2) + "\n")
     with atomic_write(comparison.folder / "pairs.csv") as temporary:
         pairs(curves, rollouts).write_csv(temporary, float_precision=5)
@@ -192,8 +198,30 @@ def _markdown(found, reached, comparison, whole) -> str:
             *("" if row.label == label else ratio(reached[row.label, label]) for label in comparison.also_against),
             f"{row.fell} of {row.n_seeds}",
         ))  # fmt: skip
-    note = "\n\\* an end of the grid of learning rates.\n" if several else ""
-    return f"{title}\n\n{markdown_table(columns, lines)}\n{note}"
+    note = "\n\\* an end of the grid of learning rates.\n" if any("*" in line[1] for line in lines) else ""
+    return f"{title}\n\n{markdown_table(columns, lines)}\n{note}{_noise_table(found)}"
+
+
+def _noise_table(found: list[MethodRow]) -> str:
+    """What the noise of the gradients is made of, where the runs have logged it."""
+    lines = []
+    for row in found:
+        part = {name: row.noise.get(name, np.nan) for name in ("signal", "noise", "prompt_part", "rollout_part")}
+        scale = part["noise"] / part["signal"] if part["signal"] > 0 else np.inf
+        of_prompts = part["prompt_part"] / (part["prompt_part"] + part["rollout_part"])
+        norms = row.noise.get("squared_norm_right", np.nan) / row.noise.get("squared_norm_wrong", np.nan)
+        if not np.isnan(scale):
+            cells = f"{scale:,.0f}", f"{of_prompts:.2f}", f"{norms:.2f}", f"{row.noise.get('entropy', np.nan):.2f}"
+            lines.append((row.label, *("" if cell == "nan" else cell for cell in cells)))
+    if not lines:
+        return ""
+    told = (
+        "Means over training. The noise scale is the number of rollouts at which noise and signal of a gradient are "
+        "equal. P / (P + R + D) is the part of the noise that prompts bring, known for groups. W1 / W0 is the mean "
+        "squared score norm of right rollouts over that of wrong ones, where the run has norms."
+    )
+    columns = ("method", "noise scale", "P / (P + R + D)", "W1 / W0", "entropy")
+    return f"\n{told}\n\n{markdown_table(columns, lines)}\n"
 
 
 def _picture(found, curves, rollouts, measure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kvar.utils.atomic_files import atomic_write_text
@@ -17,6 +17,16 @@ FILE = "finished.jsonl"
 # Where a run lies says nothing about what it is.
 _PLACES = {"output_dir", "trace_dir", "policy_cache", "resume"}
 _DIGITS = 6
+# What says how noisy the gradients of a run were, and why: means over its steps.
+_OF_THE_NOISE = {
+    "signal": "gradient/signal",
+    "noise": "gradient/noise",
+    "prompt_part": "gradient/prompt_part",
+    "rollout_part": "gradient/rollout_part",
+    "squared_norm_right": "baseline/squared_norm_right",
+    "squared_norm_wrong": "baseline/squared_norm_wrong",
+    "entropy": "entropy",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class FinishedRun:
     curve: list[float]  # The measure at each evaluation
     train: float | None  # The measure on the training prompts at the end; None where not evaluated
     seconds: float
+    # Parts of the gradient's noise by name, see `gradient_parts`, squared norms and entropy, as far as they were logged
+    noise: dict[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, float, int]:
@@ -40,7 +52,8 @@ class FinishedRun:
     @classmethod
     def of_folder(cls, key: tuple[str, float, int], given: Mapping, folder: Path, measure: str) -> FinishedRun:
         """What a run left in its folder."""
-        entries = [entry for entry in read_metrics(folder / "metrics.jsonl") if measure in entry]
+        logged = read_metrics(folder / "metrics.jsonl")
+        entries = [entry for entry in logged if measure in entry]
         result = json.loads((folder / "result.json").read_text())
         return cls(
             *key,
@@ -50,7 +63,14 @@ class FinishedRun:
             # Training prompts are evaluated only where values are exact.
             result.get(measure.replace("held_out", "train")) if "held_out" in measure else None,
             round(result.get("seconds", 0.0), 1),
+            _noise(logged),
         )
+
+
+def _noise(logged: list[dict]) -> dict[str, float]:
+    """Means over a run of what was logged of its gradients."""
+    found = {name: [row[key] for row in logged if row.get(key) is not None] for name, key in _OF_THE_NOISE.items()}
+    return {name: float(f"{sum(numbers) / len(numbers):.6g}") for name, numbers in found.items() if numbers}
 
 
 def settings_that_count(given: Mapping) -> dict:
