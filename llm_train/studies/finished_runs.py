@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class FinishedRun:
     curve: list[float]  # The measure at each evaluation
     train: float | None  # The measure on the training prompts at the end; None where not evaluated
     seconds: float
+    step_seconds: dict[str, float] | None = None  # Of each part of a step, the mean; None in earlier files
 
     @property
     def key(self) -> tuple[str, float, int]:
@@ -40,7 +41,8 @@ class FinishedRun:
     @classmethod
     def of_folder(cls, key: tuple[str, float, int], given: Mapping, folder: Path, measure: str) -> FinishedRun:
         """What a run left in its folder."""
-        entries = [entry for entry in read_metrics(folder / "metrics.jsonl") if measure in entry]
+        logged = read_metrics(folder / "metrics.jsonl")
+        entries = [entry for entry in logged if measure in entry]
         result = json.loads((folder / "result.json").read_text())
         return cls(
             *key,
@@ -50,7 +52,18 @@ class FinishedRun:
             # Training prompts are evaluated only where values are exact.
             result.get(measure.replace("held_out", "train")) if "held_out" in measure else None,
             round(result.get("seconds", 0.0), 1),
+            _mean_parts(logged),
         )
+
+
+def _mean_parts(logged: Sequence[Mapping]) -> dict[str, float]:
+    """Mean seconds of each part of a step; a logged entry is a mean itself."""
+    timed = [entry for entry in logged if "time/step" in entry]
+    names = sorted({name for entry in timed for name in entry if name.startswith("time/")})
+    return {
+        name.removeprefix("time/"): round(sum(entry.get(name, 0.0) for entry in timed) / len(timed), 3)
+        for name in names
+    }
 
 
 def settings_that_count(given: Mapping) -> dict:
