@@ -70,6 +70,10 @@ def test_the_table_says_when_further_methods_are_reached(tmp_path):
     assert next(line for line in lines if "| to reach b |" in line)
     assert next(line for line in lines if line.startswith("| a |")).endswith("| 0.50 (0.50 to 0.50) | 0 of 2 |")
     assert next(line for line in lines if line.startswith("| b |")).endswith("| not reached |  | 0 of 2 |")
+    # One seed has no intervals.
+    single = report(Comparison.from_config({**config, "seeds": 1}), dict.fromkeys("ab", 1e-6))
+    assert " 1 seed. " in single
+    assert "| a | 1e-06 | 0.600 | 0.600 | 0.400 |  | 1.00 | 0.50 | 0 of 1 |" in single
     with pytest.raises(ValueError, match="also_against 'c' is none of the methods: a, b"):
         Comparison.from_config({**config, "also_against": ["c"]})
 
