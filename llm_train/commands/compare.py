@@ -17,12 +17,12 @@ Train with several methods over several seeds at equal rollouts, and report whic
   python -m llm_train compare llm_train/configs/compare-tiny-middle.yaml --largest 19 --output_dir results/smaller
 
 CONFIG has: settings (of every run), methods (label: settings, or the name of a file of them next to CONFIG), without
-(labels that are left out), seeds, learning_rates and tuning_seeds to choose the learning rate of each method, reference
-(the label that the others are compared with), and also_against (labels of which the table says how soon their end is
-reached). Other flags are settings of every run. --output_dir gets finished.jsonl with every finished run, table.md,
-table.json, pairs.csv with each method against each other one, learning_rates.json with the scores behind the choice,
-curves.csv, curves.png and runs/. Runs in finished.jsonl are not repeated: with a copy of that file a comparison goes on
-anywhere.
+(labels that are left out), seeds, learning_rates and tuning_seeds to choose the learning rate of each method,
+tuning_steps (the length of the runs for this choice), rate_of (label: label whose rate it takes), reference (the label
+that the others are compared with), and also_against (labels of which the table says how soon their end is reached).
+Other flags are settings of every run. --output_dir gets finished.jsonl with every finished run, table.md, table.json,
+pairs.csv with each method against each other one, learning_rates.json with the scores behind the choice, curves.csv,
+curves.png and runs/. Runs in finished.jsonl are not repeated: with a copy of that file a comparison goes on anywhere.
 
 The grid of learning rates grows at an end until the best of a method is not there, four times at most.
 """

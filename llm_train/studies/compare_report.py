@@ -37,7 +37,7 @@ class MethodRow:
     average: tuple[float, float, float]  # Mean of the measure over training
     difference: tuple[float, float, float]  # Final measure minus that of the reference, paired by seed
     # Rollouts until the final measure of the reference is reached, as a fraction of all rollouts of a run; infinite if
-    # it is not reached. The interval comes from resampling the seeds.
+    # it is not reached. The interval comes from resampling the seeds; one seed has none.
     rollouts: tuple[float, float, float]
     fell: int  # Runs that ended below their start or below half of their best
     noise: dict[str, float] = field(default_factory=dict)  # Means over the runs of `FinishedRun.noise`
@@ -83,7 +83,7 @@ def _fraction_to_reach(rollouts, curve, target) -> tuple[float, float, float]:
     seeds = np.arange(len(target))
     draws = np.vstack([seeds, np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))])
     fractions = first_crossing(rollouts, curve[draws].mean(axis=1), target[draws].mean(axis=1)) / rollouts[-1]
-    low, high = np.quantile(fractions[1:], [0.025, 0.975], method="nearest")
+    low, high = np.quantile(fractions[1:], [0.025, 0.975], method="nearest") if len(target) > 1 else (np.nan, np.nan)
     return float(fractions[0]), float(low), float(high)
 
 
@@ -173,15 +173,18 @@ def _markdown(found, reached, comparison, whole) -> str:
 
     def ratio(numbers):
         value, low, high = ("more" if np.isinf(n) else f"{n:.2f}" for n in numbers)
-        return f"{value} ({low} to {high})" if np.isfinite(numbers[0]) else "not reached"
+        if not np.isfinite(numbers[0]):
+            return "not reached"
+        return value if np.isnan(numbers[1]) else f"{value} ({low} to {high})"
 
     several, tuned = len(comparison.learning_rates) > 1, comparison.folder / "learning_rates.json"
     # Grids grow where the best rate lies at an end.
     tried = json.loads(tuned.read_text()) if several and tuned.exists() else {}
     grids = {label: [float(rate) for rate in found["scores"]] for label, found in tried.items()}
     edges = {label: (min(rates), max(rates)) for label, rates in grids.items()}
+    n = found[0].n_seeds
     title = (
-        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {found[0].n_seeds} seeds. ± is half "
+        f"{comparison.measure.removeprefix('eval_')} after {whole:,.0f} rollouts, {n} seed{'s' * (n > 1)}. ± is half "
         f"of the 95 % interval over seeds. Differences are paired by seed. Start: {interval(found[0].start)}."
     )
     columns = (

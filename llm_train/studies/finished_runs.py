@@ -41,8 +41,9 @@ class FinishedRun:
     curve: list[float]  # The measure at each evaluation
     train: float | None  # The measure on the training prompts at the end; None where not evaluated
     seconds: float
-    # Parts of the gradient's noise by name, see `gradient_parts`, squared norms and entropy, as far as they were logged
-    noise: dict[str, float] = field(default_factory=dict)
+    # Means over the steps, {} in files written before they were kept.
+    noise: dict[str, float] = field(default_factory=dict)  # What the gradient's noise is made of, see `_OF_THE_NOISE`
+    step_seconds: dict[str, float] = field(default_factory=dict)  # Of each part of a step
 
     @property
     def key(self) -> tuple[str, float, int]:
@@ -63,13 +64,22 @@ class FinishedRun:
             # Training prompts are evaluated only where values are exact.
             result.get(measure.replace("held_out", "train")) if "held_out" in measure else None,
             round(result.get("seconds", 0.0), 1),
-            _noise(logged),
+            _means(logged, _OF_THE_NOISE),
+            _seconds(logged),
         )
 
 
-def _noise(logged: list[dict]) -> dict[str, float]:
-    """Means over a run of what was logged of its gradients."""
-    found = {name: [row[key] for row in logged if row.get(key) is not None] for name, key in _OF_THE_NOISE.items()}
+def _seconds(logged: list[dict]) -> dict[str, float]:
+    """Mean seconds of each part of a step; a part that is not logged took none."""
+    timed = [row for row in logged if "time/step" in row]
+    keys = sorted({key for row in timed for key in row if key.startswith("time/")})
+    whole = [{**dict.fromkeys(keys, 0.0), **row} for row in timed]
+    return _means(whole, {key.removeprefix("time/"): key for key in keys})
+
+
+def _means(logged: list[dict], keys: Mapping[str, str]) -> dict[str, float]:
+    """Means of what was logged under some keys, by other names; a logged entry is a mean itself."""
+    found = {name: [row[key] for row in logged if row.get(key) is not None] for name, key in sorted(keys.items())}
     return {name: float(f"{sum(numbers) / len(numbers):.6g}") for name, numbers in found.items() if numbers}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,12 @@ from kvar.utils.atomic_files import atomic_write
 from kvar.utils.progress import tracked
 from llm_train.policy.gradient_scores import chosen_parameters, score_norms
 from llm_train.policy.models import load_policy
+from llm_train.tasks.word_problems import comparison_or_addition, is_last_answer
 
 __all__ = ["TASKS", "Task", "sample", "sampled_completions", "write_rollouts"]
 
 # Prompts that are sampled from together.
 _BATCH = 8
-_EXAMPLE = """\
-Question: Tom has 5 apples and buys 3 more. Lisa has 9 apples and eats 4. Who has more apples?
-Answer: Tom has 5 + 3 = 8 apples. Lisa has 9 - 4 = 5 apples. 8 is more than 5. The answer is Tom.
-"""
-_ONE_STEP = """\
-Question: Tom has 5 apples and buys 3 more. Then he finds out how many he has. How many apples does he have?
-Answer: Tom starts with 5 apples. He buys 3 more apples, so he has 5 + 3 = 8 apples. The answer is 8.
-"""
-_THINGS = ("coins", "pens", "books", "cards", "oranges", "cakes")
 
 
 @dataclass(frozen=True)
@@ -49,36 +40,9 @@ def _sum(generator: random.Random) -> tuple[str, str]:
     return f"12+25=37\n41+17=58\n30+56=86\n{a}+{b}=", str(a + b)
 
 
-def _comparison(generator: random.Random) -> tuple[str, str]:
-    things, names = generator.choice(_THINGS), generator.sample(("Anna", "Ben", "Maria", "Sam"), 2)
-    a, b, c, d = (generator.randint(*limits) for limits in ((1, 5), (1, 3), (6, 9), (1, 3)))
-    c += a + b == c - d
-    told = f"{names[0]} has {a} {things} and buys {b} more. {names[1]} has {c} {things} and loses {d}."
-    answer = names[0] if a + b > c - d else names[1]
-    return f"{_EXAMPLE}Question: {told} Who has more {things}?\nAnswer:", answer
-
-
-def _addition(generator: random.Random) -> tuple[str, str]:
-    things, name = generator.choice(_THINGS), generator.choice(("Ben", "Sam"))
-    a, b = generator.randint(1, 4), generator.randint(1, 4)
-    told = f"{name} has {a} {things} and buys {b} more. Then he finds out how many he has."
-    return f"{_ONE_STEP}Question: {told} How many {things} does he have?\nAnswer:", str(a + b)
-
-
-def _comparison_or_addition(generator: random.Random) -> tuple[str, str]:
-    """Questions that the model gets right more than half of the time, and others that it hardly ever does."""
-    return generator.choice((_comparison, _addition))(generator)
-
-
-def _last_answer(completion: str, answer: str) -> bool:
-    """Whether the last name, or the last number where the answer is one, is right."""
-    kind = r"\d+" if answer.isdecimal() else "Anna|Ben|Maria|Sam"
-    return (re.findall(kind, completion) or [None])[-1] == answer
-
-
 TASKS = {
     "sums": Task(_sum, lambda completion, answer: completion == f"{answer}\n", 6, 24, 16),
-    "worked answers": Task(_comparison_or_addition, _last_answer, 64, 24, 12),
+    "worked answers": Task(comparison_or_addition, is_last_answer, 64, 24, 12),
 }
 
 

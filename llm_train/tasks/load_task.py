@@ -21,6 +21,7 @@ from llm_train.tasks.multiples import ExactSums, demonstrated_multiples, multipl
 from llm_train.tasks.padded_sums import LARGEST, first_digits_reward, padded_demonstrations, padded_sums
 from llm_train.tasks.reward_range import RescaledValue, rescaled_reward
 from llm_train.tasks.run_arguments import DATA_LOADERS, RunArguments
+from llm_train.tasks.word_problems import last_answer_reward, word_problems
 
 __all__ = ["Task", "load_task"]
 
@@ -62,6 +63,8 @@ def _load(run: RunArguments, tokenizer, seed: int) -> Task:
         return {"sums": _sums, "multiples": _multiples, "padded-sums": _padded_sums}[run.task](run, tokenizer, seed)
     if run.is_file:
         task = _from_rows(_file_rows(run), run, tokenizer, seed)
+    elif run.task == "word-problems":
+        task = _word_problems(run, tokenizer, seed)
     elif run.is_family:
         task = _reasoning_gym(run, tokenizer, seed)
     else:
@@ -86,16 +89,19 @@ def _require_sums(run: RunArguments) -> None:
         )
 
 
+def _end_with_the_line(tokenizer) -> None:
+    line_end = tokenizer("1\n", add_special_tokens=False)["input_ids"][-1]
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(line_end)
+
+
 def _sums(run: RunArguments, tokenizer, seed: int) -> Task:
     _require_sums(run)
     train = sums(run.n_prompts, run.largest, seed)
     held_out = sums(run.n_held_out, run.largest, seed, without=train) if run.n_held_out else None
     context = ""
     if not run.tiny:
-        # Worked sums show a language model the format, and the end of the line ends its answer.
-        context = _WORKED_SUMS
-        line_end = tokenizer("1\n", add_special_tokens=False)["input_ids"][-1]
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(line_end)
+        context = _WORKED_SUMS  # which show a language model the format
+        _end_with_the_line(tokenizer)
 
     def in_context(row):
         return {"prompt": context + row["prompt"]}
@@ -153,6 +159,13 @@ def _padded_sums(run: RunArguments, tokenizer, seed: int) -> Task:
         exact_value=ExactValue(tokenizer, ended=False),
         demonstrations=demonstrations,
     )
+
+
+def _word_problems(run: RunArguments, tokenizer, seed: int) -> Task:
+    rows = word_problems(run.n_prompts + run.n_held_out, seed)
+    if not run.tiny:
+        _end_with_the_line(tokenizer)
+    return _task(rows, run, last_answer_reward, seed)
 
 
 def _file_rows(run: RunArguments) -> Dataset:

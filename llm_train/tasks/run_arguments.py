@@ -12,7 +12,8 @@ __all__ = ["DATA_LOADERS", "RunArguments"]
 
 # Loaders of the library datasets, by the ending of a file.
 DATA_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-_OWN = ("sums", "multiples", "padded-sums")
+_EXACT = ("sums", "multiples", "padded-sums")
+_OWN = (*_EXACT, "word-problems")
 _REWARDS = ["auto", "text", "math"]
 
 
@@ -33,7 +34,8 @@ class RunArguments:
     task: str = _setting(
         "sums",
         "The task. 'sums' asks for a+b=. 'multiples', for the tiny policy alone, asks for any multiple of d plus r "
-        "below 100. 'padded-sums', for the tiny policy too, asks for the two digits of a sum and any six more. A name "
+        "below 100. 'padded-sums', for the tiny policy too, asks for the two digits of a sum and any six more. "
+        "'word-problems', for language models, asks who has more, or how many, after a worked example. A name "
         "such as chain_sum or gsm_symbolic is a family of reasoning-gym. A file "
         "ending in .jsonl, .json, .csv or .parquet has one column of prompts and one of answers. OWNER/NAME is a data "
         "set of the Hugging Face hub.",
@@ -112,7 +114,7 @@ class RunArguments:
     @property
     def is_exact(self) -> bool:
         """Whether the values of the task can be computed."""
-        return self.task in _OWN
+        return self.task in _EXACT
 
     @property
     def is_file(self) -> bool:

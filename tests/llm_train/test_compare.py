@@ -13,9 +13,10 @@ import yaml
 import llm_train
 from llm_train.commands.compare import main
 from llm_train.run.settings import resolve
-from llm_train.studies.compare import Comparison, _grown, _make_run, choose_learning_rates
+from llm_train.studies import compare
+from llm_train.studies.compare import Comparison, _grown, _make_run, choose_learning_rates, perform
 from llm_train.studies.compare_report import pairs, report, rows
-from llm_train.studies.finished_runs import FinishedRun, read_finished, write_finished
+from llm_train.studies.finished_runs import FinishedRun, read_finished, settings_that_count, write_finished
 from tests.llm_train.tiny_run import settings
 
 
@@ -69,6 +70,10 @@ def test_the_table_says_when_further_methods_are_reached(tmp_path):
     assert next(line for line in lines if "| to reach b |" in line)
     assert next(line for line in lines if line.startswith("| a |")).endswith("| 0.50 (0.50 to 0.50) | 0 of 2 |")
     assert next(line for line in lines if line.startswith("| b |")).endswith("| not reached |  | 0 of 2 |")
+    # One seed has no intervals.
+    single = report(Comparison.from_config({**config, "seeds": 1}), dict.fromkeys("ab", 1e-6))
+    assert " 1 seed. " in single
+    assert "| a | 1e-06 | 0.600 | 0.600 | 0.400 |  | 1.00 | 0.50 | 0 of 1 |" in single
     with pytest.raises(ValueError, match="also_against 'c' is none of the methods: a, b"):
         Comparison.from_config({**config, "also_against": ["c"]})
 
@@ -144,6 +149,50 @@ def test_a_grid_grows_where_the_best_rate_lies_at_its_end():
     assert _grown([1e-4, 3e-4, 9e-4], 9e-4) == [1e-4, 3e-4, 9e-4, 2.7e-3]
     assert _grown([1e-4, 3e-4, 9e-4], 1e-4) == [3.33e-5, 1e-4, 3e-4, 9e-4]
     assert _grown([1e-4, 3e-4, 9e-4], 3e-4) == [1e-4, 3e-4, 9e-4]
+
+
+def test_methods_may_take_the_rate_of_another_one_chosen_in_shorter_runs(tmp_path, monkeypatch):
+    made = []
+
+    def run(comparison, key):
+        given = comparison.given(*key)
+        made.append((*key, given["max_steps"]))
+        curve = [0.1, 0.5 if key[1] == 1e-3 else 0.2]
+        return FinishedRun(*key, settings_that_count(given), [0, 8], curve, None, 1.0)
+
+    monkeypatch.setattr(compare, "_make_run", run)
+    config = {
+        "settings": {"max_steps": 9, "output_dir": str(tmp_path)}, "methods": {"a": {}, "b": {}, "c": {}}, "seeds": 2,
+        "learning_rates": [1e-4, 1e-3, 1e-2], "tuning_seeds": 1, "tuning_steps": 4, "rate_of": {"b": "a"},
+    }  # fmt: skip
+    assert perform(Comparison.from_config(config)) == dict.fromkeys("abc", 1e-3)
+    tuned = [(label, rate, 1000, 4) for label in "ac" for rate in (1e-4, 1e-3, 1e-2)]
+    assert made == [*tuned, *((label, 1e-3, seed, 9) for seed in (0, 1) for label in "abc")]
+    kept = json.loads((tmp_path / "learning_rates.json").read_text())
+    assert kept["b"] == kept["a"] != {}
+    with pytest.raises(ValueError, match="rate_of 'd' is none of the methods: a, b, c"):
+        Comparison.from_config({**config, "rate_of": {"b": "d"}})
+    with pytest.raises(ValueError, match="others take the learning rate of 'b', which rate_of gives none of its own"):
+        Comparison.from_config({**config, "rate_of": {"b": "a", "c": "b"}})
+
+
+def test_a_finished_run_has_the_mean_seconds_of_each_part(tmp_path):
+    logged = [
+        {"rollouts": 0, "eval_pass@1": 0.25},
+        {"rollouts": 8, "time/step": 3.0, "time/generation": 1.0, "time/columns": 0.5},
+        {"rollouts": 16, "time/step": 5.0, "time/generation": 2.0},
+        {"rollouts": 16, "eval_pass@1": 0.5},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in logged))
+    (tmp_path / "result.json").write_text(json.dumps({"seconds": 9.0}))
+    run = FinishedRun.of_folder(("a", 1e-4, 0), {}, tmp_path, "eval_pass@1")
+    assert run.step_seconds == {"columns": 0.25, "generation": 1.5, "step": 4.0}
+    write_finished(tmp_path, {run.key: run})
+    assert read_finished(tmp_path) == {run.key: run}
+    # Earlier files have no such column.
+    earlier = {k: v for k, v in json.loads((tmp_path / "finished.jsonl").read_text()).items() if k != "step_seconds"}
+    (tmp_path / "finished.jsonl").write_text(json.dumps(earlier) + "\n")
+    assert read_finished(tmp_path)[run.key].step_seconds == {}
 
 
 def test_runs_of_a_comparison_share_no_trace():

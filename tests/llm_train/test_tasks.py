@@ -1,5 +1,6 @@
 """Tasks from every source, rewards for answers, and policies by name."""
 
+import re
 from dataclasses import replace
 
 import polars as pl
@@ -132,6 +133,48 @@ def test_a_model_that_cannot_be_loaded_is_named_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"--model .* cannot be loaded: give tiny") as refused:
         models.load_policy(str(tmp_path), ModelConfig(), 0)
     assert len(str(refused.value).splitlines()) == 1
+
+
+class LineTokenizer(ChatTokenizer):
+    chat_template = None
+
+    def __call__(self, text, **_):
+        return {"input_ids": [ord(c) for c in text]}
+
+    def convert_ids_to_tokens(self, k):
+        return chr(k)
+
+
+def test_word_problems_are_judged_by_the_last_answer_of_the_first_line():
+    tokenizer = LineTokenizer()
+    task = load_task(RunArguments(model="any", task="word-problems", n_prompts=60, n_held_out=20), tokenizer, seed=0)
+    assert tokenizer.eos_token == "\n"
+    assert len({*task.train["prompt"], *task.held_out["prompt"]}) == 80
+    assert task.exact_value is None
+    kinds = set()
+    for row in task.train:
+        question = row["prompt"].splitlines()[2]
+        a, b, *others = map(int, re.findall(r"\d+", question))
+        kinds.add(len(others))
+        if others:
+            names = re.findall("Anna|Ben|Maria|Sam", question)
+            c, d = others
+            assert a + b != c - d
+            assert row["answer"] == names[a + b < c - d]
+        else:
+            assert int(row["answer"]) == a + b
+    assert kinds == {0, 2}
+    completions = [
+        "Ben has 3. The answer is 12.",
+        "12 or 13",
+        "12\nQuestion: 13",
+        "none",
+        "Ben, not Sam",
+        "Sam, not Ben",
+    ]
+    assert task.reward(completions=completions, answer=["12"] * 4 + ["Sam"] * 2) == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    with pytest.raises(ValueError, match=r"word-problems.*choose another --model"):
+        load_task(RunArguments(task="word-problems", n_prompts=2, n_held_out=0), make_tokenizer(), seed=0)
 
 
 def test_multiples_have_many_right_answers_with_exact_values():
