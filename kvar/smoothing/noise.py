@@ -20,6 +20,8 @@ _MOST_POINTS = 300
 _MEAN_TO_SQUARE = 0.8
 # Part of its own fit above which a response leaves nothing to its neighbours.
 _ALL_OWN = 1.0 - 1e-9
+# Part of the variance of a fit that rounding may give to squares without weight in it.
+_ROUNDING = 1e-9
 
 
 def constant_noise_freedom(
@@ -52,7 +54,7 @@ def local_noise(at: FitsAtTargets, y, weight) -> tuple[np.ndarray, np.ndarray]:
     Each square has the weight with which its noise enters the variance of the fit, so that the standard error is right
     where the noise changes within the window (White 1980, Econometrica 48, 817-838). A residual says nothing where no
     neighbour, or no second x of a line, is left to predict the response from. With no more than two known squares in
-    the window, as an effective number, the variance is NaN.
+    the window, as an effective number, or none that enters the variance of the fit, the variance is NaN.
     """
     design, fits, smoother = at.design, at.fits, at.smoother
     member = design.member
@@ -82,7 +84,7 @@ def local_noise(at: FitsAtTargets, y, weight) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = norms_of(of_points(weight * squares), fits, smoother["degree"]) / known_part
         near = norms_of(counts, nearby, 0)
-        enough = near < 0.5 - 1e-9
+        enough = (near < 0.5 - 1e-9) & (known_part > _ROUNDING * at.norms[at.where])
         freedom = np.maximum(_MEAN_TO_SQUARE * 2.0 / (known_part + near), 1.0)
     return np.where(enough, variance, np.nan), np.where(enough, freedom, 0.0)
 

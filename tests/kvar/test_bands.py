@@ -128,6 +128,16 @@ def test_local_noise_from_loops(degree, past, apart):
     np.testing.assert_allclose(model.variance_function(x), model.variance_function(np.append(x, 0.333))[:-1], rtol=1e-9)
 
 
+def test_local_noise_is_unknown_where_a_line_goes_through_the_only_response():
+    x = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+    y = np.array([1.0, 2.0, 3.0, 0.0, 1.0, 5.0])
+    fit = KernelRegressor("epanechnikov", 1.5, 1).fit(x, y).local_fit([1.0, 2.0], "local")
+    assert fit.standard_error[0] > 0.0
+    # The squares at 1 are known, but the line at 2 follows from the response there alone.
+    assert np.isnan(fit.standard_error[1])
+    assert fit.freedom[1] == 0.0
+
+
 @pytest.mark.parametrize("degree", [1, 2])
 @pytest.mark.parametrize("past", [False, True])
 def test_noise_of_rates_from_loops(degree, past):
