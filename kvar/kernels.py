@@ -63,6 +63,11 @@ class Kernel(ABC):
         """Distance in bandwidths past which the weight is zero, or below the unit roundoff of ``K(0)``."""
         return self.support
 
+    @cached_property
+    def at_zero(self) -> float:
+        """``K(0)``, the weight of an observation at the target itself."""
+        return float(self(0.0))
+
     def __call__(self, u):
         """Weights at scaled distances."""
         u = np.asarray(u, dtype=np.float64)

@@ -110,8 +110,7 @@ def _penalised(penalty, spare):
 def _alone(problem, fits):
     """Scored observations whose fit is their own response, or a line through one point."""
     member = problem.design.member
-    own = fits.influence[member] * problem.weight / problem.design.w[member]
-    return problem.scored & ((own >= 1.0 - 1e-12) | fits.degenerate[member])
+    return problem.scored & ((fits.influence[member] * problem.share >= 1.0 - 1e-12) | fits.degenerate[member])
 
 
 def _gcv(residual, trace, n):

@@ -90,7 +90,7 @@ class Design:
 
     def squares(self, y, weight) -> np.ndarray:
         """Weighted sum of squares about the mean response, at each point."""
-        return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2)
+        return np.bincount(self.member, weight * (y - self.mean[self.member]) ** 2, minlength=self.x.size)
 
     def points(self, begin, end) -> Design:
         """The points of one series, from its first to before its last, as a design without observations."""

@@ -73,7 +73,11 @@ class FittedSmoother:
     def _points(self, x, reset=False):
         """Points as a vector; scikit-learn keeps (or compares with what it kept) the name of their column."""
         points = check_points(x)
-        validate_data(self, x if getattr(x, "ndim", 1) == 2 else points[:, None], reset=reset, skip_check_array=True)
+        table = getattr(x, "ndim", 1) == 2 and not isinstance(x, np.ndarray)
+        if table or hasattr(self, "feature_names_in_"):
+            validate_data(self, x if table else points[:, None], reset=reset, skip_check_array=True)
+        else:  # an array has no names, which scikit-learn takes as long to find as a fit to 1,000 points
+            self.n_features_in_ = 1
         return points
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -21,7 +21,7 @@ from kvar.smoothing.bands import (
 )
 from kvar.smoothing.data_checks import check_counts
 from kvar.smoothing.fitted_smoother import FittedSmoother
-from kvar.smoothing.local_fits import residual_variance, squared_norms
+from kvar.smoothing.local_fits import FitsAtTargets, residual_variance, squared_norms
 from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
 from kvar.smoothing.unequal_squares import ratio_quantiles
 from kvar.utils.checks import is_number, require_choice
@@ -75,13 +75,17 @@ class Inference(FittedSmoother):
         """
         require_choice("noise", noise, ("constant", "local"))
         targets = self._targets(x0, groups)
-        design, where, fits = fitted = self._fitted_at(self._design, targets)
-        linear = fitted if self._linear is self._design else self._fitted_at(self._linear, targets)
-        variance, freedom = self._noise(targets, noise)
+        at = self._fitted_at(self._design, targets)
+        linear = at if self._linear is self._design else self._fitted_at(self._linear, targets)
+        fits, where = at.fits, at.where
+        estimate, norms = self._wanted(at.design, fits, derivative), linear.norms
+        if derivative:
+            norms = squared_norms(linear.design, fits=linear.fits, derivative=derivative, **self._smoother)
+        variance, freedom = self._noise(linear, noise)
         return LocalFit(
-            self._wanted(design, fits, derivative)[where],
-            np.sqrt(variance * self._norms(linear, derivative)) / self.bandwidth_**derivative,
-            fits.weight[where] / float(get_kernel(self.kernel)(0.0)),
+            estimate[where],
+            np.sqrt(variance * norms[linear.where]) / self.bandwidth_**derivative,
+            fits.weight[where] / get_kernel(self.kernel).at_zero,
             fits.weight[where] <= 0.0,
             fits.degenerate[where],
             freedom,
@@ -169,17 +173,20 @@ class Inference(FittedSmoother):
             return ConfidenceBand(limits[0], fit.estimate, limits[1], level)
         bounds, binary = response_bounds(bounds, self._y[self._weight > 0.0])
         fitted = self._corrected() if bias_corrected else self
-        design, where, fits = at = fitted._fitted_at(self._design, targets)
+        at = fitted._fitted_at(self._design, targets)
         linear = at if self._linear is self._design else fitted._fitted_at(self._linear, targets)
-        estimate, norms = fitted._wanted(design, fits, 0)[where], fitted._norms(linear)
+        estimate, norms = fitted._wanted(at.design, at.fits, 0)[at.where], linear.norms[linear.where]
         if bias_corrected:  # too few points for the degree are too few to know the bias
-            estimate = np.where(fits.degenerate[where], np.nan, estimate)
+            estimate = np.where(at.fits.degenerate[at.where], np.nan, estimate)
         points, series = targets
         each = level_at_each(self._linear, points, level, series=series, **fitted._smoother) if simultaneous else level
         if binary:
-            variance, freedom = fitted._rate_noise(targets, bounds), 0.0
+            # A mean is a rate, whose variance is its own.
+            variance, freedom = rate_noise(linear, bounds) if fitted.degree else np.nan, 0.0
         else:
-            variance, freedom = self._noise(targets, noise)
+            if bias_corrected:  # the noise is that about the fit itself
+                linear = replace(linear, fits=self._fits(linear.design), smoother=self._smoother)
+            variance, freedom = self._noise(linear, noise)
             if bounds is not None and noise == "local":
                 variance = careful_noise(estimate, norms, variance, freedom, bounds)
         if bounds is not None:
@@ -211,7 +218,7 @@ class Inference(FittedSmoother):
         """
         check_is_fitted(self)
         check_counts(self._weight, self.degree + 2)
-        return self._residual_variance()[0]
+        return self._residual_variance(self._fitted_at(self._linear, (self._x, self._series)))[0]
 
     def variance_function(self, x0, groups=None):
         """Variance of the responses about the curve, as it varies with x.
@@ -229,17 +236,14 @@ class Inference(FittedSmoother):
             Means of the squared leave-one-out residuals nearby, each divided by one plus the variance that its
             prediction adds, with the squared weights of the fit. The root is the sigma of ``noise="local"``.
         """
-        return self._noise(self._targets(x0, groups), "local")[0]
+        return self._noise(self._fitted_at(self._linear, self._targets(x0, groups)), "local")[0]
 
     def _fitted_at(self, data, targets):
-        """A design that has all the targets, the place of each in it, and the fits at its points."""
+        """The fits to data at the points of a design that has all the targets."""
         design, where = self._at(data, *targets)
-        return design, where, self._fits(design)
-
-    def _norms(self, fitted, derivative=0):
-        """Squared norms of the smoother weights at points, per bandwidth."""
-        design, where, fits = fitted
-        return squared_norms(design, fits=fits, derivative=derivative, **self._smoother)[where]
+        if design is not data:
+            design = replace(design, member=design.member[data.member])
+        return FitsAtTargets(design, where, self._fits(design), self._smoother)
 
     def _corrected(self):
         """The same data with the smoother whose limits count the bias of this one."""
@@ -253,24 +257,15 @@ class Inference(FittedSmoother):
         fitted.empty = "nan"
         return fitted
 
-    def _rate_noise(self, targets, bounds):
-        """Noise variance of binary responses at points; NaN for a mean, whose own variance it is."""
-        if self.degree == 0:
-            return np.nan
-        design, where = self._at(self._linear, *targets)
-        return rate_noise(design, bounds, **self._smoother)[where]
-
-    def _noise(self, targets, noise):
-        """Noise variance at points, and its degrees of freedom."""
+    def _noise(self, at, noise):
+        """Noise variance at targets, and its degrees of freedom."""
         require_choice("noise", noise, ("constant", "local"))
         check_counts(self._weight, self.degree + 2)
         if noise == "local":
-            return local_noise(
-                self._linear, self._pseudo, self._weight, *self._at(self._linear, *targets), **self._smoother
-            )
-        variance, expected = self._residual_variance()
+            return local_noise(at, self._pseudo, self._weight)
+        variance, expected = self._residual_variance(at)
         freedom = constant_noise_freedom(self._linear, expected, **self._smoother)
-        return variance, np.full(targets[0].size, freedom)
+        return variance, np.full(at.where.size, freedom)
 
     def _quantiles(self, targets, noise, freedom, level):
         """How many standard errors the limits are away."""
@@ -282,6 +277,6 @@ class Inference(FittedSmoother):
             quantiles[few] = np.where(np.isnan(exact), quantiles[few], exact)
         return quantiles
 
-    def _residual_variance(self):
-        squares = self._linear.squares(self._pseudo, self._weight)
-        return residual_variance(self._linear, squares, **self._smoother)
+    def _residual_variance(self, at):
+        squares = at.design.squares(self._pseudo, self._weight)
+        return residual_variance(at.design, squares, at.fits, at.norms, past=self.sided == "past")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +14,33 @@ from kvar.smoothing.design import Design
 from kvar.smoothing.local_quadratics import LocalQuadratics, quadratic_fits, quadratic_norms
 from kvar.smoothing.sums.neighbour_sums import neighbour_sums
 
-__all__ = ["LocalFits", "fit_points", "leave_one_out", "nearest", "residual_variance", "squared_norms"]
+__all__ = [
+    "FitsAtTargets",
+    "LocalFits",
+    "fit_points",
+    "leave_one_out",
+    "nearest",
+    "residual_variance",
+    "squared_norms",
+]
 
 # Spread, relative to the weight and in bandwidths squared, below which all weight counts as being at one point.
 _ONE_POINT = 1e-26
+
+
+@dataclass(frozen=True)
+class FitsAtTargets:
+    """Fits at the points of a design that has some targets, and what their errors are made of, each summed up once."""
+
+    design: Design  # The points of the data and of the targets; `member` are those of the observations
+    where: np.ndarray  # shape (t,): The point of each target
+    fits: LocalFits | LocalQuadratics  # At the points
+    smoother: dict[str, Any]  # kernel, h, past, degree
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Squared norms of the smoother weights of each point."""
+        return squared_norms(self.design, fits=self.fits, **self.smoother)
 
 
 @dataclass(frozen=True)
@@ -41,7 +66,7 @@ class LocalFits:
         """The estimate and its derivative per bandwidth."""
         return self.estimate, self.slope
 
-    @property
+    @cached_property
     def influence(self) -> np.ndarray:
         """Derivative of the estimate in the mean response observed at the point itself."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,8 +128,7 @@ def _fits_at(design, kernel, h, past, degree, tolerance, points, own_w, own_v):
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, tolerance=tolerance)
     if points is not None:
         sums = sums.take(points, axis=1)  # `sums[:, points]` takes eight times as long
-    at_zero = float(kernel(0.0))
-    return _combine(design, sums, at_zero * own_w, at_zero * own_v, degree)
+    return _combine(design, sums, kernel.at_zero * own_w, kernel.at_zero * own_v, degree)
 
 
 def squared_norms(design: Design, kernel: Kernel, h: float, fits, *, past: bool, degree: int, derivative=0):
@@ -115,7 +139,7 @@ def squared_norms(design: Design, kernel: Kernel, h: float, fits, *, past: bool,
     if degree == 2:
         return quadratic_norms(design, kernel, h, fits, past=past, derivative=derivative)
     sums = neighbour_sums(design, kernel, h, past=past, degree=degree, squared=True)
-    own = np.zeros(design.x.size) if past else float(kernel(0.0)) ** 2 * design.w
+    own = np.zeros(design.x.size) if past else kernel.at_zero**2 * design.w
     weight = sums[0] + own
     with np.errstate(divide="ignore", invalid="ignore"):
         if degree == 0:
@@ -142,18 +166,15 @@ def nearest(design: Design, *, past: bool):
     return np.where(np.isfinite(left) | np.isfinite(right), chosen, np.nan)
 
 
-def residual_variance(
-    design: Design, squares, kernel: Kernel, h: float, *, past: bool, degree: int
-) -> tuple[float, float]:
+def residual_variance(design: Design, squares, fits, norms, *, past: bool) -> tuple[float, float]:
     """Residual variance of a fit, NaN where no degrees of freedom are left, and the expectation that it divides by.
 
-    Fan and Gijbels (1996), equation 4.3. `squares` are the weighted sums of squares within each point.
+    Fan and Gijbels (1996), equation 4.3. `squares` are the weighted sums of squares within each point, `norms` the
+    squared norms of the smoother weights there.
     """
-    fits = fit_points(design, kernel, h, past=past, degree=degree)
     use = (fits.weight > 0.0) & (design.w > 0.0)
     w = design.w[use]
     residual = np.sum(w * (design.v[use] / w - fits.estimate[use]) ** 2 + squares[use])
-    norms = squared_norms(design, kernel, h, fits, past=past, degree=degree)[use]
     trace = 0.0 if past else np.sum(fits.influence[use])
-    expected = float(np.sum(w) - 2.0 * trace + np.sum(w * norms))
+    expected = float(np.sum(w) - 2.0 * trace + np.sum(w * norms[use]))
     return (float(residual / expected) if expected > 1e-9 * np.sum(w) else math.nan), expected

@@ -9,6 +9,7 @@ Where these carry too little, and for kernels with tails, the polynomials are ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class LocalQuadratics:
         """The fit; NaN where no neighbour has weight."""
         return self.values[0]
 
-    @property
+    @cached_property
     def influence(self) -> np.ndarray:
         """Derivative of the estimate in the mean response observed at the point itself."""
         return np.where(self.weight > 0.0, self.own * self.rows(0)[0], np.nan)
@@ -63,10 +64,9 @@ def quadratic_fits(design: Design, kernel: Kernel, h: float, *, past: bool, poin
     own_w, own_v = np.broadcast_to(own_w, points.shape), np.broadcast_to(own_v, points.shape)
     sums, direct = _moments(design, kernel, h, past, squared=False)
     sums, direct = sums.take(points, axis=1), direct[points]
-    at_zero = float(kernel(0.0))
-    own = at_zero * own_w
+    own = kernel.at_zero * own_w
     with np.errstate(divide="ignore", invalid="ignore"):
-        s0, t0 = sums[0] + own, sums[5] + at_zero * own_v
+        s0, t0 = sums[0] + own, sums[5] + kernel.at_zero * own_v
         s1, s2, s3, s4 = sums[1:5]
         a = s1 / s0
         g1 = s2 - a * s1
@@ -92,7 +92,7 @@ def quadratic_norms(design: Design, kernel: Kernel, h: float, fits: LocalQuadrat
     own_w = np.zeros(design.x.size) if past else design.w
     sums, direct = _moments(design, kernel, h, past, squared=True)
     s = sums[:5].copy()
-    s[0] += float(kernel(0.0)) ** 2 * own_w
+    s[0] += kernel.at_zero**2 * own_w
     q0, q1, q2 = fits.rows(derivative)
     norms = q0**2 * s[0] + 2.0 * q0 * q1 * s[1] + (q1**2 + 2.0 * q0 * q2) * s[2] + 2.0 * q1 * q2 * s[3] + q2**2 * s[4]
     here = np.flatnonzero(direct | fits.direct)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kvar.kernels import GAUSSIAN, Kernel, get_kernel
 from kvar.smoothing.design import Design
-from kvar.smoothing.local_fits import residual_variance
+from kvar.smoothing.local_fits import fit_points, residual_variance, squared_norms
 from kvar.theory import boundary_bias_square, equivalent_kernel
 
 __all__ = ["Pilot", "mean_squared_error", "plug_in_pilot", "polynomial_pilot"]
@@ -131,9 +131,11 @@ def plug_in_pilot(design: Design, squares) -> Pilot:
     theta22 = np.sum(_inner(design, _TRIM) * curvature**2)
     factor = 4.0 * (0.5 + 2.0 * math.sqrt(2.0) - 4.0 / 3.0 * math.sqrt(3.0)) / math.sqrt(2.0 * math.pi)
     pilot = (factor * noise**2 * width / (theta22 * n) ** 2) ** (1.0 / 9.0)
-    line = get_kernel("epanechnikov")
-    pilot *= line.canonical_bandwidth / GAUSSIAN.canonical_bandwidth
-    noise, _ = residual_variance(design, squares, line, pilot, past=False, degree=1)
+    kernel = get_kernel("epanechnikov")
+    pilot *= kernel.canonical_bandwidth / GAUSSIAN.canonical_bandwidth
+    line = fit_points(design, kernel, pilot, past=False, degree=1)
+    norms = squared_norms(design, kernel, pilot, line, past=False, degree=1)
+    noise, _ = residual_variance(design, squares, line, norms, past=False)
     return _describe(design, noise, n, slope, curvature, _TRIM)
 
 

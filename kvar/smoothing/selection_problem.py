@@ -83,6 +83,11 @@ class Problem:
         return distances[n_others - 1]
 
     @cached_property
+    def share(self) -> np.ndarray:
+        """Part of the weight at its point that an observation has."""
+        return self.weight / self.design.w[self.design.member]
+
+    @cached_property
     def scored(self) -> np.ndarray:
         """Whether some bandwidth serves an observation; if none does, it counts in no score."""
         return np.isfinite(self.needed)

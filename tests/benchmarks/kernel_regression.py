@@ -77,7 +77,7 @@ def error_at(x, y, fit, h, count=200):
 def compiled_pass(x, y, h):
     """The compiled loop alone, which shows what the estimator around it costs."""
     design = Design.build(x, y)
-    tables, out, at_zero = _tables(EPANECHNIKOV, 0, False), np.empty((2, x.size)), float(EPANECHNIKOV(0.0))
+    tables, out, at_zero = _tables(EPANECHNIKOV, 0, False), np.empty((2, x.size)), EPANECHNIKOV.at_zero
 
     def run():
         _compiled().compact_sums(

@@ -14,7 +14,8 @@ from kvar.kernels import get_kernel
 from kvar.smoothing import smoother_rows as rows_module
 from kvar.smoothing.bands import level_at_each
 from kvar.smoothing.design import Design
-from kvar.smoothing.noise import constant_noise_freedom, local_noise, rate_noise
+from kvar.smoothing.local_fits import FitsAtTargets, fit_points
+from kvar.smoothing.noise import constant_noise_freedom, rate_noise
 from kvar.smoothing.smoother_rows import smoother_rows
 from tests.kvar import regression_reference as reference
 
@@ -99,33 +100,42 @@ def test_degrees_of_freedom_of_the_noise_from_the_smoother_matrix(degree):
 
 @pytest.mark.parametrize("degree", [0, 1])
 @pytest.mark.parametrize("past", [False, True])
-def test_local_noise_from_loops(degree, past):
-    rng = np.random.default_rng(3)
+@pytest.mark.parametrize("apart", [False, True])
+def test_local_noise_from_loops(degree, past, apart):
+    rng, h = np.random.default_rng(3), 0.2
     x, w = np.round(rng.random(60), 2), 1.0 + rng.integers(0, 3, 60)
+    if apart:  # one that nothing predicts, and so has no square
+        x[7] = 1.25
     y = rng.standard_normal(60) * (0.2 + x)
     squares = np.full(60, np.nan)
     for i in range(60):
-        row = reference.smoother_row(x, w, x[i], "epanechnikov", 0.2, degree, past, skip=i)
-        k = reference.neighbour_weights(x, w, x[i], "epanechnikov", 0.2, past, skip=i)
+        row = reference.smoother_row(x, w, x[i], "epanechnikov", h, degree, past, skip=i)
+        k = reference.neighbour_weights(x, w, x[i], "epanechnikov", h, past, skip=i)
         if np.unique(x[k > 0.0]).size > degree:
             squares[i] = (y[i] - row @ y) ** 2 / (1.0 + np.sum(row**2 / w))
     known = np.isfinite(squares)
-    targets = np.array([0.3, 0.5, 0.95])
+    assert np.all(known) == (not past and not apart)
+    targets = np.array([0.3, 0.5, 0.95, 1.1])
     expected = []
     for t in targets:
-        row = reference.smoother_row(x, w, t, "epanechnikov", 0.2, degree, past)
+        row = reference.smoother_row(x, w, t, "epanechnikov", h, degree, past)
         part = (row**2 / w)[known]
         expected.append(np.sum(part * squares[known]) / np.sum(part))
-    design = Design.build(x, y, w)
-    smoother = {"kernel": get_kernel("epanechnikov"), "h": 0.2, "past": past, "degree": degree}
-    found, freedom = local_noise(design, y, w.astype(float), *design.with_targets(targets), **smoother)
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
-    assert np.all(freedom >= 1.0)
+    model = KernelRegressor("epanechnikov", h, degree, "past" if past else "two").fit(x, y, w)
+    np.testing.assert_allclose(model.variance_function(targets), expected, rtol=1e-8)
+    assert np.all(model.local_fit(targets, "local").freedom >= 1.0)
     # At the observations the design needs no further points.
-    there = local_noise(design, y, w.astype(float), design, design.member, **smoother)
-    np.testing.assert_allclose(
-        there, local_noise(design, y, w.astype(float), *design.with_targets(x), **smoother), rtol=1e-9
-    )
+    np.testing.assert_allclose(model.variance_function(x), model.variance_function(np.append(x, 0.333))[:-1], rtol=1e-9)
+
+
+def test_local_noise_is_unknown_where_a_line_goes_through_the_only_response():
+    x = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+    y = np.array([1.0, 2.0, 3.0, 0.0, 1.0, 5.0])
+    fit = KernelRegressor("epanechnikov", 1.5, 1).fit(x, y).local_fit([1.0, 2.0], "local")
+    assert fit.standard_error[0] > 0.0
+    # The squares at 1 are known, but the line at 2 follows from the response there alone.
+    assert np.isnan(fit.standard_error[1])
+    assert fit.freedom[1] == 0.0
 
 
 @pytest.mark.parametrize("degree", [1, 2])
@@ -134,8 +144,10 @@ def test_noise_of_rates_from_loops(degree, past):
     rng = np.random.default_rng(3)
     x, w = np.round(rng.random(60), 2), 1.0 + rng.integers(0, 3, 60)
     y = np.where(rng.random(60) < x, 5.0, 2.0)
-    design, smoother = Design.build(x, y, w), {"kernel": get_kernel("epanechnikov"), "h": 0.3, "past": past}
-    found = rate_noise(design, (2.0, 5.0), **smoother, degree=degree)
+    design = Design.build(x, y, w)
+    smoother = {"kernel": get_kernel("epanechnikov"), "h": 0.3, "past": past, "degree": degree}
+    everywhere = np.arange(design.x.size)
+    found = rate_noise(FitsAtTargets(design, everywhere, fit_points(design, **smoother), smoother), (2.0, 5.0))
     each = np.full(60, 9.0 / 4.0)
     for i in range(60):
         k = reference.neighbour_weights(x, w, x[i], "epanechnikov", 0.3, past)

@@ -37,7 +37,7 @@ def grid_steps(design: Design, h: float, tolerance: float) -> int:
     """Number of grid steps that `binned_sums` takes."""
     width = design.x[-1] - design.x[0]
     # Typical kernel sum: total weight times h over the range. A tenth of it is still inside the tolerance.
-    step = math.sqrt(0.4 * tolerance * h**3 / (float(GAUSSIAN(0.0)) * max(width, h)))
+    step = math.sqrt(0.4 * tolerance * h**3 / (GAUSSIAN.at_zero * max(width, h)))
     return min(max(math.ceil(width / step), 1), _MOST_NODES)
 
 
@@ -50,7 +50,7 @@ def binned_sums(design: Design, h: float, tolerance: float) -> tuple[np.ndarray,
 
     x, w, v = design.x, design.w, design.v
     width = x[-1] - x[0]
-    at_zero = float(GAUSSIAN(0.0))
+    at_zero = GAUSSIAN.at_zero
     steps = grid_steps(design, h, tolerance)
     step = max(width / steps, np.finfo(float).tiny)
     position = (x - x[0]) / step
