@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +52,18 @@ class JsonLinesFile(TableFile):
         n_lines = size = 0
         try:
             for block in line_blocks(self.path, self.max_unpacked, self.span):
-                rows = _all_parsed(block)
-                good = [k for k, row in enumerate(rows) if isinstance(row, dict)]
-                if len(good) < len(rows):
-                    for k, row in enumerate(rows):
-                        if isinstance(row, str) and block[k].strip():
-                            notes.reject(row, self.path, [n_lines + k + 1])
+                rows, places = _all_parsed(block), range(n_lines + 1, n_lines + 1 + len(block))
+                if set(map(type, rows)) != {dict}:
+                    for row, line, place in zip(rows, block, places, strict=True):
+                        if isinstance(row, str) and line.strip():
+                            notes.reject(row, self.path, [place])
+                    good = [isinstance(row, dict) for row in rows]
+                    rows, places = list(compress(rows, good)), list(compress(places, good))
                 # Of a row only what is asked for stays in memory.
                 for name, cells in columns.items():
-                    found = [rows[k].get(name, MISSING) for k in good]
+                    found = [row.get(name, MISSING) for row in rows]
                     cells += map(_norm, found) if name == logprobs else found
-                numbers += [n_lines + k + 1 for k in good]
+                numbers += places
                 n_lines, size = n_lines + len(block), size + sum(map(len, block))
                 if numbers and (len(numbers) >= PIECE or size >= PIECE_BYTES):
                     yield Table(columns, np.array(numbers))

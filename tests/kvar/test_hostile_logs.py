@@ -282,10 +282,10 @@ def test_the_rows_before_a_read_error_are_used(tmp_path, monkeypatch):
     path = jsonl(tmp_path / "log.jsonl")
 
     def broken(*arguments):
-        yield from path.read_bytes().splitlines()[:7]
+        yield path.read_bytes().splitlines()[:7]
         raise lines.UnreadableError("it cannot be read: Input/output error")
 
-    monkeypatch.setattr(json_lines_file, "lines", broken)
+    monkeypatch.setattr(json_lines_file, "line_blocks", broken)
     log = read_log(path)
     assert log.trace.reward.tolist() == [row["reward"] for row in ROWS[:7]]
     assert len(log.trace) == 7
