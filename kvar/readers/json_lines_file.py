@@ -52,7 +52,8 @@ class JsonLinesFile(TableFile):
         n_lines = size = 0
         try:
             for block in line_blocks(self.path, self.max_unpacked, self.span):
-                rows, places = _all_parsed(block), range(n_lines + 1, n_lines + 1 + len(block))
+                places: Sequence[int] = range(n_lines + 1, n_lines + 1 + len(block))
+                rows = _all_parsed(block)
                 if set(map(type, rows)) != {dict}:
                     for row, line, place in zip(rows, block, places, strict=True):
                         if isinstance(row, str) and line.strip():
@@ -82,7 +83,7 @@ def _norm(cell):
     return cell if cell is MISSING else norm_of(cell)
 
 
-def _all_parsed(block: list[bytes]) -> list[dict | str]:
+def _all_parsed(block: list[bytes]) -> list:
     """As `parsed` of each line; where all are JSON they are parsed as one array, which takes less time."""
     if sum(map(len, block)) < _MOST_TOGETHER:
         try:
