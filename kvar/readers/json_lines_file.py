@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class JsonLinesFile(TableFile):
         return {name: [row.get(name, MISSING) for row in rows] for name in names if name in self.columns}
 
     def _tables(self, names: list[str], notes: ReadingNotes, logprobs: str | None) -> Iterator[Table]:
-        columns: dict[str, list] = {name: [] for name in names}
+        columns: dict[str, Any] = {name: [] for name in names}
         numbers: list[int] = []
         n_lines = size = 0
         try:

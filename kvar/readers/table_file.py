@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Table:
     """Some rows of a file."""
 
     # Numbers as arrays, anything else as lists; `MISSING` where a row lacks the column.
-    columns: Mapping[str, np.ndarray | list]
+    columns: dict[str, np.ndarray | list]
     rows: np.ndarray  # Number of each row's line in a text file, or of the row in another table, from 1 on
 
 
