@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from kvar.utils.markdown import markdown_table
 from llm_train.studies.compare_report import pairs
 from llm_train.studies.finished_runs import read_finished
 from llm_train.studies.stage_errors import over_stages, stage_changes, stage_means
+from paper_figures.language_model_section import compared_methods, ends_above, language_model
 from paper_figures.recorded_runs_table import RIVALS, comparison, geometric_mean
 
 __all__ = ["OUT", "page"]
@@ -47,8 +47,8 @@ def page() -> str:
         "value_error": _value_error(), "recorded": _recorded_runs(), "bandit": _bandit(), "policy": _policy(),
         "training": _training(), "gains": _gains(), "rates": _rates(), "savings": _savings(),
         "assumptions": _assumptions(), "audit": _audit(), "commands": _command_times(),
-        "norms": _score_norms(), "orders": _prompt_orders(), "model": _language_model(), "time": _step_time(),
-        "regression": _regression(),
+        "norms": _score_norms(), "orders": _prompt_orders(), "model": language_model(), "compared": compared_methods(),
+        "time": _step_time(), "regression": _regression(),
     }  # fmt: skip
     return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(words).render(sections)
 
@@ -192,13 +192,10 @@ def _gains() -> dict:
         "comparison-multiples": "Many right answers, from a mean pass rate of 0.06",
         "comparison-padded": "Right and wrong answers equally long and uncertain, from 0.2",
     }
-    columns = [f"difference{end}" for end in ("", "_low", "_high")]
     above = {}
     for start in ("middle", "low", "multiples"):
-        pairs = _csv(f"comparison-{start}/pairs").filter(method="variance-optimal G=1")
         for name, against in (("whitened", "REINFORCE++ G=1"), ("none", "no baseline G=1")):
-            mean, low, high = pairs.filter(against=against).select(columns).row(0)
-            above[f"{start}_{name}"] = f"{mean:.3f} ± {(high - low) / 2:.3f}"
+            above[f"{start}_{name}"] = ends_above(f"comparison-{start}", against)
     shown = [{"name": name, "title": title, "table": (DOCS / name / "table.md").read_text()}
              for name, title in tasks.items()]  # fmt: skip
     return {"tasks": shown, "above": above}
@@ -299,20 +296,6 @@ def _prompt_orders() -> dict:
     ]  # fmt: skip
     headers = ["pass rate", "spread of norms", "order", "gradient MSE over epochs", "by theory", "squared bias"]
     return {"bandit": markdown_table(headers, cells), "policy": (DOCS / "prompt_orders/table.md").read_text().strip()}
-
-
-def _language_model() -> dict:
-    entries = [json.loads(line) for line in (DOCS / "smollm2/metrics.jsonl").read_text().splitlines()]
-    accuracy = [entry["eval_held_out_pass@1"] for entry in entries if "eval_held_out_pass@1" in entry]
-    timed = [entry for entry in entries if "time/step" in entry]
-    return {
-        "steps": entries[-1]["step"],
-        "minutes": f"{json.loads((DOCS / 'smollm2/result.json').read_text())['seconds'] / 60:.0f}",
-        "start": f"{accuracy[0]:.2f}",
-        "end": f"{accuracy[-1]:.2f}",
-        "baseline_ms": f"{1e3 * statistics.median(entry['time/baseline'] for entry in timed):.0f}",
-        "step_s": f"{statistics.median(entry['time/step'] for entry in timed):.0f}",
-    }
 
 
 def _step_time() -> dict:
