@@ -17,10 +17,10 @@ DOCS = Path("docs")
 _OURS = "variance-optimal G=1"
 
 
-def ends_above(comparison: str, against: str) -> str:
-    """How much higher the baseline of least gradient variance ends than another method, paired by seed."""
+def ends_above(comparison: str, against: str, method: str = _OURS) -> str:
+    """How much higher a method ends than another one, paired by seed."""
     columns = [f"difference{end}" for end in ("", "_low", "_high")]
-    rows = pl.read_csv(DOCS / comparison / "pairs.csv").filter(method=_OURS, against=against)
+    rows = pl.read_csv(DOCS / comparison / "pairs.csv").filter(method=method, against=against)
     mean, low, high = rows.select(columns).row(0)
     return f"{mean:.3f} ± {(high - low) / 2:.3f}"
 

@@ -198,7 +198,11 @@ def _gains() -> dict:
             above[f"{start}_{name}"] = ends_above(f"comparison-{start}", against)
     shown = [{"name": name, "title": title, "table": (DOCS / name / "table.md").read_text()}
              for name, title in tasks.items()]  # fmt: skip
-    return {"tasks": shown, "above": above}
+    by_size, mine = "comparison-batch-sizes", "variance-optimal G=1"
+    sizes = {name: ends_above(by_size, f"REINFORCE++ G=1, {size}", f"{mine}, {size}")
+             for name, size in (("small", 32), ("large", 512))}  # fmt: skip
+    sizes["table"] = (DOCS / by_size / "table.md").read_text()
+    return {"tasks": shown, "above": above, "step_sizes": sizes}
 
 
 def _rates() -> dict:
