@@ -190,6 +190,7 @@ def _gains() -> dict:
         "comparison-middle": "Sums, from a mean pass rate of 0.4",
         "comparison-low": "Sums, from a mean pass rate of 0.05",
         "comparison-multiples": "Many right answers, from a mean pass rate of 0.06",
+        "comparison-multiples-rate": "Many right answers, every method at the rate of 3e-4",
         "comparison-padded": "Right and wrong answers equally long and uncertain, from 0.2",
     }
     above = {}

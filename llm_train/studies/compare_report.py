@@ -209,13 +209,15 @@ def _noise_table(found: list[MethodRow]) -> str:
     """What the noise of the gradients is made of, where the runs have logged it."""
     lines = []
     for row in found:
+        if "signal" not in row.noise:
+            continue
         part = {name: row.noise.get(name, np.nan) for name in ("signal", "noise", "prompt_part", "rollout_part")}
+        # The estimate of a small signal may be below 0.
         scale = part["noise"] / part["signal"] if part["signal"] > 0 else np.inf
         of_prompts = part["prompt_part"] / (part["prompt_part"] + part["rollout_part"])
         norms = row.noise.get("squared_norm_right", np.nan) / row.noise.get("squared_norm_wrong", np.nan)
-        if not np.isnan(scale):
-            cells = f"{scale:,.0f}", f"{of_prompts:.2f}", f"{norms:.2f}", f"{row.noise.get('entropy', np.nan):.2f}"
-            lines.append((row.label, *("" if cell == "nan" else cell for cell in cells)))
+        cells = f"{scale:,.0f}", f"{of_prompts:.2f}", f"{norms:.2f}", f"{row.noise.get('entropy', np.nan):.2f}"
+        lines.append((row.label, *("" if cell == "nan" else cell for cell in cells)))
     if not lines:
         return ""
     told = (

@@ -59,6 +59,24 @@ def test_a_comparison_by_samples_claims_nothing_of_the_training_prompts(tmp_path
     assert "| a | 1e-06 | 0.500 ± 0.000 |  | 0.375 ± 0.000 |" in table
 
 
+def test_the_table_says_what_the_noise_is_made_of(tmp_path):
+    config = {"max_steps": 1, "output_dir": str(tmp_path)}
+    comparison = Comparison.from_config({"settings": config, "methods": {"a": {}, "b": {}, "c": {}}, "seeds": 2})
+    noise = {
+        "a": {"signal": 0.5, "noise": 20.0, "prompt_part": 1.0, "rollout_part": 3.0, "entropy": 0.8},
+        "b": {"signal": -0.1, "noise": 20.0, "squared_norm_right": 1.0, "squared_norm_wrong": 4.0},
+        "c": {},  # kept before the noise was
+    }
+    runs = [
+        FinishedRun(m, 1e-6, k, {}, [0, 8], [0.2, 0.4], 0.4, 1.0, parts) for m, parts in noise.items() for k in (0, 1)
+    ]
+    write_finished(tmp_path, {run.key: run for run in runs})
+    lines = report(comparison, dict.fromkeys("abc", 1e-6)).splitlines()
+    assert "| a | 40 | 0.25 |  | 0.80 |" in lines
+    assert "| b | inf |  | 0.25 |  |" in lines
+    assert sum(line.startswith("| c |") for line in lines) == 1
+
+
 def test_the_table_says_when_further_methods_are_reached(tmp_path):
     settings_of_all = {"max_steps": 1, "output_dir": str(tmp_path)}
     config = {"settings": settings_of_all, "methods": {"a": {}, "b": {}}, "seeds": 2, "also_against": ["b"]}
