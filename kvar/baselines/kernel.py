@@ -90,7 +90,7 @@ class KernelBaseline(Baseline):
         if number:
             self.bandwidth = windows[0]
         self._windows = [(kernel, width) for width in windows]
-        self._weights, self._at_zero = WindowWeights(self._windows), float(kernel(0.0))
+        self._weights, self._at_zero = WindowWeights(self._windows), kernel.at_zero
         reach = max(w for _, w in self._windows) * kernel.reach
         self._history = History(reach) if self.clock == "steps" else History(math.inf, max_visits=math.ceil(reach))
         self._experts = ExpertWeights(len(self._windows))

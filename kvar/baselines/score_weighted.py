@@ -53,7 +53,7 @@ class ScoreWeighted(Baseline):
         if not (is_number(self.bandwidth) and 0 < self.bandwidth < math.inf):
             raise ValueError(f"bandwidth must be a positive number of steps, got {self.bandwidth!r:.60}")
         kernel = get_kernel(self.kernel)
-        self._at_zero, self._windows = float(kernel(0.0)), WindowWeights([(kernel, float(self.bandwidth))])
+        self._at_zero, self._windows = kernel.at_zero, WindowWeights([(kernel, float(self.bandwidth))])
         self._history = History(self.bandwidth * kernel.reach, weighted=True)
 
     def values(self, batch: Batch) -> np.ndarray:

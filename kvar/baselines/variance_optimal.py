@@ -66,8 +66,8 @@ class VarianceOptimal(AdaptiveBaseline):
 
     def values(self, batch: Batch) -> np.ndarray:
         """Mixture estimates of b*."""
-        look, part = self.recalled(batch), self._own.part if self.history else 0.0
-        return look.baselines.values + part * self._scale.width * look.moves
+        look = self.recalled(batch)
+        return look.baselines.values + self._own.part * self._scale.width * look.moves
 
     def assess(self, batch: Batch) -> Estimate[np.ndarray]:
         """Mixture estimates of b*; their standard errors are those of the values times the slope of the shift."""
@@ -89,8 +89,9 @@ class VarianceOptimal(AdaptiveBaseline):
         super().learn(batch)
         self._ranking.learn(look.baselines.losses, batch.n_scored)
         relative = self._norms.learn(batch, look.mixture.values, norms, self._scale)
-        errors = batch.filled - look.baselines.values
-        self._own.learn(batch, look.records, relative, look.weights, look.moves, errors, self._scale)
+        if self.history:
+            errors = batch.filled - look.baselines.values
+            self._own.learn(batch, look.records, relative, look.weights, look.moves, errors, self._scale)
         self._shift = self._norms.shift(self._scale)
 
     def _mix(self, look: Look) -> None:

@@ -10,7 +10,7 @@ from kvar.history.prompt_table import PromptTable
 from kvar.online.discount import discount_for
 from kvar.online.reward_scale import RewardScale
 from kvar.rollouts.batch import Batch
-from kvar.utils.checks import MOST_REWARDS, checked_array, checked_keys
+from kvar.utils.checks import MOST_REWARDS, checked_array, checked_keys, require
 
 __all__ = ["OwnRatio"]
 
@@ -103,5 +103,6 @@ class OwnRatio:
         """Take over from plain data."""
         checked_keys(state, ("prompts", "sums"), "own ratios")
         sums = checked_array(state["sums"], "sums of own ratios", (3,), -MOST_REWARDS, MOST_REWARDS)
+        require(sums[1:].min() >= 0.0, "sums of squares of own ratios must not be below 0")
         self._table.load_state_dict(state["prompts"])
         self._products, self._squares, self._variance = sums.tolist()

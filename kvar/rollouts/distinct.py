@@ -32,9 +32,8 @@ class Distinct:
         n_rollouts, n_prompts, filled = len(batch.rewards), len(batch.sizes), batch.filled
         if n_rollouts < _FEW:
             return cls.every()
-        values = np.sort(filled)
-        values = np.append(values[:-1][values[:-1] < values[1:]], values[-1])
-        # The last one stands for no reward.
+        values = np.unique(filled)
+        # The last code stands for no reward.
         n_codes = len(values) + 1
         if n_codes * n_prompts >= n_rollouts:
             return cls.every()

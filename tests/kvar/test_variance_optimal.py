@@ -127,6 +127,15 @@ def test_it_is_never_certain_of_norms_that_it_has_not_seen():
     np.testing.assert_allclose(found, adaptive.estimate(["a"], [[1.0, 1.0]], 1), atol=1e-12)
 
 
+@pytest.mark.parametrize("damaged", [[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])
+def test_sums_of_squares_below_zero_are_refused(damaged):
+    baseline = kvar.make_baseline("variance-optimal")
+    state = baseline.state_dict()
+    state["state"]["own_ratios"]["sums"] = damaged
+    with pytest.raises(ValueError, match="sums of squares of own ratios"):
+        baseline.load_state_dict(state)
+
+
 @pytest.mark.parametrize("norm", [-1.0, math.inf])
 def test_a_norm_that_is_none_is_named(norm):
     with pytest.raises(ValueError, match="score_norm holds"):
